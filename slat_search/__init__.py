@@ -1,0 +1,32 @@
+"""SLAT search: find, by gradient, the best small adapter structure for a frozen transformer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import SlatError
+
+if TYPE_CHECKING:
+    from .pipeline import run
+    from .structure import Structure, Supernet, attach
+    from .training.bundle import load_bundle as load
+
+__version__ = "0.1.0"
+__all__ = ["SlatError", "Structure", "Supernet", "attach", "load", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: ``import slat_search`` alone loads neither torch nor Ray."""
+    if name in ("Structure", "Supernet", "attach"):
+        from . import structure
+
+        return getattr(structure, name)
+    if name == "load":
+        from .training.bundle import load_bundle
+
+        return load_bundle
+    if name == "run":
+        from .pipeline import run
+
+        return run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

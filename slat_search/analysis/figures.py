@@ -1,0 +1,173 @@
+"""Figures of a run. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .tables import RunData
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+FOUND, BASELINE, STOPPED = "#0072B2", "#D55E00", "#999999"
+_CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = "osD^vP*X"
+plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 140, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
+
+KIND_LABELS = {
+    "lora": "LoRA rank",
+    "parallel": "parallel width",
+    "serial": "serial width",
+    "ia3": "IA3",
+    "norm": "norm",
+    "bias": "bias",
+}
+
+
+def save_all(folder: Path, data: RunData, table: pd.DataFrame) -> dict[str, Path]:
+    """Write every figure as PNG; returns name -> path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "pareto": pareto(table, data),
+        "gates": gate_maps(data, table),
+        "perturbation": perturbation(data, table),
+        "search": search(data),
+    }
+    paths = {}
+    for name, figure in figures.items():
+        paths[name] = folder / f"{name}.png"
+        figure.savefig(paths[name], bbox_inches="tight")
+        plt.close(figure)
+    return paths
+
+
+def pareto(table: pd.DataFrame, data: RunData) -> Figure:
+    """Test quality and retained quality against parameters (log scale), one point a method."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.3))
+    metric = data.config["task"]["metric"]
+    for axis, column, label in ((axes[0], "quality", f"test {metric}"), (axes[1], "retained", "retained quality under perturbation")):
+        _front_line(axis, table, column)
+        for position, (_, row) in enumerate(table.iterrows()):
+            colour = FOUND if row["family"] == "slat" else BASELINE
+            axis.errorbar(
+                max(row["params"], 1),
+                row[column],
+                yerr=None if np.isnan(row[f"{column}_sd"]) else row[f"{column}_sd"],
+                fmt=_MARKERS[position % len(_MARKERS)],
+                color=colour,
+                markersize=8,
+                capsize=3,
+                linewidth=1,
+                label=row["name"],
+            )
+        axis.set_xscale("symlog", linthresh=100)
+        axis.set_xlim(left=-20)
+        axis.set_xlabel("adapter parameters (without head)")
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.25)
+    axes[1].legend(fontsize=8, frameon=False, bbox_to_anchor=(1.02, 1), loc="upper left")
+    figure.tight_layout()
+    return figure
+
+
+def _front_line(axis: Axes, table: pd.DataFrame, column: str) -> None:
+    """Best value reachable with at most so many parameters, as steps."""
+    ordered = table.sort_values("params")
+    best = ordered[column].cummax()
+    x, y = ordered["params"].clip(lower=1).tolist(), best.tolist()
+    axis.step([*x, x[-1] * 2], [*y, y[-1]], where="post", color="#bbbbbb", linewidth=1.2, zorder=0)
+
+
+def gate_maps(data: RunData, table: pd.DataFrame) -> Figure:
+    """Layer x module of each found structure: parameters as colour, kinds and sizes as text."""
+    found = table[table["family"] == "slat"]
+    layers = data.environment["model"]["layers"]
+    columns = data.environment["model"]["site_columns"]
+    figure, axes = plt.subplots(len(found), 1, figsize=(1.4 * len(columns) + 2, (0.42 * layers + 1.1) * len(found)), squeeze=False)
+    for axis, (_, row) in zip(axes[:, 0], found.iterrows(), strict=True):
+        modules = data.structures[row["method"]]["modules"]
+        sizes, words = np.zeros((layers, len(columns))), {}
+        for m in modules:
+            cell = (m["layer"], columns.index(m["name"].split(f".{m['layer']}.", 1)[1]))
+            sizes[cell] += m["params"]
+            words.setdefault(cell, []).append(_word(m))
+        shade = np.ma.masked_equal(np.log10(sizes + 1), 0)
+        axis.imshow(shade, cmap="Blues", vmin=1.5, vmax=5, aspect="auto", origin="lower")
+        for (layer, column), parts in words.items():
+            dark = sizes[layer, column] > 6000
+            axis.text(column, layer, " ".join(parts), ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        axis.set_xticks(range(len(columns)), [_short(c) for c in columns], fontsize=8, rotation=20, ha="right")
+        axis.set_yticks(range(layers), [str(i) for i in range(layers)])
+        axis.set_ylabel("layer")
+        axis.set_title(f"{row['name']}: {row['params']:,} parameters, test {row['quality']:.3f}", loc="left", fontsize=10)
+        axis.set_xticks(np.arange(-0.5, len(columns)), minor=True)
+        axis.set_yticks(np.arange(-0.5, layers), minor=True)
+        axis.grid(which="minor", color="#dddddd", linewidth=0.6)
+        axis.tick_params(which="minor", length=0)
+    figure.text(0.01, -0.01, "L LoRA rank · P parallel width · S serial width · n norm · b bias · i IA3", fontsize=8, color="#555555")
+    figure.tight_layout()
+    return figure
+
+
+def _word(module: dict[str, Any]) -> str:
+    sized = {"lora": "L", "parallel": "P", "serial": "S"}
+    return f"{sized[module['kind']]}{module['size']}" if module["kind"] in sized else module["kind"][0]
+
+
+def _short(path: str) -> str:
+    parts = [p for p in path.split(".") if p not in ("self", "layer")]
+    return ".".join(parts[-2:])
+
+
+def perturbation(data: RunData, table: pd.DataFrame) -> Figure:
+    """Test quality over perturbation ratio, a panel a kind, mean over seeds with the range."""
+    kinds = sorted(data.perturbed["kind"].unique())
+    figure, axes = plt.subplots(1, len(kinds), figsize=(4.6 * len(kinds) + 1.6, 4), sharey=True, squeeze=False)
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        for position, (_, row) in enumerate(table.iterrows()):
+            part = data.perturbed[(data.perturbed["kind"] == kind) & (data.perturbed["method"] == row["method"])]
+            by_ratio = part.groupby("ratio")["quality"]
+            mean = by_ratio.mean()
+            colour = _CYCLE[position % len(_CYCLE)]
+            style = "-" if row["family"] == "slat" else "--"
+            axis.plot(mean.index * 100, mean.to_numpy(), style, color=colour, marker=_MARKERS[position % len(_MARKERS)], markersize=4, label=row["name"])
+            axis.fill_between(mean.index * 100, by_ratio.min(), by_ratio.max(), color=colour, alpha=0.1, linewidth=0)
+        axis.set_title(kind.replace("_", " "), loc="left")
+        axis.set_xlabel("words perturbed (%)")
+        axis.grid(alpha=0.25)
+    axes[0][0].set_ylabel(f"test {data.config['task']['metric']}")
+    axes[0][-1].legend(fontsize=8, frameon=False, bbox_to_anchor=(1.02, 1), loc="upper left")
+    figure.tight_layout()
+    return figure
+
+
+def search(data: RunData) -> Figure:
+    """Every trial's discretised structure over its steps: validation quality and parameters; crosses were stopped."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    status = data.trials.set_index("trial")["status"]
+    sparsity = data.trials.set_index("trial")["sparsity"]
+    scale = matplotlib.colors.LogNorm(max(sparsity.min(), 1e-6), max(sparsity.max(), 1.1e-6))
+    colours = matplotlib.cm.ScalarMappable(scale, "viridis")
+    for number, part in data.history.groupby("trial"):
+        stopped = status[number] == "stopped"
+        colour = colours.to_rgba(sparsity[number])
+        for axis, column in ((axes[0], "quality"), (axes[1], "params")):
+            axis.plot(part["step"], part[column], "-", color=colour, alpha=0.45 if stopped else 0.95, linewidth=1 if stopped else 1.8)
+            last = part.iloc[-1]
+            axis.plot(last["step"], last[column], "x" if stopped else "o", color=colour, markersize=7)
+            axis.annotate(str(number), (last["step"], last[column]), xytext=(4, 3), textcoords="offset points", fontsize=7)
+    axes[0].set_ylabel(f"validation {data.config['task']['metric']} of the discretised structure")
+    axes[1].set_ylabel("parameters of the discretised structure")
+    axes[1].set_yscale("symlog", linthresh=100)
+    for axis in axes:
+        axis.set_xlabel("training step")
+        axis.grid(alpha=0.25)
+    figure.colorbar(colours, ax=axes, label="sparsity weight", fraction=0.03, pad=0.02)
+    return figure

@@ -1,0 +1,90 @@
+"""Pareto fronts and hypervolume, by moocore. Objectives: quality up, parameters down, retained quality up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import moocore
+import numpy as np
+import pandas as pd
+
+COLUMNS = ("quality", "params", "retained")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The point that hypervolume is measured from; fixed for a task and a model.
+
+    Attributes:
+        quality: that of always saying the most frequent label.
+        params: size of the backbone.
+        retained: 0, always.
+    """
+
+    quality: float
+    params: int
+    retained: float = 0.0
+
+
+def points(frame: pd.DataFrame) -> np.ndarray:
+    """(n, 3) to be minimised: -quality, log10(params + 1), -retained."""
+    return np.column_stack(
+        [-frame["quality"].to_numpy(float), np.log10(frame["params"].to_numpy(float) + 1), -frame["retained"].to_numpy(float)]
+    )
+
+
+def nondominated(frame: pd.DataFrame) -> np.ndarray:
+    """Which rows are dominated by no other, (n,) of bool; equal rows all stay."""
+    return moocore.is_nondominated(points(frame), keep_weakly=True)
+
+
+def hypervolume(frame: pd.DataFrame, reference: Reference) -> float:
+    """Share of the box between the reference and the ideal (quality 1, 1 parameter, all retained), 0 to 1."""
+    if frame.empty:
+        return 0.0
+    depth = np.log10(reference.params + 1)
+    volume = moocore.hypervolume(points(frame), ref=[-reference.quality, depth, -reference.retained])
+    return float(volume / ((1 - reference.quality) * depth * (1 - reference.retained)))
+
+
+def choose_members(frame: pd.DataFrame, count: int, reference: Reference) -> list[int]:
+    """Positions of at most ``count`` non-dominated rows: best quality first, then whatever adds most hypervolume."""
+    front = list(np.flatnonzero(nondominated(frame)))
+    chosen: list[int] = []
+    while front and len(chosen) < count:
+        if not chosen:
+            best = min(front, key=lambda i: (-frame["quality"].iloc[i], frame["params"].iloc[i]))
+        else:
+            best = max(front, key=lambda i: (hypervolume(frame.iloc[[*chosen, i]], reference), -i))
+        chosen.append(int(best))
+        front.remove(best)
+    return chosen
+
+
+def hypervolume_interval(
+    frame: pd.DataFrame, reference: Reference, seed: int = 0, draws: int = 1000
+) -> tuple[float, float, float]:
+    """Hypervolume of the means over seeds, with a 95 % bootstrap interval over seeds.
+
+    Args:
+        frame: one row a method and seed, with ``method``, ``seed`` and the objectives.
+    """
+
+    def value(rows: pd.DataFrame) -> float:
+        return hypervolume(rows.groupby("method", as_index=False)[list(COLUMNS)].mean(), reference)
+
+    if frame.empty:
+        return 0.0, 0.0, 0.0
+    rng = np.random.default_rng(seed)
+    seeds: Sequence[int] = sorted(frame["seed"].unique())
+    by_seed = {s: frame[frame["seed"] == s] for s in seeds}
+    combinations: dict[tuple[int, ...], float] = {}
+    values = []
+    for _ in range(draws):
+        drawn = tuple(sorted(rng.choice(seeds, len(seeds)).tolist()))
+        if drawn not in combinations:
+            combinations[drawn] = value(pd.concat([by_seed[s] for s in drawn]))
+        values.append(combinations[drawn])
+    low, high = np.quantile(values, [0.025, 0.975])
+    return value(frame), float(low), float(high)

@@ -1,0 +1,133 @@
+"""The report: one self-contained HTML file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+
+from ..run_folder import RunFolder, write_text
+from .figures import save_all
+from .tables import RunData, best_found, display, hypervolumes, read_run, write_tables
+
+_ALT = {
+    "pareto": "Two scatter plots: test quality, and retained quality, against adapter parameters, one point a method.",
+    "gates": "A grid of layers by modules for each found structure; a filled cell names the modules kept there.",
+    "perturbation": "Curves of test quality over the share of perturbed words, one panel a kind, one line a method.",
+    "search": "Validation quality and parameter count of every trial over its training steps; crosses mark stopped trials.",
+}
+
+
+def analyse(run: RunFolder) -> tuple[pd.DataFrame, RunData]:
+    """Write tables, figures and ``report.html`` of a finished run; returns the comparison and what it came from."""
+    data = read_run(run)
+    table = write_tables(run, data)
+    figures = save_all(run / "figures", data, table)
+    write_text(run / "report.html", render(data, table, figures))
+    return table, data
+
+
+def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path]) -> str:
+    """The page as text; everything from the user is escaped by the template."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("slat_search.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    volumes = hypervolumes(data)
+    shown = display(table, data.config["task"]["metric"])
+    return environment.get_template("report.html.j2").render(
+        name=data.config["name"],
+        answer=answer(table, data),
+        columns=list(shown.columns),
+        rows=[
+            {"cells": cells, "found": family == "slat"}
+            for cells, family in zip(shown.values.tolist(), table["family"], strict=True)
+        ],
+        figures={name: _embedded(path) for name, path in figures.items()},
+        alt=_ALT,
+        volumes={k: v for k, v in volumes.items() if isinstance(v, dict) and "value" in v},
+        tuning=data.selection["tuning"],
+        trials=_trial_rows(data.trials),
+        structures=[_structure_row(row, data) for _, row in table[table["family"] == "slat"].iterrows()],
+        environment=_flat(data.environment),
+        config=yaml.safe_dump(data.config, sort_keys=False),
+        steps=data.config["training"]["steps"],
+        seeds=data.config["seeds"],
+    )
+
+
+def answer(table: pd.DataFrame, data: RunData) -> str:
+    """The outcome in plain words, whichever side wins."""
+    metric = data.config["task"]["metric"]
+    best = best_found(table)
+    baselines = table[table["family"] == "baseline"]
+    text = (
+        f"The structure chosen on validation, {best['name']}, reaches {best['quality']:.3f} test {metric} with "
+        f"{best['params']:,} trained parameters ({best['params_percent']:.3f} % of the backbone) and retains "
+        f"{best['retained']:.1%} of it under perturbed input."
+    )
+    if baselines.empty:
+        return text
+    rival = baselines.sort_values("validation", ascending=False).iloc[0]
+    difference = best["quality"] - rival["quality"]
+    spread = max(best["quality_sd"], rival["quality_sd"])
+    verdict = "the same within the spread over seeds" if abs(difference) <= spread else f"{difference:+.3f} for the found structure"
+    ratio = (
+        f", {rival['params'] / best['params']:.1f} times as many"
+        if rival["params"] > best["params"] > 0
+        else ""
+    )
+    return (
+        f"{text} The baseline chosen on validation, {rival['name']}, reaches {rival['quality']:.3f} with "
+        f"{rival['params']:,} parameters{ratio}: {verdict}."
+    )
+
+
+def _embedded(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Cells of the trials table; what a failed trial never measured is a dash."""
+    formats = {
+        "trial": "{:.0f}",
+        "status": "{}",
+        "sparsity": "{:.3g}",
+        "learning_rate": "{:.2g}",
+        "gate_learning_rate": "{:.2g}",
+        "noise_kind": "{}",
+        "noise_ratio": "{:.0%}",
+        "step": "{:.0f}",
+        "quality": "{:.3f}",
+        "retained": "{:.1%}",
+        "params": "{:,.0f}",
+        "seconds": "{:.0f}",
+        "refitted": "{}",
+    }
+    rows = []
+    for _, trial in trials.iterrows():
+        rows.append({k: "-" if pd.isna(trial[k]) else f.format(trial[k]) for k, f in formats.items()})
+    return rows
+
+
+def _structure_row(row: pd.Series, data: RunData) -> dict[str, Any]:
+    structure = data.structures[row["method"]]
+    return {
+        "name": row["name"],
+        "digest": row["structure"],
+        "json": json.dumps(structure, indent=1),
+        "modules": len(structure["modules"]),
+        "params": f"{row['params']:,}",
+    }
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        rows += _flat(item, f"{name}.") if isinstance(item, dict) else [(name, str(item))]
+    return rows

@@ -1,0 +1,226 @@
+"""Tables of a run, from the files that its stages left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from ..run_folder import RunFolder, read_json
+from .fronts import Reference, hypervolume_interval, nondominated
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Everything that a run left, in memory.
+
+    Attributes:
+        config: the resolved configuration.
+        environment: versions, hardware, and sizes of task and model.
+        trials: one row a trial.
+        history: one row a report of a trial.
+        selection: which trials were refitted, which learning rates were tried and chosen.
+        results: one row a method and seed.
+        perturbed: one row a method, seed, perturbation kind and ratio (0 included).
+        structures: label -> structure JSON of the refitted members.
+    """
+
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    trials: pd.DataFrame
+    history: pd.DataFrame
+    selection: dict[str, Any]
+    results: pd.DataFrame
+    perturbed: pd.DataFrame
+    structures: dict[str, dict[str, Any]]
+
+    @property
+    def reference(self) -> Reference:
+        return Reference(self.environment["task"]["majority"], self.environment["model"]["params"])
+
+
+def read_run(run: RunFolder) -> RunData:
+    """Read a run whose trainings and tests are finished.
+
+    Raises:
+        SlatError: a file is missing or damaged.
+    """
+    environment = read_json(run / "environment.json")
+    selection = read_json(run / "selection.json")
+    rows, curves = [], []
+    for final in selection["finals"]:
+        row, curve = _final_rows(run, final, environment)
+        rows.append(row)
+        curves += curve
+    return RunData(
+        config=yaml.safe_load((run / "config.yaml").read_text()),
+        environment=environment,
+        trials=pd.read_csv(run / "trials.csv"),
+        history=pd.read_csv(run / "history.csv"),
+        selection=selection,
+        results=pd.DataFrame(rows),
+        perturbed=pd.DataFrame(curves),
+        structures={p.stem: json.loads(p.read_text()) for p in sorted((run / "structures").glob("slat-*.json"))},
+    )
+
+
+def _final_rows(
+    run: RunFolder, final: dict[str, Any], environment: dict[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    trained = read_json(run / "units" / f"{final['key']}.train.json")
+    tested = read_json(run / "units" / f"{final['key']}.test.json")
+    unit, validation = trained["unit"], trained["validation"]
+    names = {"method": final["label"], "seed": unit["seed"]}
+    curve = [{**names, **point} for point in tested["perturbed"]]
+    curve += [{**names, "kind": kind, "ratio": 0.0, "quality": tested["quality"]} for kind in {p["kind"] for p in curve}]
+    backbone = environment["model"]["params"]
+    row = {
+        "task": environment["task"]["name"],
+        "model": environment["model"]["name"],
+        "family": "slat" if unit["method"] == "slat" else "baseline",
+        "method": final["label"],
+        "name": final["name"],
+        "structure": final.get("structure", ""),
+        "seed": unit["seed"],
+        "learning_rate": unit["learning_rate"],
+        "noise_kind": unit["noise_kind"],
+        "noise_ratio": unit["noise_ratio"],
+        "validation": validation["quality"],
+        "validation_retained": validation["retained"],
+        "quality": tested["quality"],
+        "retained": retained(pd.DataFrame(curve)),
+        "params": trained["params"],
+        "params_percent": 100 * trained["params"] / backbone,
+        "compression": backbone / trained["params"] if trained["params"] else float("inf"),
+        "head_params": environment["model"]["head_params"],
+        "train_seconds": trained["seconds"],
+        "seconds_per_text": tested["seconds_per_text"],
+    }
+    return row, curve
+
+
+def retained(curve: pd.DataFrame) -> float:
+    """Area under quality over ratio, divided by what it were without any loss; mean over kinds.
+
+    Args:
+        curve: ``kind``, ``ratio``, ``quality``; ratio 0 is the clean text.
+    """
+    shares = []
+    for _, part in curve.groupby("kind"):
+        part = part.sort_values("ratio")
+        ratio, quality = part["ratio"].to_numpy(), part["quality"].to_numpy()
+        flat = quality[0] * (ratio[-1] - ratio[0])
+        shares.append(np.trapezoid(quality, ratio) / flat if flat > 0 else 0.0)
+    return float(np.mean(shares)) if shares else 1.0
+
+
+def compare(results: pd.DataFrame) -> pd.DataFrame:
+    """One row a method: means and standard deviations over seeds, and whether it is on the front of the means."""
+    grouped = results.groupby("method", sort=False)
+    table = grouped.agg(
+        name=("name", "first"),
+        family=("family", "first"),
+        structure=("structure", "first"),
+        params=("params", "first"),
+        params_percent=("params_percent", "first"),
+        compression=("compression", "first"),
+        learning_rate=("learning_rate", "first"),
+        validation=("validation", "mean"),
+        quality=("quality", "mean"),
+        quality_sd=("quality", "std"),
+        retained=("retained", "mean"),
+        retained_sd=("retained", "std"),
+        train_seconds=("train_seconds", "mean"),
+        seeds=("seed", "count"),
+    ).reset_index()
+    table["on_front"] = nondominated(table)
+    return table.sort_values(["family", "params"], ascending=[False, True], ignore_index=True)
+
+
+def best_found(table: pd.DataFrame) -> pd.Series:
+    """The found structure to recommend: best mean validation quality, then fewest parameters."""
+    found = table[table["family"] == "slat"]
+    return found.sort_values(["validation", "params"], ascending=[False, True]).iloc[0]
+
+
+def display(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The comparison as people read it: text cells, spreads beside means."""
+
+    def spread(mean: pd.Series, sd: pd.Series) -> list[str]:
+        return [f"{m:.3f}" if np.isnan(s) else f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, sd, strict=True)]
+
+    return pd.DataFrame(
+        {
+            "method": table["name"],
+            "parameters": [f"{p:,}" for p in table["params"]],
+            "% of backbone": [f"{p:.3f}" for p in table["params_percent"]],
+            "compression": ["-" if np.isinf(c) else f"{c:,.0f}x" for c in table["compression"]],
+            f"validation {metric}": [f"{v:.3f}" for v in table["validation"]],
+            f"test {metric}": spread(table["quality"], table["quality_sd"]),
+            "retained": spread(table["retained"], table["retained_sd"]),
+            "front": ["yes" if on else "" for on in table["on_front"]],
+            "train s": [f"{s:.0f}" for s in table["train_seconds"]],
+        }
+    )
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """A pipe table, numbers to the right."""
+    lines = [list(frame.columns), *frame.astype(str).values.tolist()]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(frame.columns))]
+
+    def row(cells: list[str]) -> str:
+        first, *rest = cells
+        padded = [first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=True))]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|" + "|".join(("-" * (w + 2)) if i == 0 else ("-" * (w + 1) + ":") for i, w in enumerate(widths)) + "|"
+    return "\n".join([row(lines[0]), rule, *map(row, lines[1:])]) + "\n"
+
+
+def to_latex(frame: pd.DataFrame) -> str:
+    """A booktabs table; special characters escaped, ± in math mode."""
+    escape = str.maketrans({"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$", "±": r"$\pm$"})
+    rows = [[str(cell).translate(escape) for cell in line] for line in [list(frame.columns), *frame.values.tolist()]]
+    body = "\n".join(" & ".join(line) + r" \\" for line in rows[1:])
+    columns = "l" + "r" * (len(frame.columns) - 1)
+    header = " & ".join(rows[0]) + r" \\"
+    return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{header}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+
+
+def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:
+    """``results.csv perturbation.csv comparison.csv|md|tex pareto.csv hypervolume.json``; returns the comparison."""
+    table = compare(data.results)
+    shown = display(table, data.config["task"]["metric"])
+    data.results.to_csv(run / "results.csv", index=False)
+    data.perturbed.to_csv(run / "perturbation.csv", index=False)
+    table.to_csv(run / "comparison.csv", index=False)
+    _write(run / "comparison.md", to_markdown(shown))
+    _write(run / "comparison.tex", to_latex(shown))
+    table[table["on_front"]].to_csv(run / "pareto.csv", index=False)
+    _write(run / "hypervolume.json", json.dumps(hypervolumes(data), indent=2) + "\n")
+    return table
+
+
+def hypervolumes(data: RunData) -> dict[str, Any]:
+    """Hypervolume of the found structures, of the baselines, and of all together, on test."""
+    results = data.results
+    parts = {
+        "found": results[results["family"] == "slat"],
+        "baselines": results[results["family"] == "baseline"],
+        "all": results,
+    }
+    out: dict[str, Any] = {"reference": vars(data.reference), "interval": "95 % bootstrap over seeds"}
+    for name, part in parts.items():
+        value, low, high = hypervolume_interval(part, data.reference, data.config["seed"])
+        out[name] = {"value": value, "low": low, "high": high}
+    return out
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

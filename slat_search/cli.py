@@ -1,0 +1,121 @@
+"""The command line. Thin: every command calls one function of the library."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .errors import SlatError
+
+
+class _Commands(click.Group):
+    """Prints a ``SlatError`` as one sentence and exits with code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SlatError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="slat-search")
+def main() -> None:
+    """Find, by gradient, the best small adapter structure for a frozen transformer.
+
+    \b
+    Example:
+        slat run experiments/quickstart.yaml
+        slat predict runs/quickstart --text "Markets fall after rate rise"
+    """
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option("--overwrite", is_flag=True, help="Throw away the run that is in the folder.")
+@click.option("--address", help="Ray cluster, e.g. `auto`.  [default: RAY_ADDRESS, or a Ray of its own]")
+def run(config: Path, **options: Any) -> None:
+    """Search, refit, baselines, test and report, as CONFIG (a YAML file) says.
+
+    \b
+    Example:
+        slat run experiments/quickstart.yaml
+        slat run experiments/quickstart.yaml --resume
+    """
+    from . import pipeline
+
+    say: Callable[[str], None] = functools.partial(print, flush=True)
+    try:
+        pipeline.run(config, say=say, **options)
+    except KeyboardInterrupt:
+        click.echo("interrupted; everything finished is kept: go on with --resume", err=True)
+        sys.exit(130)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--text", "texts", multiple=True, required=True, help="Text to classify; may be given several times.")
+@click.option("--text-pair", "pairs", multiple=True, help="Second text, for tasks with text pairs.")
+@click.option("--adapter", help="Which adapter of the run.  [default: the best]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def predict(run: Path, texts: tuple[str, ...], pairs: tuple[str, ...], adapter: str | None, as_json: bool) -> None:
+    """Label texts with an adapter of RUN, a run folder or an adapter folder.
+
+    \b
+    Example:
+        slat predict runs/quickstart --text "Chelsea win away at Arsenal"
+    """
+    import json
+
+    from .training.bundle import adapter_folder, load_bundle
+
+    if pairs and len(pairs) != len(texts):
+        raise SlatError(f"--text-pair: given {len(pairs)} times, but --text {len(texts)} times")
+    predictor = load_bundle(adapter_folder(run, adapter))
+    rows: list[str | tuple[str, ...]] = [*zip(texts, pairs, strict=True)] if pairs else [*texts]
+    for text, probabilities in zip(texts, predictor(rows), strict=True):
+        ranked = sorted(zip(predictor.labels, probabilities.tolist(), strict=True), key=lambda x: -x[1])
+        if as_json:
+            click.echo(json.dumps({"text": text, "label": ranked[0][0], "probabilities": dict(ranked)}))
+        else:
+            click.echo(f"{ranked[0][0]}\t{', '.join(f'{n} {p:.3f}' for n, p in ranked)}\t{text}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def show(run: Path) -> None:
+    """Print the comparison table of RUN and where its report lies.
+
+    \b
+    Example:
+        slat show runs/quickstart
+    """
+    from .run_folder import RunFolder
+
+    folder = RunFolder(run)
+    if not folder.is_done:
+        raise SlatError(f"{run}: no finished run there")
+    click.echo((folder / "comparison.md").read_text())
+    click.echo(f"report: {folder / 'report.html'}")
+
+
+@main.command()
+def tasks() -> None:
+    """List the tasks that need no files.
+
+    \b
+    Example:
+        slat tasks
+    """
+    from .tasks import EMBEDDED
+
+    for name, (what, _) in EMBEDDED.items():
+        click.echo(f"{name:<16}{what}")

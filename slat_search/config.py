@@ -1,0 +1,273 @@
+"""One validated model of the YAML. Every field has a default and says what it is for."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import SlatError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NoiseKind = Literal["none", "mask", "replace", "drop", "label", "embedding"]
+PerturbationKind = Literal["typos", "word_drop", "word_swap", "case"]
+KindName = Literal["lora", "parallel", "ia3", "serial", "norm", "bias"]
+GateKind = Literal["sigmoid", "hard_concrete", "straight_through"]
+Activation = Literal["gelu", "relu", "silu", "tanh"]
+MethodName = Literal["lora", "houlsby", "bitfit", "head"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Task(Section):
+    """Labelled text. Either the name of an embedded task, or files of your own."""
+
+    name: str = Field("bbc-headline", description="embedded task (see `slat tasks`), or any name for your own files")
+    train: Path | None = Field(None, description="your file: .csv, .tsv, .jsonl or .parquet; a folder of train/validation/test files")
+    validation: Path | None = Field(None, description="your validation file; cut from train when absent")
+    test: Path | None = Field(None, description="your test file; cut from train when absent")
+    text: tuple[str, ...] = Field(("text",), description="text column, or two of them for text pairs", min_length=1, max_length=2)
+    label: str = Field("label", description="label column")
+    metric: Literal["accuracy", "macro_f1", "f1", "matthews"] = Field("accuracy", description="quality measure")
+    max_length: int = Field(128, ge=4, description="longer texts are cut to this many tokens")
+    split: tuple[Positive, Positive, Positive] = Field(
+        (0.65, 0.15, 0.2), description="shares of train, validation and test where splits are cut here"
+    )
+    max_rows: int | None = Field(None, ge=10, description="use at most this many rows of each split")
+
+
+class Model(Section):
+    """The frozen transformer."""
+
+    name: str = Field("minilm", description="`minilm` (embedded), a local folder, or a name on the Hugging Face hub")
+    pooling: Literal["mean", "first", "last"] = Field("mean", description="how token vectors become one vector")
+    dropout: bool = Field(False, description="keep the backbone's own dropout while training")
+
+
+class Training(Section):
+    """What every method gets alike: steps, batch, schedule."""
+
+    steps: int = Field(120, ge=1, description="optimiser steps of each full training")
+    batch_size: int = Field(32, ge=1, description="sequences a step")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay on adapter and head")
+    warmup: Fraction = Field(0.06, description="share of the steps with a rising learning rate; then linear decay")
+    head_learning_rate: Positive = Field(0.01, description="learning rate of the task head, the same for all methods")
+
+
+class Candidate(Section):
+    """Largest size of a kind at a site."""
+
+    size: int = Field(4, ge=0, description="LoRA rank or bottleneck width; 0 leaves the kind out")
+    group: int = Field(1, ge=1, description="units that open and close together")
+
+
+class SpaceConfig(Section):
+    """The supernet: candidates at every site."""
+
+    kinds: dict[KindName, Candidate] = Field(
+        default_factory=lambda: {
+            "lora": Candidate(size=4),
+            "parallel": Candidate(size=4, group=2),
+            "serial": Candidate(size=4, group=2),
+            "norm": Candidate(size=1),
+            "bias": Candidate(size=1),
+        },
+        min_length=1,
+        description="candidate kinds with their largest size",
+    )
+    activation: Activation = Field("gelu", description="nonlinearity of bottlenecks")
+    scale: Positive = Field(2.0, description="factor on LoRA and parallel bottlenecks (lora_alpha / r)")
+    include: tuple[str, ...] = Field(("*",), description="shell patterns of module paths that may hold modules")
+    exclude: tuple[str, ...] = Field((), description="shell patterns of module paths that may not")
+
+
+class GatesConfig(Section):
+    """How gates learn."""
+
+    kind: GateKind = Field("sigmoid", description="form of the gates")
+    init: float = Field(1.0, gt=0, description="first value of the structure variables; positive = open")
+    temperature: tuple[Positive, Positive] = Field((1.0, 0.3), description="at the start and at the end of the search")
+    warmup: Fraction = Field(0.2, description="share of the steps before gates move")
+    settle: Fraction = Field(0.7, description="share of the steps after which gates are fixed")
+    shrink_every: Fraction = Field(0.1, description="closed atoms are physically removed this often (share of steps)")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GatesConfig:
+        if not self.warmup < self.settle:
+            raise ValueError("warmup must be smaller than settle")
+        return self
+
+
+class Range(Section):
+    """A range to sample from; `low` = `high` fixes the value."""
+
+    low: float
+    high: float
+    log: bool = Field(False, description="sample on a logarithmic scale")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+        if self.log and self.low <= 0:
+            raise ValueError("low must be above 0 on a logarithmic scale")
+        return self
+
+
+def _range(low: float, high: float, log: bool = False) -> Any:
+    return Field(Range(low=low, high=high, log=log))
+
+
+class Sampled(Section):
+    """What each trial samples."""
+
+    sparsity: Range = _range(0.03, 3.0, True)
+    learning_rate: Range = _range(1e-3, 1e-2, True)
+    gate_learning_rate: Range = _range(0.03, 0.3, True)
+    noise_ratio: Range = _range(0.0, 0.3)
+    noise_kind: tuple[NoiseKind, ...] = Field(("none", "mask", "replace", "embedding", "label"), min_length=1)
+
+
+class Scheduler(Section):
+    """Early stopping of weak trials (asynchronous successive halving)."""
+
+    name: Literal["asha", "none"] = Field("asha", description="`none` lets every trial finish")
+    objectives: tuple[Literal["quality", "params", "retained"], ...] = Field(
+        ("quality", "params", "retained"),
+        min_length=1,
+        description="one: plain ASHA on it; several: ranks by non-dominated sorting",
+    )
+    reduction_factor: float = Field(3.0, gt=1, description="one in so many trials passes a rung")
+    rungs: tuple[Fraction, ...] = Field((0.25, 0.5), min_length=1, description="shares of the steps at which trials are compared")
+
+    @model_validator(mode="after")
+    def _increasing(self) -> Scheduler:
+        if list(self.rungs) != sorted(set(self.rungs)) or not 0 < self.rungs[0] or self.rungs[-1] >= 1:
+            raise ValueError("rungs must increase and lie between 0 and 1")
+        return self
+
+
+class Search(Section):
+    """The Ray Tune search."""
+
+    trials: int = Field(10, ge=1, description="structure searches to run")
+    sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="Optuna sampler")
+    space: Sampled = Field(default_factory=Sampled)
+    scheduler: Scheduler = Field(default_factory=Scheduler)
+    members: int = Field(3, ge=1, description="members of the Pareto set that are refitted")
+
+
+class Baseline(Section):
+    """A hand-made method, tuned over its learning rates."""
+
+    method: MethodName
+    learning_rates: tuple[Positive, ...] = Field((1e-3, 3e-3, 1e-2), min_length=1, description="values to choose from on validation")
+    size: int = Field(8, ge=1, description="LoRA rank or bottleneck width")
+    roles: tuple[str, ...] = Field(("q", "v", "qkv"), description="projections that a LoRA is put on")
+
+
+class Evaluation(Section):
+    """Robustness: the test set under perturbed input."""
+
+    kinds: tuple[PerturbationKind, ...] = Field(("typos", "word_drop"), min_length=1, description="kinds of perturbation")
+    ratios: tuple[Fraction, ...] = Field((0.05, 0.1, 0.15, 0.2), min_length=1, description="shares of words touched; 0 is always there")
+    rung_kind: PerturbationKind = Field("typos", description="perturbation of validation text at every rung")
+    rung_ratio: Fraction = Field(0.2, description="its ratio")
+
+
+class Resources(Section):
+    """What Ray may use."""
+
+    concurrent_trials: int = Field(
+        1, ge=1, description="search trials at the same time; 1 fixes the order, so that the same seed repeats the search"
+    )
+    cpus_per_trial: int | None = Field(None, ge=1, description="CPU threads of a trial; default: all CPUs / concurrent trials")
+    gpus_per_trial: float | None = Field(None, ge=0, description="GPU share of a trial; default: all GPUs / concurrent trials")
+
+
+class Config(Section):
+    """A whole run."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the run folder")
+    seed: int = Field(0, ge=0, description="everything random follows from it")
+    seeds: int = Field(2, ge=1, description="repetitions of every final training")
+    task: Task = Field(default_factory=Task)
+    model: Model = Field(default_factory=Model)
+    training: Training = Field(default_factory=Training)
+    space: SpaceConfig = Field(default_factory=SpaceConfig)
+    gates: GatesConfig = Field(default_factory=GatesConfig)
+    search: Search = Field(default_factory=Search)
+    baselines: tuple[Baseline, ...] = Field(
+        default_factory=lambda: tuple(Baseline(method=m) for m in get_args(MethodName))
+    )
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    resources: Resources = Field(default_factory=Resources)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and check a YAML file; paths of data files in it count from the file's folder.
+
+    Raises:
+        SlatError: missing file, malformed YAML, or an unknown or wrong field, named by its path.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise SlatError(f"config {path}: {reason}") from error
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        raise SlatError(f"config {path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        raise SlatError(f"config {path}: must be a mapping of fields, not a {type(raw).__name__}")
+    try:
+        config = Config.model_validate({"name": path.stem, **raw})
+    except ValidationError as error:
+        raise SlatError(f"config {path}: {explain(error)}") from error
+    anchored = {
+        field: path.parent / value
+        for field in ("train", "validation", "test")
+        if (value := getattr(config.task, field)) is not None
+    }
+    return config.model_copy(update={"task": config.task.model_copy(update=anchored)})
+
+
+def explain(error: ValidationError) -> str:
+    """The first problem in one sentence: field path, what is wrong, what is allowed."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(first["loc"][:-1])
+        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"unknown field {path}; {hint}allowed here: {', '.join(known)}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{path}: {message} (got {first['input']!r})" if not isinstance(first["input"], dict) else f"{path}: {message}"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the section at ``location``."""
+    section: Any = Config
+    for part in location:
+        annotation = section.model_fields[part].annotation if isinstance(part, str) and _is_section(section) and part in section.model_fields else section
+        section = next((t for t in (annotation, *get_args(annotation)) if _is_section(t)), annotation)
+    return list(section.model_fields) if _is_section(section) else []
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Section)

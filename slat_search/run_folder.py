@@ -1,0 +1,97 @@
+"""Layout of a run folder, with writes that are whole or not there."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import SlatError
+
+
+class RunFolder:
+    """Paths of one run.
+
+    ``config.yaml environment.json search/ units/ trials.csv results.csv comparison.csv|md|tex pareto.csv
+    hypervolume.json structures/ adapters/ figures/ report.html``; ``done.json`` is written last.
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root).resolve()
+
+    def __truediv__(self, name: str) -> Path:
+        return self.root / name
+
+    @property
+    def is_done(self) -> bool:
+        return (self / "done.json").is_file()
+
+    @property
+    def exists(self) -> bool:
+        return (self / "config.yaml").is_file()
+
+    def clear(self) -> None:
+        """Remove everything in the folder, but only if it is a run folder or empty.
+
+        Raises:
+            SlatError: it holds other things.
+        """
+        if self.root.exists() and any(self.root.iterdir()):
+            if not self.exists:
+                raise SlatError(f"--out: {self.root} is not empty and not a run folder; choose another")
+            for path in self.root.iterdir():
+                if path.name != ".lock":
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder; a second run in it is refused. The lock dies with the process.
+
+        Raises:
+            SlatError: another process holds it, or the folder cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            handle = open(self / ".lock", "w")
+        except OSError as error:
+            raise SlatError(f"--out: cannot write to {self.root}: {error.strerror}") from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise SlatError(f"--out: another run is at work in {self.root}") from error
+            yield
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write through a neighbouring file, so that a reader or a crash never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Parsed content.
+
+    Raises:
+        SlatError: missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SlatError(f"{path}: no such file") from error
+    except json.JSONDecodeError as error:
+        raise SlatError(f"{path}: damaged ({error})") from error

@@ -1,0 +1,29 @@
+"""The method: sites, modules, gates, sparsity and structures. Knows nothing of Ray, tasks or files."""
+
+from .adapter import Adapter, attach
+from .gates import GATE_KINDS, Gates
+from .kinds import ACTIVATIONS, KINDS, Kind, ModuleOptions, SiteModule
+from .sites import Site, find_blocks, find_sites
+from .space import Candidate, Space
+from .structure import ModuleSpec, Structure
+from .supernet import Supernet
+
+__all__ = [
+    "ACTIVATIONS",
+    "GATE_KINDS",
+    "KINDS",
+    "Adapter",
+    "Candidate",
+    "Gates",
+    "Kind",
+    "ModuleOptions",
+    "ModuleSpec",
+    "Site",
+    "SiteModule",
+    "Space",
+    "Structure",
+    "Supernet",
+    "attach",
+    "find_blocks",
+    "find_sites",
+]

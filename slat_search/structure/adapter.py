@@ -1,0 +1,144 @@
+"""Attach a structure to a backbone through forward hooks, and take it off again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SlatError
+from .kinds import KINDS, ModuleOptions, Projection, SiteModule
+from .sites import Site
+from .structure import ModuleSpec, Structure
+
+
+class SiteAdapter(nn.Module):
+    """All modules of one site, applied in the order of ``KINDS``.
+
+    Attributes:
+        parts: class name -> module; kinds that share a class (LoRA, parallel) are one module.
+        kinds: class name -> the kinds in it with their sizes, in unit order.
+        gates: class name -> current gate (units,), set by a supernet before each forward pass; absent = open.
+    """
+
+    def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
+        super().__init__()
+        self.site = site
+        self.kinds: dict[str, dict[str, int]] = {}
+        self.gates: dict[str, Tensor] = {}
+        for kind in KINDS.values():
+            if sizes.get(kind.name):
+                self.kinds.setdefault(kind.module.__name__, {})[kind.name] = sizes[kind.name]
+        modules = {kind.module.__name__: kind.module for kind in KINDS.values()}
+        self.parts = nn.ModuleDict(
+            {name: modules[name](site, part_sizes, options) for name, part_sizes in self.kinds.items()}
+        )
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        for name, part in self.parts.items():
+            y = part(x, y, self.gates.get(name))
+        return y
+
+    @torch.no_grad()
+    def keep(self, name: str, units: Tensor) -> list[tuple[nn.Parameter, nn.Parameter | None, int, Tensor]]:
+        """Keep only ``units`` (sorted indices) of part ``name``; the weights really get smaller.
+
+        Returns:
+            (old parameter, new one or None, unit dimension, kept indices), for an optimiser to follow.
+        """
+        part: SiteModule = self.parts[name]  # type: ignore[assignment]
+        changes: list[tuple[nn.Parameter, nn.Parameter | None, int, Tensor]] = []
+        total = sum(self.kinds[name].values())
+        for parameter_name, dim in part.unit_dims.items():
+            old = getattr(part, parameter_name, None)
+            if old is None:
+                continue
+            index = units - (total - old.shape[dim])  # a hidden bias has none for LoRA's units, which come first
+            index = index[index >= 0].to(old.device)
+            new = nn.Parameter(old.index_select(dim, index)) if index.numel() else None
+            setattr(part, parameter_name, new)
+            changes.append((old, new, dim, index))
+        start, kept = 0, {}
+        for kind, size in self.kinds[name].items():
+            kept[kind] = int(((units >= start) & (units < start + size)).sum())
+            start += size
+        self.kinds[name] = {kind: size for kind, size in kept.items() if size}
+        if not self.kinds[name]:
+            del self.parts[name], self.kinds[name]
+            self.gates.pop(name, None)
+        elif isinstance(part, Projection):
+            part.rank = self.kinds[name].get("lora", 0)
+        return changes
+
+class Adapter(nn.Module):
+    """The trained modules of one structure on one backbone.
+
+    The backbone's own modules stay as they are: each site gets a forward hook, and :meth:`detach` removes
+    them all. The adapter's parameters live here and not in the backbone, so ``adapter.state_dict()`` is
+    what has to be saved.
+    """
+
+    def __init__(self, backbone: nn.Module, structure: Structure):
+        super().__init__()
+        self.options = structure.options
+        by_site: dict[Site, dict[str, int]] = {}
+        for m in structure.modules:
+            by_site.setdefault(m.site, {})[m.kind] = m.size
+        self.sites = nn.ModuleDict()
+        self._handles: dict[str, torch.utils.hooks.RemovableHandle] = {}
+        layers = dict(backbone.named_modules())
+        for site, sizes in by_site.items():
+            if site.name not in layers:
+                raise SlatError(f"structure: the model has no module {site.name}; it was made for another model")
+            weight = getattr(layers[site.name], "weight", None)
+            expected = {site.d_out} if site.is_norm else {site.d_in, site.d_out}
+            if weight is None or set(weight.shape) != expected:
+                raise SlatError(f"structure: {site.name} is {site.d_in} -> {site.d_out} there, not so in this model")
+            key = site.name.replace(".", "/")  # a ModuleDict key may hold no dot
+            self.sites[key] = SiteAdapter(site, sizes, structure.options).to(weight.device)
+            self._handles[key] = layers[site.name].register_forward_hook(_hook(self.sites[key]))
+
+    def site_adapters(self) -> Sequence[SiteAdapter]:
+        return list(self.sites.values())  # type: ignore[arg-type]
+
+    @property
+    def structure(self) -> Structure:
+        """What stands now, after any shrinking."""
+        modules = tuple(
+            ModuleSpec(s.site, kind, size)
+            for s in self.site_adapters()
+            for sizes in s.kinds.values()
+            for kind, size in sizes.items()
+        )
+        return Structure(modules, self.options)
+
+    def drop_empty_sites(self) -> None:
+        """Forget sites whose modules are all gone, and remove their hooks."""
+        for key in [k for k, s in self.sites.items() if not s.parts]:
+            self._handles.pop(key).remove()
+            del self.sites[key]
+
+    def detach(self) -> None:
+        """Remove every hook: the backbone computes as before :func:`attach`."""
+        for handle in self._handles.values():
+            handle.remove()
+        self._handles.clear()
+
+
+def _hook(site: SiteAdapter):  # type: ignore[no-untyped-def]
+    def forward_hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return site(args[0], output)
+
+    return forward_hook
+
+
+def attach(backbone: nn.Module, structure: Structure) -> Adapter:
+    """Put ``structure`` on ``backbone`` and return its trainable modules.
+
+    The backbone's parameters are not touched; freeze them with ``requires_grad_(False)``.
+
+    Raises:
+        SlatError: the structure names a module that the backbone lacks or that has another shape.
+    """
+    return Adapter(backbone, structure)

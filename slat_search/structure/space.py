@@ -1,0 +1,47 @@
+"""The candidates of a search: which kinds, how large, in atoms of what size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..errors import SlatError
+from .kinds import KINDS, ModuleOptions
+from .sites import Site
+from .structure import ModuleSpec, Structure
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Largest ``size`` of a kind at a site, in atoms of ``group`` units that open and close together."""
+
+    size: int
+    group: int = 1
+
+
+@dataclass(frozen=True)
+class Space:
+    """Candidate kinds, the same at every site that they fit."""
+
+    candidates: dict[str, Candidate]
+    options: ModuleOptions = field(default_factory=ModuleOptions)
+
+    def __post_init__(self) -> None:
+        for kind in self.candidates:
+            if kind not in KINDS:
+                raise SlatError(f"space: unknown kind {kind!r}; kinds are {', '.join(KINDS)}")
+
+    def supernet(self, sites: Sequence[Site]) -> Structure:
+        """The structure in which every candidate is open."""
+        modules = tuple(
+            ModuleSpec(site, kind, candidate.size)
+            for kind, candidate in self.candidates.items()
+            for site in sites
+            if candidate.size and KINDS[kind].fits(site)
+        )
+        if not modules:
+            raise SlatError("space: no candidate fits any site")
+        return Structure(modules, self.options)
+
+    def group(self, kind: str) -> int:
+        return self.candidates[kind].group

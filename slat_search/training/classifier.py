@@ -1,0 +1,43 @@
+"""Backbone, pooling and a linear head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..tasks import Batch
+
+
+class TextClassifier(nn.Module):
+    """Logits for labelled text.
+
+    Args:
+        backbone: a model whose output has ``last_hidden_state`` (batch, length, width).
+        width: size of a token vector.
+        classes: number of labels.
+        pooling: ``mean`` over real tokens, ``first`` token, or ``last`` real token.
+    """
+
+    def __init__(self, backbone: nn.Module, width: int, classes: int, pooling: str = "mean"):
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = pooling
+        self.head = nn.Linear(width, classes)
+
+    def pool(self, batch: Batch) -> Tensor:
+        """One vector a text, (batch, width)."""
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        hidden = self.backbone(**inputs).last_hidden_state
+        mask = batch["attention_mask"]
+        if self.pooling == "first":
+            return hidden[:, 0]
+        if self.pooling == "last":
+            positions = torch.arange(mask.shape[1], device=mask.device)
+            last = (positions * mask).argmax(dim=1)
+            return hidden[torch.arange(len(hidden), device=mask.device), last]
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (batch, classes)."""
+        return self.head(self.pool(batch))

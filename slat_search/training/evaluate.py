@@ -1,0 +1,37 @@
+"""Predictions and quality measures."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn import metrics
+
+from ..tasks import Encoded, evaluation_batches
+from .classifier import TextClassifier
+
+_METRICS = {
+    "accuracy": lambda y, p: metrics.accuracy_score(y, p),
+    "macro_f1": lambda y, p: metrics.f1_score(y, p, average="macro"),
+    "f1": lambda y, p: metrics.f1_score(y, p),
+    "matthews": lambda y, p: metrics.matthews_corrcoef(y, p),
+}
+
+
+@torch.inference_mode()
+def predict_logits(model: TextClassifier, data: Encoded, batch_size: int = 64) -> np.ndarray:
+    """Logits (texts, classes) in the order of ``data``, in evaluation mode; the mode is put back."""
+    device = next(model.parameters()).device
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    logits = np.zeros((len(data), model.head.out_features), dtype=np.float32)
+    for rows in evaluation_batches(data, batch_size):
+        batch = {name: value.to(device) for name, value in data.batch(rows).items()}
+        logits[rows] = model(batch).float().cpu().numpy()
+    for module, training in modes:
+        module.training = training
+    return logits
+
+
+def quality(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
+    """The task's metric for logits (texts, classes) against labels (texts,)."""
+    return float(_METRICS[metric](labels, logits.argmax(axis=1)))

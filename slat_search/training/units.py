@@ -1,0 +1,193 @@
+"""Units of work that a worker does from a context: a structure search, a fixed training, a test evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..baselines import Applied, apply_method
+from ..config import Config
+from ..structure import Candidate, ModuleOptions, Space, Structure, Supernet, find_sites
+from ..tasks import Encoded, Noise
+from .classifier import TextClassifier
+from .context import Context
+from .evaluate import predict_logits, quality
+from .loop import Plan, seed_everything, train
+from .search import SearchPlan, StructureSearch
+
+State = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One fixed training: a method with its options under a plan.
+
+    Attributes:
+        method: key of ``baselines.METHODS``.
+        label: name of the row in tables, e.g. ``lora`` or ``slat-3f2a...``.
+        options: what the method takes (JSON values only).
+        learning_rate, noise_kind, noise_ratio, seed: see :class:`Plan`.
+    """
+
+    method: str
+    label: str
+    learning_rate: float
+    seed: int
+    noise_kind: str = "none"
+    noise_ratio: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """File name of the result."""
+        return f"{self.label}_lr{self.learning_rate:g}_seed{self.seed}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(config: Config, learning_rate: float, seed: int, noise: Noise) -> Plan:
+    t = config.training
+    return Plan(
+        t.steps, t.batch_size, learning_rate, t.head_learning_rate, t.weight_decay, t.warmup, noise, config.seed + seed
+    )
+
+
+def _noise_ids(context: Context) -> dict[str, Any]:
+    tokenizer = context.backbone().tokenizer
+    mask = tokenizer.mask_token_id
+    return {
+        "special_ids": tuple(tokenizer.all_special_ids),
+        "mask_id": mask if mask is not None else (tokenizer.unk_token_id or 0),
+    }
+
+
+def _rung_measures(model: TextClassifier, context: Context) -> dict[str, float]:
+    """Quality on validation, clean and perturbed, and their ratio."""
+    clean = _quality(model, context, context.validation)
+    perturbed = _quality(model, context, context.validation_perturbed)
+    return {"quality": clean, "quality_perturbed": perturbed, "retained": perturbed / clean if clean > 0 else 0.0}
+
+
+def _quality(model: TextClassifier, context: Context, data: Encoded) -> float:
+    return quality(context.config.task.metric, data.labels, predict_logits(model, data))
+
+
+def space(config: Config) -> Space:
+    """The supernet's candidates as the structure engine takes them."""
+    candidates = {kind: Candidate(c.size, c.group) for kind, c in config.space.kinds.items()}
+    return Space(candidates, ModuleOptions(config.space.activation, config.space.scale))
+
+
+def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int]) -> Iterator[dict[str, Any]]:
+    """One differentiable structure search; yields a report at each of ``stops`` and at the end.
+
+    Every report is of the discretised structure, which it holds under ``structure``.
+
+    Args:
+        sampled: ``sparsity``, ``learning_rate``, ``gate_learning_rate``, ``noise_kind``, ``noise_ratio``.
+
+    Raises:
+        Diverged: the loss was not finite.
+    """
+    config = context.config
+    seed_everything(config.seed)
+    model = context.classifier()
+    sites = find_sites(model.backbone, config.space.include, config.space.exclude)
+    supernet = Supernet(model.backbone, sites, space(config), config.gates.kind, config.gates.init)
+    g = config.gates
+    controller = StructureSearch(
+        supernet,
+        SearchPlan(sampled["sparsity"], sampled["gate_learning_rate"], g.temperature, g.warmup, g.settle, g.shrink_every),
+        config.training.steps,
+    )
+    noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
+    training = plan(config, sampled["learning_rate"], 0, noise)
+    began = time.perf_counter()
+    try:
+        for step in train(
+            model,
+            supernet.adapter,
+            context.train,
+            training,
+            stops=stops,
+            controller=controller,
+            **_noise_ids(context),
+        ):
+            supernet.eval()
+            measures = _rung_measures(model, context)
+            supernet.train()
+            structure = supernet.structure()
+            yield {
+                "step": step,
+                **measures,
+                "params": structure.params,
+                "atoms": len(supernet.costs),
+                "seconds": time.perf_counter() - began,
+                "structure": structure,
+            }
+    finally:
+        supernet.detach()
+
+
+@contextmanager
+def _standing(context: Context, unit: Unit) -> Iterator[tuple[TextClassifier, Applied]]:
+    """A classifier with the unit's method on it, seeded; the backbone is bare again afterwards."""
+    seed_everything(context.config.seed + unit.seed)
+    model = context.classifier()
+    applied = apply_method(unit.method, model.backbone, unit.options)
+    try:
+        yield model, applied
+    finally:
+        applied.undo()
+
+
+def train_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
+    """Train a fixed method; returns validation measures and the trained weights (adapter and head)."""
+    with _standing(context, unit) as (model, applied):
+        training = plan(context.config, unit.learning_rate, unit.seed, Noise(unit.noise_kind, unit.noise_ratio))
+        began = time.perf_counter()
+        for _ in train(model, applied.module, context.train, training, **_noise_ids(context)):
+            pass
+        seconds = time.perf_counter() - began
+        result = {
+            "validation": _rung_measures(model, context),
+            "params": applied.params,
+            "seconds": seconds,
+            "step_seconds": seconds / training.steps,
+        }
+        state = {f"adapter.{name}": p.detach().cpu().numpy().copy() for name, p in applied.trained().items()}
+        state |= {f"head.{name}": p.detach().cpu().numpy().copy() for name, p in model.head.named_parameters()}
+    return result, state
+
+
+def evaluate_unit(context: Context, unit: Unit, state: State) -> dict[str, Any]:
+    """Test quality of trained weights, clean and perturbed, and the logits' latency a text."""
+    with _standing(context, unit) as (model, applied):
+        load_state(model, applied, state)
+        began = time.perf_counter()
+        clean = _quality(model, context, context.test)
+        latency = (time.perf_counter() - began) / len(context.test)
+        perturbed = [
+            {"kind": kind, "ratio": ratio, "quality": _quality(model, context, data)}
+            for (kind, ratio), data in context.test_perturbed.items()
+        ]
+    return {"quality": clean, "perturbed": perturbed, "seconds_per_text": latency}
+
+
+def load_state(model: TextClassifier, applied: Applied, state: Mapping[str, np.ndarray]) -> None:
+    """Put trained weights into a classifier with its method standing."""
+    tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+    applied.load({n.removeprefix("adapter."): v for n, v in tensors.items() if n.startswith("adapter.")})
+    model.head.load_state_dict({n.removeprefix("head."): v for n, v in tensors.items() if n.startswith("head.")})
+
+
+def found_structure(unit: Unit) -> Structure | None:
+    """The structure that a ``slat`` unit trains."""
+    return Structure.from_json(unit.options["structure"]) if unit.method == "slat" else None

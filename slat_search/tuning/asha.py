@@ -1,0 +1,145 @@
+"""Asynchronous successive halving on one or several objectives, with rungs that survive a restart.
+
+Ray Tune's own ASHA knows one metric, loses its rungs on ``Tuner.restore`` and fills lower rungs with
+values of a higher fidelity when a report is skipped. Here a rung holds what was measured exactly there,
+every record is on disk before the decision is given, and a trial that is run again after a crash gets the
+decision that it got before.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+
+def nondominated_ranks(values: np.ndarray) -> np.ndarray:
+    """Index of the front that each row lies on, (n,), 0 = non-dominated.
+
+    Args:
+        values: (n, objectives), larger is better.
+    """
+    dominated_by = (values[:, None] <= values[None]).all(-1) & (values[:, None] < values[None]).any(-1)
+    ranks = np.full(len(values), -1)
+    rank = 0
+    while (ranks < 0).any():
+        left = ranks < 0
+        front = left & ~(dominated_by & left[None]).any(1)
+        ranks[front] = rank
+        rank += 1
+    return ranks
+
+
+def crowding_distance(values: np.ndarray) -> np.ndarray:
+    """Crowding distance within one front, (n,); boundary points get infinity (Deb et al. 2002)."""
+    distance = np.zeros(len(values))
+    for column in values.T:
+        order = np.argsort(column, kind="stable")
+        span = column[order[-1]] - column[order[0]]
+        distance[order[[0, -1]]] = math.inf
+        if span > 0 and len(order) > 2:
+            distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / span
+    return distance
+
+
+def best_first(values: np.ndarray) -> list[int]:
+    """Rows (n, objectives; larger is better) from best to worst: by front, then by crowding, then by age."""
+    ranks = nondominated_ranks(values)
+    order: list[int] = []
+    for rank in range(ranks.max(initial=-1) + 1):
+        members = np.flatnonzero(ranks == rank)
+        distance = crowding_distance(values[members])
+        order += [int(members[i]) for i in np.lexsort((members, -distance))]
+    return order
+
+
+class RungScheduler(FIFOScheduler):
+    """Stops a trial at a rung unless it is among the best ``1 / reduction_factor`` recorded there so far.
+
+    With one objective this is ASHA in its stopping form (Li et al. 2020, arXiv 1810.05934); with several,
+    trials are ordered by non-dominated sorting and crowding distance as in MO-ASHA (Schmucker et al. 2021,
+    arXiv 2106.12639), so that the sparse trials are not the first to be stopped.
+
+    Args:
+        rungs: values of ``time_attr`` at which trials are compared; a result between rungs changes nothing.
+        objectives: metric -> ``max`` or ``min``.
+        reduction_factor: one in so many passes.
+        record: file (JSON lines) that keeps every record and decision.
+        time_attr: key of a result that counts the work done.
+    """
+
+    def __init__(
+        self,
+        rungs: Sequence[int],
+        objectives: dict[str, str],
+        reduction_factor: float,
+        record: str | Path,
+        time_attr: str = "step",
+    ):
+        super().__init__()
+        if reduction_factor <= 1 or not objectives or set(objectives.values()) - {"max", "min"}:
+            raise ValueError("reduction_factor must be above 1 and every objective max or min")
+        self._rungs = frozenset(rungs)
+        self._objectives = objectives
+        self._factor = reduction_factor
+        self._path = Path(record)
+        self._time = time_attr
+        self._records: dict[int, dict[str, tuple[list[float], str]]] | None = None
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        return True  # objectives are given at construction; a metric in TuneConfig is not wanted
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
+        step = result[self._time]
+        if step not in self._rungs:
+            return TrialScheduler.CONTINUE
+        return self.decide(trial.trial_id, step, result)
+
+    def decide(self, trial_id: str, step: int, result: dict) -> str:
+        """Record ``result`` at rung ``step`` and say whether the trial goes on."""
+        rung = self._load().setdefault(step, {})
+        if trial_id in rung:
+            return rung[trial_id][1]
+        values = [
+            float(result[metric]) if mode == "max" else -float(result[metric])
+            for metric, mode in self._objectives.items()
+        ]
+        if not all(map(math.isfinite, values)):
+            return TrialScheduler.STOP
+        table = np.array([*(v for v, _ in rung.values()), values])
+        place = best_first(table).index(len(table) - 1)
+        goes_on = place < math.ceil(len(table) / self._factor)
+        decision = TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+        rung[trial_id] = (values, decision)
+        self._append({"trial": trial_id, "step": step, "values": values, "decision": decision})
+        return decision
+
+    def _load(self) -> dict[int, dict[str, tuple[list[float], str]]]:
+        if self._records is None:
+            self._records = {}
+            if self._path.is_file():
+                for line in self._path.read_text().splitlines():
+                    try:
+                        r = json.loads(line)
+                    except json.JSONDecodeError:  # the last line of a killed run may be torn
+                        break
+                    self._records.setdefault(r["step"], {})[r["trial"]] = (r["values"], r["decision"])
+        return self._records
+
+    def _append(self, record: dict[str, Any]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def debug_string(self) -> str:
+        counts = {step: len(rung) for step, rung in sorted(self._load().items())}
+        return f"RungScheduler: records per rung {counts}"

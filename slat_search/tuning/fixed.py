@@ -1,0 +1,103 @@
+"""Fixed trainings and test evaluations as Ray tasks, each stored as soon as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .runtime import per_trial  # first: sets Ray's environment
+
+import ray  # isort: skip
+import torch
+from safetensors.numpy import load_file, save_file
+
+from ..config import Config
+from ..errors import SlatError
+from ..run_folder import read_json, write_json
+from ..training.context import Context
+from ..training.loop import Diverged
+from ..training.units import State, Unit, evaluate_unit, train_unit
+
+_RETRIES = 3  # of a task whose worker was killed
+
+
+def _train(context: Context, unit: Unit, threads: int) -> tuple[dict[str, Any], State]:
+    torch.set_num_threads(threads)
+    try:
+        return train_unit(context, unit)
+    except Diverged as error:
+        return {"error": str(error)}, {}
+
+
+def _evaluate(context: Context, unit: Unit, state: State, threads: int) -> dict[str, Any]:
+    torch.set_num_threads(threads)
+    return evaluate_unit(context, unit, state)
+
+
+class UnitPool:
+    """Runs units on the cluster and keeps their results in ``folder``; a unit that is there is not run again.
+
+    A unit's weights are ``<key>.safetensors``, its validation result ``<key>.train.json`` (written after the
+    weights) and its test result ``<key>.test.json``. One CPU thread a unit gives the most units an hour on a
+    CPU, and the same numbers on every machine size.
+    """
+
+    def __init__(self, config: Config, context: Context, folder: Path, say: Callable[[str], None]):
+        self.folder = folder
+        self._say = say
+        self._context = ray.put(context)
+        share = per_trial(config.resources, config.resources.concurrent_trials)
+        gpus = share["GPU"]
+        options = {"num_cpus": 1, "num_gpus": gpus, "max_retries": _RETRIES}
+        self._train = ray.remote(**options)(_train)
+        self._evaluate = ray.remote(**options)(_evaluate)
+
+    def train(self, units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
+        """Results by key; a training that diverged has an ``error`` instead of measures."""
+        missing = [u for u in units if not self._path(u, "train.json").exists()]
+        jobs = {self._train.remote(self._context, u, 1): u for u in missing}
+        for unit, (result, state) in self._as_they_come(jobs):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if state:
+                part = self._path(unit, "part")
+                save_file(state, part)
+                part.replace(self._path(unit, "safetensors"))
+            write_json(self._path(unit, "train.json"), {"unit": unit.as_dict(), **result})
+            if "error" in result:
+                self._say(f"train  {unit.key}: {result['error']}")
+            else:
+                v = result["validation"]
+                self._say(
+                    f"train  {unit.key:<36} validation {v['quality']:.3f}  retained {v['retained']:.1%}"
+                    f"  {result['params']:>9,} parameters  {result['seconds']:.0f} s"
+                )
+        return {u.key: read_json(self._path(u, "train.json")) for u in units}
+
+    def evaluate(self, units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
+        """Test results by key, of units that were trained."""
+        missing = [u for u in units if not self._path(u, "test.json").exists()]
+        jobs = {self._evaluate.remote(self._context, u, self.state(u), 1): u for u in missing}
+        for unit, result in self._as_they_come(jobs):
+            write_json(self._path(unit, "test.json"), result)
+            self._say(f"test   {unit.key:<36} quality {result['quality']:.3f}")
+        return {u.key: read_json(self._path(u, "test.json")) for u in units}
+
+    def state(self, unit: Unit) -> State:
+        """Trained weights of a unit."""
+        return load_file(self._path(unit, "safetensors"))
+
+    def _path(self, unit: Unit, ending: str) -> Path:
+        return self.folder / f"{unit.key}.{ending}"
+
+    def _as_they_come(self, jobs: dict[Any, Unit]) -> Iterator[tuple[Unit, Any]]:
+        waiting = list(jobs)
+        while waiting:
+            ready, waiting = ray.wait(waiting)
+            try:
+                yield jobs[ready[0]], ray.get(ready[0])
+            except ray.exceptions.RayTaskError as error:
+                cause = error.as_instanceof_cause()
+                if isinstance(cause, SlatError):
+                    raise SlatError(str(error.cause)) from error
+                raise

@@ -1,0 +1,53 @@
+"""One line for everything that happens to a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+
+class TrialReporter(Callback):
+    """Tells each report, stop and failure of a trial, numbered in order of creation.
+
+    Args:
+        total: trials of the search.
+        steps: steps of a full trial.
+        say: takes a line.
+    """
+
+    def __init__(self, total: int, steps: int, say: Callable[[str], None]):
+        self._total = total
+        self._steps = steps
+        self._say = say
+        self._numbers: dict[str, int] = {}
+
+    def _name(self, trials: list[Trial], trial: Trial) -> str:
+        for number, known in enumerate(trials, 1):
+            self._numbers.setdefault(known.trial_id, number)
+        return f"search {self._numbers[trial.trial_id]:>2}/{self._total}"
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        c = trial.config
+        noise = "no noise" if c["noise_kind"] == "none" else f"{c['noise_kind']} noise {c['noise_ratio']:.0%}"
+        self._say(
+            f"{self._name(trials, trial)}  starts: sparsity {c['sparsity']:.3g}, learning rate "
+            f"{c['learning_rate']:.2g}, gates {c['gate_learning_rate']:.2g}, {noise}"
+        )
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._say(
+            f"{self._name(trials, trial)}  step {result['step']:>4}/{self._steps}  validation {result['quality']:.3f}"
+            f"  retained {result['retained']:.1%}  {result['params']:>9,} parameters  {result['seconds']:.0f} s"
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        stopped = (trial.last_result or {}).get("step", 0) < self._steps
+        self._say(f"{self._name(trials, trial)}  {'stopped by ASHA' if stopped else 'finished'}")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._say(f"{self._name(trials, trial)}  failed: see search/trial_{trial.trial_id}/error.txt")
