@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import SlatError
 
@@ -29,10 +29,14 @@ class Task(Section):
     """Labelled text. Either the name of an embedded task, or files of your own."""
 
     name: str = Field("bbc-headline", description="embedded task (see `slat tasks`), or any name for your own files")
-    train: Path | None = Field(None, description="your file: .csv, .tsv, .jsonl or .parquet; a folder of train/validation/test files")
+    train: Path | None = Field(
+        None, description="your file: .csv, .tsv, .jsonl or .parquet; a folder of train/validation/test files"
+    )
     validation: Path | None = Field(None, description="your validation file; cut from train when absent")
     test: Path | None = Field(None, description="your test file; cut from train when absent")
-    text: tuple[str, ...] = Field(("text",), description="text column, or two of them for text pairs", min_length=1, max_length=2)
+    text: tuple[str, ...] = Field(
+        ("text",), description="text column, or two of them for text pairs", min_length=1, max_length=2
+    )
     label: str = Field("label", description="label column")
     metric: Literal["accuracy", "macro_f1", "f1", "matthews"] = Field("accuracy", description="quality measure")
     max_length: int = Field(128, ge=4, description="longer texts are cut to this many tokens")
@@ -67,17 +71,20 @@ class Candidate(Section):
     group: int = Field(1, ge=1, description="units that open and close together")
 
 
+_CANDIDATES: dict[KindName, Candidate] = {
+    "lora": Candidate(size=4),
+    "parallel": Candidate(size=4, group=2),
+    "serial": Candidate(size=4, group=2),
+    "norm": Candidate(size=1),
+    "bias": Candidate(size=1),
+}
+
+
 class SpaceConfig(Section):
     """The supernet: candidates at every site."""
 
     kinds: dict[KindName, Candidate] = Field(
-        default_factory=lambda: {
-            "lora": Candidate(size=4),
-            "parallel": Candidate(size=4, group=2),
-            "serial": Candidate(size=4, group=2),
-            "norm": Candidate(size=1),
-            "bias": Candidate(size=1),
-        },
+        default_factory=lambda: dict(_CANDIDATES),
         min_length=1,
         description="candidate kinds with their largest size",
     )
@@ -144,11 +151,13 @@ class Scheduler(Section):
         description="one: plain ASHA on it; several: ranks by non-dominated sorting",
     )
     reduction_factor: float = Field(3.0, gt=1, description="one in so many trials passes a rung")
-    rungs: tuple[Fraction, ...] = Field((0.25, 0.5), min_length=1, description="shares of the steps at which trials are compared")
+    rungs: tuple[Fraction, ...] = Field(
+        (0.25, 0.5), min_length=1, description="shares of the steps at which trials are compared"
+    )
 
     @model_validator(mode="after")
     def _increasing(self) -> Scheduler:
-        if list(self.rungs) != sorted(set(self.rungs)) or not 0 < self.rungs[0] or self.rungs[-1] >= 1:
+        if list(self.rungs) != sorted(set(self.rungs)) or not self.rungs[0] > 0 or self.rungs[-1] >= 1:
             raise ValueError("rungs must increase and lie between 0 and 1")
         return self
 
@@ -158,25 +167,63 @@ class Search(Section):
 
     trials: int = Field(10, ge=1, description="structure searches to run")
     sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="Optuna sampler")
-    space: Sampled = Field(default_factory=Sampled)
-    scheduler: Scheduler = Field(default_factory=Scheduler)
+    space: Sampled = Sampled()
+    scheduler: Scheduler = Scheduler()
     members: int = Field(3, ge=1, description="members of the Pareto set that are refitted")
+
+
+_LORA_ROLES = ("q", "v", "qkv")
+_TITLES: dict[MethodName, str] = {
+    "lora": "LoRA r={size}",
+    "houlsby": "Houlsby d={size}",
+    "bitfit": "BitFit",
+    "head": "linear head",
+}
 
 
 class Baseline(Section):
     """A hand-made method, tuned over its learning rates."""
 
-    method: MethodName
-    learning_rates: tuple[Positive, ...] = Field((1e-3, 3e-3, 1e-2), min_length=1, description="values to choose from on validation")
-    size: int = Field(8, ge=1, description="LoRA rank or bottleneck width")
-    roles: tuple[str, ...] = Field(("q", "v", "qkv"), description="projections that a LoRA is put on")
+    method: MethodName = Field("lora", description="the method; `head` trains nothing but the task head")
+    learning_rates: tuple[Positive, ...] = Field(
+        (1e-3, 3e-3, 1e-2), min_length=1, description="values to choose from on validation"
+    )
+    size: int = Field(8, ge=1, description="LoRA rank or bottleneck width; the other methods have none")
+    roles: tuple[str, ...] = Field(_LORA_ROLES, min_length=1, description="projections that a LoRA is put on")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the method takes, JSON values only."""
+        if self.method == "lora":
+            return {"size": self.size, "roles": list(self.roles)}
+        return {"size": self.size} if self.method == "houlsby" else {}
+
+    @property
+    def _projections(self) -> tuple[str, ...]:
+        return self.roles if self.method == "lora" and self.roles != _LORA_ROLES else ()
+
+    @property
+    def label(self) -> str:
+        """Short name for files: ``lora-8``, ``bitfit``."""
+        size = [str(self.size)] if "size" in self.options else []
+        return "-".join([self.method, *size, *self._projections])
+
+    @property
+    def title(self) -> str:
+        """Name in tables."""
+        where = f" ({', '.join(self._projections)})" if self._projections else ""
+        return _TITLES[self.method].format(size=self.size) + where
 
 
 class Evaluation(Section):
     """Robustness: the test set under perturbed input."""
 
-    kinds: tuple[PerturbationKind, ...] = Field(("typos", "word_drop"), min_length=1, description="kinds of perturbation")
-    ratios: tuple[Fraction, ...] = Field((0.05, 0.1, 0.15, 0.2), min_length=1, description="shares of words touched; 0 is always there")
+    kinds: tuple[PerturbationKind, ...] = Field(
+        ("typos", "word_drop"), min_length=1, description="kinds of perturbation"
+    )
+    ratios: tuple[Fraction, ...] = Field(
+        (0.05, 0.1, 0.15, 0.2), min_length=1, description="shares of words touched; 0 is always there"
+    )
     rung_kind: PerturbationKind = Field("typos", description="perturbation of validation text at every rung")
     rung_ratio: Fraction = Field(0.2, description="its ratio")
 
@@ -185,10 +232,16 @@ class Resources(Section):
     """What Ray may use."""
 
     concurrent_trials: int = Field(
-        1, ge=1, description="search trials at the same time; 1 fixes the order, so that the same seed repeats the search"
+        1,
+        ge=1,
+        description="search trials at the same time; 1 fixes the order, so that the same seed repeats the search",
     )
-    cpus_per_trial: int | None = Field(None, ge=1, description="CPU threads of a trial; default: all CPUs / concurrent trials")
-    gpus_per_trial: float | None = Field(None, ge=0, description="GPU share of a trial; default: all GPUs / concurrent trials")
+    cpus_per_trial: int | None = Field(
+        None, ge=1, description="CPU threads of a trial; default: all CPUs / concurrent trials"
+    )
+    gpus_per_trial: float | None = Field(
+        None, ge=0, description="GPU share of a trial; default: all GPUs / concurrent trials"
+    )
 
 
 class Config(Section):
@@ -197,17 +250,26 @@ class Config(Section):
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the run folder")
     seed: int = Field(0, ge=0, description="everything random follows from it")
     seeds: int = Field(2, ge=1, description="repetitions of every final training")
-    task: Task = Field(default_factory=Task)
-    model: Model = Field(default_factory=Model)
-    training: Training = Field(default_factory=Training)
-    space: SpaceConfig = Field(default_factory=SpaceConfig)
-    gates: GatesConfig = Field(default_factory=GatesConfig)
-    search: Search = Field(default_factory=Search)
+    task: Task = Task()
+    model: Model = Model()
+    training: Training = Training()
+    space: SpaceConfig = SpaceConfig()
+    gates: GatesConfig = GatesConfig()
+    search: Search = Search()
     baselines: tuple[Baseline, ...] = Field(
         default_factory=lambda: tuple(Baseline(method=m) for m in get_args(MethodName))
     )
-    evaluation: Evaluation = Field(default_factory=Evaluation)
-    resources: Resources = Field(default_factory=Resources)
+    evaluation: Evaluation = Evaluation()
+    resources: Resources = Resources()
+
+    @field_validator("baselines")
+    @classmethod
+    def _distinct(cls, baselines: tuple[Baseline, ...]) -> tuple[Baseline, ...]:
+        labels = [b.label for b in baselines]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice:
+            raise ValueError(f"{twice} stands there twice; give its learning rates in one entry")
+        return baselines
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
@@ -239,12 +301,16 @@ def load_config(path: str | Path) -> Config:
         config = Config.model_validate({"name": path.stem, **raw})
     except ValidationError as error:
         raise SlatError(f"config {path}: {explain(error)}") from error
-    anchored = {
-        field: path.parent / value
+    folder = path.resolve().parent  # absolute, so that workers and the copy in the run folder mean the same file
+    files = {
+        field: folder / value
         for field in ("train", "validation", "test")
         if (value := getattr(config.task, field)) is not None
     }
-    return config.model_copy(update={"task": config.task.model_copy(update=anchored)})
+    model = {"name": str(folder / config.model.name)} if (folder / config.model.name).is_dir() else {}
+    return config.model_copy(
+        update={"task": config.task.model_copy(update=files), "model": config.model.model_copy(update=model)}
+    )
 
 
 def explain(error: ValidationError) -> str:
@@ -257,14 +323,20 @@ def explain(error: ValidationError) -> str:
         hint = f"did you mean {close[0]}? " if close else ""
         return f"unknown field {path}; {hint}allowed here: {', '.join(known)}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{path}: {message} (got {first['input']!r})" if not isinstance(first["input"], dict) else f"{path}: {message}"
+    return (
+        f"{path}: {message} (got {first['input']!r})" if not isinstance(first["input"], dict) else f"{path}: {message}"
+    )
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     """Names of the fields of the section at ``location``."""
     section: Any = Config
     for part in location:
-        annotation = section.model_fields[part].annotation if isinstance(part, str) and _is_section(section) and part in section.model_fields else section
+        annotation = (
+            section.model_fields[part].annotation
+            if isinstance(part, str) and _is_section(section) and part in section.model_fields
+            else section
+        )
         section = next((t for t in (annotation, *get_args(annotation)) if _is_section(t)), annotation)
     return list(section.model_fields) if _is_section(section) else []
 

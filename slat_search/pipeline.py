@@ -17,10 +17,11 @@ import torch
 from .analysis.fronts import Reference, choose_members
 from .analysis.report import analyse
 from .analysis.tables import best_found
-from .config import Baseline, Config, load_config
+from .config import Config, load_config
 from .errors import SlatError
 from .run_folder import RunFolder, write_json, write_text
 from .structure import find_blocks, find_sites
+from .tasks import SPLITS
 from .training.bundle import save_bundle
 from .training.context import Context, prepare
 from .training.units import Unit
@@ -30,7 +31,6 @@ from .tuning.search import Trial, run_search
 
 Say = Callable[[str], None]
 _PACKAGES = ("slat-search", "torch", "transformers", "peft", "ray", "optuna", "datasets", "pandas", "numpy", "moocore")
-_NAMES = {"lora": "LoRA r={size}", "houlsby": "Houlsby d={size}", "bitfit": "BitFit", "head": "linear head"}
 
 
 def run(
@@ -68,7 +68,8 @@ def run(
         context, task = prepare(config)
         write_text(folder / "config.yaml", config.to_yaml())
         sizes = {name: len(rows) for name, rows in task.splits.items()}
-        say(f"task {task.name}: {sizes['train']} / {sizes['validation']} / {sizes['test']} texts, {len(task.labels)} classes")
+        texts = " / ".join(str(sizes[split]) for split in SPLITS)
+        say(f"task {task.name}: {texts} texts, {len(task.labels)} classes")
         say(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
         write_json(folder / "environment.json", environment(context, sizes))
         with ray_session(address):
@@ -115,7 +116,9 @@ def choose(trials: Sequence[Trial], context: Context) -> list[Trial]:
     """
     complete = [t for t in trials if t.status == "completed"]
     if not complete:
-        raise SlatError("search: no trial ran to its end; allow more trials or a larger search.scheduler.reduction_factor")
+        raise SlatError(
+            "search: no trial ran to its end; allow more trials or a larger search.scheduler.reduction_factor"
+        )
     unique = list({t.structure.digest: t for t in complete if t.structure is not None}.values())
     frame = pd.DataFrame([t.measures for t in unique])
     reference = Reference(context.majority, context.backbone_params)
@@ -127,7 +130,9 @@ def _train_all(
 ) -> list[tuple[Unit, dict[str, Any]]]:
     """Refit the members and tune the baselines; returns every final unit with its row of ``selection.json``."""
     refits = [(_member_unit(t, folder), t) for t in members]
-    tuned = [(b, [_baseline_unit(config, b, lr) for lr in b.learning_rates]) for b in config.baselines]
+    tuned = [
+        (b, [Unit(b.method, b.label, lr, 0, options=b.options) for lr in b.learning_rates]) for b in config.baselines
+    ]
     first = [u for u, _ in refits] + [u for _, units in tuned for u in units]
     say(f"refit {len(members)} members, tune {len(tuned)} baselines, then repeat each with {config.seeds} seeds")
     results = pool.train(first)
@@ -138,9 +143,8 @@ def _train_all(
         best = max(units, key=lambda u: _validation(results[u.key]) or -1.0)
         if _validation(results[best.key]) is None:
             raise SlatError(f"baselines.{baseline.method}: training diverged at every learning rate")
-        name = _NAMES[baseline.method].format(size=baseline.size)
-        tuning[name] = {"tried": tried, "chosen": f"{best.learning_rate:g}"}
-        chosen.append((best, name, ""))
+        tuning[baseline.title] = {"tried": tried, "chosen": f"{best.learning_rate:g}"}
+        chosen.append((best, baseline.title, ""))
     finals = [
         (seeded, {"key": seeded.key, "label": unit.label, "name": name, "structure": digest})
         for unit, name, digest in chosen
@@ -162,15 +166,14 @@ def _member_unit(trial: Trial, folder: RunFolder) -> Unit:
     write_text(folder / "structures" / f"{label}.json", trial.structure.to_json())
     s = trial.sampled
     return Unit(
-        "slat", label, s["learning_rate"], 0, s["noise_kind"], s["noise_ratio"], {"structure": trial.structure.to_json()}
+        "slat",
+        label,
+        s["learning_rate"],
+        0,
+        s["noise_kind"],
+        s["noise_ratio"],
+        {"structure": trial.structure.to_dict()},
     )
-
-
-def _baseline_unit(config: Config, baseline: Baseline, learning_rate: float) -> Unit:
-    sized = {"size": baseline.size} if baseline.method in ("lora", "houlsby") else {}
-    options = {**sized, **({"roles": list(baseline.roles)} if baseline.method == "lora" else {})}
-    label = baseline.method + (f"-{baseline.size}" if sized else "")
-    return Unit(baseline.method, label, learning_rate, 0, options=options)
 
 
 def _short_name(trial: Trial) -> str:

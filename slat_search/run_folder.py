@@ -57,7 +57,7 @@ class RunFolder:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            handle = open(self / ".lock", "w")
+            handle = open(self / ".lock", "w")  # noqa: SIM115 - closed by the `with` below
         except OSError as error:
             raise SlatError(f"--out: cannot write to {self.root}: {error.strerror}") from error
         with handle:

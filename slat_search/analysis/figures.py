@@ -14,12 +14,14 @@ from matplotlib.figure import Figure
 from .tables import RunData
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 FOUND, BASELINE, STOPPED = "#0072B2", "#D55E00", "#999999"
 _CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vP*X"
-plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 140, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
+plt.rcParams.update(
+    {"figure.dpi": 110, "savefig.dpi": 140, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+)
 
 KIND_LABELS = {
     "lora": "LoRA rank",
@@ -52,7 +54,10 @@ def pareto(table: pd.DataFrame, data: RunData) -> Figure:
     """Test quality and retained quality against parameters (log scale), one point a method."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.3))
     metric = data.config["task"]["metric"]
-    for axis, column, label in ((axes[0], "quality", f"test {metric}"), (axes[1], "retained", "retained quality under perturbation")):
+    for axis, column, label in (
+        (axes[0], "quality", f"test {metric}"),
+        (axes[1], "retained", "retained quality under perturbation"),
+    ):
         _front_line(axis, table, column)
         for position, (_, row) in enumerate(table.iterrows()):
             colour = FOUND if row["family"] == "slat" else BASELINE
@@ -90,10 +95,13 @@ def gate_maps(data: RunData, table: pd.DataFrame) -> Figure:
     found = table[table["family"] == "slat"]
     layers = data.environment["model"]["layers"]
     columns = data.environment["model"]["site_columns"]
-    figure, axes = plt.subplots(len(found), 1, figsize=(1.4 * len(columns) + 2, (0.42 * layers + 1.1) * len(found)), squeeze=False)
+    figure, axes = plt.subplots(
+        len(found), 1, figsize=(1.4 * len(columns) + 2, (0.42 * layers + 1.1) * len(found)), squeeze=False
+    )
     for axis, (_, row) in zip(axes[:, 0], found.iterrows(), strict=True):
         modules = data.structures[row["method"]]["modules"]
-        sizes, words = np.zeros((layers, len(columns))), {}
+        sizes = np.zeros((layers, len(columns)))
+        words: dict[tuple[int, int], list[str]] = {}
         for m in modules:
             cell = (m["layer"], columns.index(m["name"].split(f".{m['layer']}.", 1)[1]))
             sizes[cell] += m["params"]
@@ -102,16 +110,26 @@ def gate_maps(data: RunData, table: pd.DataFrame) -> Figure:
         axis.imshow(shade, cmap="Blues", vmin=1.5, vmax=5, aspect="auto", origin="lower")
         for (layer, column), parts in words.items():
             dark = sizes[layer, column] > 6000
-            axis.text(column, layer, " ".join(parts), ha="center", va="center", fontsize=7, color="white" if dark else "black")
+            axis.text(
+                column, layer, " ".join(parts), ha="center", va="center", fontsize=7, color="white" if dark else "black"
+            )
         axis.set_xticks(range(len(columns)), [_short(c) for c in columns], fontsize=8, rotation=20, ha="right")
         axis.set_yticks(range(layers), [str(i) for i in range(layers)])
         axis.set_ylabel("layer")
-        axis.set_title(f"{row['name']}: {row['params']:,} parameters, test {row['quality']:.3f}", loc="left", fontsize=10)
+        axis.set_title(
+            f"{row['name']}: {row['params']:,} parameters, test {row['quality']:.3f}", loc="left", fontsize=10
+        )
         axis.set_xticks(np.arange(-0.5, len(columns)), minor=True)
         axis.set_yticks(np.arange(-0.5, layers), minor=True)
         axis.grid(which="minor", color="#dddddd", linewidth=0.6)
         axis.tick_params(which="minor", length=0)
-    figure.text(0.01, -0.01, "L LoRA rank · P parallel width · S serial width · n norm · b bias · i IA3", fontsize=8, color="#555555")
+    figure.text(
+        0.01,
+        -0.01,
+        "L LoRA rank · P parallel width · S serial width · n norm · b bias · i IA3",
+        fontsize=8,
+        color="#555555",
+    )
     figure.tight_layout()
     return figure
 
@@ -137,7 +155,15 @@ def perturbation(data: RunData, table: pd.DataFrame) -> Figure:
             mean = by_ratio.mean()
             colour = _CYCLE[position % len(_CYCLE)]
             style = "-" if row["family"] == "slat" else "--"
-            axis.plot(mean.index * 100, mean.to_numpy(), style, color=colour, marker=_MARKERS[position % len(_MARKERS)], markersize=4, label=row["name"])
+            axis.plot(
+                mean.index * 100,
+                mean.to_numpy(),
+                style,
+                color=colour,
+                marker=_MARKERS[position % len(_MARKERS)],
+                markersize=4,
+                label=row["name"],
+            )
             axis.fill_between(mean.index * 100, by_ratio.min(), by_ratio.max(), color=colour, alpha=0.1, linewidth=0)
         axis.set_title(kind.replace("_", " "), loc="left")
         axis.set_xlabel("words perturbed (%)")
@@ -159,10 +185,19 @@ def search(data: RunData) -> Figure:
         stopped = status[number] == "stopped"
         colour = colours.to_rgba(sparsity[number])
         for axis, column in ((axes[0], "quality"), (axes[1], "params")):
-            axis.plot(part["step"], part[column], "-", color=colour, alpha=0.45 if stopped else 0.95, linewidth=1 if stopped else 1.8)
+            axis.plot(
+                part["step"],
+                part[column],
+                "-",
+                color=colour,
+                alpha=0.45 if stopped else 0.95,
+                linewidth=1 if stopped else 1.8,
+            )
             last = part.iloc[-1]
             axis.plot(last["step"], last[column], "x" if stopped else "o", color=colour, markersize=7)
-            axis.annotate(str(number), (last["step"], last[column]), xytext=(4, 3), textcoords="offset points", fontsize=7)
+            axis.annotate(
+                str(number), (last["step"], last[column]), xytext=(4, 3), textcoords="offset points", fontsize=7
+            )
     axes[0].set_ylabel(f"validation {data.config['task']['metric']} of the discretised structure")
     axes[1].set_ylabel("parameters of the discretised structure")
     axes[1].set_yscale("symlog", linthresh=100)

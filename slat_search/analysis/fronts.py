@@ -30,7 +30,11 @@ class Reference:
 def points(frame: pd.DataFrame) -> np.ndarray:
     """(n, 3) to be minimised: -quality, log10(params + 1), -retained."""
     return np.column_stack(
-        [-frame["quality"].to_numpy(float), np.log10(frame["params"].to_numpy(float) + 1), -frame["retained"].to_numpy(float)]
+        [
+            -frame["quality"].to_numpy(float),
+            np.log10(frame["params"].to_numpy(float) + 1),
+            -frame["retained"].to_numpy(float),
+        ]
     )
 
 
@@ -50,14 +54,14 @@ def hypervolume(frame: pd.DataFrame, reference: Reference) -> float:
 
 def choose_members(frame: pd.DataFrame, count: int, reference: Reference) -> list[int]:
     """Positions of at most ``count`` non-dominated rows: best quality first, then whatever adds most hypervolume."""
-    front = list(np.flatnonzero(nondominated(frame)))
+    front: list[int] = np.flatnonzero(nondominated(frame)).tolist()
     chosen: list[int] = []
     while front and len(chosen) < count:
         if not chosen:
             best = min(front, key=lambda i: (-frame["quality"].iloc[i], frame["params"].iloc[i]))
         else:
             best = max(front, key=lambda i: (hypervolume(frame.iloc[[*chosen, i]], reference), -i))
-        chosen.append(int(best))
+        chosen.append(best)
         front.remove(best)
     return chosen
 

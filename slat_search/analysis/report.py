@@ -19,7 +19,7 @@ _ALT = {
     "pareto": "Two scatter plots: test quality, and retained quality, against adapter parameters, one point a method.",
     "gates": "A grid of layers by modules for each found structure; a filled cell names the modules kept there.",
     "perturbation": "Curves of test quality over the share of perturbed words, one panel a kind, one line a method.",
-    "search": "Validation quality and parameter count of every trial over its training steps; crosses mark stopped trials.",
+    "search": "Validation quality and parameter count of every trial over its steps; crosses mark stopped trials.",
 }
 
 
@@ -75,12 +75,12 @@ def answer(table: pd.DataFrame, data: RunData) -> str:
     rival = baselines.sort_values("validation", ascending=False).iloc[0]
     difference = best["quality"] - rival["quality"]
     spread = max(best["quality_sd"], rival["quality_sd"])
-    verdict = "the same within the spread over seeds" if abs(difference) <= spread else f"{difference:+.3f} for the found structure"
-    ratio = (
-        f", {rival['params'] / best['params']:.1f} times as many"
-        if rival["params"] > best["params"] > 0
-        else ""
+    verdict = (
+        "the same within the spread over seeds"
+        if abs(difference) <= spread
+        else f"{difference:+.3f} for the found structure"
     )
+    ratio = f", {rival['params'] / best['params']:.1f} times as many" if rival["params"] > best["params"] > 0 else ""
     return (
         f"{text} The baseline chosen on validation, {rival['name']}, reaches {rival['quality']:.3f} with "
         f"{rival['params']:,} parameters{ratio}: {verdict}."

@@ -58,8 +58,8 @@ def _structure(backbone: nn.Module, structure: Structure) -> Applied:
 
 
 def slat(backbone: nn.Module, options: Mapping[str, Any]) -> Applied:
-    """A found structure; ``structure`` is its JSON."""
-    return _structure(backbone, Structure.from_json(options["structure"]))
+    """A found structure; ``structure`` is its :meth:`Structure.to_dict`."""
+    return _structure(backbone, Structure.from_dict(options["structure"]))
 
 
 def houlsby(backbone: nn.Module, options: Mapping[str, Any]) -> Applied:
@@ -82,7 +82,7 @@ def lora(backbone: nn.Module, options: Mapping[str, Any]) -> Applied:
     config = peft.LoraConfig(r=options["size"], lora_alpha=16, lora_dropout=0.0, target_modules=targets)
     with warnings.catch_warnings():  # peft remembers an earlier adapter on the same backbone and says so
         warnings.simplefilter("ignore", UserWarning)
-        model = peft.get_peft_model(backbone, config)  # type: ignore[arg-type]
+        model = peft.get_peft_model(backbone, config)
 
     def undo() -> None:
         model.unload()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,7 @@ class SiteAdapter(nn.Module):
             part.rank = self.kinds[name].get("lora", 0)
         return changes
 
+
 class Adapter(nn.Module):
     """The trained modules of one structure on one backbone.
 
@@ -100,7 +101,7 @@ class Adapter(nn.Module):
             self._handles[key] = layers[site.name].register_forward_hook(_hook(self.sites[key]))
 
     def site_adapters(self) -> Sequence[SiteAdapter]:
-        return list(self.sites.values())  # type: ignore[arg-type]
+        return [*self.sites.values()]  # type: ignore[list-item]
 
     @property
     def structure(self) -> Structure:
@@ -126,7 +127,7 @@ class Adapter(nn.Module):
         self._handles.clear()
 
 
-def _hook(site: SiteAdapter):  # type: ignore[no-untyped-def]
+def _hook(site: nn.Module) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def forward_hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return site(args[0], output)
 

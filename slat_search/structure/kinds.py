@@ -78,8 +78,8 @@ class Projection(SiteModule):
     Sources: LoRA, Hu et al. 2021 (arXiv 2106.09685); parallel adapter, He et al. 2021 (arXiv 2110.04366).
     """
 
-    unit_dims = {"down": 0, "up": 1, "hidden_bias": 0}
-    foldable = ("up",)
+    unit_dims: ClassVar[dict[str, int]] = {"down": 0, "up": 1, "hidden_bias": 0}
+    foldable: ClassVar[tuple[str, ...]] = ("up",)
 
     def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
         super().__init__()
@@ -109,8 +109,8 @@ class Serial(SiteModule):
     Source: Houlsby et al. 2019 (arXiv 1902.00751); their up-bias is the site's ``bias`` module.
     """
 
-    unit_dims = {"down": 0, "up": 1, "hidden_bias": 0}
-    foldable = ("up",)
+    unit_dims: ClassVar[dict[str, int]] = {"down": 0, "up": 1, "hidden_bias": 0}
+    foldable: ClassVar[tuple[str, ...]] = ("up",)
 
     def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
         super().__init__()
@@ -128,8 +128,8 @@ class Serial(SiteModule):
 class Rescale(SiteModule):
     r"""IA3, :math:`y' = y \odot (1 + z\,l)`. Source: Liu et al. 2022 (arXiv 2205.05638)."""
 
-    unit_dims = {"rescale": 0}
-    foldable = ("rescale",)
+    unit_dims: ClassVar[dict[str, int]] = {"rescale": 0}
+    foldable: ClassVar[tuple[str, ...]] = ("rescale",)
 
     def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
         super().__init__()
@@ -147,8 +147,8 @@ class Norm(SiteModule):
     :math:`\beta' = \beta (1 + g) + b`. Source: the LayerNorm module of S3Delta, Hu et al. 2022.
     """
 
-    unit_dims = {"rescale": 0, "shift": 0}
-    foldable = ("rescale", "shift")
+    unit_dims: ClassVar[dict[str, int]] = {"rescale": 0, "shift": 0}
+    foldable: ClassVar[tuple[str, ...]] = ("rescale", "shift")
 
     def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
         super().__init__()
@@ -165,8 +165,8 @@ class Norm(SiteModule):
 class Bias(SiteModule):
     r"""Bias shift, :math:`y' = y + z\,b`. Source: BitFit, Ben Zaken et al. 2021 (arXiv 2106.10199)."""
 
-    unit_dims = {"shift": 0}
-    foldable = ("shift",)
+    unit_dims: ClassVar[dict[str, int]] = {"shift": 0}
+    foldable: ClassVar[tuple[str, ...]] = ("shift",)
 
     def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
         super().__init__()

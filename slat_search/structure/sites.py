@@ -77,9 +77,7 @@ def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     return best[1], best[2]
 
 
-def find_sites(
-    model: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()
-) -> tuple[Site, ...]:
+def find_sites(model: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> tuple[Site, ...]:
     """All sites of ``model`` in forward order, narrowed by shell patterns on the module path.
 
     Args:
@@ -97,9 +95,7 @@ def find_sites(
             site = _as_site(layer, f"{prefix}.{layer}.{inner}", inner, module)
             if site is None:
                 continue
-            if any(fnmatchcase(site.name, p) for p in include) and not any(
-                fnmatchcase(site.name, p) for p in exclude
-            ):
+            if any(fnmatchcase(site.name, p) for p in include) and not any(fnmatchcase(site.name, p) for p in exclude):
                 sites.append(site)
     if not sites:
         raise SlatError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,7 @@ class Structure:
     """
 
     modules: tuple[ModuleSpec, ...] = ()
-    options: ModuleOptions = ModuleOptions()
+    options: ModuleOptions = field(default_factory=ModuleOptions)
 
     def __post_init__(self) -> None:
         if self.options.activation not in ACTIVATIONS:
@@ -69,12 +71,12 @@ class Structure:
         """Trained adapter parameters, without the task head."""
         return sum(m.params for m in self.modules)
 
-    def params_by(self, field: str) -> dict[str, int]:
+    def params_by(self, key: str) -> dict[str, int]:
         """Parameters grouped by ``"kind"``, ``"layer"`` or ``"role"``."""
         totals: dict[str, int] = {}
         for m in self.modules:
-            key = m.kind if field == "kind" else str(getattr(m.site, field))
-            totals[key] = totals.get(key, 0) + m.params
+            name = m.kind if key == "kind" else str(getattr(m.site, key))
+            totals[name] = totals.get(name, 0) + m.params
         return totals
 
     @property
@@ -97,25 +99,27 @@ class Structure:
 
     # -- JSON ------------------------------------------------------------------------------------------
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; modules sorted by layer and path."""
+        modules = [{**asdict(m.site), "kind": m.kind, "size": m.size, "params": m.params} for m in self.modules]
+        return {"format": FORMAT, **asdict(self.options), "params": self.params, "modules": modules}
+
     def to_json(self) -> str:
-        """Human-readable and diffable: one line a module, sorted by layer and path."""
-        lines = [
-            json.dumps({**asdict(m.site), "kind": m.kind, "size": m.size, "params": m.params}) for m in self.modules
-        ]
+        """Human-readable and diffable: one line a module."""
+        raw = self.to_dict()
+        lines = [json.dumps(m) for m in raw.pop("modules")]
         body = ",\n    ".join(lines)
         modules = f"[\n    {body}\n  ]" if lines else "[]"
-        head = json.dumps({"format": FORMAT, **asdict(self.options), "params": self.params})[1:-1]
-        return f'{{\n  {head},\n  "modules": {modules}\n}}\n'
+        return f'{{\n  {json.dumps(raw)[1:-1]},\n  "modules": {modules}\n}}\n'
 
     @classmethod
-    def from_json(cls, text: str) -> Structure:
-        """Inverse of :meth:`to_json`.
+    def from_dict(cls, raw: Mapping[str, Any]) -> Structure:
+        """Inverse of :meth:`to_dict`.
 
         Raises:
-            SlatError: not JSON, another format version, or a module that cannot be.
+            SlatError: fields are missing, another format version, or a module that cannot be.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
             if raw["format"] != FORMAT:
                 raise SlatError(f"structure: format {raw['format']!r} is not {FORMAT!r}")
             modules = tuple(
@@ -125,8 +129,28 @@ class Structure:
                 for m in raw["modules"]
             )
             return cls(modules, ModuleOptions(raw["activation"], raw["scale"]))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise SlatError(f"structure: not a structure file ({error!r})") from error
+        except (KeyError, TypeError) as error:
+            raise SlatError(f"structure: not a structure ({error!r})") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Structure:
+        """Inverse of :meth:`to_json`; raises as :meth:`from_dict` does, and on text that is not JSON."""
+        try:
+            return cls.from_dict(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise SlatError(f"structure: not JSON ({error})") from error
+
+    def packed(self) -> str:
+        """Compressed text of about a twentieth of the JSON's size, for places where only a short string fits."""
+        return base64.b85encode(zlib.compress(json.dumps(self.to_dict()).encode(), 9)).decode()
+
+    @classmethod
+    def unpack(cls, text: str) -> Structure:
+        """Inverse of :meth:`packed`; raises as :meth:`from_dict` does, and on text that is not packed."""
+        try:
+            return cls.from_json(zlib.decompress(base64.b85decode(text)).decode())
+        except (ValueError, zlib.error) as error:
+            raise SlatError(f"structure: not a packed structure ({error})") from error
 
     def save(self, path: str | Path) -> None:
         Path(path).write_text(self.to_json())

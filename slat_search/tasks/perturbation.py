@@ -19,7 +19,11 @@ for _r, _row in enumerate(_ROWS):
     for _i, _key in enumerate(_row):
         _NEAR[_key] = "".join(
             other[j]
-            for other, j in ((_row, _i - 1), (_row, _i + 1), *((_ROWS[s], _i + d) for s in (_r - 1, _r + 1) if 0 <= s < 3 for d in (0, -1 if s > _r else 1)))
+            for other, j in (
+                (_row, _i - 1),
+                (_row, _i + 1),
+                *((_ROWS[s], _i + d) for s in (_r - 1, _r + 1) if 0 <= s < 3 for d in (0, -1 if s > _r else 1)),
+            )
             if 0 <= j < len(other)
         )
 

@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from ..errors import SlatError
 
@@ -41,7 +41,7 @@ class Backbone:
     """
 
     name: str
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: Any
     width: int
     params: int
@@ -62,9 +62,14 @@ def model_path(name: str) -> str:
     return name
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
+def shared_backbone(name: str, dropout: bool = False) -> Backbone:
+    """The backbone that all trainings of one process take turns on: loaded once, bare between trainings."""
+    return load_backbone(name, dropout)
+
+
 def load_backbone(name: str, dropout: bool = False) -> Backbone:
-    """Load and freeze; the last two are kept, so that a worker loads its backbone once.
+    """Load a backbone of one's own and freeze it.
 
     Args:
         name: an embedded name, a local folder, or a name on the Hugging Face hub.
@@ -75,6 +80,7 @@ def load_backbone(name: str, dropout: bool = False) -> Backbone:
         SlatError: nothing loadable has that name.
     """
     path = model_path(name)
+    transformers_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(path)
         if not dropout:

@@ -89,13 +89,9 @@ def load_bundle(folder: str | Path) -> Predictor:
         raise SlatError(f"adapter {folder}: damaged ({error})") from error
     if description.get("format") != FORMAT:
         raise SlatError(f"adapter {folder}: format {description.get('format')!r} is not {FORMAT!r}")
-    load_backbone.cache_clear()  # a backbone of its own: two adapters may be loaded side by side
-    backbone = load_backbone(description["model"]["name"])
-    load_backbone.cache_clear()
+    backbone = load_backbone(description["model"]["name"])  # its own: two adapters may be loaded side by side
     unit = Unit(**description["unit"])
-    model = TextClassifier(
-        backbone.model, backbone.width, len(description["labels"]), description["model"]["pooling"]
-    )
+    model = TextClassifier(backbone.model, backbone.width, len(description["labels"]), description["model"]["pooling"])
     load_state(model, apply_method(unit.method, model.backbone, unit.options), state)
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     return Predictor(model, backbone.tokenizer, description)

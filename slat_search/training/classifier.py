@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ..tasks import Batch
 
@@ -18,9 +19,9 @@ class TextClassifier(nn.Module):
         pooling: ``mean`` over real tokens, ``first`` token, or ``last`` real token.
     """
 
-    def __init__(self, backbone: nn.Module, width: int, classes: int, pooling: str = "mean"):
+    def __init__(self, backbone: PreTrainedModel, width: int, classes: int, pooling: str = "mean"):
         super().__init__()
-        self.backbone = backbone
+        self.backbone: PreTrainedModel = backbone
         self.pooling = pooling
         self.head = nn.Linear(width, classes)
 

@@ -9,7 +9,7 @@ import torch
 
 from ..config import Config
 from ..tasks import Encoded, Example, TaskData, encode, load_task, perturb
-from .backbone import Backbone, load_backbone
+from .backbone import Backbone, shared_backbone
 from .classifier import TextClassifier
 
 
@@ -25,6 +25,7 @@ class Context:
         test_perturbed: (kind, ratio) -> perturbed test text.
         majority: accuracy of the most frequent label on test.
         backbone_params: size of the frozen model.
+        width: size of a token vector.
     """
 
     config: Config
@@ -36,14 +37,15 @@ class Context:
     test_perturbed: dict[tuple[str, float], Encoded]
     majority: float
     backbone_params: int
+    width: int
 
     @property
     def head_params(self) -> int:
-        return (load_backbone(self.config.model.name, self.config.model.dropout).width + 1) * len(self.labels)
+        return (self.width + 1) * len(self.labels)
 
     def backbone(self) -> Backbone:
         """The frozen model of this worker, loaded on first use, on the GPU when there is one."""
-        found = load_backbone(self.config.model.name, self.config.model.dropout)
+        found = shared_backbone(self.config.model.name, self.config.model.dropout)
         found.model.to("cuda" if torch.cuda.is_available() else "cpu")
         return found
 
@@ -61,7 +63,7 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
         SlatError: a wrong task or model, in one sentence.
     """
     task = load_task(config.task, config.seed)
-    backbone = load_backbone(config.model.name, config.model.dropout)
+    backbone = shared_backbone(config.model.name, config.model.dropout)
 
     def encoded(examples: Sequence[Example]) -> Encoded:
         return encode(backbone.tokenizer, examples, task.max_length)
@@ -84,5 +86,6 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
         },
         majority=task.majority_share,
         backbone_params=backbone.params,
+        width=backbone.width,
     )
     return context, task

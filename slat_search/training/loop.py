@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from ..tasks import Encoded, Noise, embedding_noise, noisy_labels, noisy_tokens,
 from .classifier import TextClassifier
 
 
-class Diverged(SlatError):
+class DivergedError(SlatError):
     """The loss became NaN or infinite."""
 
 
@@ -86,7 +86,7 @@ def train(
         mask_id: what ``mask`` noise writes.
 
     Raises:
-        Diverged: the loss was not finite; checked at every stop, so that a GPU need not wait each step.
+        DivergedError: the loss was not finite; checked at every stop, so that a GPU need not wait each step.
     """
     device = next(model.parameters()).device
     head = list(model.head.parameters())
@@ -107,7 +107,7 @@ def train(
     finite = torch.ones((), dtype=torch.bool, device=device)
     model.train()
     batches = training_batches(data, plan.batch_size, plan.seed)
-    embeddings = model.backbone.get_input_embeddings()  # type: ignore[operator]
+    embeddings = model.backbone.get_input_embeddings()
     for step in range(1, plan.steps + 1):
         batch = noisy_tokens(data.batch(next(batches)), plan.noise, special_ids, mask_id, vocabulary, generator)
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
@@ -123,11 +123,11 @@ def train(
             controller.after_step(step, optimiser)
         if step in stops:
             if not finite:
-                raise Diverged(f"the loss was not finite before step {step}; a smaller learning rate may help")
+                raise DivergedError(f"the loss was not finite before step {step}; a smaller learning rate may help")
             yield step
 
 
-def _schedule(plan: Plan, constant: bool):  # type: ignore[no-untyped-def]
+def _schedule(plan: Plan, constant: bool) -> Callable[[int], float]:
     rising = max(1, round(plan.warmup * plan.steps))
 
     def factor(step: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from ..baselines import Applied, apply_method
 from ..config import Config
-from ..structure import Candidate, ModuleOptions, Space, Structure, Supernet, find_sites
+from ..structure import Candidate, ModuleOptions, Space, Supernet, find_sites
 from ..tasks import Encoded, Noise
 from .classifier import TextClassifier
 from .context import Context
@@ -81,11 +81,11 @@ def _quality(model: TextClassifier, context: Context, data: Encoded) -> float:
 
 def space(config: Config) -> Space:
     """The supernet's candidates as the structure engine takes them."""
-    candidates = {kind: Candidate(c.size, c.group) for kind, c in config.space.kinds.items()}
+    candidates = {str(kind): Candidate(c.size, c.group) for kind, c in config.space.kinds.items()}
     return Space(candidates, ModuleOptions(config.space.activation, config.space.scale))
 
 
-def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int]) -> Iterator[dict[str, Any]]:
+def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int]) -> Generator[dict[str, Any]]:
     """One differentiable structure search; yields a report at each of ``stops`` and at the end.
 
     Every report is of the discretised structure, which it holds under ``structure``.
@@ -94,7 +94,7 @@ def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int])
         sampled: ``sparsity``, ``learning_rate``, ``gate_learning_rate``, ``noise_kind``, ``noise_ratio``.
 
     Raises:
-        Diverged: the loss was not finite.
+        DivergedError: the loss was not finite.
     """
     config = context.config
     seed_everything(config.seed)
@@ -104,7 +104,9 @@ def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int])
     g = config.gates
     controller = StructureSearch(
         supernet,
-        SearchPlan(sampled["sparsity"], sampled["gate_learning_rate"], g.temperature, g.warmup, g.settle, g.shrink_every),
+        SearchPlan(
+            sampled["sparsity"], sampled["gate_learning_rate"], g.temperature, g.warmup, g.settle, g.shrink_every
+        ),
         config.training.steps,
     )
     noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
@@ -186,8 +188,3 @@ def load_state(model: TextClassifier, applied: Applied, state: Mapping[str, np.n
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
     applied.load({n.removeprefix("adapter."): v for n, v in tensors.items() if n.startswith("adapter.")})
     model.head.load_state_dict({n.removeprefix("head."): v for n, v in tensors.items() if n.startswith("head.")})
-
-
-def found_structure(unit: Unit) -> Structure | None:
-    """The structure that a ``slat`` unit trains."""
-    return Structure.from_json(unit.options["structure"]) if unit.method == "slat" else None

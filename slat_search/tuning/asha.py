@@ -97,6 +97,8 @@ class RungScheduler(FIFOScheduler):
         return True  # objectives are given at construction; a metric in TuneConfig is not wanted
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
+        if not all(metric in result for metric in self._objectives):
+            return TrialScheduler.STOP  # nothing to compare, and nothing more to hope for
         step = result[self._time]
         if step not in self._rungs:
             return TrialScheduler.CONTINUE

@@ -16,7 +16,7 @@ from ..config import Config
 from ..errors import SlatError
 from ..run_folder import read_json, write_json
 from ..training.context import Context
-from ..training.loop import Diverged
+from ..training.loop import DivergedError
 from ..training.units import State, Unit, evaluate_unit, train_unit
 
 _RETRIES = 3  # of a task whose worker was killed
@@ -26,7 +26,7 @@ def _train(context: Context, unit: Unit, threads: int) -> tuple[dict[str, Any], 
     torch.set_num_threads(threads)
     try:
         return train_unit(context, unit)
-    except Diverged as error:
+    except DivergedError as error:
         return {"error": str(error)}, {}
 
 

@@ -40,12 +40,17 @@ class TrialReporter(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
+        if "diverged" in result:
+            self._say(f"{self._name(trials, trial)}  diverged: {result['diverged']}")
+            return
         self._say(
             f"{self._name(trials, trial)}  step {result['step']:>4}/{self._steps}  validation {result['quality']:.3f}"
             f"  retained {result['retained']:.1%}  {result['params']:>9,} parameters  {result['seconds']:.0f} s"
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        if "diverged" in (trial.last_result or {}):
+            return
         stopped = (trial.last_result or {}).get("step", 0) < self._steps
         self._say(f"{self._name(trials, trial)}  {'stopped by ASHA' if stopped else 'finished'}")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,22 @@ from .runtime import per_trial  # first: sets Ray's environment
 import optuna  # isort: skip
 import torch
 from ray import tune
-from ray.tune import Checkpoint
+from ray.tune.logger import JsonLoggerCallback
 from ray.tune.search.optuna import OptunaSearch
 
 from ..config import Config, Range
 from ..errors import SlatError
 from ..structure import Structure
 from ..training.context import Context
+from ..training.loop import DivergedError
 from ..training.units import search_trial
 from .asha import RungScheduler
 from .progress import TrialReporter
 
 OBJECTIVES = {"quality": "max", "params": "min", "retained": "max"}
+_MEASURES = ("step", "quality", "quality_perturbed", "retained", "params", "atoms", "seconds")
 _RECORD = "rungs.jsonl"
+_RETRIES = 3  # of a trial whose worker was lost
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,12 @@ def rung_steps(config: Config) -> list[int]:
 def trainable(sampled: dict[str, Any], context: Context, stops: list[int], threads: int) -> None:
     """Ray Tune function trainable around :func:`search_trial`."""
     torch.set_num_threads(threads)
-    for report in search_trial(context, sampled, stops):
-        structure: Structure = report.pop("structure")
-        with tempfile.TemporaryDirectory() as folder:
-            structure.save(Path(folder) / "structure.json")
-            tune.report({**report, "structure": structure.digest}, checkpoint=Checkpoint.from_directory(folder))
+    try:
+        with closing(search_trial(context, sampled, stops)) as reports:  # a stopped trial leaves the backbone bare
+            for report in reports:
+                tune.report({**report, "structure": report["structure"].packed()})
+    except DivergedError as error:  # a result, not a failure: it must not be tried again
+        tune.report({"diverged": str(error)})
 
 
 def run_search(config: Config, context: Context, folder: Path, say: Callable[[str], None]) -> list[Trial]:
@@ -96,11 +100,11 @@ def run_search(config: Config, context: Context, folder: Path, say: Callable[[st
         tune.with_parameters(trainable, context=context, stops=stops, threads=int(resources["CPU"])),
         {k.lower(): v for k, v in resources.items()},
     )
-    reporter = TrialReporter(config.search.trials, config.training.steps, say)
+    callbacks = [TrialReporter(config.search.trials, config.training.steps, say), JsonLoggerCallback()]
     if tune.Tuner.can_restore(str(folder)):
         say("search: going on where the last run stopped")
         tuner = tune.Tuner.restore(str(folder), trainable=trial, restart_errored=True)
-        tuner._local_tuner._run_config.callbacks = [reporter]  # callbacks are not part of what Ray restores
+        tuner._local_tuner._run_config.callbacks = callbacks  # Ray has no public way to give them anew
     else:
         shutil.rmtree(folder, ignore_errors=True)
         tuner = tune.Tuner(
@@ -117,9 +121,9 @@ def run_search(config: Config, context: Context, folder: Path, say: Callable[[st
             run_config=tune.RunConfig(
                 name=folder.name,
                 storage_path=str(folder.parent),
-                callbacks=[reporter],
+                callbacks=callbacks,
                 verbose=0,
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+                failure_config=tune.FailureConfig(max_failures=_RETRIES),
             ),
         )
     grid = tuner.fit()
@@ -130,25 +134,32 @@ def run_search(config: Config, context: Context, folder: Path, say: Callable[[st
 
 
 def _trial(number: int, result: Any, steps: int) -> Trial:
-    metrics = result.metrics or {}
     frame = result.metrics_dataframe
-    keep = ("step", "quality", "quality_perturbed", "retained", "params", "atoms", "seconds")
-    history = [] if frame is None else frame[list(keep)].to_dict("records")
-    structure = None
-    if result.checkpoint is not None:
-        with result.checkpoint.as_directory() as folder:
-            structure = Structure.load(Path(folder) / "structure.json")
-    error = str(result.error).strip().splitlines()[-1] if result.error else None
-    status = "failed" if error else "completed" if metrics.get("step") == steps else "stopped"
-    measures = {key: metrics[key] for key in keep if key in metrics}
-    return Trial(number, status, dict(result.config or {}), measures, history, structure, error)
+    reports: list[dict[str, Any]] = []
+    if frame is not None and "step" in frame:  # a restarted trial reports its first rungs twice
+        reports = frame.dropna(subset="step").drop_duplicates("step", keep="last").to_dict("records")
+    last = reports[-1] if reports else {}
+    history = [{key: report[key] for key in _MEASURES} for report in reports]
+    diverged = (result.metrics or {}).get("diverged")
+    error = str(result.error).strip().splitlines()[-1] if result.error else diverged
+    return Trial(
+        number=number,
+        status="failed" if error else "completed" if last.get("step") == steps else "stopped",
+        sampled=dict(result.config or {}),
+        measures=history[-1] if history else {},
+        history=history,
+        structure=Structure.unpack(last["structure"]) if last else None,
+        error=error,
+    )
 
 
 def _searcher(config: Config) -> OptunaSearch:
     seed = config.seed
     space = config.search.space
     samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, max(3, config.search.trials // 3))),
+        "tpe": lambda: optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=min(10, max(3, config.search.trials // 3))
+        ),
         "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
     }
@@ -176,5 +187,5 @@ def _scheduler(config: Config, stops: list[int], record: Path) -> tune.scheduler
     scheduler = config.search.scheduler
     if scheduler.name == "none":
         return tune.schedulers.FIFOScheduler()
-    objectives = {name: OBJECTIVES[name] for name in scheduler.objectives}
+    objectives = {str(name): OBJECTIVES[name] for name in scheduler.objectives}
     return RungScheduler(stops, objectives, scheduler.reduction_factor, record)

@@ -1,0 +1,43 @@
+# make demo   set up .venv, run the main job on the embedded model and text, end with a report
+# make test   set up .venv, lint, type check, tests
+# make test-slow   the checks that take minutes: whole runs, killed and resumed
+# make docs   write docs/config.md from the configuration model
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow lint format docs clean
+
+demo: $(READY)
+	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
+
+test: lint
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-slow: $(READY)
+	$(BIN)/pytest -m slow $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(READY)
+	$(BIN)/python -m slat_search.config > docs/config.md
+
+# torch first and by its exact version: a range would pull a build with CUDA where a CPU build is at hand
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
