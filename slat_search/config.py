@@ -57,7 +57,7 @@ class Model(Section):
 class Training(Section):
     """What every method gets alike: steps, batch, schedule."""
 
-    steps: int = Field(120, ge=1, description="optimiser steps of each full training")
+    steps: int = Field(150, ge=1, description="optimiser steps of each full training")
     batch_size: int = Field(32, ge=1, description="sequences a step")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay on adapter and head")
     warmup: Fraction = Field(0.06, description="share of the steps with a rising learning rate; then linear decay")
@@ -100,8 +100,8 @@ class GatesConfig(Section):
     kind: GateKind = Field("sigmoid", description="form of the gates")
     init: float = Field(1.0, gt=0, description="first value of the structure variables; positive = open")
     temperature: tuple[Positive, Positive] = Field((1.0, 0.3), description="at the start and at the end of the search")
-    warmup: Fraction = Field(0.2, description="share of the steps before gates move")
-    settle: Fraction = Field(0.7, description="share of the steps after which gates are fixed")
+    warmup: Fraction = Field(0.1, description="share of the steps before gates move")
+    settle: Fraction = Field(0.6, description="share of the steps after which gates are fixed")
     shrink_every: Fraction = Field(0.1, description="closed atoms are physically removed this often (share of steps)")
 
     @model_validator(mode="after")
@@ -134,7 +134,7 @@ def _range(low: float, high: float, log: bool = False) -> Any:
 class Sampled(Section):
     """What each trial samples."""
 
-    sparsity: Range = _range(0.03, 3.0, True)
+    sparsity: Range = _range(0.1, 10.0, True)
     learning_rate: Range = _range(1e-3, 1e-2, True)
     gate_learning_rate: Range = _range(0.03, 0.3, True)
     noise_ratio: Range = _range(0.0, 0.3)
@@ -150,9 +150,9 @@ class Scheduler(Section):
         min_length=1,
         description="one: plain ASHA on it; several: ranks by non-dominated sorting",
     )
-    reduction_factor: float = Field(3.0, gt=1, description="one in so many trials passes a rung")
+    reduction_factor: float = Field(2.0, gt=1, description="one in so many trials passes a rung")
     rungs: tuple[Fraction, ...] = Field(
-        (0.25, 0.5), min_length=1, description="shares of the steps at which trials are compared"
+        (0.3, 0.6), min_length=1, description="shares of the steps at which trials are compared"
     )
 
     @model_validator(mode="after")
@@ -165,7 +165,7 @@ class Scheduler(Section):
 class Search(Section):
     """The Ray Tune search."""
 
-    trials: int = Field(10, ge=1, description="structure searches to run")
+    trials: int = Field(16, ge=1, description="structure searches to run")
     sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="Optuna sampler")
     space: Sampled = Sampled()
     scheduler: Scheduler = Scheduler()
@@ -186,7 +186,9 @@ class Baseline(Section):
 
     method: MethodName = Field("lora", description="the method; `head` trains nothing but the task head")
     learning_rates: tuple[Positive, ...] = Field(
-        (1e-3, 3e-3, 1e-2), min_length=1, description="values to choose from on validation"
+        (1e-3, 3e-3, 1e-2),
+        min_length=1,
+        description="values to choose from on validation; for `head` they are the head's own learning rate",
     )
     size: int = Field(8, ge=1, description="LoRA rank or bottleneck width; the other methods have none")
     roles: tuple[str, ...] = Field(_LORA_ROLES, min_length=1, description="projections that a LoRA is put on")

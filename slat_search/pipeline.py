@@ -17,14 +17,15 @@ import torch
 from .analysis.fronts import Reference, choose_members
 from .analysis.report import analyse
 from .analysis.tables import best_found
+from .baselines import apply_method
 from .config import Config, load_config
 from .errors import SlatError
 from .run_folder import RunFolder, write_json, write_text
-from .structure import find_blocks, find_sites
+from .structure import Structure, find_blocks, find_sites
 from .tasks import SPLITS
 from .training.bundle import save_bundle
 from .training.context import Context, prepare
-from .training.units import Unit
+from .training.units import Unit, space
 from .tuning.fixed import UnitPool
 from .tuning.runtime import ray_session
 from .tuning.search import Trial, run_search
@@ -71,6 +72,7 @@ def run(
         texts = " / ".join(str(sizes[split]) for split in SPLITS)
         say(f"task {task.name}: {texts} texts, {len(task.labels)} classes")
         say(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
+        say(f"supernet: {check_methods(context).describe()}")
         write_json(folder / "environment.json", environment(context, sizes))
         with ray_session(address):
             trials = run_search(config, context, folder / "search", say)
@@ -106,6 +108,18 @@ def _already_done(folder: RunFolder, config: Config, resume: bool) -> bool:
     if not folder.is_done and not resume:
         raise SlatError(f"--out: {folder.root} holds an unfinished run; use --resume to go on or --overwrite")
     return folder.is_done
+
+
+def check_methods(context: Context) -> Structure:
+    """Put every method on the backbone once, before hours are spent; returns the whole supernet.
+
+    Raises:
+        SlatError: a method or the search space does not fit this model.
+    """
+    config, backbone = context.config, context.backbone().model
+    for baseline in config.baselines:
+        apply_method(baseline.method, backbone, baseline.options).undo()
+    return space(config).supernet(find_sites(backbone, config.space.include, config.space.exclude))
 
 
 def choose(trials: Sequence[Trial], context: Context) -> list[Trial]:

@@ -52,10 +52,18 @@ class Unit:
         return asdict(self)
 
 
-def plan(config: Config, learning_rate: float, seed: int, noise: Noise) -> Plan:
+def plan(config: Config, learning_rate: float, seed: int, noise: Noise, head_only: bool = False) -> Plan:
+    """The plan that all methods share; ``head_only`` makes ``learning_rate`` that of the head."""
     t = config.training
     return Plan(
-        t.steps, t.batch_size, learning_rate, t.head_learning_rate, t.weight_decay, t.warmup, noise, config.seed + seed
+        steps=t.steps,
+        batch_size=t.batch_size,
+        learning_rate=learning_rate,
+        head_learning_rate=learning_rate if head_only else t.head_learning_rate,
+        weight_decay=t.weight_decay,
+        warmup=t.warmup,
+        noise=noise,
+        seed=config.seed + seed,
     )
 
 
@@ -153,7 +161,8 @@ def _standing(context: Context, unit: Unit) -> Iterator[tuple[TextClassifier, Ap
 def train_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
     """Train a fixed method; returns validation measures and the trained weights (adapter and head)."""
     with _standing(context, unit) as (model, applied):
-        training = plan(context.config, unit.learning_rate, unit.seed, Noise(unit.noise_kind, unit.noise_ratio))
+        noise = Noise(unit.noise_kind, unit.noise_ratio)
+        training = plan(context.config, unit.learning_rate, unit.seed, noise, head_only=applied.module is None)
         began = time.perf_counter()
         for _ in train(model, applied.module, context.train, training, **_noise_ids(context)):
             pass

@@ -1,0 +1,70 @@
+"""Shared fixtures: the real small encoder, and little slices of the real text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from slat_search.config import Config
+from slat_search.structure import Site, find_sites
+from slat_search.training.backbone import Backbone, load_backbone
+from slat_search.training.context import Context, prepare
+
+torch.set_num_threads(2)
+
+TEXTS = (
+    "Markets fall after a surprise rise in interest rates",
+    "Chelsea win away",
+    "Film festival opens with a documentary on the history of jazz in New Orleans",
+)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Backbone:
+    return load_backbone("minilm")
+
+
+@pytest.fixture
+def backbone(minilm: Backbone) -> Iterator[PreTrainedModel]:
+    """The encoder, which a test must leave as it found it."""
+    before = {name: value.clone() for name, value in minilm.model.state_dict().items()}
+    yield minilm.model.eval()
+    after = minilm.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in minilm.model.modules())
+
+
+@pytest.fixture(scope="session")
+def sites(minilm: Backbone) -> tuple[Site, ...]:
+    return find_sites(minilm.model)
+
+
+@pytest.fixture(scope="session")
+def batch(minilm: Backbone) -> dict[str, torch.Tensor]:
+    """Three real headlines of different length, padded."""
+    return dict(minilm.tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
+
+
+def small_config(**changes: object) -> Config:
+    """A whole run in little: real model and text, few rows, few steps."""
+    fields = {
+        "name": "small",
+        "task": {"name": "bbc-headline", "max_rows": 96},
+        "training": {"steps": 10, "batch_size": 16},
+        "search": {"trials": 4, "members": 2},
+        "baselines": [
+            {"method": "lora", "size": 2, "learning_rates": [0.003, 0.01]},
+            {"method": "head", "learning_rates": [0.01]},
+        ],
+        "evaluation": {"ratios": [0.1, 0.2]},
+    }
+    return Config.model_validate({**fields, **changes})
+
+
+@pytest.fixture(scope="session")
+def context() -> Context:
+    return prepare(small_config())[0]

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slat_search import SlatError, Structure
+from slat_search.structure import KINDS, ModuleOptions, ModuleSpec, Site
+
+SITES = tuple(
+    Site(layer, f"layer.{layer}.{role}", role, d_in, d_out)
+    for layer in range(3)
+    for role, d_in, d_out in (("q", 8, 8), ("v", 8, 8), ("attn_out", 8, 8), ("mlp_out", 16, 8), ("norm", 8, 8))
+)
+PLACES = [(site, kind) for site in SITES for kind in KINDS if KINDS[kind].fits(site)]
+
+
+@st.composite
+def structures(draw: st.DrawFn) -> Structure:
+    places = draw(st.lists(st.sampled_from(PLACES), unique=True, max_size=12))
+    modules = [ModuleSpec(site, kind, draw(st.integers(1, 8)) if KINDS[kind].sized else 1) for site, kind in places]
+    options = ModuleOptions(draw(st.sampled_from(["gelu", "relu"])), draw(st.floats(0.25, 8)))
+    return Structure(tuple(draw(st.permutations(modules))), options)
+
+
+@given(structures())
+def test_json_and_packed_text_give_the_same_value_back(structure: Structure) -> None:
+    for copy in (Structure.from_json(structure.to_json()), Structure.unpack(structure.packed())):
+        assert copy == structure
+        assert hash(copy) == hash(structure)
+        assert copy.digest == structure.digest
+
+
+@given(structures())
+def test_order_of_modules_does_not_matter(structure: Structure) -> None:
+    assert Structure(structure.modules[::-1], structure.options) == structure
+
+
+@given(structures())
+def test_parameter_counts_add_up(structure: Structure) -> None:
+    for key in ("kind", "layer", "role"):
+        assert sum(structure.params_by(key).values()) == structure.params
+
+
+@given(structures(), structures())
+@settings(max_examples=50)
+def test_union_holds_both(a: Structure, b: Structure) -> None:
+    union = {(m.site, m.kind): m.size for m in (a | b).modules}
+    for m in (*a.modules, *b.modules):
+        assert union[m.site, m.kind] >= m.size
+    assert (a | a) == a
+    assert (a | b).modules == (b | a).modules
+
+
+def test_hand_made_sizes() -> None:
+    assert Structure.lora(SITES, r=4).params == 3 * 2 * 4 * (8 + 8)
+    assert Structure.lora(SITES, r=4).options.scale == 4
+    assert Structure.houlsby(SITES, 5).params == 3 * 2 * (5 * (8 + 8 + 1) + 8)
+    assert Structure.bitfit(SITES).params == 3 * 5 * 8
+
+
+def test_one_line_a_module_in_the_json() -> None:
+    text = Structure.lora(SITES, r=2).to_json()
+    assert sum('"kind": "lora"' in line for line in text.splitlines()) == 6
+
+
+def test_empty_structure_is_a_value() -> None:
+    empty = Structure()
+    assert empty.params == 0
+    assert empty.lowest_layer is None
+    assert empty.describe() == "0 parameters: the bare head"
+    assert Structure.from_json(empty.to_json()) == empty
+
+
+def test_digest_is_the_same_in_another_process() -> None:
+    code = "from slat_search.structure import *;print(Structure.lora((Site(0, 'layer.0.q', 'q', 8, 8),), r=2).digest)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == Structure.lora(SITES[:1], r=2).digest
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not a structure"),
+        ('{"format": "slat-structure/99"}', "format 'slat-structure/99' is not"),
+        ('{"format": "slat-structure/1", "activation": "gelu"}', "not a structure"),
+        (Structure.lora(SITES, r=2).to_json().replace('"lora"', '"lroa"'), "unknown kind 'lroa'; kinds are lora"),
+        (Structure.lora(SITES, r=2).to_json().replace('"size": 2', '"size": 0'), "size 0 is not possible for lora"),
+        (Structure.bitfit(SITES).to_json().replace('"bias"', '"serial"'), "serial cannot stand at layer.0."),
+        (Structure().to_json().replace("gelu", "glue"), "unknown activation 'glue'"),
+    ],
+)
+def test_bad_json_is_one_sentence(text: str, message: str) -> None:
+    with pytest.raises(SlatError, match=message):
+        Structure.from_json(text)
+
+
+def test_the_same_module_twice() -> None:
+    spec = ModuleSpec(SITES[0], "lora", 2)
+    with pytest.raises(SlatError, match=r"lora stands twice at layer\.0\.q"):
+        Structure((spec, ModuleSpec(SITES[0], "lora", 4)))
