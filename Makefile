@@ -29,7 +29,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 docs: $(READY)
-	$(BIN)/python -m slat_search.config > docs/config.md
+	$(BIN)/python -m slat_search.config.reference > docs/config.md
 
 # torch first and by its exact version: a range would pull a build with CUDA where a CPU build is at hand
 $(READY): pyproject.toml constraints.txt

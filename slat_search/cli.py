@@ -50,11 +50,14 @@ def run(config: Path, **options: Any) -> None:
         slat run experiments/quickstart.yaml
         slat run experiments/quickstart.yaml --resume
     """
+    from .config import load_config
+
+    checked = load_config(config)  # before the imports that take seconds
     from . import pipeline
 
     say: Callable[[str], None] = functools.partial(print, flush=True)
     try:
-        pipeline.run(config, say=say, **options)
+        pipeline.run(checked, say=say, **options)
     except KeyboardInterrupt:
         click.echo("interrupted; everything finished is kept: go on with --resume", err=True)
         sys.exit(130)

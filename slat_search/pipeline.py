@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from .analysis.fronts import Reference, choose_members
 from .analysis.report import analyse
-from .analysis.tables import best_found
+from .analysis.tables import recommended
 from .baselines import apply_method
 from .config import Config, load_config
 from .errors import SlatError
+from .provenance import environment
 from .run_folder import RunFolder, write_json, write_text
-from .structure import Structure, find_blocks, find_sites
+from .structure import Structure, find_sites
 from .tasks import SPLITS
 from .training.bundle import save_bundle
 from .training.context import Context, prepare
@@ -31,7 +28,6 @@ from .tuning.runtime import ray_session
 from .tuning.search import Trial, run_search
 
 Say = Callable[[str], None]
-_PACKAGES = ("slat-search", "torch", "transformers", "peft", "ray", "optuna", "datasets", "pandas", "numpy", "moocore")
 
 
 def run(
@@ -81,9 +77,9 @@ def run(
             pool = UnitPool(config, context, folder / "units", say)
             finals = _train_all(pool, config, members, folder, say)
             say(f"test: {len(finals)} trained models, clean and perturbed; read once")
-            pool.evaluate([unit for unit, _ in finals])
+            pool.evaluate([unit for _, unit in finals])
             table, _ = analyse(folder)
-            _save_adapters(folder, context, pool, finals, best_found(table)["method"])
+            _save_adapters(folder, context, pool, finals, recommended(table, config.search.tolerance)["method"])
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
     say("")
     say((folder / "comparison.md").read_text())
@@ -123,50 +119,72 @@ def check_methods(context: Context) -> Structure:
 
 
 def choose(trials: Sequence[Trial], context: Context) -> list[Trial]:
-    """Members of the Pareto set on validation, among the trials that ran to their end.
+    """Members of the Pareto set on validation, each trial as it was last reported.
+
+    Stopped trials take part: what they reported is a discretised structure like any other, and it had fewer
+    steps to train, so it can only look worse than it is.
 
     Raises:
-        SlatError: no trial did.
+        SlatError: no trial reported anything.
     """
-    complete = [t for t in trials if t.status == "completed"]
-    if not complete:
-        raise SlatError(
-            "search: no trial ran to its end; allow more trials or a larger search.scheduler.reduction_factor"
-        )
-    unique = list({t.structure.digest: t for t in complete if t.structure is not None}.values())
-    frame = pd.DataFrame([t.measures for t in unique])
+    reported = {t.structure: t for t in trials if t.structure is not None and t.status != "failed"}
+    if not reported:
+        raise SlatError("search: no trial reported a structure")
+    candidates = list(reported.values())
+    frame = pd.DataFrame([t.measures for t in candidates])
     reference = Reference(context.majority, context.backbone_params)
-    return [unique[i] for i in choose_members(frame, context.config.search.members, reference)]
+    return [candidates[i] for i in choose_members(frame, context.config.search.members, reference)]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A row of the comparison: one method with its settings, to be trained with every seed.
+
+    Attributes:
+        unit: its training with seed 0.
+        title: name in tables.
+        digest: of its structure, for a found one.
+    """
+
+    unit: Unit
+    title: str
+    digest: str = ""
+
+    def seeded(self, seeds: int) -> list[Unit]:
+        return [replace(self.unit, seed=seed) for seed in range(seeds)]
 
 
 def _train_all(
-    pool: UnitPool, config: Config, members: list[Trial], folder: RunFolder, say: Say
-) -> list[tuple[Unit, dict[str, Any]]]:
-    """Refit the members and tune the baselines; returns every final unit with its row of ``selection.json``."""
-    refits = [(_member_unit(t, folder), t) for t in members]
-    tuned = [
-        (b, [Unit(b.method, b.label, lr, 0, options=b.options) for lr in b.learning_rates]) for b in config.baselines
-    ]
-    first = [u for u, _ in refits] + [u for _, units in tuned for u in units]
-    say(f"refit {len(members)} members, tune {len(tuned)} baselines, then repeat each with {config.seeds} seeds")
-    results = pool.train(first)
-    chosen: list[tuple[Unit, str, str]] = [(u, _short_name(t), t.structure.digest) for u, t in refits if t.structure]
-    tuning: dict[str, Any] = {}
-    for baseline, units in tuned:
-        tried = {f"{u.learning_rate:g}": _validation(results[u.key]) for u in units}
-        best = max(units, key=lambda u: _validation(results[u.key]) or -1.0)
-        if _validation(results[best.key]) is None:
+    pool: UnitPool, config: Config, members: Sequence[Trial], folder: RunFolder, say: Say
+) -> list[tuple[Contender, Unit]]:
+    """Refit the members, tune the baselines, train each with every seed; what diverged is left out."""
+    found = [_member(trial, folder) for trial in members]
+    grids = {
+        b: [Unit(b.method, b.label, rate, 0, options=b.options) for rate in b.learning_rates] for b in config.baselines
+    }
+    say(f"refit {len(found)} structures with {config.seeds} seeds; tune {len(grids)} baselines")
+    refits = [unit for contender in found for unit in contender.seeded(config.seeds)]
+    results = pool.train([*refits, *(unit for grid in grids.values() for unit in grid)])
+    tuned, tuning = [], {}
+    for baseline, grid in grids.items():
+        tried = {unit: _validation(results[unit.key]) for unit in grid}
+        trained = [unit for unit in grid if tried[unit] is not None]
+        if not trained:
             raise SlatError(f"baselines.{baseline.method}: training diverged at every learning rate")
-        tuning[baseline.title] = {"tried": tried, "chosen": f"{best.learning_rate:g}"}
-        chosen.append((best, baseline.title, ""))
-    finals = [
-        (seeded, {"key": seeded.key, "label": unit.label, "name": name, "structure": digest})
-        for unit, name, digest in chosen
-        for seeded in (replace(unit, seed=s) for s in range(config.seeds))
-    ]
-    results = pool.train([u for u, _ in finals])
-    finals = [(u, row) for u, row in finals if "error" not in results[u.key]]
-    write_json(folder / "selection.json", {"finals": [row for _, row in finals], "tuning": tuning})
+        best = max(trained, key=lambda unit: tried[unit] or 0.0)
+        tuned.append(Contender(best, baseline.title))
+        tuning[baseline.title] = {
+            "tried": {f"{unit.learning_rate:g}": quality for unit, quality in tried.items()},
+            "chosen": f"{best.learning_rate:g}",
+        }
+    say(f"train {len(tuned)} baselines with the other seeds")
+    finals = [(contender, unit) for contender in (*found, *tuned) for unit in contender.seeded(config.seeds)]
+    results = pool.train([unit for _, unit in finals])
+    finals = [(contender, unit) for contender, unit in finals if "error" not in results[unit.key]]
+    if not any(unit.method == "slat" for _, unit in finals):
+        raise SlatError("search: training diverged for every structure that was found")
+    rows = [{"key": u.key, "label": u.label, "name": c.title, "structure": c.digest} for c, u in finals]
+    write_json(folder / "selection.json", {"finals": rows, "tuning": tuning})
     return finals
 
 
@@ -174,26 +192,24 @@ def _validation(result: dict[str, Any]) -> float | None:
     return None if "error" in result else result["validation"]["quality"]
 
 
-def _member_unit(trial: Trial, folder: RunFolder) -> Unit:
-    assert trial.structure is not None
-    label = f"slat-{trial.structure.digest[:6]}"
-    write_text(folder / "structures" / f"{label}.json", trial.structure.to_json())
-    s = trial.sampled
-    return Unit(
+def _member(trial: Trial, folder: RunFolder) -> Contender:
+    """A trial's structure, to be trained again under the trial's own settings."""
+    structure = trial.structure
+    assert structure is not None
+    label = f"slat-{structure.digest[:6]}"
+    write_text(folder / "structures" / f"{label}.json", structure.to_json())
+    sampled = trial.sampled
+    unit = Unit(
         "slat",
         label,
-        s["learning_rate"],
-        0,
-        s["noise_kind"],
-        s["noise_ratio"],
-        {"structure": trial.structure.to_dict()},
+        sampled["learning_rate"],
+        seed=0,
+        noise_kind=sampled["noise_kind"],
+        noise_ratio=sampled["noise_ratio"],
+        options={"structure": structure.to_dict()},
     )
-
-
-def _short_name(trial: Trial) -> str:
-    params = trial.structure.params if trial.structure else 0
-    size = f"{params / 1000:.1f}k" if params >= 1000 else str(params)
-    return f"SLAT {size} (trial {trial.number})"
+    size = f"{structure.params / 1000:.1f}k" if structure.params >= 1000 else str(structure.params)
+    return Contender(unit, f"SLAT {size} (trial {trial.number})", structure.digest)
 
 
 def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[Trial]) -> None:
@@ -216,43 +232,15 @@ def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[
 
 
 def _save_adapters(
-    folder: RunFolder, context: Context, pool: UnitPool, finals: Sequence[tuple[Unit, dict[str, Any]]], best: str
+    folder: RunFolder, context: Context, pool: UnitPool, finals: Sequence[tuple[Contender, Unit]], recommended: str
 ) -> None:
     """Each found structure with the weights of its best seed on validation; ``best.json`` names the one to use."""
-    results = pool.train([u for u, _ in finals])
+    results = pool.train([unit for _, unit in finals])
     by_label: dict[str, list[Unit]] = {}
-    for unit, _ in finals:
+    for _, unit in finals:
         if unit.method == "slat":
             by_label.setdefault(unit.label, []).append(unit)
     for label, units in by_label.items():
-        unit = max(units, key=lambda u: results[u.key]["validation"]["quality"])
-        save_bundle(folder / "adapters" / label, context, unit, pool.state(unit), results[unit.key]["validation"])
-    write_json(folder / "adapters" / "best.json", {"adapter": best})
-
-
-def environment(context: Context, sizes: dict[str, int]) -> dict[str, Any]:
-    """Versions, hardware, and the sizes that tables need."""
-    backbone = context.backbone().model
-    prefix, blocks = find_blocks(backbone)
-    columns = [s.name.removeprefix(f"{prefix}.0.") for s in find_sites(backbone) if s.layer == 0]
-    return {
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
-        "hardware": {
-            "platform": platform.platform(),
-            "cpus": os.cpu_count(),
-            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        },
-        "task": {
-            "name": context.config.task.name,
-            "labels": list(context.labels),
-            "majority": context.majority,
-            **sizes,
-        },
-        "model": {
-            "name": context.config.model.name,
-            "params": context.backbone_params,
-            "head_params": context.head_params,
-            "layers": len(blocks),
-            "site_columns": columns,
-        },
-    }
+        best = max(units, key=lambda unit: results[unit.key]["validation"]["quality"])
+        save_bundle(folder / "adapters" / label, context, best, pool.state(best), results[best.key]["validation"])
+    write_json(folder / "adapters" / "best.json", {"adapter": recommended})

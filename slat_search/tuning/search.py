@@ -17,7 +17,7 @@ from ray import tune
 from ray.tune.logger import JsonLoggerCallback
 from ray.tune.search.optuna import OptunaSearch
 
-from ..config import Config, Range
+from ..config import Config, Objective, Range
 from ..errors import SlatError
 from ..structure import Structure
 from ..training.context import Context
@@ -26,7 +26,8 @@ from ..training.units import search_trial
 from .asha import RungScheduler
 from .progress import TrialReporter
 
-OBJECTIVES = {"quality": "max", "params": "min", "retained": "max"}
+# Quality under perturbation and not its ratio to clean quality: a trial that has learnt nothing retains everything.
+OBJECTIVES: dict[Objective, str] = {"quality": "max", "params": "min", "quality_perturbed": "max"}
 _MEASURES = ("step", "quality", "quality_perturbed", "retained", "params", "atoms", "seconds")
 _RECORD = "rungs.jsonl"
 _RETRIES = 3  # of a trial whose worker was lost

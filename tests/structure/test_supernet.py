@@ -157,7 +157,7 @@ def test_everything_shrunk_before_the_end_still_settles(supernet: Supernet) -> N
 
 def test_structure_made_for_another_model(backbone: nn.Module) -> None:
     elsewhere = Structure.at([Site(0, "transformer.h.0.mlp", "linear", 4, 4)], "lora", 1)
-    with pytest.raises(SlatError, match="the model has no module transformer.h.0.mlp"):
+    with pytest.raises(SlatError, match=r"the model has no module transformer\.h\.0\.mlp"):
         attach(backbone, elsewhere)
     wrong = Structure.at([Site(0, "encoder.layer.0.attention.self.query", "q", 384, 128)], "lora", 1)
     with pytest.raises(SlatError, match="is 384 -> 128 there, not so in this model"):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from .errors import SlatError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -18,6 +15,7 @@ PerturbationKind = Literal["typos", "word_drop", "word_swap", "case"]
 KindName = Literal["lora", "parallel", "ia3", "serial", "norm", "bias"]
 GateKind = Literal["sigmoid", "hard_concrete", "straight_through"]
 Activation = Literal["gelu", "relu", "silu", "tanh"]
+Objective = Literal["quality", "params", "quality_perturbed"]
 MethodName = Literal["lora", "houlsby", "bitfit", "head"]
 
 
@@ -114,8 +112,8 @@ class GatesConfig(Section):
 class Range(Section):
     """A range to sample from; `low` = `high` fixes the value."""
 
-    low: float
-    high: float
+    low: float = Field(description="smallest value")
+    high: float = Field(description="largest value")
     log: bool = Field(False, description="sample on a logarithmic scale")
 
     @model_validator(mode="after")
@@ -127,26 +125,30 @@ class Range(Section):
         return self
 
 
-def _range(low: float, high: float, log: bool = False) -> Any:
-    return Field(Range(low=low, high=high, log=log))
+class LogRange(Range):
+    """A range that is sampled on a logarithmic scale."""
+
+    log: bool = Field(True, description="sample on a logarithmic scale")
 
 
 class Sampled(Section):
     """What each trial samples."""
 
-    sparsity: Range = _range(0.1, 10.0, True)
-    learning_rate: Range = _range(1e-3, 1e-2, True)
-    gate_learning_rate: Range = _range(0.03, 0.3, True)
-    noise_ratio: Range = _range(0.0, 0.3)
-    noise_kind: tuple[NoiseKind, ...] = Field(("none", "mask", "replace", "embedding", "label"), min_length=1)
+    sparsity: LogRange = Field(LogRange(low=0.1, high=10), description="weight of the cost of open atoms in the loss")
+    learning_rate: LogRange = Field(LogRange(low=1e-3, high=1e-2), description="of the modules' weights")
+    gate_learning_rate: LogRange = Field(LogRange(low=0.03, high=0.3), description="of the structure variables")
+    noise_kind: tuple[NoiseKind, ...] = Field(
+        ("none", "mask", "replace", "embedding", "label"), min_length=1, description="noise in training, one a trial"
+    )
+    noise_ratio: Range = Field(Range(low=0, high=0.3), description="share of tokens or labels, or size on embeddings")
 
 
 class Scheduler(Section):
     """Early stopping of weak trials (asynchronous successive halving)."""
 
     name: Literal["asha", "none"] = Field("asha", description="`none` lets every trial finish")
-    objectives: tuple[Literal["quality", "params", "retained"], ...] = Field(
-        ("quality", "params", "retained"),
+    objectives: tuple[Objective, ...] = Field(
+        ("quality", "params", "quality_perturbed"),
         min_length=1,
         description="one: plain ASHA on it; several: ranks by non-dominated sorting",
     )
@@ -170,6 +172,9 @@ class Search(Section):
     space: Sampled = Sampled()
     scheduler: Scheduler = Scheduler()
     members: int = Field(3, ge=1, description="members of the Pareto set that are refitted")
+    tolerance: float = Field(
+        0.01, ge=0, description="recommend the smallest refitted structure within this of the best validation quality"
+    )
 
 
 _LORA_ROLES = ("q", "v", "qkv")
@@ -275,73 +280,3 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-def load_config(path: str | Path) -> Config:
-    """Read and check a YAML file; paths of data files in it count from the file's folder.
-
-    Raises:
-        SlatError: missing file, malformed YAML, or an unknown or wrong field, named by its path.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise SlatError(f"config {path}: {reason}") from error
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" at line {where.line + 1}" if where else ""
-        raise SlatError(f"config {path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
-    if raw is None:
-        raw = {}
-    if not isinstance(raw, dict):
-        raise SlatError(f"config {path}: must be a mapping of fields, not a {type(raw).__name__}")
-    try:
-        config = Config.model_validate({"name": path.stem, **raw})
-    except ValidationError as error:
-        raise SlatError(f"config {path}: {explain(error)}") from error
-    folder = path.resolve().parent  # absolute, so that workers and the copy in the run folder mean the same file
-    files = {
-        field: folder / value
-        for field in ("train", "validation", "test")
-        if (value := getattr(config.task, field)) is not None
-    }
-    model = {"name": str(folder / config.model.name)} if (folder / config.model.name).is_dir() else {}
-    return config.model_copy(
-        update={"task": config.task.model_copy(update=files), "model": config.model.model_copy(update=model)}
-    )
-
-
-def explain(error: ValidationError) -> str:
-    """The first problem in one sentence: field path, what is wrong, what is allowed."""
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"] if part != "[key]")
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(first["loc"][:-1])
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return f"unknown field {path}; {hint}allowed here: {', '.join(known)}"
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return (
-        f"{path}: {message} (got {first['input']!r})" if not isinstance(first["input"], dict) else f"{path}: {message}"
-    )
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the section at ``location``."""
-    section: Any = Config
-    for part in location:
-        annotation = (
-            section.model_fields[part].annotation
-            if isinstance(part, str) and _is_section(section) and part in section.model_fields
-            else section
-        )
-        section = next((t for t in (annotation, *get_args(annotation)) if _is_section(t)), annotation)
-    return list(section.model_fields) if _is_section(section) else []
-
-
-def _is_section(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, Section)

@@ -1,0 +1,39 @@
+"""One validated model of the YAML."""
+
+from .load import load_config
+from .model import (
+    Baseline,
+    Candidate,
+    Config,
+    Evaluation,
+    GatesConfig,
+    Model,
+    Objective,
+    Range,
+    Resources,
+    Sampled,
+    Scheduler,
+    Search,
+    SpaceConfig,
+    Task,
+    Training,
+)
+
+__all__ = [
+    "Baseline",
+    "Candidate",
+    "Config",
+    "Evaluation",
+    "GatesConfig",
+    "Model",
+    "Objective",
+    "Range",
+    "Resources",
+    "Sampled",
+    "Scheduler",
+    "Search",
+    "SpaceConfig",
+    "Task",
+    "Training",
+    "load_config",
+]

@@ -1,0 +1,84 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SLAT = Path(sys.executable).with_name("slat")
+
+
+def slat(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0"}
+    return subprocess.run(
+        [str(SLAT), *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment, timeout=120
+    )
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("command", ["run", "predict", "show", "tasks"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    out = slat(command, "--help")
+    assert out.returncode == 0
+    assert f"slat {command}" in out.stdout.split("Example:")[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training: {stepz: 3}", "unknown field training.stepz; did you mean steps?"),
+        ("task: {name: mine, train: missing.csv}", "task.train: no such file: "),
+        ("task: {name: imagenet}", "task.name: unknown task 'imagenet'; embedded tasks are bbc-headline"),
+        ("model: {name: no-such-model}", "model.name: cannot load 'no-such-model'"),
+        ("model: {name: nobody/no-such-model}", "model.name: cannot load 'nobody/no-such-model'"),
+        ("space: {include: ['*.qeury']}", "no site of BertModel is left"),
+        (
+            "baselines: [{method: lora, roles: [gate]}]",
+            "baselines.roles: no projection of this model has a role in gate",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path, text: str, message: str) -> None:
+    out = slat("run", write(tmp_path, text), "--out", tmp_path / "run")
+    assert out.returncode == 2
+    assert message in out.stderr
+    assert len(out.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in out.stdout + out.stderr
+
+
+def test_missing_configuration_and_foreign_folder(tmp_path: Path) -> None:
+    out = slat("run", tmp_path / "nowhere.yaml")
+    assert (out.returncode, out.stdout) == (2, "")
+    assert "no such file" in out.stderr
+    (tmp_path / "notes.txt").write_text("mine")
+    out = slat("run", write(tmp_path, ""), "--out", tmp_path)
+    assert out.returncode == 2
+    assert "is not empty and not a run folder" in out.stderr
+    out = slat("run", write(tmp_path, ""), "--out", tmp_path, "--overwrite")
+    assert out.returncode == 2
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_show_and_predict_without_a_run(tmp_path: Path) -> None:
+    for command in (("show", tmp_path), ("predict", tmp_path, "--text", "hello")):
+        out = slat(*command)
+        assert out.returncode == 2
+        assert str(tmp_path) in out.stderr
+
+
+def test_tasks() -> None:
+    assert "bbc-headline" in slat("tasks").stdout
+
+
+def test_importing_the_package_loads_neither_torch_nor_ray() -> None:
+    code = "import sys, slat_search; print({'torch', 'ray'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic.fields import FieldInfo
+
+from slat_search import SlatError
+from slat_search.baselines import METHODS
+from slat_search.config import Config, load_config, model
+from slat_search.config.load import section_in
+from slat_search.config.model import Section
+from slat_search.config.reference import reference
+from slat_search.structure import ACTIVATIONS, GATE_KINDS, KINDS
+from slat_search.tasks import NOISE_KINDS, PERTURBATIONS
+
+ROOT = Path(__file__).parent.parent
+
+
+def load(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return load_config(path)
+
+
+def test_an_empty_file_is_the_default_run_named_after_the_file(tmp_path: Path) -> None:
+    assert load(tmp_path, "") == Config(name="mine")
+
+
+def test_yaml_gives_the_same_configuration_back(tmp_path: Path) -> None:
+    config = load_config(ROOT / "experiments" / "quickstart.yaml")
+    assert load(tmp_path, config.to_yaml()) == config
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.stem)
+def test_experiments_are_valid(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_paths_count_from_the_file_and_stay_the_same_from_a_copy(tmp_path: Path) -> None:
+    config = load(tmp_path, "task: {name: mine, train: data/train.csv}")
+    assert config.task.train == tmp_path / "data" / "train.csv"
+    elsewhere = tmp_path / "runs" / "mine"
+    elsewhere.mkdir(parents=True)
+    assert load(elsewhere, config.to_yaml()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tarining: {steps: 3}", r"unknown field tarining; did you mean training\? allowed here: name, seed"),
+        ("training: {step: 3}", r"unknown field training\.step; did you mean steps\? allowed here: steps, batch_size"),
+        ("search: {scheduler: {rung: [0.5]}}", r"unknown field search\.scheduler\.rung; did you mean rungs\?"),
+        ("search: {space: {sparsity: {low: 1, hihg: 2}}}", r"search\.space\.sparsity\.high: Field required"),
+        ("baselines: [{method: lora, rank: 3}]", r"unknown field baselines\.0\.rank; .*allowed here: method"),
+        ("space: {kinds: {lora: {width: 3}}}", r"unknown field space\.kinds\.lora\.width; .*size, group"),
+        ("space: {kinds: {lorra: {size: 3}}}", r"space\.kinds\.lorra: should be 'lora', 'parallel'"),
+        (
+            "gates: {kind: softmax}",
+            r"gates\.kind: should be 'sigmoid', 'hard_concrete' or 'straight_through' \(got 'soft",
+        ),
+        ("training: {steps: 0}", r"training\.steps: should be greater than or equal to 1 \(got 0\)"),
+        ("training: {steps: many}", r"training\.steps: should be a valid integer"),
+        ("search: {scheduler: {rungs: [0.5, 0.2]}}", r"search\.scheduler: rungs must increase"),
+        ("gates: {warmup: 0.9}", "gates: warmup must be smaller than settle"),
+        ("search: {space: {sparsity: {low: 0, high: 1}}}", r"search\.space\.sparsity: low must be above 0"),
+        (
+            "search: {space: {noise_ratio: {low: 1, high: 0}}}",
+            r"search\.space\.noise_ratio: low must not be above high",
+        ),
+        ("baselines: [{method: lora}, {method: lora, learning_rates: [1]}]", "baselines: lora-8 stands there twice"),
+        ("name: a/b", "name: String should match pattern"),
+        ("training: {head_learning_rate: .nan}", r"training\.head_learning_rate: should be"),
+        ("- 1", "must be a mapping of fields, not a list"),
+        ("training: {steps: [}", "not valid YAML at line 1"),
+    ],
+)
+def test_a_mistake_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SlatError, match=message) as caught:
+        load(tmp_path, text)
+    assert "\n" not in str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+
+
+def test_missing_file() -> None:
+    with pytest.raises(SlatError, match=r"config nowhere\.yaml: no such file"):
+        load_config("nowhere.yaml")
+
+
+def test_names_in_the_configuration_are_those_of_the_code() -> None:
+    assert set(get_args(model.GateKind)) == set(GATE_KINDS)
+    assert set(get_args(model.KindName)) == set(KINDS)
+    assert set(get_args(model.Activation)) == set(ACTIVATIONS)
+    assert set(get_args(model.PerturbationKind)) == set(PERTURBATIONS)
+    assert set(get_args(model.NoiseKind)) == set(NOISE_KINDS)
+    assert {*get_args(model.MethodName), "slat"} == set(METHODS)
+
+
+def test_the_reference_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "config.md").read_text() == reference(), "run `make docs`"
+
+
+def all_fields(section: type[Section]) -> list[tuple[str, FieldInfo]]:
+    found = []
+    for name, field in section.model_fields.items():
+        inner = section_in(field.annotation)
+        found += all_fields(inner) if inner else [(f"{section.__name__}.{name}", field)]
+    return found
+
+
+@pytest.mark.parametrize(("name", "field"), all_fields(Config))
+def test_every_field_says_what_it_is_for(name: str, field: FieldInfo) -> None:
+    assert field.description

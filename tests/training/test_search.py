@@ -1,0 +1,102 @@
+"""The structure search as a worker runs it: real encoder, real headlines."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+import torch
+
+from slat_search.structure import Candidate, Site, Space, Structure, Supernet
+from slat_search.training.backbone import Backbone
+from slat_search.training.context import Context
+from slat_search.training.loop import DivergedError
+from slat_search.training.search import SearchPlan, StructureSearch
+from slat_search.training.units import search_trial
+from tests.conftest import small_config
+
+SAMPLED = {
+    "sparsity": 0.5,
+    "learning_rate": 3e-3,
+    "gate_learning_rate": 0.3,
+    "noise_kind": "mask",
+    "noise_ratio": 0.1,
+}
+
+
+def reports(context: Context, stops: tuple[int, ...] = (3, 6), **sampled: object) -> list[dict]:
+    return list(search_trial(context, {**SAMPLED, **sampled}, list(stops)))
+
+
+def without_times(found: list[dict]) -> list[dict]:
+    return [{key: value for key, value in report.items() if key != "seconds"} for report in found]
+
+
+def test_a_report_at_every_stop_and_at_the_end(context: Context) -> None:
+    found = reports(context)
+    assert [r["step"] for r in found] == [3, 6, 10]
+    for report in found:
+        assert report["params"] == report["structure"].params
+        assert 0 <= report["quality"] <= 1
+    assert found[-1]["params"] < found[0]["params"]
+
+
+def test_same_seed_same_reports(context: Context) -> None:
+    assert without_times(reports(context)) == without_times(reports(context))
+
+
+def test_another_seed_another_search(context: Context) -> None:
+    other = replace(context, config=small_config(seed=1))
+    assert without_times(reports(other)) != without_times(reports(context))
+
+
+def test_more_sparsity_fewer_parameters(context: Context) -> None:
+    sizes = [reports(context, (), sparsity=weight, gate_learning_rate=1.0)[-1]["params"] for weight in (0.0, 1.0, 10.0)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 2 * sizes[2]
+
+
+def test_a_trial_that_is_left_early_leaves_the_backbone_bare(context: Context) -> None:
+    with closing(search_trial(context, SAMPLED, [3])) as trial:
+        next(trial)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in context.backbone().model.modules())
+
+
+def test_a_nan_loss_is_told_in_one_sentence_and_leaves_the_backbone_bare(context: Context) -> None:
+    with pytest.raises(DivergedError, match="the loss was not finite before step 3; a smaller learning rate may help"):
+        reports(context, learning_rate=1e30)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in context.backbone().model.modules())
+
+
+def test_all_gates_closed_is_a_result(context: Context) -> None:
+    starved = replace(context, config=small_config(gates={"init": 0.01, "warmup": 0.0, "settle": 0.9}))
+    last = reports(starved, (), sparsity=1e6, gate_learning_rate=1.0)[-1]
+    assert last["structure"] == Structure()
+    assert last["params"] == 0
+    assert last["quality"] > 0
+
+
+def test_phases(minilm: Backbone, sites: tuple[Site, ...]) -> None:
+    """Gates rest, then move while the weight rises and the temperature falls, then are gone."""
+    supernet = Supernet(minilm.model, sites[:8], Space({"lora": Candidate(2), "bias": Candidate(1)}))
+    search = StructureSearch(supernet, SearchPlan(2.0, 0.1, (1.0, 0.25), warmup=0.2, settle=0.6), steps=100)
+    optimiser = torch.optim.AdamW([*supernet.adapter.parameters(), *search.parameter_groups()[0]["params"]])
+    weights, temperatures = [], []
+    for step in range(1, 101):
+        if supernet.gates is None:
+            break
+        assert supernet.gates.alpha.requires_grad == (step > 20)
+        search.after_step(step, optimiser)
+        if supernet.gates is not None and step >= 20:
+            weights.append(search.weight)
+            temperatures.append(supernet.gates.temperature)
+    assert step == 61
+    assert weights == sorted(weights)
+    assert weights[0] == 0
+    assert weights[-1] == 2.0
+    assert temperatures == sorted(temperatures, reverse=True)
+    assert temperatures[0] == 1.0
+    assert temperatures[-1] == pytest.approx(0.25, rel=0.05)
+    assert search.loss() is None
+    supernet.detach()

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slat_search import SlatError
+from slat_search.structure import Structure, find_sites
+from slat_search.training.bundle import adapter_folder, load_bundle, save_bundle
+from slat_search.training.context import Context
+from slat_search.training.evaluate import predict_logits, quality
+from slat_search.training.units import Unit, evaluate_unit, train_unit
+from tests.conftest import TEXTS
+
+
+@pytest.fixture(scope="module")
+def unit(context: Context) -> Unit:
+    sites = find_sites(context.backbone().model)
+    structure = Structure.houlsby(sites[:8], 4)
+    return Unit("slat", "slat-test", 5e-3, 0, options={"structure": structure.to_dict()})
+
+
+def test_training_is_repeatable_and_follows_its_seed(context: Context, unit: Unit) -> None:
+    (one, state), (two, again) = train_unit(context, unit), train_unit(context, unit)
+    assert one["validation"] == two["validation"]
+    assert state.keys() == again.keys()
+    assert all(np.array_equal(state[name], again[name]) for name in state)
+    _, other = train_unit(context, replace(unit, seed=1))
+    assert any(not np.array_equal(state[name], other[name]) for name in state)
+
+
+def test_training_learns(context: Context, unit: Unit) -> None:
+    result, _ = train_unit(context, unit)
+    assert result["validation"]["quality"] > context.majority + 0.1
+
+
+def test_test_quality_is_that_of_the_trained_weights(context: Context, unit: Unit) -> None:
+    result, state = train_unit(context, unit)
+    on_validation = replace(
+        context, test=context.validation, test_perturbed={("typos", 0.2): context.validation_perturbed}
+    )
+    tested = evaluate_unit(on_validation, unit, state)
+    assert tested["quality"] == result["validation"]["quality"]
+    assert tested["perturbed"][0]["quality"] == result["validation"]["quality_perturbed"]
+
+
+def test_the_head_alone_learns_at_its_own_rate(context: Context) -> None:
+    _, slow = train_unit(context, Unit("head", "head", 1e-6, 0))
+    _, fast = train_unit(context, Unit("head", "head", 1e-1, 0))
+    assert set(slow) == {"head.weight", "head.bias"}
+    assert np.abs(fast["head.bias"] - slow["head.bias"]).max() > 0.05
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first", "last"])
+def test_padding_does_not_change_a_prediction(context: Context, pooling: str) -> None:
+    config = context.config.model_copy(update={"model": context.config.model.model_copy(update={"pooling": pooling})})
+    model = replace(context, config=config).classifier()
+    together = predict_logits(model, context.validation, batch_size=len(context.validation))
+    alone = predict_logits(model, context.validation, batch_size=1)
+    np.testing.assert_allclose(together, alone, atol=2e-5)
+
+
+def test_metrics_against_known_values() -> None:
+    labels = np.array([0, 0, 1, 1])
+    logits = np.eye(2)[[0, 1, 1, 1]]
+    assert quality("accuracy", labels, logits) == 0.75
+    assert quality("f1", labels, logits) == pytest.approx(0.8)
+    assert quality("macro_f1", labels, logits) == pytest.approx((0.8 + 2 / 3) / 2)
+    assert quality("matthews", labels, logits) == pytest.approx(1 / 3**0.5)
+
+
+@pytest.mark.parametrize("method", ["slat", "lora", "bitfit", "head"])
+def test_a_saved_adapter_predicts_as_it_did(context: Context, unit: Unit, tmp_path: Path, method: str) -> None:
+    if method != "slat":
+        options = {"size": 2, "roles": ["q"]} if method == "lora" else {}
+        unit = Unit(method, method, 5e-3, 0, options=options)
+    result, state = train_unit(context, unit)
+    save_bundle(tmp_path / "adapter", context, unit, state, result["validation"])
+    predictor = load_bundle(tmp_path / "adapter")
+    probabilities = predictor(TEXTS)
+    assert probabilities.shape == (3, 5)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    correct = predict_logits(predictor.model, context.validation).argmax(axis=1) == context.validation.labels
+    assert correct.mean() == pytest.approx(result["validation"]["quality"])
+    assert not any(p.suffix in (".pkl", ".bin", ".pt") for p in (tmp_path / "adapter").iterdir())
+
+
+def test_two_adapters_side_by_side(context: Context, unit: Unit, tmp_path: Path) -> None:
+    loaded = []
+    for seed in (0, 1):
+        seeded = replace(unit, seed=seed)
+        result, state = train_unit(context, seeded)
+        save_bundle(tmp_path / str(seed), context, seeded, state, result["validation"])
+        loaded.append(load_bundle(tmp_path / str(seed)))
+    first = loaded[0](TEXTS)
+    assert not np.allclose(first, loaded[1](TEXTS))
+    assert np.array_equal(first, loaded[0](TEXTS))
+
+
+def test_broken_adapter_folders_are_one_sentence(context: Context, unit: Unit, tmp_path: Path) -> None:
+    with pytest.raises(SlatError, match=r"no adapter\.json there"):
+        load_bundle(tmp_path)
+    with pytest.raises(SlatError, match="neither an adapter folder nor a finished run"):
+        adapter_folder(tmp_path)
+    result, state = train_unit(context, unit)
+    save_bundle(tmp_path, context, unit, state, result["validation"])
+    assert adapter_folder(tmp_path) == tmp_path
+    predictor = load_bundle(tmp_path)
+    with pytest.raises(SlatError, match="wants 1 non-empty text"):
+        predictor(["  "])
+    weights = tmp_path / "adapter.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(SlatError, match="damaged"):
+        load_bundle(tmp_path)
