@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -167,14 +168,14 @@ def _train_all(
     results = pool.train([*refits, *(unit for grid in grids.values() for unit in grid)])
     tuned, tuning = [], {}
     for baseline, grid in grids.items():
-        tried = {unit: _validation(results[unit.key]) for unit in grid}
-        trained = [unit for unit in grid if tried[unit] is not None]
+        tried = {unit.learning_rate: _validation(results[unit.key]) for unit in grid}
+        trained = {rate: quality for rate, quality in tried.items() if quality is not None}
         if not trained:
             raise SlatError(f"baselines.{baseline.method}: training diverged at every learning rate")
-        best = max(trained, key=lambda unit: tried[unit] or 0.0)
+        best = max(grid, key=lambda unit: trained.get(unit.learning_rate, -math.inf))
         tuned.append(Contender(best, baseline.title))
         tuning[baseline.title] = {
-            "tried": {f"{unit.learning_rate:g}": quality for unit, quality in tried.items()},
+            "tried": {f"{rate:g}": quality for rate, quality in tried.items()},
             "chosen": f"{best.learning_rate:g}",
         }
     say(f"train {len(tuned)} baselines with the other seeds")

@@ -1,0 +1,232 @@
+"""Whole runs through the command line: real encoder, real headlines, a Ray of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from slat_search.analysis.fronts import nondominated
+from slat_search.structure import Structure
+from tests.conftest import small_config
+
+SLAT = str(Path(sys.executable).with_name("slat"))
+FILES = (
+    "config.yaml",
+    "environment.json",
+    "trials.csv",
+    "history.csv",
+    "selection.json",
+    "results.csv",
+    "perturbation.csv",
+    "comparison.csv",
+    "comparison.md",
+    "comparison.tex",
+    "pareto.csv",
+    "hypervolume.json",
+    "report.html",
+    "done.json",
+)
+MOMENTS = ("config.yaml", "search/tuner.pkl", "trials.csv", "units/*.train.json", "units/*.test.json")
+TIMES = ["seconds", "train_seconds", "seconds_per_text"]
+
+
+def start(config: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [SLAT, "run", str(config), "--out", str(out), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    return output
+
+
+def kill_when(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
+    """SIGKILL as soon as something is there; Ray's own processes end by themselves after that."""
+    deadline = time.monotonic() + 200
+    while not happened():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(small_config().to_yaml())
+    return path
+
+
+@pytest.fixture(scope="session")
+def run(config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished run and what it printed."""
+    out = tmp_path_factory.mktemp("runs") / "small"
+    return out, finish(start(config, out))
+
+
+def test_everything_is_there(run: tuple[Path, str]) -> None:
+    folder, output = run
+    for name in FILES:
+        assert (folder / name).stat().st_size > 0, name
+    for figure in ("pareto", "gates", "perturbation", "search"):
+        assert Image.open(folder / "figures" / f"{figure}.png").size[0] > 400
+    assert not list(folder.rglob("*.part"))
+    assert (folder / "comparison.md").read_text() in output
+    assert str(folder / "report.html") in output
+
+
+def test_trials_report_discretised_structures(run: tuple[Path, str]) -> None:
+    trials = pd.read_csv(run[0] / "trials.csv")
+    assert len(trials) == 4
+    assert set(trials["status"]) <= {"completed", "stopped"}
+    assert (trials["refitted"] == "yes").sum() <= 2
+    for path in (run[0] / "structures").glob("*.json"):
+        structure = Structure.load(path)
+        row = trials[trials["structure"] == structure.digest].iloc[0]
+        assert row["params"] == structure.params
+
+
+def test_the_table_follows_from_the_results(run: tuple[Path, str]) -> None:
+    results = pd.read_csv(run[0] / "results.csv")
+    table = pd.read_csv(run[0] / "comparison.csv").set_index("method")
+    assert set(table.index) == set(results["method"]) >= {"lora-2", "head"}
+    for method, rows in results.groupby("method"):
+        assert sorted(rows["seed"]) == [0, 1]
+        assert table.loc[method, "quality"] == pytest.approx(rows["quality"].mean())
+        assert table.loc[method, "quality_sd"] == pytest.approx(rows["quality"].std())
+        assert table.loc[method, "validation"] == pytest.approx(rows["validation"].mean())
+    front = nondominated(table)
+    assert table["on_front"].tolist() == front.tolist()
+    assert set(pd.read_csv(run[0] / "pareto.csv")["method"]) == set(table.index[front])
+
+
+def test_retained_quality_follows_from_the_curves(run: tuple[Path, str]) -> None:
+    results = pd.read_csv(run[0] / "results.csv").set_index(["method", "seed"])
+    curves = pd.read_csv(run[0] / "perturbation.csv")
+    for key, rows in curves.groupby(["method", "seed"]):
+        shares = []
+        for _, part in rows.groupby("kind"):
+            q = part.sort_values("ratio")["quality"].tolist()
+            shares.append((0.05 * (q[0] + q[1]) + 0.05 * (q[1] + q[2])) / (0.2 * q[0]))
+        assert results.loc[key, "retained"] == pytest.approx(sum(shares) / len(shares))
+        assert q[0] == results.loc[key, "quality"]
+
+
+def test_learning_rates_were_chosen_on_validation(run: tuple[Path, str]) -> None:
+    selection = json.loads((run[0] / "selection.json").read_text())
+    for choice in selection["tuning"].values():
+        assert choice["tried"][choice["chosen"]] == max(choice["tried"].values())
+    assert len(selection["tuning"]["LoRA r=2"]["tried"]) == 2
+
+
+def test_predict_in_a_new_process(run: tuple[Path, str]) -> None:
+    command = [SLAT, "predict", str(run[0]), "--json", "--text", "Chelsea win away at Arsenal", "--text", "Shares fall"]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in out.stdout.splitlines()]
+    assert len(rows) == 2
+    for row in rows:
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
+    assert subprocess.run(command, capture_output=True, text=True).stdout == out.stdout
+
+
+def test_a_second_run_says_that_it_is_done(run: tuple[Path, str], config: Path) -> None:
+    folder, _ = run
+    before = (folder / "results.csv").stat().st_mtime_ns
+    assert "is done already" in finish(start(config, folder))
+    assert (folder / "results.csv").stat().st_mtime_ns == before
+
+
+def test_another_configuration_does_not_touch_the_folder(run: tuple[Path, str], tmp_path: Path) -> None:
+    other = tmp_path / "small.yaml"
+    other.write_text(small_config(seed=5).to_yaml())
+    process = start(other, run[0])
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert "holds a run with another configuration" in output
+
+
+def assert_same(one: Path, two: Path, name: str) -> None:
+    frames = [pd.read_csv(folder / name) for folder in (one, two)]
+    left, right = (f.drop(columns=[c for c in TIMES if c in f]) for f in frames)
+    pd.testing.assert_frame_equal(left, right)
+
+
+def test_killed_in_the_search_and_resumed(run: tuple[Path, str], config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    process = start(config, out)
+    kill_when(process, lambda: (out / "search" / "rungs.jsonl").is_file())
+    refused = start(config, out)
+    assert "holds an unfinished run; use --resume" in refused.communicate(timeout=100)[0]
+    assert refused.returncode == 2
+    finish(start(config, out, "--resume"))
+    trials = pd.read_csv(out / "trials.csv")
+    assert len(trials) == 4
+    assert trials["structure"].notna().all()
+    assert len(pd.read_csv(out / "results.csv")) >= 6
+
+
+@pytest.mark.slow
+def test_same_seed_same_numbers(run: tuple[Path, str], config: Path, tmp_path: Path) -> None:
+    finish(start(config, tmp_path / "again"))
+    for name in ("trials.csv", "history.csv", "results.csv", "perturbation.csv"):
+        assert_same(run[0], tmp_path / "again", name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moment", ["config.yaml", "search/tuner.pkl", "trials.csv", "units/*.train.json", "units/*.test.json"]
+)
+def test_killed_at_any_moment_and_resumed(run: tuple[Path, str], config: Path, tmp_path: Path, moment: str) -> None:
+    """What was computed before the kill is not computed again, and the end is that of an undisturbed run."""
+    out = tmp_path / "killed"
+    kill_when(start(config, out), lambda: bool(list(out.glob(moment))))
+    kept = {p: p.stat().st_mtime_ns for p in out.glob("units/*.json")}
+    finish(start(config, out, "--resume"))
+    assert all(p.stat().st_mtime_ns == time_ns for p, time_ns in kept.items())
+    if moment != "search/tuner.pkl":  # there the sampler goes on from a snapshot that may be a moment old
+        for name in ("trials.csv", "results.csv", "perturbation.csv"):
+            assert_same(run[0], out, name)
+    assert yaml.safe_load((out / "config.yaml").read_text())["name"] == "small"
+
+
+@pytest.mark.slow
+def test_two_runs_in_one_folder(config: Path, tmp_path: Path) -> None:
+    first = start(config, tmp_path / "run")
+    while not (tmp_path / "run" / "config.yaml").exists():
+        time.sleep(0.1)
+    second = start(config, tmp_path / "run", "--resume")
+    assert "another run is at work in" in second.communicate(timeout=100)[0]
+    assert second.returncode == 2
+    finish(first)
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_everything_and_says_how_to_go_on(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(config, out)
+    while not (out / "search" / "rungs.jsonl").exists():
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 130, output
+    assert "go on with --resume" in output
+    assert "Traceback" not in output
+    finish(start(config, out, "--resume"))
