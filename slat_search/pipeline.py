@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -24,6 +21,7 @@ from .tasks import SPLITS
 from .training.bundle import save_bundle
 from .training.context import Context, prepare
 from .training.units import Unit, space
+from .tuning.finals import Contender, train_finals
 from .tuning.fixed import UnitPool
 from .tuning.runtime import ray_session
 from .tuning.search import Trial, run_search
@@ -64,19 +62,20 @@ def run(
             say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
             return folder
         context, task = prepare(config)
-        write_text(folder / "config.yaml", config.to_yaml())
+        supernet = check_methods(context)
+        write_text(folder / "config.yaml", config.to_yaml())  # from here on the folder is a run
         sizes = {name: len(rows) for name, rows in task.splits.items()}
         texts = " / ".join(str(sizes[split]) for split in SPLITS)
         say(f"task {task.name}: {texts} texts, {len(task.labels)} classes")
         say(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
-        say(f"supernet: {check_methods(context).describe()}")
+        say(f"supernet: {supernet.describe()}")
         write_json(folder / "environment.json", environment(context, sizes))
         with ray_session(address):
             trials = run_search(config, context, folder / "search", say)
             members = choose(trials, context)
             _write_trials(folder, trials, members)
             pool = UnitPool(config, context, folder / "units", say)
-            finals = _train_all(pool, config, members, folder, say)
+            finals = train_finals(pool, config, members, folder, say)
             say(f"test: {len(finals)} trained models, clean and perturbed; read once")
             pool.evaluate([unit for _, unit in finals])
             table, _ = analyse(folder)
@@ -135,82 +134,6 @@ def choose(trials: Sequence[Trial], context: Context) -> list[Trial]:
     frame = pd.DataFrame([t.measures for t in candidates])
     reference = Reference(context.majority, context.backbone_params)
     return [candidates[i] for i in choose_members(frame, context.config.search.members, reference)]
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A row of the comparison: one method with its settings, to be trained with every seed.
-
-    Attributes:
-        unit: its training with seed 0.
-        title: name in tables.
-        digest: of its structure, for a found one.
-    """
-
-    unit: Unit
-    title: str
-    digest: str = ""
-
-    def seeded(self, seeds: int) -> list[Unit]:
-        return [replace(self.unit, seed=seed) for seed in range(seeds)]
-
-
-def _train_all(
-    pool: UnitPool, config: Config, members: Sequence[Trial], folder: RunFolder, say: Say
-) -> list[tuple[Contender, Unit]]:
-    """Refit the members, tune the baselines, train each with every seed; what diverged is left out."""
-    found = [_member(trial, folder) for trial in members]
-    grids = {
-        b: [Unit(b.method, b.label, rate, 0, options=b.options) for rate in b.learning_rates] for b in config.baselines
-    }
-    say(f"refit {len(found)} structures with {config.seeds} seeds; tune {len(grids)} baselines")
-    refits = [unit for contender in found for unit in contender.seeded(config.seeds)]
-    results = pool.train([*refits, *(unit for grid in grids.values() for unit in grid)])
-    tuned, tuning = [], {}
-    for baseline, grid in grids.items():
-        tried = {unit.learning_rate: _validation(results[unit.key]) for unit in grid}
-        trained = {rate: quality for rate, quality in tried.items() if quality is not None}
-        if not trained:
-            raise SlatError(f"baselines.{baseline.method}: training diverged at every learning rate")
-        best = max(grid, key=lambda unit: trained.get(unit.learning_rate, -math.inf))
-        tuned.append(Contender(best, baseline.title))
-        tuning[baseline.title] = {
-            "tried": {f"{rate:g}": quality for rate, quality in tried.items()},
-            "chosen": f"{best.learning_rate:g}",
-        }
-    say(f"train {len(tuned)} baselines with the other seeds")
-    finals = [(contender, unit) for contender in (*found, *tuned) for unit in contender.seeded(config.seeds)]
-    results = pool.train([unit for _, unit in finals])
-    finals = [(contender, unit) for contender, unit in finals if "error" not in results[unit.key]]
-    if not any(unit.method == "slat" for _, unit in finals):
-        raise SlatError("search: training diverged for every structure that was found")
-    rows = [{"key": u.key, "label": u.label, "name": c.title, "structure": c.digest} for c, u in finals]
-    write_json(folder / "selection.json", {"finals": rows, "tuning": tuning})
-    return finals
-
-
-def _validation(result: dict[str, Any]) -> float | None:
-    return None if "error" in result else result["validation"]["quality"]
-
-
-def _member(trial: Trial, folder: RunFolder) -> Contender:
-    """A trial's structure, to be trained again under the trial's own settings."""
-    structure = trial.structure
-    assert structure is not None
-    label = f"slat-{structure.digest[:6]}"
-    write_text(folder / "structures" / f"{label}.json", structure.to_json())
-    sampled = trial.sampled
-    unit = Unit(
-        "slat",
-        label,
-        sampled["learning_rate"],
-        seed=0,
-        noise_kind=sampled["noise_kind"],
-        noise_ratio=sampled["noise_ratio"],
-        options={"structure": structure.to_dict()},
-    )
-    size = f"{structure.params / 1000:.1f}k" if structure.params >= 1000 else str(structure.params)
-    return Contender(unit, f"SLAT {size} (trial {trial.number})", structure.digest)
 
 
 def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[Trial]) -> None:

@@ -172,6 +172,9 @@ class Search(Section):
     space: Sampled = Sampled()
     scheduler: Scheduler = Scheduler()
     members: int = Field(3, ge=1, description="members of the Pareto set that are refitted")
+    refit_learning_rates: tuple[Positive, ...] = Field(
+        (1e-3, 3e-3, 1e-2), min_length=1, description="values to choose from when a found structure is trained again"
+    )
     tolerance: float = Field(
         0.01, ge=0, description="recommend the smallest refitted structure within this of the best validation quality"
     )

@@ -1,0 +1,105 @@
+"""The trainings that are compared: found structures and baselines, under one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..config import Baseline, Config
+from ..errors import SlatError
+from ..run_folder import RunFolder, write_json, write_text
+from ..training.units import Unit
+from .fixed import UnitPool
+from .search import Trial
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A row of the comparison: one method, to be tuned on seed 0 and then trained with every seed.
+
+    Attributes:
+        title: name in tables.
+        grid: its training with seed 0 at every learning rate that is tried.
+        digest: of its structure, for a found one.
+    """
+
+    title: str
+    grid: tuple[Unit, ...]
+    digest: str = ""
+
+    def best(self, results: Mapping[str, dict[str, Any]]) -> Unit | None:
+        """The unit of the grid with the best validation quality; None when every one diverged."""
+        trained = [unit for unit in self.grid if _validation(results[unit.key]) is not None]
+        return max(trained, key=lambda unit: _validation(results[unit.key]) or 0.0, default=None)
+
+    def tried(self, results: Mapping[str, dict[str, Any]]) -> dict[str, float | None]:
+        """Learning rate -> validation quality, None where training diverged."""
+        return {f"{unit.learning_rate:g}": _validation(results[unit.key]) for unit in self.grid}
+
+
+def train_finals(
+    pool: UnitPool, config: Config, members: Sequence[Trial], folder: RunFolder, say: Callable[[str], None]
+) -> list[tuple[Contender, Unit]]:
+    """Train found structures and baselines alike: tune the learning rate on seed 0, then train every seed.
+
+    What diverged is left out. Writes ``structures/*.json`` and ``selection.json``.
+
+    Raises:
+        SlatError: nothing is left of the found structures.
+    """
+    contenders = [
+        *(_found(trial, config, folder) for trial in members),
+        *(_baseline(baseline) for baseline in config.baselines),
+    ]
+    say(f"tune the learning rates of {len(members)} found structures and {len(config.baselines)} baselines")
+    tuning = pool.train([unit for contender in contenders for unit in contender.grid])
+    tuned = [(contender, best) for contender in contenders if (best := contender.best(tuning))]
+    finals = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(config.seeds)]
+    say(f"train each with {config.seeds} seeds")
+    trained = pool.train([unit for _, unit in finals])
+    finals = [(contender, unit) for contender, unit in finals if "error" not in trained[unit.key]]
+    if not any(contender.digest for contender, _ in finals):
+        raise SlatError("search: training diverged for every structure that was found")
+    write_json(
+        folder / "selection.json",
+        {
+            "finals": [{"key": u.key, "label": u.label, "name": c.title, "structure": c.digest} for c, u in finals],
+            "tuning": {c.title: {"tried": c.tried(tuning), "chosen": f"{u.learning_rate:g}"} for c, u in tuned},
+        },
+    )
+    return finals
+
+
+def _validation(result: dict[str, Any]) -> float | None:
+    return None if "error" in result else result["validation"]["quality"]
+
+
+def _found(trial: Trial, config: Config, folder: RunFolder) -> Contender:
+    """A trial's structure, to be trained again from fresh weights under the trial's own noise."""
+    structure = trial.structure
+    assert structure is not None
+    label = f"slat-{structure.digest[:6]}"
+    write_text(folder / "structures" / f"{label}.json", structure.to_json())
+    grid = tuple(
+        Unit(
+            "slat",
+            label,
+            rate,
+            seed=0,
+            noise_kind=trial.sampled["noise_kind"],
+            noise_ratio=trial.sampled["noise_ratio"],
+            options={"structure": structure.to_dict()},
+        )
+        for rate in config.search.refit_learning_rates
+    )
+    size = f"{structure.params / 1000:.1f}k" if structure.params >= 1000 else str(structure.params)
+    return Contender(f"SLAT {size} (trial {trial.number})", grid, structure.digest)
+
+
+def _baseline(baseline: Baseline) -> Contender:
+    grid = tuple(
+        Unit(baseline.method, baseline.label, rate, seed=0, options=baseline.options)
+        for rate in baseline.learning_rates
+    )
+    return Contender(baseline.title, grid)
