@@ -140,8 +140,7 @@ def _word(module: dict[str, Any]) -> str:
 
 
 def _short(path: str) -> str:
-    parts = [p for p in path.split(".") if p not in ("self", "layer")]
-    return ".".join(parts[-2:])
+    return ".".join(part for part in path.split(".") if part not in ("self", "layer"))
 
 
 def perturbation(data: RunData, table: pd.DataFrame) -> Figure:

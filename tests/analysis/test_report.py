@@ -1,0 +1,124 @@
+"""The report of a run whose names try to break out of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from slat_search.analysis.report import analyse
+from slat_search.analysis.tables import recommended, to_latex
+from slat_search.run_folder import RunFolder
+from slat_search.structure import Site, Structure
+
+EVIL = "<script>alert('x')</script>"
+SITES = tuple(Site(layer, f"encoder.layer.{layer}.{EVIL}", "q", 8, 8) for layer in range(2))
+
+
+def unit(method: str, label: str, seed: int) -> dict:
+    return {
+        "method": method, "label": label, "seed": seed, "learning_rate": 0.01, "noise_kind": "none", "noise_ratio": 0.0,
+        "options": {},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """What the stages of a run leave behind: one found structure, one baseline, two seeds."""
+    structure = Structure.lora(SITES, r=2)
+    config = {
+        "name": "evil", "seed": 0, "seeds": 2, "task": {"name": EVIL, "metric": "accuracy"},
+        "training": {"steps": 10}, "search": {"tolerance": 0.01},
+    }  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    environment = {
+        "task": {"name": EVIL, "labels": [EVIL, "b"], "majority": 0.5, "test": 100},
+        "model": {"name": EVIL, "params": 1000, "head_params": 18, "layers": 2, "site_columns": [EVIL]},
+    }
+    (tmp_path / "environment.json").write_text(json.dumps(environment))
+    finals = [
+        {"key": f"{label}-{seed}", "label": label, "name": name, "structure": digest}
+        for label, name, digest in (("slat-a", f"SLAT {EVIL}", structure.digest), ("lora", "LoRA & co", ""))
+        for seed in (0, 1)
+    ]
+    tuning = {final["name"]: {"tried": {"0.01": 0.8, "0.1": None}, "chosen": "0.01"} for final in finals}
+    (tmp_path / "selection.json").write_text(json.dumps({"finals": finals, "tuning": tuning}))
+    (tmp_path / "structures").mkdir()
+    (tmp_path / "structures" / "slat-a.json").write_text(structure.to_json())
+    (tmp_path / "units").mkdir()
+    for i, final in enumerate(finals):
+        found = final["label"] == "slat-a"
+        trained = {
+            "unit": unit("slat" if found else "lora", final["label"], i % 2),
+            "validation": {"quality": 0.8 + 0.01 * i, "quality_perturbed": 0.7, "retained": 0.9},
+            "params": structure.params if found else 500, "seconds": 1.0, "step_seconds": 0.1,
+        }  # fmt: skip
+        tested = {
+            "quality": 0.8, "seconds_per_text": 0.01,
+            "perturbed": [{"kind": "typos", "ratio": r, "quality": 0.8 - r} for r in (0.1, 0.2)],
+        }  # fmt: skip
+        (tmp_path / "units" / f"{final['key']}.train.json").write_text(json.dumps(trained))
+        (tmp_path / "units" / f"{final['key']}.test.json").write_text(json.dumps(tested))
+    trial = {
+        "trial": 0, "status": "completed", "sparsity": 1.0, "learning_rate": 0.01, "gate_learning_rate": 0.1,
+        "noise_kind": "none", "noise_ratio": 0.0, "step": 10, "quality": 0.8, "retained": 0.9, "params": 64,
+        "seconds": 1.0, "refitted": "yes", "error": "",
+    }  # fmt: skip
+    failed = {**dict.fromkeys(trial), "trial": 1, "status": "failed", "sparsity": 2.0, "error": EVIL}
+    pd.DataFrame([trial, failed]).to_csv(tmp_path / "trials.csv", index=False)
+    pd.DataFrame([{"trial": 0, "step": 10, "quality": 0.8, "params": 64}]).to_csv(tmp_path / "history.csv", index=False)
+    return RunFolder(tmp_path)
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_user_text_stays_text_and_nothing_is_loaded_from_elsewhere(folder: RunFolder) -> None:
+    analyse(folder)
+    text = (folder / "report.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert text.count("&lt;script&gt;") >= 3
+    sources = [a.get("src") or a.get("href") or "" for _, a in page.tags if "src" in a or "href" in a]
+    assert all(s.startswith("data:") for s in sources)
+    images = [a for tag, a in page.tags if tag == "img"]
+    assert len(images) == 4
+    assert all(len(image["alt"]) > 30 for image in images)
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", text))
+
+
+def test_the_answer_names_both_sides(folder: RunFolder) -> None:
+    analyse(folder)
+    answer = (folder / "report.html").read_text().split('class="answer">')[1].split("</p>")[0]
+    assert "64 trained parameters (6.400 % of the backbone)" in answer
+    assert "LoRA &amp; co, reaches 0.800 with 500 parameters, 7.8 times as many: +0.000" in answer
+    assert "within the ±0.111 of 100 test texts" in answer
+
+
+def test_recommended_is_the_smallest_within_tolerance() -> None:
+    table = pd.DataFrame(
+        {
+            "family": ["slat", "slat", "slat", "baseline"],
+            "params": [10, 100, 1000, 1],
+            "validation": [0.8, 0.89, 0.9, 1],
+        }
+    )
+    assert recommended(table, 0.0)["params"] == 1000
+    assert recommended(table, 0.01 + 1e-9)["params"] == 100
+    assert recommended(table, 0.5)["params"] == 10
+
+
+def test_latex_is_escaped() -> None:
+    assert r"50\% \& a\_b" in to_latex(pd.DataFrame({"x": ["50% & a_b"]}))
