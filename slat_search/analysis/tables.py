@@ -77,9 +77,8 @@ def _final_rows(
     unit, validation = trained["unit"], trained["validation"]
     names = {"method": final["label"], "seed": unit["seed"]}
     curve = [{**names, **point} for point in tested["perturbed"]]
-    curve += [
-        {**names, "kind": kind, "ratio": 0.0, "quality": tested["quality"]} for kind in {p["kind"] for p in curve}
-    ]
+    kinds = dict.fromkeys(point["kind"] for point in curve)
+    curve += [{**names, "kind": kind, "ratio": 0.0, "quality": tested["quality"]} for kind in kinds]
     backbone = environment["model"]["params"]
     row = {
         "task": environment["task"]["name"],

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class RungScheduler(FIFOScheduler):
         reduction_factor: one in so many passes.
         record: file (JSON lines) that keeps every record and decision.
         time_attr: key of a result that counts the work done.
+        key: names a trial in the record; must stay the same when a lost trial is created again.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class RungScheduler(FIFOScheduler):
         reduction_factor: float,
         record: str | Path,
         time_attr: str = "step",
+        key: Callable[[Trial], str] = lambda trial: trial.trial_id,
     ):
         super().__init__()
         if reduction_factor <= 1 or not objectives or set(objectives.values()) - {"max", "min"}:
@@ -93,6 +95,7 @@ class RungScheduler(FIFOScheduler):
         self._factor = reduction_factor
         self._path = Path(record)
         self._time = time_attr
+        self._key = key
         self._records: dict[int, dict[str, tuple[list[float], str]]] | None = None
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -104,13 +107,13 @@ class RungScheduler(FIFOScheduler):
         step = result[self._time]
         if step not in self._rungs:
             return TrialScheduler.CONTINUE
-        return self.decide(trial.trial_id, step, result)
+        return self.decide(self._key(trial), step, result)
 
-    def decide(self, trial_id: str, step: int, result: dict) -> str:
+    def decide(self, trial: str, step: int, result: dict) -> str:
         """Record ``result`` at rung ``step`` and say whether the trial goes on."""
         rung = self._load().setdefault(step, {})
-        if trial_id in rung:
-            return rung[trial_id][1]
+        if trial in rung:
+            return rung[trial][1]
         values = [
             float(result[metric]) if mode == "max" else -float(result[metric])
             for metric, mode in self._objectives.items()
@@ -121,8 +124,8 @@ class RungScheduler(FIFOScheduler):
         place = best_first(table).index(len(table) - 1)
         goes_on = place < math.ceil(len(table) / self._factor)
         decision = TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
-        rung[trial_id] = (values, decision)
-        self._append({"trial": trial_id, "step": step, "values": values, "decision": decision})
+        rung[trial] = (values, decision)
+        self._append({"trial": trial, "step": step, "values": values, "decision": decision})
         return decision
 
     def _load(self) -> dict[int, dict[str, tuple[list[float], str]]]:

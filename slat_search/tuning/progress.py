@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 
 
 class TrialReporter(Callback):
-    """Tells each report, stop and failure of a trial, numbered in order of creation.
+    """Tells each report, stop and failure of a trial, numbered from 0 in order of creation.
 
     Args:
         total: trials of the search.
@@ -22,18 +22,15 @@ class TrialReporter(Callback):
         self._total = total
         self._steps = steps
         self._say = say
-        self._numbers: dict[str, int] = {}
 
-    def _name(self, trials: list[Trial], trial: Trial) -> str:
-        for number, known in enumerate(trials, 1):
-            self._numbers.setdefault(known.trial_id, number)
-        return f"search {self._numbers[trial.trial_id]:>2}/{self._total}"
+    def _name(self, trial: Trial) -> str:
+        return f"trial {trial.config['number']:>2} of {self._total}"
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         c = trial.config
         noise = "no noise" if c["noise_kind"] == "none" else f"{c['noise_kind']} noise {c['noise_ratio']:.0%}"
         self._say(
-            f"{self._name(trials, trial)}  starts: sparsity {c['sparsity']:.3g}, learning rate "
+            f"{self._name(trial)}  starts: sparsity {c['sparsity']:.3g}, learning rate "
             f"{c['learning_rate']:.2g}, gates {c['gate_learning_rate']:.2g}, {noise}"
         )
 
@@ -41,10 +38,10 @@ class TrialReporter(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         if "diverged" in result:
-            self._say(f"{self._name(trials, trial)}  diverged: {result['diverged']}")
+            self._say(f"{self._name(trial)}  diverged: {result['diverged']}")
             return
         self._say(
-            f"{self._name(trials, trial)}  step {result['step']:>4}/{self._steps}  validation {result['quality']:.3f}"
+            f"{self._name(trial)}  step {result['step']:>4}/{self._steps}  validation {result['quality']:.3f}"
             f"  retained {result['retained']:.1%}  {result['params']:>9,} parameters  {result['seconds']:.0f} s"
         )
 
@@ -52,7 +49,7 @@ class TrialReporter(Callback):
         if "diverged" in (trial.last_result or {}):
             return
         stopped = (trial.last_result or {}).get("step", 0) < self._steps
-        self._say(f"{self._name(trials, trial)}  {'stopped by ASHA' if stopped else 'finished'}")
+        self._say(f"{self._name(trial)}  {'stopped by ASHA' if stopped else 'finished'}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._say(f"{self._name(trials, trial)}  failed: see search/trial_{trial.trial_id}/error.txt")
+        self._say(f"{self._name(trial)}  failed: see search/trial_{trial.trial_id}/error.txt")

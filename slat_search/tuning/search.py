@@ -61,11 +61,23 @@ class FinishedOnlyOptuna(OptunaSearch):
 
     A trial that was stopped early has low-fidelity values; Ray would tell them to a multi-objective study as
     if they were final. Here it is told as pruned, without values.
+
+    Every suggestion carries its ``number`` in order of creation: Ray's own identifiers are random, and its order
+    of trials changes on restore. A trial that was lost with the driver is created again with the same number and,
+    as the sampler's state was saved with the trials', with the same values.
     """
 
     def __init__(self, *args: Any, final_step: int = 0, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._final_step = final_step
+        self._created = 0
+
+    def suggest(self, trial_id: str) -> dict | None:
+        suggestion = super().suggest(trial_id)
+        if suggestion is None:
+            return None
+        self._created += 1
+        return {**suggestion, "number": self._created - 1}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         finished = result is not None and result.get("step") == self._final_step
@@ -128,13 +140,14 @@ def run_search(config: Config, context: Context, folder: Path, say: Callable[[st
             ),
         )
     grid = tuner.fit()
-    trials = [_trial(number, result, config.training.steps) for number, result in enumerate(grid)]
+    trials = sorted((_trial(result, config.training.steps) for result in grid), key=lambda t: t.number)
     if all(t.status == "failed" for t in trials):
         raise SlatError(f"search: all {len(trials)} trials failed; the first: {trials[0].error}")
     return trials
 
 
-def _trial(number: int, result: Any, steps: int) -> Trial:
+def _trial(result: Any, steps: int) -> Trial:
+    sampled = dict(result.config or {})
     frame = result.metrics_dataframe
     reports: list[dict[str, Any]] = []
     if frame is not None and "step" in frame:  # a restarted trial reports its first rungs twice
@@ -144,9 +157,9 @@ def _trial(number: int, result: Any, steps: int) -> Trial:
     diverged = (result.metrics or {}).get("diverged")
     error = str(result.error).strip().splitlines()[-1] if result.error else diverged
     return Trial(
-        number=number,
+        number=sampled.pop("number"),
         status="failed" if error else "completed" if last.get("step") == steps else "stopped",
-        sampled=dict(result.config or {}),
+        sampled=sampled,
         measures=history[-1] if history else {},
         history=history,
         structure=Structure.unpack(last["structure"]) if last else None,
@@ -180,6 +193,10 @@ def _searcher(config: Config) -> OptunaSearch:
     )
 
 
+def _trial_key(trial: Any) -> str:
+    return f"{trial.config['number']:04d}"
+
+
 def _distribution(value: Range) -> optuna.distributions.FloatDistribution:
     return optuna.distributions.FloatDistribution(value.low, value.high, log=value.log)
 
@@ -189,4 +206,4 @@ def _scheduler(config: Config, stops: list[int], record: Path) -> tune.scheduler
     if scheduler.name == "none":
         return tune.schedulers.FIFOScheduler()
     objectives = {str(name): OBJECTIVES[name] for name in scheduler.objectives}
-    return RungScheduler(stops, objectives, scheduler.reduction_factor, record)
+    return RungScheduler(stops, objectives, scheduler.reduction_factor, record, key=_trial_key)
