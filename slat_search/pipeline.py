@@ -23,8 +23,9 @@ from .training.context import Context, prepare
 from .training.units import Unit, space
 from .tuning.finals import Contender, train_finals
 from .tuning.fixed import UnitPool
+from .tuning.ledger import Trial
 from .tuning.runtime import ray_session
-from .tuning.search import Trial, run_search
+from .tuning.search import run_search
 
 Say = Callable[[str], None]
 
@@ -127,7 +128,7 @@ def choose(trials: Sequence[Trial], context: Context) -> list[Trial]:
     Raises:
         SlatError: no trial reported anything.
     """
-    reported = {t.structure: t for t in trials if t.structure is not None and t.status != "failed"}
+    reported = {t.structure: t for t in trials if t.structure is not None and t.status in ("completed", "stopped")}
     if not reported:
         raise SlatError("search: no trial reported a structure")
     candidates = list(reported.values())
@@ -146,7 +147,7 @@ def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[
             **t.measures,
             "structure": t.structure.digest if t.structure else "",
             "refitted": "yes" if t.number in refitted else "",
-            "error": t.error or "",
+            "error": t.error,
         }
         for t in trials
     ]

@@ -95,3 +95,28 @@ def read_json(path: Path) -> Any:
         raise SlatError(f"{path}: no such file") from error
     except json.JSONDecodeError as error:
         raise SlatError(f"{path}: damaged ({error})") from error
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Add one JSON line; it is on the disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(value) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[Any]:
+    """All JSON lines of a file, none if it is missing; a last line that a killed process tore is cut off.
+
+    Raises:
+        SlatError: another line is damaged.
+    """
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        write_text(path, whole)
+    try:
+        return [json.loads(line) for line in whole.splitlines()]
+    except json.JSONDecodeError as error:
+        raise SlatError(f"{path}: damaged ({error})") from error

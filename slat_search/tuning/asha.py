@@ -8,9 +8,7 @@ decision that it got before.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from ..run_folder import write_text
+from ..run_folder import append_line, read_lines
 
 
 def nondominated_ranks(values: np.ndarray) -> np.ndarray:
@@ -125,27 +123,15 @@ class RungScheduler(FIFOScheduler):
         goes_on = place < math.ceil(len(table) / self._factor)
         decision = TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
         rung[trial] = (values, decision)
-        self._append({"trial": trial, "step": step, "values": values, "decision": decision})
+        append_line(self._path, {"trial": trial, "step": step, "values": values, "decision": decision})
         return decision
 
     def _load(self) -> dict[int, dict[str, tuple[list[float], str]]]:
         if self._records is None:
             self._records = {}
-            text = self._path.read_text(encoding="utf-8") if self._path.is_file() else ""
-            whole = text[: text.rfind("\n") + 1]
-            if whole != text:  # the last line of a killed run is torn: its trial will report again
-                write_text(self._path, whole)
-            for line in whole.splitlines():
-                r = json.loads(line)
+            for r in read_lines(self._path):
                 self._records.setdefault(r["step"], {})[r["trial"]] = (r["values"], r["decision"])
         return self._records
-
-    def _append(self, record: dict[str, Any]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
 
     def debug_string(self) -> str:
         counts = {step: len(rung) for step, rung in sorted(self._load().items())}

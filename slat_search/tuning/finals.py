@@ -11,7 +11,7 @@ from ..errors import SlatError
 from ..run_folder import RunFolder, write_json, write_text
 from ..training.units import Unit
 from .fixed import UnitPool
-from .search import Trial
+from .ledger import Trial
 
 
 @dataclass(frozen=True)

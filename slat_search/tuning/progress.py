@@ -52,4 +52,4 @@ class TrialReporter(Callback):
         self._say(f"{self._name(trial)}  {'stopped by ASHA' if stopped else 'finished'}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._say(f"{self._name(trial)}  failed: see search/trial_{trial.trial_id}/error.txt")
+        self._say(f"{self._name(trial)}  failed: {trial.error_file}")

@@ -2,86 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .runtime import per_trial  # first: sets Ray's environment
 
-import optuna  # isort: skip
-import torch
+import torch  # isort: skip
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from ray import tune
 from ray.tune.logger import JsonLoggerCallback
-from ray.tune.search.optuna import OptunaSearch
 
-from ..config import Config, Objective, Range
+from ..config import Config, Objective
 from ..errors import SlatError
-from ..structure import Structure
 from ..training.context import Context
 from ..training.loop import DivergedError
 from ..training.units import search_trial
 from .asha import RungScheduler
+from .ledger import Ledger, Trial
 from .progress import TrialReporter
+from .sampler import OptunaSearcher, todo
 
 # Quality under perturbation and not its ratio to clean quality: a trial that has learnt nothing retains everything.
 OBJECTIVES: dict[Objective, str] = {"quality": "max", "params": "min", "quality_perturbed": "max"}
-_MEASURES = ("step", "quality", "quality_perturbed", "retained", "params", "atoms", "seconds")
-_RECORD = "rungs.jsonl"
 _RETRIES = 3  # of a trial whose worker was lost
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What became of one trial.
-
-    Attributes:
-        number: order of creation, from 0.
-        status: ``completed``, ``stopped`` (by the scheduler) or ``failed``.
-        sampled: what the sampler chose.
-        measures: last report (validation measures, ``params``, ``step``, ``seconds``); empty when failed early.
-        history: all reports.
-        structure: discretised structure of the last report.
-        error: one line, for a failed trial.
-    """
-
-    number: int
-    status: str
-    sampled: dict[str, Any]
-    measures: dict[str, Any]
-    history: list[dict[str, Any]]
-    structure: Structure | None
-    error: str | None = None
-
-
-class FinishedOnlyOptuna(OptunaSearch):
-    """Tells the study only what finished trials measured.
-
-    A trial that was stopped early has low-fidelity values; Ray would tell them to a multi-objective study as
-    if they were final. Here it is told as pruned, without values.
-
-    Every suggestion carries its ``number`` in order of creation: Ray's own identifiers are random, and its order
-    of trials changes on restore. A trial that was lost with the driver is created again with the same number and,
-    as the sampler's state was saved with the trials', with the same values.
-    """
-
-    def __init__(self, *args: Any, final_step: int = 0, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self._final_step = final_step
-        self._created = 0
-
-    def suggest(self, trial_id: str) -> dict | None:
-        suggestion = super().suggest(trial_id)
-        if suggestion is None:
-            return None
-        self._created += 1
-        return {**suggestion, "number": self._created - 1}
-
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        finished = result is not None and result.get("step") == self._final_step
-        super().on_trial_complete(trial_id, result if finished else None, error)
 
 
 def rung_steps(config: Config) -> list[int]:
@@ -102,103 +47,85 @@ def trainable(sampled: dict[str, Any], context: Context, stops: list[int], threa
 
 
 def run_search(config: Config, context: Context, folder: Path, say: Callable[[str], None]) -> list[Trial]:
-    """Run, or go on with, the search in ``folder`` (its parent holds the run); returns all trials in order.
+    """Run, or go on with, the search in ``folder``; returns all trials in order of creation.
+
+    The folder holds the ledger, the rungs, and one of Ray's experiment folders for each time that the search was
+    started. Ray's own restore is not used; the ledger says what is left to do.
 
     Raises:
         SlatError: every trial failed.
     """
+    ledger = Ledger(folder / "ledger.jsonl")
+    left = len(todo(ledger, config.search.trials))
+    if left and ledger.trials:
+        say(f"search: going on; {config.search.trials - left} of {config.search.trials} trials are over")
+    if left:
+        _fit(config, context, folder, ledger, left, say)
+    trials = ledger.trials
+    failed = [trial for trial in trials if trial.status == "failed"]
+    if len(failed) == len(trials):
+        raise SlatError(f"search: all {len(trials)} trials failed; the first: {failed[0].error}")
+    return trials
+
+
+def _fit(config: Config, context: Context, folder: Path, ledger: Ledger, left: int, say: Callable[[str], None]) -> None:
+    """Run the trials that are ``left`` in an experiment of Ray's own; the ledger tells what became of them."""
     stops = rung_steps(config)
     resources = per_trial(config.resources, config.resources.concurrent_trials)
     trial = tune.with_resources(
         tune.with_parameters(trainable, context=context, stops=stops, threads=int(resources["CPU"])),
         {k.lower(): v for k, v in resources.items()},
     )
-    callbacks = [TrialReporter(config.search.trials, config.training.steps, say), JsonLoggerCallback()]
-    if tune.Tuner.can_restore(str(folder)):
-        say("search: going on where the last run stopped")
-        tuner = tune.Tuner.restore(str(folder), trainable=trial, restart_errored=True)
-        tuner._local_tuner._run_config.callbacks = callbacks  # Ray has no public way to give them anew
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        tuner = tune.Tuner(
-            trial,
-            tune_config=tune.TuneConfig(
-                search_alg=_searcher(config),
-                scheduler=_scheduler(config, stops, folder / _RECORD),
-                num_samples=config.search.trials,
-                max_concurrent_trials=config.resources.concurrent_trials,
-                reuse_actors=True,
-                trial_name_creator=lambda t: t.trial_id,
-                trial_dirname_creator=lambda t: f"trial_{t.trial_id}",
-            ),
-            run_config=tune.RunConfig(
-                name=folder.name,
-                storage_path=str(folder.parent),
-                callbacks=callbacks,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=_RETRIES),
-            ),
-        )
-    grid = tuner.fit()
-    trials = sorted((_trial(result, config.training.steps) for result in grid), key=lambda t: t.number)
-    if all(t.status == "failed" for t in trials):
-        raise SlatError(f"search: all {len(trials)} trials failed; the first: {trials[0].error}")
-    return trials
-
-
-def _trial(result: Any, steps: int) -> Trial:
-    sampled = dict(result.config or {})
-    frame = result.metrics_dataframe
-    reports: list[dict[str, Any]] = []
-    if frame is not None and "step" in frame:  # a restarted trial reports its first rungs twice
-        reports = frame.dropna(subset="step").drop_duplicates("step", keep="last").to_dict("records")
-    last = reports[-1] if reports else {}
-    history = [{key: report[key] for key in _MEASURES} for report in reports]
-    diverged = (result.metrics or {}).get("diverged")
-    error = str(result.error).strip().splitlines()[-1] if result.error else diverged
-    return Trial(
-        number=sampled.pop("number"),
-        status="failed" if error else "completed" if last.get("step") == steps else "stopped",
-        sampled=sampled,
-        measures=history[-1] if history else {},
-        history=history,
-        structure=Structure.unpack(last["structure"]) if last else None,
-        error=error,
+    searcher = OptunaSearcher(
+        ledger,
+        _space(config),
+        {str(metric): mode for metric, mode in OBJECTIVES.items()},
+        trials=config.search.trials,
+        last_step=config.training.steps,
+        sampler=config.search.sampler,
+        seed=config.seed,
     )
-
-
-def _searcher(config: Config) -> OptunaSearch:
-    seed = config.seed
-    space = config.search.space
-    samplers: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-        "tpe": lambda: optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=min(10, max(3, config.search.trials // 3))
+    tuner = tune.Tuner(
+        trial,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=_scheduler(config, stops, folder / "rungs.jsonl"),
+            num_samples=left,
+            max_concurrent_trials=config.resources.concurrent_trials,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
         ),
-        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
-        "random": lambda: optuna.samplers.RandomSampler(seed=seed),
-    }
-    distributions: dict[str, Any] = {
-        name: _distribution(getattr(space, name))
-        for name in ("sparsity", "learning_rate", "gate_learning_rate", "noise_ratio")
-    }
-    distributions["noise_kind"] = optuna.distributions.CategoricalDistribution(space.noise_kind)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return FinishedOnlyOptuna(
-        distributions,
-        metric=list(OBJECTIVES),
-        mode=list(OBJECTIVES.values()),
-        sampler=samplers[config.search.sampler](),
-        study_name=config.name,
-        final_step=config.training.steps,
+        run_config=tune.RunConfig(
+            name=f"ray-{1 + len(list(folder.glob('ray-*')))}",
+            storage_path=str(folder),
+            callbacks=[TrialReporter(config.search.trials, config.training.steps, say), JsonLoggerCallback()],
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=_RETRIES),
+        ),
     )
+    for result in tuner.fit():
+        if result.error is not None and result.config is not None:
+            ledger.over(result.config["number"], "failed", str(result.error).strip().splitlines()[-1])
 
 
-def _trial_key(trial: Any) -> str:
-    return f"{trial.config['number']:04d}"
+def _trial_name(trial: Any) -> str:
+    """Name of a trial's folder and its key in the rungs."""
+    return f"trial-{trial.config['number']:04d}"
 
 
-def _distribution(value: Range) -> optuna.distributions.FloatDistribution:
-    return optuna.distributions.FloatDistribution(value.low, value.high, log=value.log)
+def _space(config: Config) -> dict[str, BaseDistribution]:
+    space = config.search.space
+    ranges = {
+        "sparsity": space.sparsity,
+        "learning_rate": space.learning_rate,
+        "gate_learning_rate": space.gate_learning_rate,
+        "noise_ratio": space.noise_ratio,
+    }
+    return {
+        **{name: FloatDistribution(value.low, value.high, log=value.log) for name, value in ranges.items()},
+        "noise_kind": CategoricalDistribution(space.noise_kind),
+    }
 
 
 def _scheduler(config: Config, stops: list[int], record: Path) -> tune.schedulers.TrialScheduler:
@@ -206,4 +133,4 @@ def _scheduler(config: Config, stops: list[int], record: Path) -> tune.scheduler
     if scheduler.name == "none":
         return tune.schedulers.FIFOScheduler()
     objectives = {str(name): OBJECTIVES[name] for name in scheduler.objectives}
-    return RungScheduler(stops, objectives, scheduler.reduction_factor, record, key=_trial_key)
+    return RungScheduler(stops, objectives, scheduler.reduction_factor, record, key=_trial_name)

@@ -1,0 +1,132 @@
+"""Optuna as a Ray Tune searcher that goes on exactly where it was.
+
+Ray's ``OptunaSearch`` tells a multi-objective study the values of an early-stopped trial as if they were final, leaves
+a trial with NaN running for ever, and can only go on from a snapshot of Ray's. Here the ledger holds everything, and
+each suggestion follows from the seed, the trial's number and the finished trials alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from ray.tune.search import Searcher
+
+from .ledger import Ledger, Trial
+
+SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
+    "tpe": lambda seed, trials: TPESampler(seed=seed, n_startup_trials=min(10, max(3, trials // 3))),
+    "nsga2": lambda seed, trials: NSGAIISampler(seed=seed),
+    "random": lambda seed, trials: RandomSampler(seed=seed),
+}
+_STRIDE = 1_000_003  # a prime: seeds of different runs meet in no trial number that a run reaches
+
+
+class OptunaSearcher(Searcher):
+    """Suggests trials by an Optuna sampler and writes what becomes of them into a ledger.
+
+    The study is told the values of trials that ran to their last step. Others count as pruned: their values are of
+    another fidelity. A suggestion carries its ``number`` beside the sampled values.
+
+    Args:
+        ledger: trials so far; those that are not over are suggested again, first, with their old values.
+        space: name -> distribution.
+        objectives: metric -> ``max`` or ``min``.
+        trials: how many the whole search has.
+        last_step: step of a trial that ran to its end.
+        sampler: key of ``SAMPLERS``.
+        seed: of the search.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        space: Mapping[str, BaseDistribution],
+        objectives: Mapping[str, str],
+        trials: int,
+        last_step: int,
+        sampler: str,
+        seed: int,
+    ):
+        super().__init__()
+        optuna.logging.set_verbosity(logging.WARNING)
+        self._ledger = ledger
+        self._space = dict(space)
+        self._objectives = dict(objectives)
+        self._last_step = last_step
+        self._sampler: Callable[[int], BaseSampler] = lambda number: SAMPLERS[sampler](
+            (seed * _STRIDE + number) % 2**32, trials
+        )
+        self._todo = todo(ledger, trials)
+        self._running: dict[str, tuple[int, optuna.Trial | None]] = {}
+        directions = ["maximize" if mode == "max" else "minimize" for mode in objectives.values()]
+        self._study = optuna.create_study(directions=directions, sampler=self._sampler(0))
+        self._study.add_trials([self._frozen(trial) for trial in ledger.ended])
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
+        return True  # everything is given at construction
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        if not self._todo:
+            return None
+        number, known = self._todo.pop(0)
+        trial = None
+        if known is None:
+            self._study.sampler = self._sampler(number)
+            trial = self._study.ask(self._space)
+            attributes = self._study.get_trials(deepcopy=False)[trial.number].system_attrs
+            known = Trial(number, trial.params, attributes=dict(attributes))
+        self._running[trial_id] = number, trial
+        self._ledger.created(number, known.sampled, known.attributes)
+        return {**known.sampled, "number": number}
+
+    def on_trial_result(self, trial_id: str, result: dict) -> None:
+        if "diverged" not in result:
+            self._ledger.reported(self._running[trial_id][0], result)
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        number, trial = self._running.pop(trial_id)
+        result = result or {}
+        if "step" in result:
+            self._ledger.reported(number, result)
+        self._ledger.over(number, self._status(result, error), str(result.get("diverged", "")))
+        frozen = self._frozen(self._ledger[number])
+        if trial is None:
+            self._study.add_trial(frozen)
+        else:
+            self._study.tell(trial, frozen.values, state=frozen.state)
+
+    def _status(self, result: dict, error: bool) -> str:
+        if error:
+            return "failed"
+        if "diverged" in result:
+            return "diverged"
+        return "completed" if result.get("step") == self._last_step else "stopped"
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the ledger is on disk already."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: a new searcher reads the ledger."""
+
+    def _frozen(self, trial: Trial) -> FrozenTrial:
+        completed = trial.status == "completed"
+        return create_trial(
+            params=trial.sampled,
+            distributions=self._space,
+            values=[trial.measures[metric] for metric in self._objectives] if completed else None,
+            state={"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}.get(trial.status, TrialState.FAIL),
+            system_attrs=trial.attributes,
+        )
+
+
+def todo(ledger: Ledger, trials: int) -> list[tuple[int, Trial | None]]:
+    """Numbers of the trials that are left, with the trial where it was begun before."""
+    begun: Sequence[Trial] = ledger.trials
+    known = [(trial.number, trial) for trial in begun if not trial.is_over]
+    return [*known, *((number, None) for number in range(len(begun), trials))]

@@ -1,0 +1,118 @@
+"""The searcher without Ray: what a killed search loses, and what it goes on with."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from itertools import count
+from pathlib import Path
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from slat_search import SlatError
+from slat_search.structure import Site, Structure
+from slat_search.tuning.asha import RungScheduler
+from slat_search.tuning.ledger import Ledger
+from slat_search.tuning.sampler import SAMPLERS, OptunaSearcher, todo
+
+SPACE = {"sparsity": FloatDistribution(0.1, 10, log=True), "noise_kind": CategoricalDistribution(("none", "mask"))}
+OBJECTIVES = {"quality": "max", "params": "min"}
+TRIALS, RUNG, LAST = 14, 4, 10
+SITE = Site(0, "layer.0.q", "q", 8, 8)
+
+
+def report(sampled: dict, step: int) -> dict:
+    """What a trial with these values measures, without training."""
+    sparsity = sampled["sparsity"]
+    structure = Structure.lora((SITE,), r=1 + int(10 / sparsity))
+    quality = 0.9 - 0.05 * math.log10(sparsity) ** 2 - 0.1 * (sampled["noise_kind"] == "mask") - 1 / (10 + step)
+    measures = {"quality": quality, "quality_perturbed": quality, "retained": 1.0, "atoms": 3, "seconds": 0.0}
+    return {"step": step, **measures, "params": structure.params, "structure": structure.packed()}
+
+
+def run(folder: Path, sampler: str, calls: int | None = None) -> Ledger:
+    """One trial after another, as Ray would call; stops dead after so many calls of the searcher."""
+    ledger = Ledger(folder / "ledger.jsonl")
+    searcher = OptunaSearcher(ledger, SPACE, OBJECTIVES, TRIALS, LAST, sampler, seed=3)
+    asha = RungScheduler([RUNG], OBJECTIVES, 2.0, folder / "rungs.jsonl")
+    left = iter(range(calls)) if calls is not None else count()
+    for name in map(str, range(len(todo(ledger, TRIALS)))):
+        if next(left, None) is None:
+            break
+        sampled = searcher.suggest(name)
+        assert sampled is not None
+        result = report(sampled, RUNG)
+        if asha.decide(str(sampled["number"]), RUNG, result) == "CONTINUE":
+            if next(left, None) is None:
+                break
+            searcher.on_trial_result(name, result)
+            result = report(sampled, LAST)
+            if next(left, None) is None:
+                break
+            searcher.on_trial_result(name, result)
+        if next(left, None) is None:
+            break
+        searcher.on_trial_complete(name, result)
+    return ledger
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_search_that_is_killed_again_and_again_ends_as_if_it_were_not(tmp_path: Path, sampler: str) -> None:
+    undisturbed = run(tmp_path / "a", sampler)
+    assert {t.status for t in undisturbed.trials} == {"completed", "stopped"}
+    for calls in (1, 2, 3, 4, 5, 7, 11, None):
+        ledger = run(tmp_path / "b", sampler, calls)
+    assert ledger.trials == undisturbed.trials
+    assert [t.number for t in ledger.ended] == list(range(TRIALS))
+    assert (tmp_path / "a" / "rungs.jsonl").read_text() == (tmp_path / "b" / "rungs.jsonl").read_text()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_killed_while_writing_any_line(tmp_path: Path, sampler: str) -> None:
+    undisturbed = run(tmp_path / "a", sampler)
+    text = (tmp_path / "a" / "ledger.jsonl").read_text()
+    for size in range(0, len(text), max(1, len(text) // 25)):
+        folder = tmp_path / "b"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / "ledger.jsonl").write_text(text[:size])
+        shutil.copy(tmp_path / "a" / "rungs.jsonl", folder)
+        assert run(folder, sampler).trials == undisturbed.trials
+
+
+def test_samplers_follow_the_seed_and_learn(tmp_path: Path) -> None:
+    first = {name: run(tmp_path / name, name).trials for name in SAMPLERS}
+    assert first["tpe"] == run(tmp_path / "again", "tpe").trials
+    assert [t.sampled for t in first["tpe"]] != [t.sampled for t in first["random"]]
+    noise = [t.sampled["noise_kind"] for t in run(tmp_path / "long", "tpe").trials]
+    assert noise[-5:].count("mask") <= noise[:5].count("mask") + 1
+
+
+def test_diverged_is_over_and_failed_is_tried_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    searcher = OptunaSearcher(ledger, SPACE, OBJECTIVES, 2, LAST, "tpe", seed=0)
+    for name in ("a", "b"):
+        assert searcher.suggest(name)
+    assert searcher.suggest("c") is None
+    searcher.on_trial_complete("a", {"diverged": "the loss was not finite"})
+    searcher.on_trial_complete("b", error=True)
+    again = Ledger(tmp_path / "ledger.jsonl")
+    assert [(t.status, t.error) for t in again.trials] == [("diverged", "the loss was not finite"), ("failed", "")]
+    assert todo(again, 2) == [(1, again[1])]
+    searcher = OptunaSearcher(again, SPACE, OBJECTIVES, 2, LAST, "tpe", seed=0)
+    assert searcher.suggest("d") == {**again.trials[1].sampled, "number": 1}
+
+
+def test_reports_are_counted_once(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.created(0, {"sparsity": 1.0, "noise_kind": "none"})
+    for step in (4, 4, 10, 4):
+        ledger.reported(0, report(ledger.trials[0].sampled, step))
+    assert [r["step"] for r in Ledger(tmp_path / "ledger.jsonl").trials[0].history] == [4, 10]
+
+
+def test_a_damaged_ledger_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "ledger.jsonl").write_text("{broken\n{}\n")
+    with pytest.raises(SlatError, match=r"ledger\.jsonl: damaged"):
+        Ledger(tmp_path / "ledger.jsonl")
