@@ -1,6 +1,7 @@
 # make demo   set up .venv, run the main job on the embedded model and text, end with a report
 # make test   set up .venv, lint, type check, tests
 # make test-slow   the checks that take minutes: whole runs, killed and resumed
+# make results   run the demo anew and keep its tables and figures in experiments/results/
 # make docs   write docs/config.md from the configuration model
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint format docs clean
+.PHONY: demo test test-slow lint format docs results clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
@@ -27,6 +28,15 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+KEPT := config.yaml environment.json trials.csv history.csv results.csv perturbation.csv comparison.* pareto.csv \
+	hypervolume.json selection.json structures figures report.html
+
+results: $(READY)
+	$(BIN)/slat run experiments/quickstart.yaml --overwrite
+	rm -rf experiments/results/quickstart
+	mkdir -p experiments/results/quickstart
+	cd runs/quickstart && cp -r $(KEPT) ../../experiments/results/quickstart/
 
 docs: $(READY)
 	$(BIN)/python -m slat_search.config.reference > docs/config.md

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
 from collections.abc import Callable
@@ -12,16 +13,23 @@ import click
 
 from .errors import SlatError
 
+_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+
 
 class _Commands(click.Group):
-    """Prints a ``SlatError`` as one sentence and exits with code 2."""
+    """Prints a ``SlatError``, or storage that cannot be written, as one sentence and exits with code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except SlatError as error:
             click.echo(f"error: {error}", err=True)
-            sys.exit(2)
+        except OSError as error:
+            if error.errno not in _STORAGE_ERRNOS:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error: {where}{error.strerror}; everything finished is kept", err=True)
+        sys.exit(2)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
