@@ -128,10 +128,12 @@ def choose(trials: Sequence[Trial], context: Context) -> list[Trial]:
     Raises:
         SlatError: no trial reported anything.
     """
-    reported = {t.structure: t for t in trials if t.structure is not None and t.status in ("completed", "stopped")}
-    if not reported:
+    valid = [t for t in trials if t.structure is not None and t.status in ("completed", "stopped")]
+    if not valid:
         raise SlatError("search: no trial reported a structure")
-    candidates = list(reported.values())
+    by_quality = sorted(valid, key=lambda t: t.measures["quality"])
+    best_of_each = {t.structure: t for t in by_quality}  # several trials may end at one structure
+    candidates = sorted(best_of_each.values(), key=lambda t: t.number)
     frame = pd.DataFrame([t.measures for t in candidates])
     reference = Reference(context.majority, context.backbone_params)
     return [candidates[i] for i in choose_members(frame, context.config.search.members, reference)]
