@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SlatError
-from .kinds import KINDS, ModuleOptions, Projection, SiteModule
+from .kinds import KINDS, Linear, ModuleOptions, Projection, SiteModule
 from .sites import Site
 from .structure import ModuleSpec, Structure
 
@@ -88,6 +88,7 @@ class Adapter(nn.Module):
             by_site.setdefault(m.site, {})[m.kind] = m.size
         self.sites = nn.ModuleDict()
         self._handles: dict[str, torch.utils.hooks.RemovableHandle] = {}
+        self._layers: dict[str, nn.Module] = {}  # a plain dict: the backbone's modules are not ours to train or save
         layers = dict(backbone.named_modules())
         for site, sizes in by_site.items():
             if site.name not in layers:
@@ -99,6 +100,7 @@ class Adapter(nn.Module):
             key = site.name.replace(".", "/")  # a ModuleDict key may hold no dot
             self.sites[key] = SiteAdapter(site, sizes, structure.options).to(weight.device)
             self._handles[key] = layers[site.name].register_forward_hook(_hook(self.sites[key]))
+            self._layers[site.name] = layers[site.name]
 
     def site_adapters(self) -> Sequence[SiteAdapter]:
         return [*self.sites.values()]  # type: ignore[list-item]
@@ -119,6 +121,38 @@ class Adapter(nn.Module):
         for key in [k for k, s in self.sites.items() if not s.parts]:
             self._handles.pop(key).remove()
             del self.sites[key]
+
+    @torch.no_grad()
+    def merge(self) -> Structure:
+        """Fold what is linear (LoRA, IA3, norm, bias) into the backbone's own weights; returns what cannot be.
+
+        A site's modules are applied one after another, so merging stops at the first that has to stay: a
+        bottleneck, or a norm without a bias of its own (RMSNorm). A projection without bias gets one when a bias
+        shift is merged. The backbone's weights are replaced, not written into; they may be shared.
+        """
+        for site in self.site_adapters():
+            layer = self._layers[site.site.name]
+            if site.site.is_norm and not isinstance(layer, nn.LayerNorm):
+                continue
+            flipped = type(layer).__name__ == "Conv1D"  # GPT-2 keeps (d_in, d_out)
+            weight: Tensor = layer.weight.T if flipped else layer.weight
+            own_bias: Tensor | None = layer.bias  # type: ignore[assignment]
+            merged = Linear(weight, own_bias if own_bias is not None else weight.new_zeros(site.site.d_out))
+            before = merged
+            for name in list(site.parts):
+                part: SiteModule = site.parts[name]  # type: ignore[assignment]
+                units = sum(site.kinds[name].values())
+                merged, count = part.merge(merged)
+                if count:
+                    site.keep(name, torch.arange(count, units, device=weight.device))
+                if count < units:
+                    break
+            if merged.weight is not before.weight:
+                layer.weight = nn.Parameter(merged.weight.T if flipped else merged.weight, requires_grad=False)
+            if merged.bias is not before.bias:
+                layer.bias = nn.Parameter(merged.bias, requires_grad=False)
+        self.drop_empty_sites()
+        return self.structure
 
     def detach(self) -> None:
         """Remove every hook: the backbone computes as before :func:`attach`."""

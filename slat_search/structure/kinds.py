@@ -42,6 +42,19 @@ class ModuleOptions:
     scale: float = 2.0
 
 
+@dataclass(frozen=True)
+class Linear:
+    """A layer ``y = weight x + bias``, or ``y = weight * x + bias`` for a normalisation with its input normalised.
+
+    Attributes:
+        weight: (d_out, d_in), or (d_out,) for a normalisation.
+        bias: (d_out,); zeros where the layer has none.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
 class SiteModule(nn.Module):
     """Base of the modules at a site: ``forward(x, y, gate) -> y'``.
 
@@ -62,6 +75,10 @@ class SiteModule(nn.Module):
             shape = [1] * parameter.ndim
             shape[self.unit_dims[name]] = -1
             parameter.mul_(gate.view(shape))
+
+    def merge(self, layer: Linear) -> tuple[Linear, int]:
+        """The site's own layer with as many leading units merged into it as can be, and how many those are."""
+        return layer, 0
 
 
 def _down_init(units: int, d_in: int) -> Tensor:
@@ -99,6 +116,10 @@ class Projection(SiteModule):
             hidden = torch.cat([linear, self.activation(bent + self.hidden_bias)], dim=-1)
         up = self.up * self.scale if gate is None else self.up * (self.scale * gate)
         return y + F.linear(hidden, up)
+
+    def merge(self, layer: Linear) -> tuple[Linear, int]:
+        update = self.up[:, : self.rank] @ self.down[: self.rank]
+        return Linear(layer.weight + self.scale * update, layer.bias), self.rank
 
 
 class Serial(SiteModule):
@@ -139,6 +160,10 @@ class Rescale(SiteModule):
         rescale = self.rescale[0] if gate is None else self.rescale[0] * gate
         return y + y * rescale
 
+    def merge(self, layer: Linear) -> tuple[Linear, int]:
+        factor = 1 + self.rescale[0]
+        return Linear(layer.weight * factor.unsqueeze(-1), layer.bias * factor), 1
+
 
 class Norm(SiteModule):
     r"""Shift and scale after a normalisation layer, :math:`y' = y \odot (1 + z\,g) + z\,b`.
@@ -161,6 +186,10 @@ class Norm(SiteModule):
             rescale, shift = rescale * gate, shift * gate
         return torch.addcmul(shift, y, 1 + rescale)
 
+    def merge(self, layer: Linear) -> tuple[Linear, int]:
+        factor = 1 + self.rescale[0]
+        return Linear(layer.weight * factor, layer.bias * factor + self.shift[0]), 1
+
 
 class Bias(SiteModule):
     r"""Bias shift, :math:`y' = y + z\,b`. Source: BitFit, Ben Zaken et al. 2021 (arXiv 2106.10199)."""
@@ -174,6 +203,9 @@ class Bias(SiteModule):
 
     def forward(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
         return y + (self.shift[0] if gate is None else self.shift[0] * gate)
+
+    def merge(self, layer: Linear) -> tuple[Linear, int]:
+        return Linear(layer.weight, layer.bias + self.shift[0]), 1
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -184,9 +185,66 @@ class Structure:
         return cls.at(sites, "serial", width, roles, activation=activation) | cls.at(sites, "bias", 1, roles)
 
     @classmethod
+    def pfeiffer(cls, sites: Iterable[Site], width: int, activation: str = "relu") -> Structure:
+        """Serial bottleneck with biases after the MLP alone (Pfeiffer et al. 2021, arXiv 2005.00247).
+
+        It reads the MLP's output before the residual sum, as Houlsby's does; the ``adapters`` library's ``seq_bn``
+        reads it after a further pass through the layer norm, and is another function.
+        """
+        sites = tuple(sites)
+        roles = ("mlp_out",)
+        return cls.at(sites, "serial", width, roles, activation=activation) | cls.at(sites, "bias", 1, roles)
+
+    @classmethod
+    def parallel(
+        cls, sites: Iterable[Site], width: int, roles: Sequence[str] = ("attn_out", "mlp_out"), scale: float = 4.0
+    ) -> Structure:
+        """Bottlenecks beside projections, reading the projection's own input; scale as in He et al. 2021."""
+        return cls.at(sites, "parallel", width, roles, activation="relu", scale=scale)
+
+    @classmethod
     def bitfit(cls, sites: Iterable[Site]) -> Structure:
         """Every bias of the blocks (Ben Zaken et al. 2021)."""
         return cls.at(sites, "bias", 1)
+
+    @classmethod
+    def ia3(cls, sites: Iterable[Site], roles: Sequence[str] = ("k", "v", "mlp_in")) -> Structure:
+        """Rescaled keys, values and inner MLP activations (Liu et al. 2022).
+
+        On the MLP the factor stands before the nonlinearity, where the site's output is.
+        """
+        return cls.at(sites, "ia3", 1, roles)
+
+    @classmethod
+    def uniform(cls, sites: Iterable[Site], budget: int, kind: str = "lora", **options: Any) -> Structure:
+        """At most ``budget`` parameters of one kind, spread as evenly over the sites as whole units allow."""
+        places = [s for s in sites if KINDS[kind].fits(s)]
+        sizes = dict.fromkeys(places, 0)
+        left = budget
+        while grown := [s for s in places if KINDS[kind].unit_cost(s) <= left and (KINDS[kind].sized or not sizes[s])]:
+            fewest = min(sizes[s] for s in grown)
+            level = [s for s in grown if sizes[s] == fewest]
+            affordable = left // max(1, sum(KINDS[kind].unit_cost(s) for s in level))
+            chosen = level if affordable else [level[len(level) // 2]]  # the last few go to the middle
+            for site in chosen:
+                sizes[site] += 1
+                left -= KINDS[kind].unit_cost(site)
+        return cls(tuple(ModuleSpec(s, kind, n) for s, n in sizes.items() if n), ModuleOptions(**options))
+
+    def random_part(self, budget: int, seed: int) -> Structure:
+        """Units of this structure drawn at random, at most ``budget`` parameters, until no further one fits.
+
+        Of a supernet it gives the random structure that a search has to beat.
+        """
+        units = [ModuleSpec(m.site, m.kind) for m in self.modules for _ in range(m.size)]
+        random.Random(seed).shuffle(units)
+        sizes: dict[ModuleSpec, int] = {}
+        left = budget
+        for unit in units:
+            if unit.params <= left:
+                sizes[unit] = sizes.get(unit, 0) + 1
+                left -= unit.params
+        return replace(self, modules=tuple(replace(unit, size=size) for unit, size in sizes.items()))
 
     # -- set operations --------------------------------------------------------------------------------
 
@@ -196,3 +254,14 @@ class Structure:
         for m in self.modules:
             sizes[m.site, m.kind] = max(m.size, sizes.get((m.site, m.kind), 0))
         return replace(self, modules=tuple(ModuleSpec(site, kind, size) for (site, kind), size in sizes.items()))
+
+    def __and__(self, other: Structure) -> Structure:
+        """Intersection: modules that both have, at the smaller size; options are those of ``self``."""
+        sizes = {(m.site, m.kind): m.size for m in other.modules}
+        shared = [m for m in self.modules if (m.site, m.kind) in sizes]
+        return replace(self, modules=tuple(replace(m, size=min(m.size, sizes[m.site, m.kind])) for m in shared))
+
+    def overlap(self, other: Structure) -> float:
+        """Parameters of the intersection over those of the union (Jaccard), 0 to 1; two empty ones are the same."""
+        union = (self | other).params
+        return (self & other).params / union if union else 1.0

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from slat_search.structure import KINDS, Site, Structure, attach
+from slat_search.structure import (
+    KINDS,
+    Candidate,
+    Kind,
+    ModuleOptions,
+    Site,
+    SiteModule,
+    Space,
+    Structure,
+    Supernet,
+    attach,
+)
 
 Inputs = dict[str, Tensor]
 
@@ -99,3 +112,34 @@ def test_keeping_some_units_equals_gates_of_zero_and_one(backbone: nn.Module, ba
     adapter.detach()
     torch.testing.assert_close(gated, compact, atol=1e-5, rtol=1e-5)
     assert params == left.params < alone.params
+
+
+class Gain(SiteModule):
+    """One number that scales a site's output: what a user would write to add a kind."""
+
+    unit_dims: ClassVar[dict[str, int]] = {"gain": 0}
+    foldable: ClassVar[tuple[str, ...]] = ("gain",)
+
+    def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
+        return y * (1 + (self.gain if gate is None else self.gain * gate))
+
+
+def test_a_new_kind_is_one_class_and_one_entry(
+    backbone: nn.Module, batch: Inputs, sites: tuple[Site, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, "gain", Kind("gain", Gain, lambda s: 1, lambda s: s.is_sublayer_output, sized=False))
+    supernet = Supernet(backbone, sites, Space({"gain": Candidate(1), "lora": Candidate(2)}))
+    assert torch.equal(supernet.costs[supernet.costs == 1], torch.ones(12))
+    shake(supernet.adapter)
+    supernet.eval()
+    discretised = backbone(**batch).last_hidden_state
+    structure = supernet.structure()
+    assert structure.params_by("kind")["gain"] == 12
+    assert Structure.from_json(structure.to_json()) == structure
+    supernet.settle()
+    torch.testing.assert_close(backbone(**batch).last_hidden_state, discretised, atol=1e-5, rtol=1e-5)
+    supernet.detach()

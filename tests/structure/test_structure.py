@@ -55,7 +55,48 @@ def test_union_holds_both(a: Structure, b: Structure) -> None:
     assert (a | b).modules == (b | a).modules
 
 
+@given(structures(), structures())
+@settings(max_examples=50)
+def test_intersection_is_in_both_and_overlap_is_a_share(a: Structure, b: Structure) -> None:
+    common = a & b
+    assert common.params <= min(a.params, b.params)
+    assert (common | a).modules == a.modules
+    assert (common | b).modules == b.modules
+    assert a.overlap(b) == pytest.approx(b.overlap(a))
+    assert 0 <= a.overlap(b) <= 1
+    assert a.overlap(a) == 1
+    assert common.params + (a | b).params == a.params + b.params
+
+
+@given(structures(), st.integers(0, 3000), st.integers(0, 3))
+@settings(max_examples=50)
+def test_random_part_keeps_the_budget_and_is_a_part(whole: Structure, budget: int, seed: int) -> None:
+    part = whole.random_part(budget, seed)
+    assert part.params <= budget
+    assert (part & whole) == part
+    assert part == whole.random_part(budget, seed)
+    left = budget - part.params
+    kept = {(m.site, m.kind): m.size for m in part.modules}
+    for m in whole.modules:  # nothing that would still fit is left out
+        assert kept.get((m.site, m.kind), 0) == m.size or m.params / m.size > left
+
+
+@given(st.integers(0, 5000), st.sampled_from(sorted(KINDS)))
+def test_uniform_keeps_the_budget_and_is_even(budget: int, kind: str) -> None:
+    even = Structure.uniform(SITES, budget, kind)
+    assert even.params <= budget
+    places = [s for s in SITES if KINDS[kind].fits(s)]
+    sizes = {m.site: m.size for m in even.modules}
+    if KINDS[kind].sized:
+        assert budget - even.params < min(KINDS[kind].unit_cost(s) for s in places)
+        same_cost = [sizes.get(s, 0) for s in places if s.role == places[0].role]
+        assert max(same_cost) - min(same_cost) <= 3
+
+
 def test_hand_made_sizes() -> None:
+    assert Structure.pfeiffer(SITES, 5).params == 3 * (5 * (8 + 8 + 1) + 8)
+    assert Structure.parallel(SITES, 2).params == 3 * 2 * ((8 + 8 + 1) + (16 + 8 + 1))
+    assert Structure.ia3(SITES).params == 3 * 8
     assert Structure.lora(SITES, r=4).params == 3 * 2 * 4 * (8 + 8)
     assert Structure.lora(SITES, r=4).options.scale == 4
     assert Structure.houlsby(SITES, 5).params == 3 * 2 * (5 * (8 + 8 + 1) + 8)
