@@ -135,7 +135,8 @@ class Adapter(nn.Module):
             if site.site.is_norm and not isinstance(layer, nn.LayerNorm):
                 continue
             flipped = type(layer).__name__ == "Conv1D"  # GPT-2 keeps (d_in, d_out)
-            weight: Tensor = layer.weight.T if flipped else layer.weight
+            own = layer.get_parameter("weight")
+            weight = own.T if flipped else own
             own_bias: Tensor | None = layer.bias  # type: ignore[assignment]
             merged = Linear(weight, own_bias if own_bias is not None else weight.new_zeros(site.site.d_out))
             before = merged

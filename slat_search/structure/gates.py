@@ -23,26 +23,56 @@ class Gates(nn.Module):
     * ``straight_through``: binary in the forward pass, the concrete relaxation's gradient in the backward
       pass; S3Delta, Hu et al. 2022 (arXiv 2206.07382). No gap between soft and discretised forward.
 
+    An atom may belong to groups (its layer, its kind), each with a variable of its own that is added to those of all
+    its atoms: the logit is :math:`(\alpha_a + \sum_g \alpha_g) / \tau - \zeta`. A group's variable sees the sum of its
+    atoms' gradients, so a whole layer can close in the time of one atom. The shift :math:`\zeta` is 0 unless a
+    budget is held; see :func:`.sparsity.shift_to_budget`.
+
     Args:
         atoms: how many.
         kind: one of ``GATE_KINDS``.
-        init: first value of every structure variable; positive = open.
+        init: first value of every atom's variable; positive = open. Groups begin at 0.
+        groups: (groupings, atoms) of group numbers from 0, all different between groupings; None for no groups.
     """
 
-    def __init__(self, atoms: int, kind: str = "sigmoid", init: float = 1.0):
+    shift: Tensor
+    groups: Tensor | None
+
+    def __init__(self, atoms: int, kind: str = "sigmoid", init: float = 1.0, groups: Tensor | None = None):
         super().__init__()
         if kind not in GATE_KINDS:
             raise ValueError(f"unknown gate kind {kind!r}; one of {', '.join(GATE_KINDS)}")
         self.kind = kind
         self.temperature = 1.0
         self.alpha = nn.Parameter(torch.full((atoms,), float(init)))
+        self.register_buffer("shift", torch.zeros(()))
+        self.register_buffer("groups", groups)
+        self.group_alpha = nn.Parameter(torch.zeros(int(groups.max()) + 1)) if groups is not None else None
 
-    def _logits(self) -> Tensor:
-        return self.alpha / self.temperature
+    @property
+    def variables(self) -> list[nn.Parameter]:
+        """The structure variables that are trained."""
+        return [self.alpha] if self.group_alpha is None else [self.alpha, self.group_alpha]
+
+    def logits(self) -> Tensor:
+        """What the gates are made of, (atoms,); positive = open."""
+        own = self.alpha / self.temperature - self.shift
+        if self.group_alpha is None:
+            return own
+        return own + self.group_alpha[self.groups].sum(dim=0) / self.temperature
+
+    @torch.no_grad()
+    def keep(self, atoms: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
+        """Keep only ``atoms`` (indices); returns the old and the new ``alpha``, for an optimiser to follow."""
+        old = self.alpha
+        self.alpha = nn.Parameter(old.index_select(0, atoms), requires_grad=old.requires_grad)
+        if self.groups is not None:
+            self.groups = self.groups.index_select(1, atoms)
+        return old, self.alpha
 
     def sample(self) -> Tensor:
         """Gates for one training step, (atoms,) in [0, 1], differentiable in ``alpha``."""
-        logits = self._logits()
+        logits = self.logits()
         if self.kind == "sigmoid":
             return logits.sigmoid()
         u = torch.rand_like(logits).clamp_(1e-6, 1 - 1e-6)
@@ -53,7 +83,7 @@ class Gates(nn.Module):
 
     def expected(self) -> Tensor:
         """Probability that an atom is paid for, (atoms,): the ``E[z]`` of the sparsity term."""
-        logits = self._logits()
+        logits = self.logits()
         if self.kind == "hard_concrete":
             return (logits - _BETA * math.log(-_LOW / _HIGH)).sigmoid()
         return logits.sigmoid()
@@ -61,7 +91,7 @@ class Gates(nn.Module):
     @torch.no_grad()
     def values(self) -> Tensor:
         """Deterministic gates, (atoms,): what evaluation and discretisation see."""
-        soft = self._logits().sigmoid()
+        soft = self.logits().sigmoid()
         if self.kind == "hard_concrete":
             return (soft * (_HIGH - _LOW) + _LOW).clamp(0, 1)
         return (soft > 0.5).to(soft.dtype) if self.kind == "straight_through" else soft
@@ -69,4 +99,4 @@ class Gates(nn.Module):
     @torch.no_grad()
     def is_open(self) -> Tensor:
         """The discretisation rule, (atoms,) of bool: an atom stays when its gate is above one half."""
-        return self.alpha > 0
+        return self.logits() > 0

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from . import sparsity
 from .adapter import Adapter, SiteAdapter, attach
 from .gates import Gates
 from .kinds import KINDS, SiteModule
@@ -16,6 +17,8 @@ from .optimiser import replace_parameter
 from .sites import Site
 from .space import Space
 from .structure import ModuleSpec, Structure
+
+GROUPINGS = ("layer", "kind", "site")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class Supernet(nn.Module):
         space: which candidates.
         gate_kind: see :class:`Gates`.
         gate_init: first value of all structure variables.
+        groups: ``layer``, ``kind``, ``site``: what shares a further structure variable, so that it can close at once.
+
+    Attributes:
+        costs: (atoms,) parameters of each atom.
+        budget: parameters that the discretised structure fills, set by :meth:`hold`; None without one.
     """
 
     def __init__(
@@ -59,13 +67,19 @@ class Supernet(nn.Module):
         space: Space,
         gate_kind: str = "sigmoid",
         gate_init: float = 1.0,
+        groups: Sequence[str] = (),
     ):
         super().__init__()
+        if unknown := set(groups) - set(GROUPINGS):
+            raise ValueError(f"unknown group {unknown.pop()!r}; one of {', '.join(GROUPINGS)}")
         self.space = space
         self.adapter: Adapter = attach(backbone, space.supernet(sites))
         device = next(backbone.parameters()).device
+        self.budget: float | None = None
+        self._kinds = [kind for kind in KINDS if space.candidates.get(kind) and space.candidates[kind].size]
+        self._layers = 1 + max(site.layer for site in sites)
         self._index(device)
-        self.gates: Gates | None = Gates(len(self.costs), gate_kind, gate_init).to(device)
+        self.gates: Gates | None = Gates(len(self.costs), gate_kind, gate_init, self._groups(groups)).to(device)
         self.total_cost = float(self.costs.sum())
         self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.draw())
 
@@ -74,7 +88,10 @@ class Supernet(nn.Module):
         self.parts: list[_Part] = []
         costs: list[int] = []
         unit_atom: list[int] = []
-        for site in self.adapter.site_adapters():
+        layers: list[int] = []
+        kinds: list[int] = []
+        places: list[int] = []
+        for place, site in enumerate(self.adapter.site_adapters()):
             for name, sizes in site.kinds.items():
                 atoms = [
                     (kind, min(self.space.group(kind), size - start))
@@ -84,9 +101,24 @@ class Supernet(nn.Module):
                 for kind, units in atoms:
                     unit_atom += [len(costs)] * units
                     costs.append(units * KINDS[kind].unit_cost(site.site))
+                    layers.append(site.site.layer)
+                    kinds.append(self._kinds.index(kind))
+                    places.append(place)
                 self.parts.append(_Part(site, name, sum(sizes.values()), atoms))
         self.costs = torch.tensor(costs, dtype=torch.float32, device=device)
         self.unit_atom = torch.tensor(unit_atom, dtype=torch.long, device=device)
+        self._of_atom = {
+            name: torch.tensor(values, dtype=torch.long, device=device)
+            for name, values in zip(GROUPINGS, (layers, kinds, places), strict=True)
+        }
+
+    def _groups(self, names: Sequence[str]) -> Tensor | None:
+        """Group numbers (groupings, atoms), different between groupings; None without groups."""
+        rows: list[Tensor] = []
+        for name in names:
+            first = int(rows[-1].max()) + 1 if rows else 0
+            rows.append(self._of_atom[name] + first)
+        return torch.stack(rows) if rows else None
 
     # -- while searching -------------------------------------------------------------------------------
 
@@ -94,24 +126,57 @@ class Supernet(nn.Module):
         """Give every module its gate for the coming forward pass (one gather for the whole model)."""
         if self.gates is None or not self.parts:
             return
-        z = self.gates.sample() if self.training else self.gates.values() * self.gates.is_open()
+        z = self.gates.sample() if self.training else self.gates.values() * self._is_open()
         for part, gate in zip(self.parts, z[self.unit_atom].split([p.units for p in self.parts]), strict=True):
             part.site.gates[part.name] = gate
 
-    def cost(self) -> Tensor:
-        r"""Expected share of the supernet's parameters, :math:`\sum_a c_a E[z_a] / \sum_a c_a`, a scalar.
+    def cost(self, depth: float = 0.0) -> Tensor:
+        """Expected cost as a share of the whole supernet's, a scalar that stays comparable when atoms are removed.
 
-        The denominator is that of the whole supernet and stays so when atoms are removed.
+        Args:
+            depth: weight, 0 to 1, of :func:`.sparsity.depth_cost` (compute) against that of parameters.
         """
-        if self.gates is None:
+        if self.gates is None or not len(self.costs):
             return self.costs.new_zeros(())
-        return (self.costs * self.gates.expected()).sum() / self.total_cost
+        expected = self.gates.expected()
+        cost = (1 - depth) * sparsity.parameter_cost(expected, self.costs, self.total_cost)
+        if depth:
+            cost = cost + depth * sparsity.depth_cost(expected, self._of_atom["layer"], self._layers)
+        return cost
+
+    def entropy(self) -> Tensor:
+        """Mean binary entropy of the gates, see :func:`.sparsity.gate_entropy`."""
+        if self.gates is None or not len(self.costs):
+            return self.costs.new_zeros(())
+        return sparsity.gate_entropy(self.gates.expected())
+
+    def diversity(self) -> Tensor:
+        """How evenly the expected cost is spread over kinds, see :func:`.sparsity.kind_diversity`."""
+        if self.gates is None or not len(self.costs):
+            return self.costs.new_ones(())
+        return sparsity.kind_diversity(self.gates.expected(), self.costs, self._of_atom["kind"], len(self._kinds))
+
+    def hold(self, budget: float) -> None:
+        """Shift all gates so that the expected parameters equal ``budget``, which the structure then fills.
+
+        To be called before each step, with a budget that anneals from the whole supernet down to the target.
+        """
+        self.budget = budget
+        if self.gates is not None and len(self.costs):
+            sparsity.shift_to_budget(self.gates, self.costs, budget)
+
+    def _is_open(self) -> Tensor:
+        """The discretisation rule, (atoms,) of bool: gates above one half, or the most open ones within the budget."""
+        assert self.gates is not None
+        if self.budget is None:
+            return self.gates.is_open()
+        return sparsity.open_within(self.gates.logits().detach(), self.costs, self.budget)
 
     def structure(self) -> Structure:
-        """The discretised structure: the atoms whose gate is above one half."""
+        """The discretised structure: the atoms whose gate is above one half, or those that fill the budget."""
         if self.gates is None:
             return self.adapter.structure
-        is_open = self.gates.is_open().tolist()
+        is_open = self._is_open().tolist()
         modules, atom = [], 0
         for part in self.parts:
             sizes: dict[str, int] = {}
@@ -138,14 +203,15 @@ class Supernet(nn.Module):
         The output is that of ``eval()`` just before. All atoms closed is a valid end: the bare head.
         """
         if self.gates is not None:
-            self._remove(~self.gates.is_open(), optimiser)
+            self._remove(~self._is_open(), optimiser)
             z = self.gates.values()
             for part, gate in zip(self.parts, z[self.unit_atom].split([p.units for p in self.parts]), strict=True):
                 module: SiteModule = part.site.parts[part.name]  # type: ignore[assignment]
                 module.fold(gate)
                 part.site.gates.clear()
             if optimiser is not None:
-                replace_parameter(optimiser, self.gates.alpha, None)
+                for variable in self.gates.variables:
+                    replace_parameter(optimiser, variable, None)
             self.gates = None
         return self.adapter
 
@@ -162,10 +228,9 @@ class Supernet(nn.Module):
                     replace_parameter(optimiser, old, new, dim, index)
         self.adapter.drop_empty_sites()
         keep = (~closed).nonzero().squeeze(1)
-        old_alpha = self.gates.alpha
-        self.gates.alpha = nn.Parameter(old_alpha.index_select(0, keep))
+        old, new = self.gates.keep(keep)
         if optimiser is not None:
-            replace_parameter(optimiser, old_alpha, self.gates.alpha, 0, keep)
+            replace_parameter(optimiser, old, new, 0, keep)
         self._index(closed.device)
         return removed
 

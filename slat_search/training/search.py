@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -15,7 +16,11 @@ class SearchPlan:
     """Sparsity and phases; times are shares of the steps.
 
     Attributes:
-        sparsity: weight ``lambda`` of the cost term.
+        sparsity: weight ``lambda`` of the cost term; not used when a budget is given.
+        budget: adapter parameters to end at; None for the weight.
+        depth: weight, 0 to 1, of compute against parameters in the cost.
+        entropy: weight of the gates' entropy, against half-open gates.
+        diversity: weight of the reward for spreading cost over kinds, against collapse onto one.
         gate_learning_rate: Adam step of the structure variables.
         temperature: of the gates, at the start and at the end of the search phase (geometric between).
         warmup: gates rest before this.
@@ -29,14 +34,20 @@ class SearchPlan:
     warmup: float = 0.2
     settle: float = 0.7
     shrink_every: float = 0.1
+    budget: float | None = None
+    depth: float = 0.0
+    entropy: float = 0.0
+    diversity: float = 0.0
 
 
 class StructureSearch:
     r"""Controller of the loop: adds :math:`\lambda \sum_a c_a E[z_a] / \sum_a c_a`, anneals, shrinks, settles.
 
     Phases: *warm-up* trains weights with all gates where they started, so that every atom has done
-    something before it is judged; *search* moves the gates while :math:`\lambda` ramps up and the
-    temperature falls; *settle* trains what is left as a compact adapter.
+    something before it is judged; *search* moves the gates while :math:`\lambda` ramps up (or the budget
+    falls from the whole supernet to its target, geometrically) and the temperature falls; *settle* trains what
+    is left as a compact adapter. :math:`\lambda` and budget reach their ends half-way through the search, so
+    that gates have time to answer.
     """
 
     def __init__(self, supernet: Supernet, plan: SearchPlan, steps: int):
@@ -45,20 +56,28 @@ class StructureSearch:
         self.start = round(plan.warmup * steps)
         self.end = max(self.start + 1, round(plan.settle * steps))
         self.every = max(1, round(plan.shrink_every * steps))
-        self.weight = 0.0
+        self.ramp = 0.0
         if supernet.gates is not None:
-            supernet.gates.alpha.requires_grad_(self.start == 0)
+            for variable in supernet.gates.variables:
+                variable.requires_grad_(self.start == 0)
 
     def parameter_groups(self) -> list[dict]:
         if self.supernet.gates is None:
             return []
-        alpha = self.supernet.gates.alpha
-        return [{"params": [alpha], "lr": self.plan.gate_learning_rate, "weight_decay": 0.0, "constant": True}]
+        variables = self.supernet.gates.variables
+        return [{"params": variables, "lr": self.plan.gate_learning_rate, "weight_decay": 0.0, "constant": True}]
 
     def loss(self) -> Tensor | None:
-        if self.supernet.gates is None or self.weight == 0:
+        if self.supernet.gates is None or self.ramp == 0:
             return None
-        return self.weight * self.supernet.cost()
+        plan, terms = self.plan, []
+        if plan.budget is None and plan.sparsity:
+            terms.append(plan.sparsity * self.supernet.cost(plan.depth))
+        if plan.entropy:
+            terms.append(plan.entropy * self.supernet.entropy())
+        if plan.diversity:
+            terms.append(plan.diversity * (1 - self.supernet.diversity()))
+        return self.ramp * torch.stack(terms).sum() if terms else None
 
     def after_step(self, step: int, optimiser: Optimizer) -> None:
         if self.supernet.gates is None or step < self.start:
@@ -67,10 +86,14 @@ class StructureSearch:
             self.supernet.settle(optimiser)
             return
         if step == self.start:
-            self.supernet.gates.alpha.requires_grad_(True)
+            for variable in self.supernet.gates.variables:
+                variable.requires_grad_(True)
         passed = (step - self.start) / (self.end - self.start)
-        self.weight = self.plan.sparsity * min(1.0, 2 * passed)
+        self.ramp = min(1.0, 2 * passed)
         first, last = self.plan.temperature
         self.supernet.gates.temperature = first * (last / first) ** passed
+        if self.plan.budget is not None:
+            whole = self.supernet.total_cost
+            self.supernet.hold(whole * (min(1.0, self.plan.budget / whole)) ** self.ramp)
         if step > self.start and (step - self.start) % self.every == 0:
             self.supernet.shrink(optimiser)

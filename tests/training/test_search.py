@@ -89,12 +89,12 @@ def test_phases(minilm: Backbone, sites: tuple[Site, ...]) -> None:
         assert supernet.gates.alpha.requires_grad == (step > 20)
         search.after_step(step, optimiser)
         if supernet.gates is not None and step >= 20:
-            weights.append(search.weight)
+            weights.append(search.ramp)
             temperatures.append(supernet.gates.temperature)
     assert step == 61
     assert weights == sorted(weights)
     assert weights[0] == 0
-    assert weights[-1] == 2.0
+    assert weights[-1] == 1.0
     assert temperatures == sorted(temperatures, reverse=True)
     assert temperatures[0] == 1.0
     assert temperatures[-1] == pytest.approx(0.25, rel=0.05)
