@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .analysis.fronts import Reference, choose_members
+from .analysis.fronts import choose_members
 from .analysis.report import analyse
 from .analysis.tables import recommended
 from .baselines import apply_method
@@ -73,7 +73,7 @@ def run(
         write_json(folder / "environment.json", environment(context, sizes))
         with ray_session(address):
             trials = run_search(config, context, folder / "search", say)
-            members = choose(trials, context)
+            members = choose(trials, config.search.members)
             _write_trials(folder, trials, members)
             pool = UnitPool(config, context, folder / "units", say)
             finals = train_finals(pool, config, members, folder, say)
@@ -119,7 +119,7 @@ def check_methods(context: Context) -> Structure:
     return space(config).supernet(find_sites(backbone, config.space.include, config.space.exclude))
 
 
-def choose(trials: Sequence[Trial], context: Context) -> list[Trial]:
+def choose(trials: Sequence[Trial], members: int) -> list[Trial]:
     """Members of the Pareto set on validation, each trial as it was last reported.
 
     Stopped trials take part: what they reported is a discretised structure like any other, and it had fewer
@@ -135,8 +135,7 @@ def choose(trials: Sequence[Trial], context: Context) -> list[Trial]:
     best_of_each = {t.structure: t for t in by_quality}  # several trials may end at one structure
     candidates = sorted(best_of_each.values(), key=lambda t: t.number)
     frame = pd.DataFrame([t.measures for t in candidates])
-    reference = Reference(context.majority, context.backbone_params)
-    return [candidates[i] for i in choose_members(frame, context.config.search.members, reference)]
+    return [candidates[i] for i in choose_members(frame, members)]
 
 
 def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[Trial]) -> None:

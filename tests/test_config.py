@@ -13,6 +13,7 @@ from slat_search.config.load import section_in
 from slat_search.config.model import Section
 from slat_search.config.reference import reference
 from slat_search.structure import ACTIVATIONS, GATE_KINDS, KINDS
+from slat_search.structure.supernet import GROUPINGS
 from slat_search.tasks import NOISE_KINDS, PERTURBATIONS
 
 ROOT = Path(__file__).parent.parent
@@ -91,6 +92,7 @@ def test_missing_file() -> None:
 def test_names_in_the_configuration_are_those_of_the_code() -> None:
     assert set(get_args(model.GateKind)) == set(GATE_KINDS)
     assert set(get_args(model.KindName)) == set(KINDS)
+    assert get_args(model.Grouping) == GROUPINGS
     assert set(get_args(model.Activation)) == set(ACTIVATIONS)
     assert set(get_args(model.PerturbationKind)) == set(PERTURBATIONS)
     assert set(get_args(model.NoiseKind)) == set(NOISE_KINDS)

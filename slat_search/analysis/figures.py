@@ -177,12 +177,13 @@ def search(data: RunData) -> Figure:
     """Every trial's discretised structure over its steps: validation quality and parameters; crosses were stopped."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
     status = data.trials.set_index("trial")["status"]
-    sparsity = data.trials.set_index("trial")["sparsity"]
-    scale = matplotlib.colors.LogNorm(max(sparsity.min(), 1e-6), max(sparsity.max(), 1.1e-6))
+    sampled, label = ("budget", "budget (parameters)") if "budget" in data.trials else ("sparsity", "sparsity weight")
+    pressure = data.trials.set_index("trial")[sampled]
+    scale = matplotlib.colors.LogNorm(max(pressure.min(), 1e-6), max(pressure.max(), 1.1e-6))
     colours = matplotlib.cm.ScalarMappable(scale, "viridis")
     for number, part in data.history.groupby("trial"):
         stopped = status[number] == "stopped"
-        colour = colours.to_rgba(sparsity[number])
+        colour = colours.to_rgba(pressure[number])
         for axis, column in ((axes[0], "quality"), (axes[1], "params")):
             axis.plot(
                 part["step"],
@@ -203,5 +204,5 @@ def search(data: RunData) -> Figure:
     for axis in axes:
         axis.set_xlabel("training step")
         axis.grid(alpha=0.25)
-    figure.colorbar(colours, ax=axes, label="sparsity weight", fraction=0.03, pad=0.02)
+    figure.colorbar(colours, ax=axes, label=label, fraction=0.03, pad=0.02)
     return figure

@@ -52,15 +52,27 @@ def hypervolume(frame: pd.DataFrame, reference: Reference) -> float:
     return float(volume / ((1 - reference.quality) * depth * (1 - reference.retained)))
 
 
-def choose_members(frame: pd.DataFrame, count: int, reference: Reference) -> list[int]:
-    """Positions of at most ``count`` non-dominated rows: best quality first, then whatever adds most hypervolume."""
-    front: list[int] = np.flatnonzero(nondominated(frame)).tolist()
+def choose_members(frame: pd.DataFrame, count: int) -> list[int]:
+    """Positions of at most ``count`` rows of the front: the best quality, then whatever adds most hypervolume.
+
+    Here the front is over quality, parameters and quality under perturbation, each scaled to the front's own range,
+    so that members lie apart where the front has something to tell; the reference is a tenth beyond its worst.
+
+    Args:
+        frame: one row a candidate, with ``quality``, ``params`` and ``quality_perturbed``.
+    """
+    costs = np.column_stack(
+        [-frame["quality"], np.log10(frame["params"].to_numpy(float) + 1), -frame["quality_perturbed"]]
+    )
+    front: list[int] = np.flatnonzero(moocore.is_nondominated(costs, keep_weakly=False)).tolist()
+    low, high = costs[front].min(axis=0), costs[front].max(axis=0)
+    scaled = (costs - low) / np.where(high > low, high - low, 1.0)
     chosen: list[int] = []
     while front and len(chosen) < count:
         if not chosen:
-            best = min(front, key=lambda i: (-frame["quality"].iloc[i], frame["params"].iloc[i]))
+            best = min(front, key=lambda i: (costs[i, 0], costs[i, 1]))
         else:
-            best = max(front, key=lambda i: (hypervolume(frame.iloc[[*chosen, i]], reference), -i))
+            best = max(front, key=lambda i: (moocore.hypervolume(scaled[[*chosen, i]], ref=[1.1] * 3), -i))
         chosen.append(best)
         front.remove(best)
     return chosen

@@ -98,6 +98,7 @@ def _trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
         "trial": "{:.0f}",
         "status": "{}",
         "sparsity": "{:.3g}",
+        "budget": "{:,.0f}",
         "learning_rate": "{:.2g}",
         "gate_learning_rate": "{:.2g}",
         "noise_kind": "{}",
@@ -111,7 +112,8 @@ def _trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
     }
     rows = []
     for _, trial in trials.iterrows():
-        rows.append({k: "-" if pd.isna(trial[k]) else f.format(trial[k]) for k, f in formats.items()})
+        known = {key: form for key, form in formats.items() if key in trials}
+        rows.append({key: "-" if pd.isna(trial[key]) else form.format(trial[key]) for key, form in known.items()})
     return rows
 
 

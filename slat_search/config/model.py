@@ -15,6 +15,7 @@ PerturbationKind = Literal["typos", "word_drop", "word_swap", "case"]
 KindName = Literal["lora", "parallel", "ia3", "serial", "norm", "bias"]
 GateKind = Literal["sigmoid", "hard_concrete", "straight_through"]
 Activation = Literal["gelu", "relu", "silu", "tanh"]
+Grouping = Literal["layer", "kind", "site"]
 Objective = Literal["quality", "params", "quality_perturbed"]
 MethodName = Literal["lora", "houlsby", "bitfit", "head"]
 
@@ -101,6 +102,10 @@ class GatesConfig(Section):
     warmup: Fraction = Field(0.1, description="share of the steps before gates move")
     settle: Fraction = Field(0.6, description="share of the steps after which gates are fixed")
     shrink_every: Fraction = Field(0.1, description="closed atoms are physically removed this often (share of steps)")
+    groups: tuple[Grouping, ...] = Field((), description="what shares a further variable, so that it can close at once")
+    depth: Fraction = Field(0.0, description="weight of compute (how deep backward must reach) against parameters")
+    entropy: float = Field(0.0, ge=0, description="weight of the gates' entropy: against half-open gates")
+    diversity: float = Field(0.0, ge=0, description="weight of spreading cost over kinds: against collapse onto one")
 
     @model_validator(mode="after")
     def _ordered(self) -> GatesConfig:
@@ -135,6 +140,9 @@ class Sampled(Section):
     """What each trial samples."""
 
     sparsity: LogRange = Field(LogRange(low=0.1, high=10), description="weight of the cost of open atoms in the loss")
+    budget: LogRange | None = Field(
+        None, description="adapter parameters to end at; when given, it is sampled and held, and sparsity is not used"
+    )
     learning_rate: LogRange = Field(LogRange(low=1e-3, high=1e-2), description="of the modules' weights")
     gate_learning_rate: LogRange = Field(LogRange(low=0.03, high=0.3), description="of the structure variables")
     noise_kind: tuple[NoiseKind, ...] = Field(

@@ -99,7 +99,7 @@ def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int])
     Every report is of the discretised structure, which it holds under ``structure``.
 
     Args:
-        sampled: ``sparsity``, ``learning_rate``, ``gate_learning_rate``, ``noise_kind``, ``noise_ratio``.
+        sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``gate_learning_rate``, ``noise_kind``, ``noise_ratio``.
 
     Raises:
         DivergedError: the loss was not finite.
@@ -108,15 +108,21 @@ def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int])
     seed_everything(config.seed)
     model = context.classifier()
     sites = find_sites(model.backbone, config.space.include, config.space.exclude)
-    supernet = Supernet(model.backbone, sites, space(config), config.gates.kind, config.gates.init)
     g = config.gates
-    controller = StructureSearch(
-        supernet,
-        SearchPlan(
-            sampled["sparsity"], sampled["gate_learning_rate"], g.temperature, g.warmup, g.settle, g.shrink_every
-        ),
-        config.training.steps,
+    supernet = Supernet(model.backbone, sites, space(config), g.kind, g.init, g.groups)
+    search = SearchPlan(
+        sparsity=sampled.get("sparsity", 0.0),
+        budget=sampled.get("budget"),
+        gate_learning_rate=sampled["gate_learning_rate"],
+        temperature=g.temperature,
+        warmup=g.warmup,
+        settle=g.settle,
+        shrink_every=g.shrink_every,
+        depth=g.depth,
+        entropy=g.entropy,
+        diversity=g.diversity,
     )
+    controller = StructureSearch(supernet, search, config.training.steps)
     noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
     training = plan(config, sampled["learning_rate"], 0, noise)
     began = time.perf_counter()

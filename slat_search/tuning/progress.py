@@ -28,9 +28,10 @@ class TrialReporter(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         c = trial.config
+        pressure = f"budget {c['budget']:,.0f}" if "budget" in c else f"sparsity {c['sparsity']:.3g}"
         noise = "no noise" if c["noise_kind"] == "none" else f"{c['noise_kind']} noise {c['noise_ratio']:.0%}"
         self._say(
-            f"{self._name(trial)}  starts: sparsity {c['sparsity']:.3g}, learning rate "
+            f"{self._name(trial)}  starts: {pressure}, learning rate "
             f"{c['learning_rate']:.2g}, gates {c['gate_learning_rate']:.2g}, {noise}"
         )
 

@@ -117,7 +117,7 @@ def _trial_name(trial: Any) -> str:
 def _space(config: Config) -> dict[str, BaseDistribution]:
     space = config.search.space
     ranges = {
-        "sparsity": space.sparsity,
+        **({"budget": space.budget} if space.budget else {"sparsity": space.sparsity}),
         "learning_rate": space.learning_rate,
         "gate_learning_rate": space.gate_learning_rate,
         "noise_ratio": space.noise_ratio,

@@ -60,13 +60,14 @@ def test_known_volumes() -> None:
     assert hypervolume(frame([(0.6, 0, 0.5)]), REFERENCE) == pytest.approx(0.25)
 
 
-def test_members_are_on_the_front_and_the_best_is_among_them() -> None:
-    points = frame([(0.9, 1000, 0.9), (0.95, 50_000, 0.9), (0.8, 2000, 0.8), (0.7, 10, 0.9), (0.94, 40_000, 0.95)])
-    chosen = choose_members(points, 3, REFERENCE)
-    assert chosen[0] == 1
-    assert 2 not in chosen
-    assert len(set(chosen)) == 3
-    assert choose_members(points, 99, REFERENCE) != []
+def test_members_are_on_the_front_lie_apart_and_the_best_is_among_them() -> None:
+    rows = [(0.9, 1000), (0.95, 50_000), (0.8, 2000), (0.7, 10), (0.7001, 11), (0.94, 49_000)]
+    points = pd.DataFrame(rows, columns=["quality", "params"])
+    points["quality_perturbed"] = points["quality"] - 0.1
+    assert choose_members(points, 3) == [1, 0, 3]
+    everything = choose_members(points, 99)
+    assert sorted(everything) == [0, 1, 3, 4, 5]
+    assert choose_members(points.iloc[[2]], 3) == [0]
 
 
 def test_interval_holds_the_value_and_follows_the_seed() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from slat_search.structure import Candidate, Site, Space, Structure, Supernet
+from slat_search.structure import GATE_KINDS, Candidate, Site, Space, Structure, Supernet
 from slat_search.training.backbone import Backbone
 from slat_search.training.context import Context
 from slat_search.training.loop import DivergedError
@@ -55,6 +55,15 @@ def test_more_sparsity_fewer_parameters(context: Context) -> None:
     sizes = [reports(context, (), sparsity=weight, gate_learning_rate=1.0)[-1]["params"] for weight in (0.0, 1.0, 10.0)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > 2 * sizes[2]
+
+
+@pytest.mark.parametrize("kind", GATE_KINDS)
+def test_a_budget_is_held_within_one_percent(context: Context, kind: str) -> None:
+    config = small_config(gates={"kind": kind, "groups": ["layer"], "depth": 0.2, "entropy": 0.01, "diversity": 0.01})
+    settings = {key: value for key, value in SAMPLED.items() if key != "sparsity"}
+    for budget in (4_000, 40_000):
+        last = list(search_trial(replace(context, config=config), {**settings, "budget": budget}, []))[-1]
+        assert 0.99 * budget - 384 < last["params"] <= budget  # the smallest atom has 384
 
 
 def test_a_trial_that_is_left_early_leaves_the_backbone_bare(context: Context) -> None:
