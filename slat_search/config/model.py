@@ -102,6 +102,9 @@ class GatesConfig(Section):
     warmup: Fraction = Field(0.1, description="share of the steps before gates move")
     settle: Fraction = Field(0.6, description="share of the steps after which gates are fixed")
     shrink_every: Fraction = Field(0.1, description="closed atoms are physically removed this often (share of steps)")
+    held_out: float = Field(
+        0.0, ge=0, lt=1, description="share of the training text that gates learn from and weights do not (bilevel)"
+    )
     groups: tuple[Grouping, ...] = Field((), description="what shares a further variable, so that it can close at once")
     depth: Fraction = Field(0.0, description="weight of compute (how deep backward must reach) against parameters")
     entropy: float = Field(0.0, ge=0, description="weight of the gates' entropy: against half-open gates")

@@ -191,10 +191,17 @@ class Supernet(nn.Module):
 
     @torch.no_grad()
     def shrink(self, optimiser: Optimizer | None = None, below: float = 0.05) -> int:
-        """Physically remove atoms whose gate is under ``below``; optimiser state follows. Returns how many."""
+        """Physically remove atoms whose gate is under ``below``; optimiser state follows. Returns how many.
+
+        Under a budget the most open atoms worth twice the budget stay: while gates are still alike, all of them are
+        small, and the structure has yet to be chosen.
+        """
         if self.gates is None:
             return 0
-        return self._remove(self.gates.values() < below, optimiser)
+        closed = self.gates.values() < below
+        if self.budget is not None:
+            closed &= ~sparsity.open_within(self.gates.logits(), self.costs, 2 * self.budget)
+        return self._remove(closed, optimiser)
 
     @torch.no_grad()
     def settle(self, optimiser: Optimizer | None = None) -> Adapter:

@@ -77,8 +77,15 @@ def encode(tokenizer: Any, examples: Sequence[Example], max_length: int) -> Enco
     )
 
 
-def training_batches(data: Encoded, batch_size: int, seed: int) -> Iterator[np.ndarray]:
-    """Rows of one training batch after another, for ever.
+def held_out(data: Encoded, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of ``data`` parted at random into those to train on and a ``share`` (0 to 1) to hold out."""
+    order = np.random.default_rng([seed, 2]).permutation(len(data))
+    count = round(share * len(data))
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def training_batches(data: Encoded, batch_size: int, seed: int, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Rows of one training batch after another, for ever; of all ``data`` or of some ``rows`` of it.
 
     Each epoch shuffles all rows, sorts stretches of them by length and shuffles the batches, so that little
     is padded and the order depends on ``seed`` alone. A last incomplete batch is dropped, unless it is the
@@ -86,13 +93,14 @@ def training_batches(data: Encoded, batch_size: int, seed: int) -> Iterator[np.n
     """
     rng = np.random.default_rng(seed)
     stretch = batch_size * _MEGABATCH
+    rows = np.arange(len(data)) if rows is None else rows
     while True:
-        order = rng.permutation(len(data))
+        order = rng.permutation(rows)
         batches: list[np.ndarray] = []
         for start in range(0, len(order), stretch):
-            rows = order[start : start + stretch]
-            rows = rows[np.argsort(data.lengths[rows], kind="stable")]
-            batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+            near = order[start : start + stretch]
+            near = near[np.argsort(data.lengths[near], kind="stable")]
+            batches += [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
         full = [b for b in batches if len(b) == batch_size] or batches
         for i in rng.permutation(len(full)):
             yield full[i]

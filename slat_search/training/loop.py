@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..errors import SlatError
-from ..tasks import Encoded, Noise, embedding_noise, noisy_labels, noisy_tokens, training_batches
+from ..tasks import Encoded, Noise, embedding_noise, held_out, noisy_labels, noisy_tokens, training_batches
 from .classifier import TextClassifier
 
 
@@ -47,10 +48,20 @@ class Plan:
 
 
 class Controller(Protocol):
-    """What a search adds to plain training."""
+    """What a search adds to plain training.
+
+    Attributes:
+        held_out: share of the training text that structure variables learn from and weights do not: bilevel
+            optimisation in its first-order form (Liu et al. 2019, arXiv 1806.09055). 0: both learn from all of it.
+    """
+
+    held_out: float
 
     def loss(self) -> Tensor | None:
         """A term to add to the task loss of this step."""
+
+    def variables(self) -> list[nn.Parameter]:
+        """Structure variables that move at this step."""
 
     def parameter_groups(self) -> list[dict]:
         """Further optimiser groups (structure variables)."""
@@ -106,16 +117,32 @@ def train(
     stops = {*stops, plan.steps}
     finite = torch.ones((), dtype=torch.bool, device=device)
     model.train()
-    batches = training_batches(data, plan.batch_size, plan.seed)
+    rows, held = held_out(data, controller.held_out if controller is not None else 0.0, plan.seed)
+    batches = training_batches(data, plan.batch_size, plan.seed, rows)
+    gate_batches = training_batches(data, plan.batch_size, plan.seed, held) if len(held) else None
     embeddings = model.backbone.get_input_embeddings()
-    for step in range(1, plan.steps + 1):
-        batch = noisy_tokens(data.batch(next(batches)), plan.noise, special_ids, mask_id, vocabulary, generator)
+
+    def task_loss(rows: np.ndarray) -> Tensor:
+        batch = noisy_tokens(data.batch(rows), plan.noise, special_ids, mask_id, vocabulary, generator)
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         with embedding_noise(embeddings, plan.noise, generator):
-            loss = F.cross_entropy(model(batch), batch["labels"])
+            return F.cross_entropy(model(batch), batch["labels"])
+
+    for step in range(1, plan.steps + 1):
+        loss = task_loss(next(batches))
+        finite &= torch.isfinite(loss.detach())
+        moving = controller.variables() if controller is not None and gate_batches is not None else []
+        if moving and gate_batches is not None:
+            loss.backward()
+            _forget_gradients(moving)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            loss = task_loss(next(gate_batches))
         extra = controller.loss() if controller is not None else None
         (loss if extra is None else loss + extra).backward()
-        finite &= torch.isfinite(loss.detach())
+        if moving:
+            known = {id(variable) for variable in moving}
+            _forget_gradients(p for group in optimiser.param_groups for p in group["params"] if id(p) not in known)
         optimiser.step()
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
@@ -125,6 +152,11 @@ def train(
             if not finite:
                 raise DivergedError(f"the loss was not finite before step {step}; a smaller learning rate may help")
             yield step
+
+
+def _forget_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    for parameter in parameters:
+        parameter.grad = None
 
 
 def _schedule(plan: Plan, constant: bool) -> Callable[[int], float]:
@@ -138,8 +170,3 @@ def _schedule(plan: Plan, constant: bool) -> Callable[[int], float]:
         return max(0.0, (plan.steps - step) / max(1, plan.steps - rising))
 
     return factor
-
-
-def trained_parameters(modules: Sequence[nn.Module]) -> int:
-    """Number of trainable parameters in ``modules``."""
-    return sum(p.numel() for m in modules for p in m.parameters() if p.requires_grad)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..structure import Supernet
@@ -20,6 +20,7 @@ class SearchPlan:
         budget: adapter parameters to end at; None for the weight.
         depth: weight, 0 to 1, of compute against parameters in the cost.
         entropy: weight of the gates' entropy, against half-open gates.
+        held_out: share of the training text for gates alone (bilevel); 0 for the same batches (single-level).
         diversity: weight of the reward for spreading cost over kinds, against collapse onto one.
         gate_learning_rate: Adam step of the structure variables.
         temperature: of the gates, at the start and at the end of the search phase (geometric between).
@@ -38,6 +39,7 @@ class SearchPlan:
     depth: float = 0.0
     entropy: float = 0.0
     diversity: float = 0.0
+    held_out: float = 0.0
 
 
 class StructureSearch:
@@ -56,6 +58,7 @@ class StructureSearch:
         self.start = round(plan.warmup * steps)
         self.end = max(self.start + 1, round(plan.settle * steps))
         self.every = max(1, round(plan.shrink_every * steps))
+        self.held_out = plan.held_out
         self.ramp = 0.0
         if supernet.gates is not None:
             for variable in supernet.gates.variables:
@@ -66,6 +69,10 @@ class StructureSearch:
             return []
         variables = self.supernet.gates.variables
         return [{"params": variables, "lr": self.plan.gate_learning_rate, "weight_decay": 0.0, "constant": True}]
+
+    def variables(self) -> list[nn.Parameter]:
+        gates = self.supernet.gates
+        return [] if gates is None else [v for v in gates.variables if v.requires_grad]
 
     def loss(self) -> Tensor | None:
         if self.supernet.gates is None or self.ramp == 0:

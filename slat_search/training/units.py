@@ -121,6 +121,7 @@ def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int])
         depth=g.depth,
         entropy=g.entropy,
         diversity=g.diversity,
+        held_out=g.held_out,
     )
     controller = StructureSearch(supernet, search, config.training.steps)
     noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from slat_search.structure import GATE_KINDS, Candidate, Site, Space, Structure, Supernet
+from slat_search.tasks import held_out
 from slat_search.training.backbone import Backbone
 from slat_search.training.context import Context
-from slat_search.training.loop import DivergedError
+from slat_search.training.loop import DivergedError, Plan, train
 from slat_search.training.search import SearchPlan, StructureSearch
 from slat_search.training.units import search_trial
 from tests.conftest import small_config
@@ -64,6 +67,51 @@ def test_a_budget_is_held_within_one_percent(context: Context, kind: str) -> Non
     for budget in (4_000, 40_000):
         last = list(search_trial(replace(context, config=config), {**settings, "budget": budget}, []))[-1]
         assert 0.99 * budget - 384 < last["params"] <= budget  # the smallest atom has 384
+
+
+def test_bilevel_search_learns_gates_on_other_texts(context: Context) -> None:
+    bilevel = replace(context, config=small_config(gates={"held_out": 0.3}))
+    one, two = reports(bilevel), reports(bilevel)
+    assert without_times(one) == without_times(two)
+    assert one[-1]["quality"] > 1 / 5
+    assert one[-1]["structure"] != reports(context)[-1]["structure"]
+
+
+def test_bilevel_parts_the_gradients(minilm: Backbone, context: Context, sites: tuple[Site, ...]) -> None:
+    """Between warm-up and settling, weights never see a held-out text and gates see nothing else."""
+    model = context.classifier()
+    supernet = Supernet(model.backbone, sites[:8], Space({"lora": Candidate(2), "bias": Candidate(1)}))
+    search = StructureSearch(supernet, SearchPlan(0.0, 0.1, warmup=0.0, settle=0.9, held_out=0.5), steps=6)
+    rows, held = held_out(context.train, 0.5, seed=0)
+    assert not set(rows) & set(held)
+    assert len(rows) + len(held) == len(context.train)
+    seen: dict[str, set[int]] = {"weights": set(), "gates": set()}
+    steps = []
+
+    def watch(optimiser: torch.optim.Optimizer, *_: object) -> None:
+        weights = any(p.grad is not None for p in supernet.adapter.parameters())
+        gates = supernet.gates is not None and supernet.gates.alpha.grad is not None
+        steps.append((weights, gates))
+        seen["weights" if weights else "gates"].update(drawn[-1].tolist())
+
+    drawn: list[np.ndarray] = []
+
+    class Watched(type(context.train)):  # type: ignore[misc]
+        def batch(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+            drawn.append(np.asarray(rows))
+            return super().batch(rows)
+
+    data = Watched(**{f.name: getattr(context.train, f.name) for f in fields(context.train)})
+    handle = register_optimizer_step_pre_hook(watch)
+    try:
+        for _ in train(model, supernet.adapter, data, Plan(4, 16, 1e-3, 1e-2), controller=search):
+            pass
+    finally:
+        handle.remove()
+        supernet.detach()
+    assert steps == [(True, False), (False, True)] * 4
+    assert seen["weights"] <= set(rows)
+    assert seen["gates"] <= set(held)
 
 
 def test_a_trial_that_is_left_early_leaves_the_backbone_bare(context: Context) -> None:
