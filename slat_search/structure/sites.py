@@ -8,6 +8,7 @@ repeated blocks first, so that embeddings, poolers and heads are never touched.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -80,6 +81,9 @@ def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
 def find_sites(model: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> tuple[Site, ...]:
     """All sites of ``model`` in forward order, narrowed by shell patterns on the module path.
 
+    Roles come from module paths. Where none of them is known, every linear layer of the blocks is a site of role
+    ``linear``, which holds LoRA, parallel bottlenecks, IA3 and bias shifts, and a warning says so.
+
     Args:
         model: the backbone (without a task head).
         include: keep a site when one of these patterns matches its path.
@@ -101,6 +105,13 @@ def find_sites(model: nn.Module, include: Sequence[str] = ("*",), exclude: Seque
         raise SlatError(
             f"structure.include/exclude: no site of {type(model).__name__} is left; "
             f"paths look like {prefix}.0.<projection>"
+        )
+    projections = [site for site in sites if not site.is_norm]
+    if projections and all(site.role == "linear" for site in projections):
+        warnings.warn(
+            f"{type(model).__name__} is of no known family: all {len(projections)} linear layers of its blocks are "
+            "sites, and serial bottlenecks find no place; narrow them with include and exclude",
+            stacklevel=2,
         )
     return tuple(sites)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 
 import pytest
@@ -30,6 +31,31 @@ def test_include_and_exclude(backbone: nn.Module) -> None:
 def test_no_site_left_is_one_sentence(backbone: nn.Module) -> None:
     with pytest.raises(SlatError, match=r"no site of BertModel is left; paths look like encoder\.layer\.0"):
         find_sites(backbone, include=("*.qeury",))
+
+
+class Unknown(nn.Module):
+    """Blocks whose layers have names of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(4, 8)
+        self.stack = nn.ModuleList(
+            nn.ModuleDict({"mix": nn.Linear(8, 8), "scale": nn.LayerNorm(8), "widen": nn.Linear(8, 16)})
+            for _ in range(3)
+        )
+
+
+def test_unknown_architecture_falls_back_to_all_linear_layers_of_the_blocks_and_says_so() -> None:
+    with pytest.warns(UserWarning, match="Unknown is of no known family: all 6 linear layers of its blocks are sites"):
+        found = find_sites(Unknown())
+    assert Counter(s.role for s in found) == {"linear": 6, "norm": 3}
+    assert {s.name for s in found if s.layer == 0} == {"stack.0.mix", "stack.0.scale", "stack.0.widen"}
+
+
+def test_known_architecture_does_not_warn(backbone: nn.Module) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find_sites(backbone)
 
 
 def test_model_without_blocks() -> None:
