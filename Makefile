@@ -1,6 +1,7 @@
 # make demo   set up .venv, run the main job on the embedded model and text, end with a report
 # make test   set up .venv, lint, type check, tests
 # make test-slow   the checks that take minutes: whole runs, killed and resumed
+# make test-side-by-side   against the adapters library, in a venv of its own
 # make results   run the demo anew and keep its tables and figures in experiments/results/
 # make docs   write docs/config.md from the configuration model
 
@@ -9,16 +10,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint format docs results clean
+.PHONY: demo test test-slow test-side-by-side lint format docs results clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
 
 test: lint
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow and not side_by_side" $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow $(ARGS)
+
+test-side-by-side: $(READY)
+	$(PYTHON) -m venv .venv-adapters
+	.venv-adapters/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-adapters/bin/pip install --quiet --disable-pip-version-check adapters==1.3.0 safetensors
+	ADAPTERS_PYTHON=$(CURDIR)/.venv-adapters/bin/python $(BIN)/pytest -m side_by_side $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -50,4 +57,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-adapters runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
