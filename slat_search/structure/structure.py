@@ -231,6 +231,17 @@ class Structure:
                 left -= KINDS[kind].unit_cost(site)
         return cls(tuple(ModuleSpec(s, kind, n) for s, n in sizes.items() if n), ModuleOptions(**options))
 
+    @classmethod
+    def random(
+        cls, sites: Iterable[Site], budget: int, seed: int, kinds: Sequence[str] | None = None, size: int = 4
+    ) -> Structure:
+        """At most ``budget`` parameters of ``kinds`` (all by default), at most ``size`` units each, drawn at random."""
+        sites = tuple(sites)
+        whole = cls()
+        for kind in kinds or KINDS:
+            whole |= cls.at(sites, kind, size if KINDS[kind].sized else 1)
+        return whole.random_part(budget, seed)
+
     def random_part(self, budget: int, seed: int) -> Structure:
         """Units of this structure drawn at random, at most ``budget`` parameters, until no further one fits.
 

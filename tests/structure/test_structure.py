@@ -93,6 +93,13 @@ def test_uniform_keeps_the_budget_and_is_even(budget: int, kind: str) -> None:
         assert max(same_cost) - min(same_cost) <= 3
 
 
+def test_random_is_a_function_of_its_seed() -> None:
+    one, again, other = (Structure.random(SITES, 500, seed, size=2) for seed in (0, 0, 1))
+    assert one == again != other
+    assert 450 < one.params <= 500
+    assert {m.kind for m in Structure.random(SITES, 500, 0, kinds=("lora", "bias")).modules} == {"lora", "bias"}
+
+
 def test_hand_made_sizes() -> None:
     assert Structure.pfeiffer(SITES, 5).params == 3 * (5 * (8 + 8 + 1) + 8)
     assert Structure.parallel(SITES, 2).params == 3 * 2 * ((8 + 8 + 1) + (16 + 8 + 1))
