@@ -1,6 +1,6 @@
 """Labelled text in, padded batches out."""
 
-from .encoding import Batch, Encoded, encode, evaluation_batches, held_out, training_batches
+from .encoding import Batch, Encoded, encode, evaluation_batches, held_out, join, training_batches
 from .noise import NOISE_KINDS, Noise, embedding_noise, noisy_labels, noisy_tokens
 from .perturbation import PERTURBATIONS, perturb, perturb_text
 from .sources import EMBEDDED, SPLITS, Example, TaskData, load_task
@@ -19,6 +19,7 @@ __all__ = [
     "encode",
     "evaluation_batches",
     "held_out",
+    "join",
     "load_task",
     "noisy_labels",
     "noisy_tokens",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from sklearn import metrics
 
-from ..tasks import Encoded, evaluation_batches
+from ..tasks import Encoded, evaluation_batches, join
 from .classifier import TextClassifier
 
 _METRICS = {
@@ -30,6 +32,13 @@ def predict_logits(model: TextClassifier, data: Encoded, batch_size: int = 64) -
     for module, training in modes:
         module.training = training
     return logits
+
+
+def predict_sets(model: TextClassifier, sets: Sequence[Encoded]) -> list[np.ndarray]:
+    """Logits (texts, classes) of each set; a text that stands in several of them is computed once."""
+    joint, places = join(sets)
+    logits = predict_logits(model, joint)
+    return [logits[rows] for rows in places]
 
 
 def quality(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:

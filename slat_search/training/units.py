@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from ..structure import Candidate, ModuleOptions, Space, Supernet, find_sites
 from ..tasks import Encoded, Noise
 from .classifier import TextClassifier
 from .context import Context
-from .evaluate import predict_logits, quality
+from .evaluate import predict_logits, predict_sets, quality
 from .loop import Plan, seed_everything, train
 from .search import SearchPlan, StructureSearch
 
@@ -78,13 +78,13 @@ def _noise_ids(context: Context) -> dict[str, Any]:
 
 def _rung_measures(model: TextClassifier, context: Context) -> dict[str, float]:
     """Quality on validation, clean and perturbed, and their ratio."""
-    clean = _quality(model, context, context.validation)
-    perturbed = _quality(model, context, context.validation_perturbed)
+    clean, perturbed = _qualities(model, context, [context.validation, context.validation_perturbed])
     return {"quality": clean, "quality_perturbed": perturbed, "retained": perturbed / clean if clean > 0 else 0.0}
 
 
-def _quality(model: TextClassifier, context: Context, data: Encoded) -> float:
-    return quality(context.config.task.metric, data.labels, predict_logits(model, data))
+def _qualities(model: TextClassifier, context: Context, sets: Sequence[Encoded]) -> list[float]:
+    metric, logits = context.config.task.metric, predict_sets(model, sets)
+    return [quality(metric, data.labels, found) for data, found in zip(sets, logits, strict=True)]
 
 
 def space(config: Config) -> Space:
@@ -186,17 +186,18 @@ def train_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
 
 
 def evaluate_unit(context: Context, unit: Unit, state: State) -> dict[str, Any]:
-    """Test quality of trained weights, clean and perturbed, and the logits' latency a text."""
+    """Test quality of trained weights, clean and perturbed, and the seconds that logits take for a clean text."""
     with _standing(context, unit) as (model, applied):
         load_state(model, applied, state)
+        clean, *perturbed = _qualities(model, context, [context.test, *context.test_perturbed.values()])
         began = time.perf_counter()
-        clean = _quality(model, context, context.test)
+        predict_logits(model, context.test)
         latency = (time.perf_counter() - began) / len(context.test)
-        perturbed = [
-            {"kind": kind, "ratio": ratio, "quality": _quality(model, context, data)}
-            for (kind, ratio), data in context.test_perturbed.items()
-        ]
-    return {"quality": clean, "perturbed": perturbed, "seconds_per_text": latency}
+    curve = [
+        {"kind": kind, "ratio": ratio, "quality": value}
+        for (kind, ratio), value in zip(context.test_perturbed, perturbed, strict=True)
+    ]
+    return {"quality": clean, "perturbed": curve, "seconds_per_text": latency}
 
 
 def load_state(model: TextClassifier, applied: Applied, state: Mapping[str, np.ndarray]) -> None:

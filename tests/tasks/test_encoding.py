@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
 
-from slat_search.tasks import Example, encode, evaluation_batches, training_batches
+from slat_search.tasks import Example, encode, evaluation_batches, join, training_batches
 from slat_search.training.backbone import Backbone
 from slat_search.training.context import Context
 
@@ -53,6 +53,26 @@ def test_bucketing_saves_padding(context: Context) -> None:
 def test_evaluation_sees_every_row_once(context: Context) -> None:
     rows = np.concatenate(list(evaluation_batches(context.test, 7)))
     assert sorted(rows.tolist()) == list(range(len(context.test)))
+
+
+def test_joint_set_holds_every_text_once(context: Context) -> None:
+    sets = [context.test, *context.test_perturbed.values()]
+    joint, places = join(sets)
+    assert len(joint) < 0.8 * sum(map(len, sets))
+    for data, rows in zip(sets, places, strict=True):
+        for i in (0, 7, len(data) - 1):
+            one, other = data.batch([i]), joint.batch([rows[i]])
+            assert torch.equal(one["input_ids"], other["input_ids"])
+    texts = [joint.ids[a:b].tobytes() for a, b in pairwise(joint.offsets)]
+    assert len(set(texts)) == len(texts)
+
+
+def test_joint_set_of_pairs_tells_segments_apart(minilm: Backbone) -> None:
+    same = encode(minilm.tokenizer, [Example(("a", "b"), 0), Example(("a b", "b"), 0), Example(("a", "b"), 0)], 16)
+    joint, (rows,) = join([same])
+    assert len(joint) == 2
+    assert rows.tolist() == [0, 1, 0]
+    assert torch.equal(joint.batch([1])["token_type_ids"], same.batch([1])["token_type_ids"])
 
 
 def test_fewer_rows_than_a_batch_still_train(minilm: Backbone) -> None:

@@ -10,7 +10,7 @@ from slat_search import SlatError
 from slat_search.structure import Structure, find_sites
 from slat_search.training.bundle import adapter_folder, load_bundle, save_bundle
 from slat_search.training.context import Context
-from slat_search.training.evaluate import predict_logits, quality
+from slat_search.training.evaluate import predict_logits, predict_sets, quality
 from slat_search.training.units import Unit, evaluate_unit, train_unit
 from tests.conftest import TEXTS
 
@@ -60,6 +60,13 @@ def test_padding_does_not_change_a_prediction(context: Context, pooling: str) ->
     together = predict_logits(model, context.validation, batch_size=len(context.validation))
     alone = predict_logits(model, context.validation, batch_size=1)
     np.testing.assert_allclose(together, alone, atol=2e-5)
+
+
+def test_joint_prediction_is_that_of_each_set(context: Context) -> None:
+    model = context.classifier()
+    sets = [context.test, *context.test_perturbed.values()]
+    for data, logits in zip(sets, predict_sets(model, sets), strict=True):
+        np.testing.assert_allclose(logits, predict_logits(model, data), atol=2e-5)
 
 
 def test_metrics_against_known_values() -> None:
