@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -122,3 +124,9 @@ def test_recommended_is_the_smallest_within_tolerance() -> None:
 
 def test_latex_is_escaped() -> None:
     assert r"50\% \& a\_b" in to_latex(pd.DataFrame({"x": ["50% & a_b"]}))
+
+
+def test_analysis_needs_neither_torch_nor_ray() -> None:
+    code = "import sys, slat_search.analysis.report; print({'torch', 'ray', 'transformers'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"

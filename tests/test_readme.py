@@ -1,0 +1,53 @@
+"""What the README shows runs."""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from slat_search.config import Config
+from slat_search.structure import Structure
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    assert found
+    return found.group(1)
+
+
+def test_the_python_example(backbone: nn.Module, batch: dict[str, Tensor], capsys: pytest.CaptureFixture[str]) -> None:
+    names = {
+        "torch": torch,
+        "model": deepcopy(backbone),
+        "loader": [batch] * 20,
+        "weight": 1.0,
+        "task_loss": lambda model, batch: model(**batch).last_hidden_state[:, 0].square().mean(),
+    }
+    exec(block("python"), names)
+    assert re.match(r"[\d,]+ parameters: lora \d+", capsys.readouterr().out)
+    assert isinstance(names["left"], Structure)
+    assert {m.kind for m in names["left"].modules} <= {"serial", "bias"}
+
+
+def test_the_yaml_example() -> None:
+    config = Config.model_validate(yaml.safe_load(block("yaml")))
+    assert config.task.label == "category"
+
+
+def test_commands_exist() -> None:
+    makefile = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"`?make ([a-z][a-z-]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_links_lead_to_files() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (Path(__file__).parent.parent / target).exists(), target
