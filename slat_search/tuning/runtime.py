@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,6 +35,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS")
     try:
         if address:
+            _probe(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             ray.init(
@@ -43,7 +45,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
                 logging_level=logging.ERROR,
                 object_store_memory=_OBJECT_STORE_BYTES,
             )
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise SlatError(f"--address: no Ray cluster answers at {address}: {error}") from error
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     try:
@@ -52,11 +54,27 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
+def _probe(address: str) -> None:
+    """Knock at ``host:port`` once; Ray itself would wait for minutes before it gives up.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
 def per_trial(resources: Resources, concurrent: int) -> dict[str, float]:
-    """CPUs and GPUs of each of ``concurrent`` trials, from what the cluster has."""
-    have = ray.cluster_resources()
-    cpus = resources.cpus_per_trial or max(1, int(have.get("CPU", 1)) // concurrent)
-    gpus = resources.gpus_per_trial
-    if gpus is None:
-        gpus = min(1.0, have.get("GPU", 0.0) / concurrent)
+    """CPUs and GPUs of each of ``concurrent`` trials: a share of what the cluster has, and no more than one node has.
+
+    Nodes that an autoscaler has yet to start are not there to be shared: set ``resources`` for them.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+    def share(kind: str) -> float:
+        return min(max(node.get(kind, 0.0) for node in nodes), sum(node.get(kind, 0.0) for node in nodes) / concurrent)
+
+    cpus = resources.cpus_per_trial or max(1, int(share("CPU")))
+    gpus = resources.gpus_per_trial if resources.gpus_per_trial is not None else min(1.0, share("GPU"))
     return {"CPU": cpus, "GPU": gpus}
