@@ -53,6 +53,7 @@ def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path]) -> str:
         volumes={k: v for k, v in volumes.items() if isinstance(v, dict) and "value" in v},
         tuning=data.selection["tuning"],
         trials=_trial_rows(data.trials),
+        search_steps=int(data.trials["step"].fillna(0).sum()),
         structures=[_structure_row(row, data) for _, row in table[table["family"] == "slat"].iterrows()],
         environment=_flat(data.environment),
         config=yaml.safe_dump(data.config, sort_keys=False),

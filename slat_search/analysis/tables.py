@@ -166,7 +166,7 @@ def display(table: pd.DataFrame, metric: str) -> pd.DataFrame:
             f"test {metric}": spread(table["quality"], table["quality_sd"]),
             "retained": spread(table["retained"], table["retained_sd"]),
             "front": ["yes" if on else "" for on in table["on_front"]],
-            "train s": [f"{s:.0f}" for s in table["train_seconds"]],
+            "seconds": [f"{s:.0f}" for s in table["train_seconds"]],
         }
     )
 
