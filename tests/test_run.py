@@ -193,9 +193,7 @@ def test_same_seed_same_numbers(run: tuple[Path, str], config: Path, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "moment", ["config.yaml", "search/ledger.jsonl", "trials.csv", "units/*.train.json", "units/*.test.json"]
-)
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_at_any_moment_and_resumed(run: tuple[Path, str], config: Path, tmp_path: Path, moment: str) -> None:
     """What was computed before the kill is not computed again, and the end is that of an undisturbed run."""
     out = tmp_path / "killed"

@@ -16,21 +16,12 @@ from .tables import RunData
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-FOUND, BASELINE, STOPPED = "#0072B2", "#D55E00", "#999999"
+FOUND, BASELINE = "#0072B2", "#D55E00"
 _CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vP*X"
 plt.rcParams.update(
     {"figure.dpi": 110, "savefig.dpi": 140, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
 )
-
-KIND_LABELS = {
-    "lora": "LoRA rank",
-    "parallel": "parallel width",
-    "serial": "serial width",
-    "ia3": "IA3",
-    "norm": "norm",
-    "bias": "bias",
-}
 
 
 def save_all(folder: Path, data: RunData, table: pd.DataFrame) -> dict[str, Path]:

@@ -43,7 +43,8 @@ def train_finals(
 ) -> list[tuple[Contender, Unit]]:
     """Train found structures and baselines alike: tune the learning rate on seed 0, then train every seed.
 
-    What diverged is left out. Writes ``structures/*.json`` and ``selection.json``.
+    What diverged is left out of the comparison, and named in ``selection.json`` and the report. Writes
+    ``structures/*.json`` and ``selection.json``.
 
     Raises:
         SlatError: nothing is left of the found structures.
@@ -55,6 +56,10 @@ def train_finals(
     say(f"tune the learning rates of {len(members)} found structures and {len(config.baselines)} baselines")
     tuning = pool.train([unit for contender in contenders for unit in contender.grid])
     tuned = [(contender, best) for contender in contenders if (best := contender.best(tuning))]
+    chosen = {contender.title: f"{best.learning_rate:g}" for contender, best in tuned}
+    for contender in contenders:
+        if contender.title not in chosen:
+            say(f"left out: {contender.title}, whose training diverged at every learning rate")
     finals = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(config.seeds)]
     say(f"train each with {config.seeds} seeds")
     trained = pool.train([unit for _, unit in finals])
@@ -65,7 +70,9 @@ def train_finals(
         folder / "selection.json",
         {
             "finals": [{"key": u.key, "label": u.label, "name": c.title, "structure": c.digest} for c, u in finals],
-            "tuning": {c.title: {"tried": c.tried(tuning), "chosen": f"{u.learning_rate:g}"} for c, u in tuned},
+            "tuning": {
+                c.title: {"tried": c.tried(tuning), "chosen": chosen.get(c.title, "none: left out")} for c in contenders
+            },
         },
     )
     return finals
