@@ -59,7 +59,7 @@ def test_paths_count_from_the_file_and_stay_the_same_from_a_copy(tmp_path: Path)
         ("space: {kinds: {lorra: {size: 3}}}", r"space\.kinds\.lorra: should be 'lora', 'parallel'"),
         (
             "gates: {kind: softmax}",
-            r"gates\.kind: should be 'sigmoid', 'hard_concrete' or 'straight_through' \(got 'soft",
+            r"gates\.kind: should be 'sigmoid', 'hard_concrete', 'straight_through' or 'saliency' \(got 'soft",
         ),
         ("training: {steps: 0}", r"training\.steps: should be greater than or equal to 1 \(got 0\)"),
         ("training: {steps: many}", r"training\.steps: should be a valid integer"),

@@ -2,11 +2,17 @@
 
     python experiments/benchmarks/equal_params.py --data FOLDER --out OUT [--tasks sst2 trec] [--budgets 1000 4000]
 
-FOLDER holds a folder a task with train, validation and test parquet files. For each task, budget and seed one search
-holds the budget; what it finds is trained again from fresh weights beside random structures of the same supernet and
-size, LoRA spread evenly, and BitFit or Houlsby adapters where they come in that size. All train for the same steps; the
-learning rate of each method is tuned on validation with the first seed. OUT keeps every training, so that a benchmark
-that was stopped goes on; it writes ``results.json`` (rows, configuration, versions) and ``equal_params.png``.
+FOLDER holds a folder a task with train, validation and test parquet files. At each task and budget train, for the same
+number of steps in all:
+
+* ``SLAT``: one search whose own weights are the result; nothing is trained again.
+* ``random``: structures drawn from the same supernet.
+* ``uniform LoRA``: spread evenly over all projections; ``BitFit`` and ``Houlsby`` where they come in that size.
+
+Beside them, with twice the steps: ``SLAT, refitted`` trains what a search found again from fresh weights, and ``uniform
+LoRA, 2x steps`` is what LoRA makes of as many. The learning rate of each is tuned on validation with the first seed,
+from as many values. OUT keeps every training, so that a benchmark that was stopped goes on; it writes ``results.json``
+(rows, configuration, versions) and ``equal_params.png``.
 """
 
 from __future__ import annotations
@@ -24,150 +30,187 @@ import pyarrow.parquet as pq
 
 from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
 
-import ray  # isort: skip
-import matplotlib
+import matplotlib  # isort: skip
 import numpy as np
-import torch
 
 from slat_search.config import Config
 from slat_search.provenance import environment
-from slat_search.run_folder import append_line, read_lines, write_json
+from slat_search.run_folder import write_json
 from slat_search.structure import Site, Structure, find_sites
 from slat_search.training.context import Context, prepare
-from slat_search.training.units import Unit, search_trial, space
+from slat_search.training.units import Unit, space
 from slat_search.tuning.fixed import UnitPool
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 METRICS = {"cola": "matthews", "mrpc": "f1"}
-LEARNING_RATES = (1e-3, 3e-3, 1e-2)
-SEARCH = {"gate_learning_rate": 0.1, "learning_rate": 3e-3, "noise_kind": "none", "noise_ratio": 0.0}
+GATES = {"kind": "saliency", "growth": 0.35, "warmup": 0.1, "settle": 0.5, "shrink_every": 0.02}
+SEARCH_RATES = (1e-3, 2e-3, 4e-3)  # of the whole supernet; they grow as it shrinks
+METHODS = ("SLAT", "SLAT, refitted", "random", "uniform LoRA", "uniform LoRA, 2x steps", "BitFit", "Houlsby")
+TWICE = "uniform LoRA, 2x steps"
+
+
+def rates(budget: int) -> tuple[float, ...]:
+    """Learning rates to choose from for a fixed structure; small ones take larger steps."""
+    return (3e-3, 1e-2, 3e-2) if budget < 8_000 else (1e-3, 3e-3, 1e-2)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One structure of one method at one budget, trained with one seed."""
+    """One training of one method at one budget, at a learning rate to be chosen.
+
+    Attributes:
+        draw: number of a random structure.
+        structure: what is trained; None for a search, which finds it.
+    """
 
     method: str
     budget: int
     seed: int
-    draw: int
-    structure: Structure
+    structure: Structure | None = None
+    draw: int = 0
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        return SEARCH_RATES if self.structure is None else rates(self.budget)
 
     def unit(self, rate: float) -> Unit:
-        label = f"{self.method}-{self.budget}-{self.structure.digest[:8]}"
+        if self.structure is None:
+            return Unit("search", f"search-{self.budget}", rate, self.seed, options={"budget": self.budget})
+        label = f"fixed-{self.budget}-{self.structure.digest[:8]}"
         return Unit("slat", label, rate, self.seed, options={"structure": self.structure.to_dict()})
 
 
-def configuration(data: Path, task: str, steps: int) -> Config:
+def configuration(data: Path, task: str, steps: int, precision: str) -> Config:
     columns = pq.read_schema(data / task / "train.parquet").names
     text = ["text"] if "text" in columns else ["text_a", "text_b"]
     fields = {"name": task, "train": str(data / task), "text": text, "metric": METRICS.get(task, "accuracy")}
-    return Config.model_validate({"name": task, "task": {**fields, "max_length": 64}, "training": {"steps": steps}})
+    return Config.model_validate(
+        {
+            "name": task,
+            "task": {**fields, "max_length": 64},
+            "model": {"precision": precision},
+            "training": {"steps": steps},
+            "gates": GATES,
+            "evaluation": {"ratios": [0]},
+        }
+    )
 
 
-@ray.remote(num_cpus=1)
-def search(context: Context, budget: int, seed: int) -> dict[str, Any]:
-    """The structure that a search with a held budget ends at, and what the search cost."""
-    torch.set_num_threads(1)
-    seeded = replace(context, config=context.config.model_copy(update={"seed": seed}))
-    *_, last = search_trial(seeded, {**SEARCH, "budget": budget}, [])
-    return {"budget": budget, "seed": seed, "structure": last["structure"].to_dict(), "seconds": last["seconds"]}
-
-
-def found(context: Context, budgets: Sequence[int], seeds: int, record: Path) -> list[dict[str, Any]]:
-    """All searches of a task; those in ``record`` are not run again."""
-    known = read_lines(record)
-    there = {(row["budget"], row["seed"]) for row in known}
-    shared = ray.put(context)
-    waiting = [search.remote(shared, b, s) for b in budgets for s in range(seeds) if (b, s) not in there]
-    while waiting:
-        (ready, *_), waiting = ray.wait(waiting)
-        known.append(ray.get(ready))
-        append_line(record, known[-1])
-        print(f"search  budget {known[-1]['budget']:>7,}  seed {known[-1]['seed']}", flush=True)
-    return known
-
-
-def entries(
-    sites: Sequence[Site], supernet: Structure, searches: list[dict[str, Any]], budget: int, seeds: int, draws: int
-) -> Iterator[Entry]:
-    """Everything that is compared at one budget."""
-    for row in searches:
-        if row["budget"] == budget:
-            yield Entry("found", budget, row["seed"], 0, Structure.from_dict(row["structure"]))
+def fixed(sites: Sequence[Site], supernet: Structure, budget: int, seeds: int, draws: int) -> Iterator[Entry]:
+    """Structures that no search made."""
     for draw in range(draws):
-        yield Entry("random", budget, draw % seeds, draw, supernet.random_part(budget, seed=1000 + draw))
+        yield Entry("random", budget, draw % seeds, supernet.random_part(budget, seed=1000 + draw), draw)
     width = budget // max(1, Structure.houlsby(sites, 1).params)
-    fixed = {
+    made = {
         "uniform LoRA": Structure.uniform(sites, budget, "lora", scale=2.0),
         "BitFit": Structure.bitfit(sites),
         "Houlsby": Structure.houlsby(sites, max(1, width)),
     }
-    for method, structure in fixed.items():
+    for method, structure in made.items():
         if 0.8 * budget <= structure.params <= 1.05 * budget:
             for seed in range(seeds):
-                yield Entry(method, budget, seed, 0, structure)
+                yield Entry(method, budget, seed, structure)
+
+
+class Bench:
+    """Trains entries of one task; every training is kept in ``folder``."""
+
+    def __init__(self, context: Context, folder: Path):
+        self.task = context.config.task.name
+        say = partial(print, flush=True)
+        self.pool = UnitPool(context.config, context, folder / "units", say)
+        training = context.config.training.model_copy(update={"steps": 2 * context.config.training.steps})
+        longer = replace(context, config=context.config.model_copy(update={"training": training}))
+        self.longer = UnitPool(longer.config, longer, folder / "units-2x", say)
+
+    def run(self, entries: Sequence[Entry]) -> list[tuple[Entry, Unit, dict[str, Any]]]:
+        """Tune the rate of each method and budget on its first entry, train the others at it; in order of entries."""
+        first: dict[tuple[str, int], Entry] = {}
+        for entry in entries:
+            first.setdefault((entry.method, entry.budget), entry)
+        tuning = self.pool.train([entry.unit(rate) for entry in first.values() for rate in entry.rates])
+
+        def validation(entry: Entry, rate: float) -> float:
+            result = tuning[entry.unit(rate).key]
+            return -np.inf if "error" in result else result["validation"]["quality"]
+
+        best = {key: max(entry.rates, key=partial(validation, entry)) for key, entry in first.items()}
+        chosen = [(entry, entry.unit(best[entry.method, entry.budget])) for entry in entries]
+        trained = self.pool.train([unit for _, unit in chosen])
+        return [(entry, unit, trained[unit.key]) for entry, unit in chosen if "error" not in trained[unit.key]]
+
+    def rows(self, trained: Sequence[tuple[Entry, Unit, dict[str, Any]]], pool: UnitPool) -> list[dict[str, Any]]:
+        """Test each once."""
+        structures = [e.structure or Structure.from_dict(result["structure"]) for e, _, result in trained]
+        units = [
+            replace(unit, method="slat", options={"structure": structure.to_dict()})
+            for (_, unit, _), structure in zip(trained, structures, strict=True)
+        ]
+        tested = pool.evaluate(units)
+        return [
+            {
+                "task": self.task,
+                "method": entry.method,
+                "budget": entry.budget,
+                "seed": entry.seed,
+                "draw": entry.draw,
+                "params": structure.params,
+                "learning_rate": unit.learning_rate,
+                "validation": result["validation"]["quality"],
+                "test": tested[unit.key]["quality"],
+                "seconds": result["seconds"],
+                "structure": structure.digest,
+                "described": structure.describe(),
+            }
+            for (entry, unit, result), structure in zip(trained, structures, strict=True)
+        ]
 
 
 def run_task(context: Context, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Rows of one task: method x budget x seed (x draw)."""
-    backbone = context.backbone().model
-    sites = find_sites(backbone)
+    sites = find_sites(context.backbone().model)
     supernet = space(context.config).supernet(sites)
-    searches = found(context, options.budgets, options.seeds, folder / "searches.jsonl")
-    pool = UnitPool(context.config, context, folder / "units", partial(print, flush=True))
-    compared = [
-        entry
-        for budget in options.budgets
-        for entry in entries(sites, supernet, searches, budget, options.seeds, options.draws)
-    ]
-    first: dict[tuple[str, int], Entry] = {}
-    for entry in compared:
-        first.setdefault((entry.method, entry.budget), entry)
-    tuning = pool.train([entry.unit(rate) for entry in first.values() for rate in LEARNING_RATES])
-
-    def validation(entry: Entry, rate: float) -> float:
-        result = tuning[entry.unit(rate).key]
-        return -np.inf if "error" in result else result["validation"]["quality"]
-
-    rates = {key: max(LEARNING_RATES, key=partial(validation, entry)) for key, entry in first.items()}
-    chosen = [(entry, entry.unit(rates[entry.method, entry.budget])) for entry in compared]
-    trained = pool.train([unit for _, unit in chosen])
-    chosen = [(entry, unit) for entry, unit in chosen if "error" not in trained[unit.key]]
-    tested = pool.evaluate([unit for _, unit in chosen])
-    return [
-        {
-            "task": context.config.task.name,
-            "method": entry.method,
-            "budget": entry.budget,
-            "seed": entry.seed,
-            "draw": entry.draw,
-            "params": entry.structure.params,
-            "learning_rate": unit.learning_rate,
-            "validation": trained[unit.key]["validation"]["quality"],
-            "test": tested[unit.key]["quality"],
-            "structure": entry.structure.digest,
-        }
-        for entry, unit in chosen
-    ]
+    bench = Bench(context, folder)
+    budgets, seeds, wanted = options.budgets, options.seeds, set(options.methods)
+    entries = [entry for budget in budgets for entry in fixed(sites, supernet, budget, seeds, options.draws)]
+    trained = bench.run([entry for entry in entries if entry.method in wanted])
+    rows = bench.rows(trained, bench.pool)
+    if TWICE in wanted:
+        again = [(replace(e, method=TWICE), unit) for e, unit, _ in trained if e.method == "uniform LoRA"]
+        results = bench.longer.train([unit for _, unit in again])
+        rows += bench.rows(
+            [(e, unit, results[unit.key]) for e, unit in again if "error" not in results[unit.key]], bench.longer
+        )
+    if "SLAT" in wanted:
+        searched = bench.run([Entry("SLAT", budget, seed) for budget in budgets for seed in range(seeds)])
+        rows += bench.rows(searched, bench.pool)
+        if "SLAT, refitted" in wanted:
+            found = [
+                Entry("SLAT, refitted", entry.budget, entry.seed, Structure.from_dict(result["structure"]))
+                for entry, _, result in searched
+            ]
+            rows += bench.rows(bench.run([entry for entry in found if entry.structure]), bench.pool)
+    return rows
 
 
-def paired(rows: pd.DataFrame, rival: str, draws: int = 5000) -> pd.DataFrame:
-    """Mean over tasks and seeds of found minus ``rival`` at each budget, with a 95 % bootstrap interval over pairs.
+def paired(rows: pd.DataFrame, method: str, rival: str, draws: int = 5000) -> pd.DataFrame:
+    """Mean over tasks and seeds of ``method`` minus ``rival`` at each budget, with a 95 % bootstrap interval.
 
     A pair is a task and a seed; a rival with several draws of one seed counts with their mean.
     """
     table = rows.groupby(["budget", "task", "seed", "method"])["test"].mean().unstack()
     out = []
     for budget, part in table.groupby(level="budget"):
-        difference = (part["found"] - part[rival]).dropna().to_numpy() if rival in part else np.array([])
+        there = method in part and rival in part
+        difference = (part[method] - part[rival]).dropna().to_numpy() if there else np.array([])
         if len(difference):
             rng = np.random.default_rng(0)
             means = rng.choice(difference, (draws, len(difference))).mean(axis=1)
             low, high = np.quantile(means, [0.025, 0.975])
-            out.append({"budget": budget, "rival": rival, "difference": difference.mean(), "low": low, "high": high})
+            row = {"method": method, "rival": rival, "budget": budget, "pairs": len(difference)}
+            out.append({**row, "difference": difference.mean(), "low": low, "high": high})
     return pd.DataFrame(out)
 
 
@@ -196,26 +239,29 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=5, help="random structures a budget")
     parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     made_by: dict[str, Any] = {}
     with ray_session():
         for task in options.tasks:
-            context, data = prepare(configuration(options.data, task, options.steps))
+            context, data = prepare(configuration(options.data, task, options.steps, options.precision))
             made_by[task] = {
                 "config": context.config.model_dump(mode="json"),
                 "environment": environment(context, {name: len(split) for name, split in data.splits.items()}),
             }
             rows += run_task(context, options, options.out / "work" / task)
     frame = pd.DataFrame(rows)
-    against = pd.concat([paired(frame, rival) for rival in ("random", "uniform LoRA", "BitFit", "Houlsby")])
+    pairs = [("SLAT", rival) for rival in METHODS[1:]] + [("SLAT, refitted", rival) for rival in METHODS[2:]]
+    against = pd.concat([paired(frame, method, rival) for method, rival in pairs])
     settings = {key: value for key, value in vars(options).items() if key not in ("data", "out")}
     write_json(
         options.out / "results.json",
         {
             "options": settings,
-            "search": SEARCH,
-            "learning_rates": LEARNING_RATES,
+            "search_rates": SEARCH_RATES,
+            "rates": {budget: rates(budget) for budget in options.budgets},
             "paired": json.loads(against.to_json(orient="records")),
             "rows": rows,
             "made_by": made_by,

@@ -13,7 +13,7 @@ Positive = Annotated[float, Field(gt=0)]
 NoiseKind = Literal["none", "mask", "replace", "drop", "label", "embedding"]
 PerturbationKind = Literal["typos", "word_drop", "word_swap", "case"]
 KindName = Literal["lora", "parallel", "ia3", "serial", "norm", "bias"]
-GateKind = Literal["sigmoid", "hard_concrete", "straight_through"]
+GateKind = Literal["sigmoid", "hard_concrete", "straight_through", "saliency"]
 Activation = Literal["gelu", "relu", "silu", "tanh"]
 Grouping = Literal["layer", "kind", "site"]
 Objective = Literal["quality", "params", "quality_perturbed"]
@@ -51,6 +51,11 @@ class Model(Section):
     name: str = Field("minilm", description="`minilm` (embedded), a local folder, or a name on the Hugging Face hub")
     pooling: Literal["mean", "first", "last"] = Field("mean", description="how token vectors become one vector")
     dropout: bool = Field(False, description="keep the backbone's own dropout while training")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of matrix products; all that is stored and summed stays float32. bfloat16 is faster on CPUs with "
+        "AMX and on GPUs (there TF32 or bfloat16), and slower on CPUs without",
+    )
 
 
 class Training(Section):
@@ -105,6 +110,9 @@ class GatesConfig(Section):
     held_out: float = Field(
         0.0, ge=0, lt=1, description="share of the training text that gates learn from and weights do not (bilevel)"
     )
+    growth: Fraction = Field(
+        0.0, description="power with which the modules' learning rate grows as the supernet shrinks"
+    )
     groups: tuple[Grouping, ...] = Field((), description="what shares a further variable, so that it can close at once")
     depth: Fraction = Field(0.0, description="weight of compute (how deep backward must reach) against parameters")
     entropy: float = Field(0.0, ge=0, description="weight of the gates' entropy: against half-open gates")
@@ -114,6 +122,10 @@ class GatesConfig(Section):
     def _ordered(self) -> GatesConfig:
         if not self.warmup < self.settle:
             raise ValueError("warmup must be smaller than settle")
+        if self.kind == "saliency" and (self.held_out or self.groups or self.entropy or self.diversity or self.depth):
+            raise ValueError(
+                "kind saliency trains no gates: held_out, groups, depth, entropy and diversity have no effect on it"
+            )
         return self
 
 

@@ -1,8 +1,9 @@
 """The method: sites, modules, gates, sparsity and structures. Knows nothing of Ray, tasks or files."""
 
 from .adapter import Adapter, attach
-from .gates import GATE_KINDS, Gates
+from .gates import TRAINED_GATES, Gates
 from .kinds import ACTIVATIONS, KINDS, Kind, ModuleOptions, SiteModule
+from .saliency import GATE_KINDS, Saliency
 from .sites import Site, find_blocks, find_sites
 from .space import Candidate, Space
 from .structure import ModuleSpec, Structure
@@ -12,12 +13,14 @@ __all__ = [
     "ACTIVATIONS",
     "GATE_KINDS",
     "KINDS",
+    "TRAINED_GATES",
     "Adapter",
     "Candidate",
     "Gates",
     "Kind",
     "ModuleOptions",
     "ModuleSpec",
+    "Saliency",
     "Site",
     "SiteModule",
     "Space",

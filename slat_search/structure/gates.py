@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-GATE_KINDS = ("sigmoid", "hard_concrete", "straight_through")
+TRAINED_GATES = ("sigmoid", "hard_concrete", "straight_through")
 
 # Stretch of the hard-concrete distribution and its temperature, as in Louizos et al. 2018, section 4.1.
 _LOW, _HIGH, _BETA = -0.1, 1.1, 2 / 3
@@ -22,6 +23,7 @@ class Gates(nn.Module):
       (arXiv 1712.01312). Here :math:`\tau` divides ``alpha`` as well, so one schedule serves all kinds.
     * ``straight_through``: binary in the forward pass, the concrete relaxation's gradient in the backward
       pass; S3Delta, Hu et al. 2022 (arXiv 2206.07382). No gap between soft and discretised forward.
+    * ``saliency``: not trained but measured, see :class:`.Saliency`.
 
     An atom may belong to groups (its layer, its kind), each with a variable of its own that is added to those of all
     its atoms: the logit is :math:`(\alpha_a + \sum_g \alpha_g) / \tau - \zeta`. A group's variable sees the sum of its
@@ -30,20 +32,30 @@ class Gates(nn.Module):
 
     Args:
         atoms: how many.
-        kind: one of ``GATE_KINDS``.
+        kind: one of ``TRAINED_GATES``.
         init: first value of every atom's variable; positive = open. Groups begin at 0.
         groups: (groupings, atoms) of group numbers from 0, all different between groupings; None for no groups.
+
+    Attributes:
+        price: loss that a parameter must be worth; read by :class:`.Saliency` alone, as trained gates meet the price in
+            the loss.
+        soft: whether gates take values between 0 and 1.
+        slack: how many times a held budget may stand until the structure is fixed.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = TRAINED_GATES
+    soft = True
+    slack = 2.0
     shift: Tensor
     groups: Tensor | None
 
     def __init__(self, atoms: int, kind: str = "sigmoid", init: float = 1.0, groups: Tensor | None = None):
         super().__init__()
-        if kind not in GATE_KINDS:
-            raise ValueError(f"unknown gate kind {kind!r}; one of {', '.join(GATE_KINDS)}")
+        if kind not in self.kinds:
+            raise ValueError(f"unknown gate kind {kind!r}; one of {', '.join(self.kinds)}")
         self.kind = kind
         self.temperature = 1.0
+        self.price = 0.0
         self.alpha = nn.Parameter(torch.full((atoms,), float(init)))
         self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("groups", groups)
@@ -95,6 +107,10 @@ class Gates(nn.Module):
         if self.kind == "hard_concrete":
             return (soft * (_HIGH - _LOW) + _LOW).clamp(0, 1)
         return (soft > 0.5).to(soft.dtype) if self.kind == "straight_through" else soft
+
+    def worth(self) -> Tensor | None:
+        """What the loss would lose without each atom, (atoms,); None where that is not known."""
+        return None
 
     @torch.no_grad()
     def is_open(self) -> Tensor:

@@ -79,17 +79,40 @@ def shift_to_budget(gates: Gates, costs: Tensor, budget: float) -> None:
     gates.shift.copy_((low + high) / 2)
 
 
-def open_within(logits: Tensor, costs: Tensor, budget: float) -> Tensor:
+def open_within(logits: Tensor, costs: Tensor, budget: float, worth: Tensor | None = None) -> Tensor:
     """The atoms to keep so that their cost comes as near to ``budget`` from below as it can, (atoms,) of bool.
 
-    Most open first; an atom that does not fit any more is passed over for smaller ones after it.
+    Most open first; an atom that does not fit any more is passed over for smaller ones after it. Where it is known what
+    atoms are worth, a kept atom then makes place for another as long as that raises the sum: large atoms that come late
+    would leave much of a small budget empty.
+
+    Args:
+        logits: (atoms,) order of choice.
+        costs: (atoms,) parameters of each atom.
+        budget: parameters in all.
+        worth: (atoms,) what the kept atoms' sum is to be large in; None to stop at the first choice.
     """
     order = logits.argsort(descending=True, stable=True).tolist()
     sizes = costs.tolist()
     kept = torch.zeros(len(sizes), dtype=torch.bool)
-    left = budget
+    left = _fill(kept, order, sizes, budget)
+    while worth is not None and kept.any() and not kept.all():
+        here, there = kept.nonzero().squeeze(1), (~kept).nonzero().squeeze(1)
+        gain = (worth[there] - worth[here, None]).cpu()
+        gain[(costs[there] - costs[here, None]).cpu() > left] = 0
+        best = int(gain.argmax())
+        if gain.flatten()[best] <= 0:
+            break
+        out, new = int(here[best // len(there)]), int(there[best % len(there)])
+        kept[out], kept[new] = False, True
+        left = _fill(kept, order, sizes, left + sizes[out] - sizes[new])
+    return kept.to(logits.device)
+
+
+def _fill(kept: Tensor, order: list[int], sizes: list[float], left: float) -> float:
+    """Mark atoms in ``order`` that still fit into ``left``; returns what is left then."""
     for atom in order:
-        if sizes[atom] <= left:
+        if not kept[atom] and sizes[atom] <= left:
             kept[atom] = True
             left -= sizes[atom]
-    return kept.to(logits.device)
+    return left

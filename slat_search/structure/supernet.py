@@ -14,6 +14,7 @@ from .adapter import Adapter, SiteAdapter, attach
 from .gates import Gates
 from .kinds import KINDS, SiteModule
 from .optimiser import replace_parameter
+from .saliency import GATE_KINDS, Saliency
 from .sites import Site
 from .space import Space
 from .structure import ModuleSpec, Structure
@@ -51,12 +52,13 @@ class Supernet(nn.Module):
         backbone: a frozen model.
         sites: where candidates may stand.
         space: which candidates.
-        gate_kind: see :class:`Gates`.
+        gate_kind: see :class:`Gates` and :class:`.Saliency`.
         gate_init: first value of all structure variables.
         groups: ``layer``, ``kind``, ``site``: what shares a further structure variable, so that it can close at once.
 
     Attributes:
         costs: (atoms,) parameters of each atom.
+        params: parameters that stand, open or not.
         budget: parameters that the discretised structure fills, set by :meth:`hold`; None without one.
     """
 
@@ -72,6 +74,10 @@ class Supernet(nn.Module):
         super().__init__()
         if unknown := set(groups) - set(GROUPINGS):
             raise ValueError(f"unknown group {unknown.pop()!r}; one of {', '.join(GROUPINGS)}")
+        if gate_kind not in GATE_KINDS:
+            raise ValueError(f"unknown gate kind {gate_kind!r}; one of {', '.join(GATE_KINDS)}")
+        if gate_kind == "saliency" and groups:
+            raise ValueError("saliency is measured atom by atom and knows no groups")
         self.space = space
         self.adapter: Adapter = attach(backbone, space.supernet(sites))
         device = next(backbone.parameters()).device
@@ -79,8 +85,8 @@ class Supernet(nn.Module):
         self._kinds = [kind for kind in KINDS if space.candidates.get(kind) and space.candidates[kind].size]
         self._layers = 1 + max(site.layer for site in sites)
         self._index(device)
-        self.gates: Gates | None = Gates(len(self.costs), gate_kind, gate_init, self._groups(groups)).to(device)
-        self.total_cost = float(self.costs.sum())
+        self.gates: Gates | None = self._gates(gate_kind, gate_init, groups).to(device)
+        self.total_cost = float(self.params)
         self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.draw())
 
     def _index(self, device: torch.device) -> None:
@@ -105,12 +111,18 @@ class Supernet(nn.Module):
                     kinds.append(self._kinds.index(kind))
                     places.append(place)
                 self.parts.append(_Part(site, name, sum(sizes.values()), atoms))
+        self.params = sum(costs)
         self.costs = torch.tensor(costs, dtype=torch.float32, device=device)
         self.unit_atom = torch.tensor(unit_atom, dtype=torch.long, device=device)
         self._of_atom = {
             name: torch.tensor(values, dtype=torch.long, device=device)
             for name, values in zip(GROUPINGS, (layers, kinds, places), strict=True)
         }
+
+    def _gates(self, kind: str, init: float, groups: Sequence[str]) -> Gates:
+        if kind == "saliency":
+            return Saliency(self.costs, init)
+        return Gates(len(self.costs), kind, init, self._groups(groups))
 
     def _groups(self, names: Sequence[str]) -> Tensor | None:
         """Group numbers (groupings, atoms), different between groupings; None without groups."""
@@ -162,7 +174,7 @@ class Supernet(nn.Module):
         To be called before each step, with a budget that anneals from the whole supernet down to the target.
         """
         self.budget = budget
-        if self.gates is not None and len(self.costs):
+        if self.gates is not None and self.gates.soft and len(self.costs):
             sparsity.shift_to_budget(self.gates, self.costs, budget)
 
     def _is_open(self) -> Tensor:
@@ -170,7 +182,7 @@ class Supernet(nn.Module):
         assert self.gates is not None
         if self.budget is None:
             return self.gates.is_open()
-        return sparsity.open_within(self.gates.logits().detach(), self.costs, self.budget)
+        return sparsity.open_within(self.gates.logits().detach(), self.costs, self.budget, self.gates.worth())
 
     def structure(self) -> Structure:
         """The discretised structure: the atoms whose gate is above one half, or those that fill the budget."""
@@ -194,13 +206,16 @@ class Supernet(nn.Module):
         """Physically remove atoms whose gate is under ``below``; optimiser state follows. Returns how many.
 
         Under a budget the most open atoms worth twice the budget stay: while gates are still alike, all of them are
-        small, and the structure has yet to be chosen.
+        small, and the structure has yet to be chosen. Saliency, which is 1 or nothing, removes what is not open, and
+        under a budget keeps half as much again, so that there is something to fill it with.
         """
         if self.gates is None:
             return 0
-        closed = self.gates.values() < below
-        if self.budget is not None:
-            closed &= ~sparsity.open_within(self.gates.logits(), self.costs, 2 * self.budget)
+        if self.budget is None:
+            spare = self.gates.is_open()
+        else:
+            spare = sparsity.open_within(self.gates.logits(), self.costs, self.gates.slack * self.budget)
+        closed = ~spare & (self.gates.values() < below) if self.gates.soft else ~spare
         return self._remove(closed, optimiser)
 
     @torch.no_grad()

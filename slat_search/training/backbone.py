@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import RepositoryNotFoundError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
@@ -40,6 +41,7 @@ class Backbone:
         tokenizer: the model's own.
         width: size of a token vector.
         params: number of parameters.
+        attention: implementation of attention that the model was loaded with.
     """
 
     name: str
@@ -47,6 +49,22 @@ class Backbone:
     tokenizer: Any
     width: int
     params: int
+    attention: str
+
+    def place(self, device: str, precision: str) -> None:
+        """Move the model to ``device`` and set the precision of this process's float32 matrix products.
+
+        Args:
+            precision: ``float32``, or ``bfloat16``: factors are rounded, products summed and stored in float32. On a
+                CPU the model then takes the plain form of attention: torch's fused one has a backward pass that is
+                several times slower at this setting (torch 2.13).
+        """
+        rounded = precision == "bfloat16"
+        torch.set_float32_matmul_precision("medium" if rounded else "highest")
+        attention = "eager" if rounded and device == "cpu" else self.attention
+        if self.model.config._attn_implementation != attention:
+            self.model.set_attn_implementation(attention)
+        self.model.to(device)
 
 
 def model_path(name: str) -> str:
@@ -111,4 +129,5 @@ def load_backbone(name: str, dropout: bool = False) -> Backbone:
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # unused by our own pooling; its weights must not count as backbone
     model.requires_grad_(False)
-    return Backbone(name, model, tokenizer, config.hidden_size, sum(p.numel() for p in model.parameters()))
+    params = sum(p.numel() for p in model.parameters())
+    return Backbone(name, model, tokenizer, config.hidden_size, params, model.config._attn_implementation)

@@ -46,7 +46,7 @@ class Context:
     def backbone(self) -> Backbone:
         """The frozen model of this worker, loaded on first use, on the GPU when there is one."""
         found = shared_backbone(self.config.model.name, self.config.model.dropout)
-        found.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        found.place("cuda" if torch.cuda.is_available() else "cpu", self.config.model.precision)
         return found
 
     def classifier(self) -> TextClassifier:

@@ -53,9 +53,11 @@ class Controller(Protocol):
     Attributes:
         held_out: share of the training text that structure variables learn from and weights do not: bilevel
             optimisation in its first-order form (Liu et al. 2019, arXiv 1806.09055). 0: both learn from all of it.
+        pace: factor on the modules' learning rate, read before each step.
     """
 
     held_out: float
+    pace: float
 
     def loss(self) -> Tensor | None:
         """A term to add to the task loss of this step."""
@@ -104,12 +106,12 @@ def train(
     groups: list[dict] = [{"params": head, "lr": plan.head_learning_rate}]
     trained = [p for p in adapter.parameters() if p.requires_grad] if adapter is not None else []
     if trained:
-        groups.append({"params": trained, "lr": plan.learning_rate})
+        groups.append({"params": trained, "lr": plan.learning_rate, "paced": True})
     optimiser = AdamW(groups, weight_decay=plan.weight_decay, fused=True)
     if controller is not None:
         for group in controller.parameter_groups():
             optimiser.add_param_group(group)
-    schedule = LambdaLR(optimiser, [_schedule(plan, constant=g.get("constant", False)) for g in optimiser.param_groups])
+    schedule = LambdaLR(optimiser, [_schedule(plan, group, controller) for group in optimiser.param_groups])
     generator = torch.Generator().manual_seed(plan.seed)
     data = noisy_labels(data, plan.noise, model.head.out_features, plan.seed)
     vocabulary = torch.unique(torch.from_numpy(data.ids).long())
@@ -144,10 +146,10 @@ def train(
             known = {id(variable) for variable in moving}
             _forget_gradients(p for group in optimiser.param_groups for p in group["params"] if id(p) not in known)
         optimiser.step()
-        schedule.step()
         optimiser.zero_grad(set_to_none=True)
         if controller is not None:
             controller.after_step(step, optimiser)
+        schedule.step()
         if step in stops:
             if not finite:
                 raise DivergedError(f"the loss was not finite before step {step}; a smaller learning rate may help")
@@ -159,14 +161,16 @@ def _forget_gradients(parameters: Iterable[nn.Parameter]) -> None:
         parameter.grad = None
 
 
-def _schedule(plan: Plan, constant: bool) -> Callable[[int], float]:
+def _schedule(plan: Plan, group: dict, controller: Controller | None) -> Callable[[int], float]:
+    """The factor on a group's learning rate at each step: rise, linear fall, and the controller's pace for modules."""
     rising = max(1, round(plan.warmup * plan.steps))
 
     def factor(step: int) -> float:
-        if constant:
+        if group.get("constant"):
             return 1.0
+        pace = controller.pace if controller is not None and group.get("paced") else 1.0
         if step < rising:
-            return (step + 1) / rising
-        return max(0.0, (plan.steps - step) / max(1, plan.steps - rising))
+            return pace * (step + 1) / rising
+        return pace * max(0.0, (plan.steps - step) / max(1, plan.steps - rising))
 
     return factor

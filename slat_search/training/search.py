@@ -27,6 +27,9 @@ class SearchPlan:
         warmup: gates rest before this.
         settle: gates are fixed from here on.
         shrink_every: closed atoms are removed this often during the search phase.
+        growth: power with which the learning rate of the modules grows as the supernet shrinks. The changes of the
+            atoms that stand add up in the output, so a rate that is right for the whole supernet is too small for a
+            hundredth of it; ``learning_rate`` is that of the whole.
     """
 
     sparsity: float
@@ -40,6 +43,7 @@ class SearchPlan:
     entropy: float = 0.0
     diversity: float = 0.0
     held_out: float = 0.0
+    growth: float = 0.0
 
 
 class StructureSearch:
@@ -60,14 +64,15 @@ class StructureSearch:
         self.every = max(1, round(plan.shrink_every * steps))
         self.held_out = plan.held_out
         self.ramp = 0.0
+        self.pace = 1.0
         if supernet.gates is not None:
             for variable in supernet.gates.variables:
                 variable.requires_grad_(self.start == 0)
 
     def parameter_groups(self) -> list[dict]:
-        if self.supernet.gates is None:
+        variables = self.supernet.gates.variables if self.supernet.gates is not None else []
+        if not variables:
             return []
-        variables = self.supernet.gates.variables
         return [{"params": variables, "lr": self.plan.gate_learning_rate, "weight_decay": 0.0, "constant": True}]
 
     def variables(self) -> list[nn.Parameter]:
@@ -75,7 +80,7 @@ class StructureSearch:
         return [] if gates is None else [v for v in gates.variables if v.requires_grad]
 
     def loss(self) -> Tensor | None:
-        if self.supernet.gates is None or self.ramp == 0:
+        if self.supernet.gates is None or not self.supernet.gates.variables or self.ramp == 0:
             return None
         plan, terms = self.plan, []
         if plan.budget is None and plan.sparsity:
@@ -91,6 +96,7 @@ class StructureSearch:
             return
         if step >= self.end:
             self.supernet.settle(optimiser)
+            self._keep_pace()
             return
         if step == self.start:
             for variable in self.supernet.gates.variables:
@@ -99,8 +105,14 @@ class StructureSearch:
         self.ramp = min(1.0, 2 * passed)
         first, last = self.plan.temperature
         self.supernet.gates.temperature = first * (last / first) ** passed
+        self.supernet.gates.price = self.ramp * self.plan.sparsity / self.supernet.total_cost
         if self.plan.budget is not None:
             whole = self.supernet.total_cost
             self.supernet.hold(whole * (min(1.0, self.plan.budget / whole)) ** self.ramp)
         if step > self.start and (step - self.start) % self.every == 0:
             self.supernet.shrink(optimiser)
+            self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        if self.supernet.params:
+            self.pace = (self.supernet.total_cost / self.supernet.params) ** self.plan.growth

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ..baselines import Applied, apply_method
 from ..config import Config
@@ -26,12 +27,12 @@ State = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Unit:
-    """One fixed training: a method with its options under a plan.
+    """One training: a method with its options under a plan.
 
     Attributes:
-        method: key of ``baselines.METHODS``.
+        method: key of ``baselines.METHODS``, or ``search``: a structure search whose own weights are the result.
         label: name of the row in tables, e.g. ``lora`` or ``slat-3f2a...``.
-        options: what the method takes (JSON values only).
+        options: what the method takes (JSON values only); of ``search`` what :func:`search_trial` takes beside.
         learning_rate, noise_kind, noise_ratio, seed: see :class:`Plan`.
     """
 
@@ -96,7 +97,8 @@ def space(config: Config) -> Space:
 def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int]) -> Generator[dict[str, Any]]:
     """One differentiable structure search; yields a report at each of ``stops`` and at the end.
 
-    Every report is of the discretised structure, which it holds under ``structure``.
+    Every report is of the discretised structure, which it holds under ``structure``; the last one holds its trained
+    weights under ``state``.
 
     Args:
         sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``gate_learning_rate``, ``noise_kind``, ``noise_ratio``.
@@ -122,6 +124,7 @@ def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int])
         entropy=g.entropy,
         diversity=g.diversity,
         held_out=g.held_out,
+        growth=g.growth,
     )
     controller = StructureSearch(supernet, search, config.training.steps)
     noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
@@ -141,7 +144,7 @@ def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int])
             measures = _rung_measures(model, context)
             supernet.train()
             structure = supernet.structure()
-            yield {
+            report = {
                 "step": step,
                 **measures,
                 "params": structure.params,
@@ -149,6 +152,9 @@ def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int])
                 "seconds": time.perf_counter() - began,
                 "structure": structure,
             }
+            if step == training.steps:
+                report["state"] = _state(dict(supernet.settle().named_parameters()), model)
+            yield report
     finally:
         supernet.detach()
 
@@ -166,7 +172,12 @@ def _standing(context: Context, unit: Unit) -> Iterator[tuple[TextClassifier, Ap
 
 
 def train_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
-    """Train a fixed method; returns validation measures and the trained weights (adapter and head)."""
+    """Train a method; returns validation measures and the trained weights (adapter and head).
+
+    The result of a search tells its ``structure``, too; with it the unit can be evaluated as ``slat``.
+    """
+    if unit.method == "search":
+        return _search_unit(context, unit)
     with _standing(context, unit) as (model, applied):
         noise = Noise(unit.noise_kind, unit.noise_ratio)
         training = plan(context.config, unit.learning_rate, unit.seed, noise, head_only=applied.module is None)
@@ -180,9 +191,27 @@ def train_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
             "seconds": seconds,
             "step_seconds": seconds / training.steps,
         }
-        state = {f"adapter.{name}": p.detach().cpu().numpy().copy() for name, p in applied.trained().items()}
-        state |= {f"head.{name}": p.detach().cpu().numpy().copy() for name, p in model.head.named_parameters()}
+        state = _state(applied.trained(), model)
     return result, state
+
+
+def _search_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
+    seeded = replace(context, config=context.config.model_copy(update={"seed": context.config.seed + unit.seed}))
+    sampled = {name: getattr(unit, name) for name in ("learning_rate", "noise_kind", "noise_ratio")}
+    *_, last = search_trial(seeded, {**sampled, **unit.options}, [])
+    result = {
+        "validation": {name: last[name] for name in ("quality", "quality_perturbed", "retained")},
+        "params": last["params"],
+        "seconds": last["seconds"],
+        "step_seconds": last["seconds"] / last["step"],
+        "structure": last["structure"].to_dict(),
+    }
+    return result, last["state"]
+
+
+def _state(trained: Mapping[str, nn.Parameter], model: TextClassifier) -> State:
+    state = {f"adapter.{name}": p.detach().cpu().numpy().copy() for name, p in trained.items()}
+    return state | {f"head.{name}": p.detach().cpu().numpy().copy() for name, p in model.head.named_parameters()}
 
 
 def evaluate_unit(context: Context, unit: Unit, state: State) -> dict[str, Any]:

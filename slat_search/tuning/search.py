@@ -41,7 +41,8 @@ def trainable(sampled: dict[str, Any], context: Context, stops: list[int], threa
     try:
         with closing(search_trial(context, sampled, stops)) as reports:  # a stopped trial leaves the backbone bare
             for report in reports:
-                tune.report({**report, "structure": report["structure"].packed()})
+                kept = {name: value for name, value in report.items() if name != "state"}
+                tune.report({**kept, "structure": report["structure"].packed()})
     except DivergedError as error:  # a result, not a failure: it must not be tried again
         tune.report({"diverged": str(error)})
 

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from slat_search.structure import GATE_KINDS
+from slat_search.structure import TRAINED_GATES
 from slat_search.structure.gates import Gates
 
 
-@pytest.fixture(params=GATE_KINDS)
+@pytest.fixture(params=TRAINED_GATES)
 def gates(request: pytest.FixtureRequest) -> Gates:
     made = Gates(2000, request.param)
     with torch.no_grad():

@@ -78,9 +78,11 @@ def test_the_compact_model_equals_the_discretised_supernet(
     gate_kind: str, seed: int, spread: float, shrunk: bool, share: float | None
 ) -> None:
     sized = {kind: Candidate(3, 2) if KINDS[kind].sized else Candidate(1) for kind in KINDS}
-    supernet = Supernet(MODEL, SITES, Space(sized), gate_kind, groups=("layer", "kind"))
+    supernet = Supernet(
+        MODEL, SITES, Space(sized), gate_kind, groups=("layer", "kind") if gate_kind != "saliency" else ()
+    )
     torch.manual_seed(seed)
-    for variable in supernet.gates.variables:
+    for variable in supernet.gates.variables or [supernet.gates.alpha]:
         nn.init.normal_(variable, std=spread)
     shake(supernet.adapter, seed)
     if share is not None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from slat_search.structure import GATE_KINDS, Candidate, Site, Space, Supernet
+from slat_search.structure import GATE_KINDS, TRAINED_GATES, Candidate, Site, Space, Supernet
 from slat_search.structure.gates import Gates
 from slat_search.structure.sparsity import (
     depth_cost,
@@ -56,7 +57,7 @@ def test_entropy_and_diversity_of_known_cases() -> None:
     assert parameter_cost(torch.tensor([1.0, 0.5, 0.0]), costs, 8.0).item() == pytest.approx(3 / 8)
 
 
-@pytest.mark.parametrize("kind", GATE_KINDS)
+@pytest.mark.parametrize("kind", TRAINED_GATES)
 @given(alpha=st.lists(st.floats(-30, 30), min_size=2, max_size=40), share=st.floats(0.01, 0.99), tau=st.floats(0.05, 2))
 @settings(max_examples=60, deadline=None)
 def test_the_budget_is_held(kind: str, alpha: list[float], share: float, tau: float) -> None:
@@ -77,6 +78,30 @@ def test_what_is_kept_fits_and_nothing_else_would(atoms: list[tuple[float, int]]
     left = budget - float(costs[kept].sum())
     assert left >= 0
     assert all(c > left for c in costs[~kept].tolist())
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 5), st.integers(1, 50)), min_size=1, max_size=9),
+    st.integers(1, 200),
+)
+def test_a_swap_never_makes_the_kept_worth_less(atoms: list[tuple[float, int]], budget: int) -> None:
+    """Against plain greedy choice from below, against trying every set from above."""
+    worth, costs = (torch.tensor(column, dtype=torch.float) for column in zip(*atoms, strict=True))
+    logits = (worth / costs).log()
+    kept = open_within(logits, costs, budget, worth)
+    assert float(costs[kept].sum()) <= budget
+    assert float(worth[kept].sum()) >= float(worth[open_within(logits, costs, budget)].sum()) - 1e-5
+    sets = torch.tensor(list(itertools.product([False, True], repeat=len(atoms))))
+    best = (sets * worth).sum(1)[(sets * costs).sum(1) <= budget].max()
+    assert float(worth[kept].sum()) <= float(best) + 1e-5
+
+
+def test_a_large_atom_takes_the_place_of_a_small_one() -> None:
+    worth, costs = torch.tensor([4.0, 4.0, 4.0, 15.0]), torch.tensor([1.0, 1.0, 1.0, 4.0])
+    assert open_within(worth / costs, costs, 6).tolist() == [True, True, True, False]
+    kept = open_within(worth / costs, costs, 6, worth)
+    assert kept[3]
+    assert kept.sum() == 3
 
 
 @pytest.fixture(params=GATE_KINDS)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from slat_search.structure import GATE_KINDS, Candidate, Site, Space, Structure, Supernet
+from slat_search.structure import GATE_KINDS, Candidate, Site, Space, Structure, Supernet, find_sites
 from slat_search.tasks import held_out
 from slat_search.training.backbone import Backbone
 from slat_search.training.context import Context
@@ -33,7 +33,10 @@ def reports(context: Context, stops: tuple[int, ...] = (3, 6), **sampled: object
 
 
 def without_times(found: list[dict]) -> list[dict]:
-    return [{key: value for key, value in report.items() if key != "seconds"} for report in found]
+    """Reports that can be compared; weights as bytes."""
+    plain = [{key: value for key, value in report.items() if key not in ("seconds", "state")} for report in found]
+    weights = {name: value.tobytes() for name, value in found[-1]["state"].items()}
+    return [*plain, weights]
 
 
 def test_a_report_at_every_stop_and_at_the_end(context: Context) -> None:
@@ -62,11 +65,13 @@ def test_more_sparsity_fewer_parameters(context: Context) -> None:
 
 @pytest.mark.parametrize("kind", GATE_KINDS)
 def test_a_budget_is_held_within_one_percent(context: Context, kind: str) -> None:
-    config = small_config(gates={"kind": kind, "groups": ["layer"], "depth": 0.2, "entropy": 0.01, "diversity": 0.01})
+    terms = {"groups": ["layer"], "depth": 0.2, "entropy": 0.01, "diversity": 0.01} if kind != "saliency" else {}
+    config = small_config(gates={"kind": kind, **terms})
     settings = {key: value for key, value in SAMPLED.items() if key != "sparsity"}
     for budget in (4_000, 40_000):
         last = list(search_trial(replace(context, config=config), {**settings, "budget": budget}, []))[-1]
-        assert 0.99 * budget - 384 < last["params"] <= budget  # the smallest atom has 384
+        # the smallest atom has 384 parameters; saliency may have removed all of that size, the next one has 768
+        assert 0.99 * budget - (768 if kind == "saliency" else 384) < last["params"] <= budget
 
 
 def test_bilevel_search_learns_gates_on_other_texts(context: Context) -> None:
@@ -157,3 +162,43 @@ def test_phases(minilm: Backbone, sites: tuple[Site, ...]) -> None:
     assert temperatures[-1] == pytest.approx(0.25, rel=0.05)
     assert search.loss() is None
     supernet.detach()
+
+
+def test_the_learning_rate_grows_as_the_supernet_shrinks(context: Context) -> None:
+    """By the given power of how many times fewer parameters stand; the head's rate is left alone."""
+    model = context.classifier()
+    sites = find_sites(model.backbone)[:16]
+    supernet = Supernet(model.backbone, sites, Space({"lora": Candidate(2), "bias": Candidate(1)}), "saliency")
+    plan = SearchPlan(0.0, 0.1, warmup=0.0, settle=0.8, shrink_every=0.1, budget=2000, growth=0.5)
+    steps = 20
+    rates: list[tuple[float, float]] = []
+    standing: list[int] = []
+
+    def watch(optimiser: torch.optim.Optimizer, *_: object) -> None:
+        rates.append(tuple(group["lr"] for group in optimiser.param_groups))
+        standing.append(supernet.params)
+
+    handle = register_optimizer_step_pre_hook(watch)
+    try:
+        training = Plan(steps, 16, 1e-3, 1e-2, warmup=0.0)
+        for _ in train(
+            model, supernet.adapter, context.train, training, controller=StructureSearch(supernet, plan, steps)
+        ):
+            pass
+    finally:
+        handle.remove()
+        supernet.detach()
+    assert standing[0] > 10 * standing[-1] > 0
+    for (head, modules), params in zip(rates, standing, strict=True):
+        assert modules / head == pytest.approx(0.1 * (standing[0] / params) ** 0.5)
+
+
+def test_saliency_prefers_what_lowers_the_loss(context: Context) -> None:
+    """With a price, a search by saliency keeps less at a higher one, and something at a low one."""
+    config = small_config(gates={"kind": "saliency", "warmup": 0.2, "settle": 0.8}, training={"steps": 20})
+    sizes = [
+        list(search_trial(replace(context, config=config), {**SAMPLED, "sparsity": weight}, []))[-1]["params"]
+        for weight in (0.0, 1.0, 100.0)
+    ]
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert sizes[0] == 403_392  # nothing closes without a price

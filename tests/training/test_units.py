@@ -12,7 +12,7 @@ from slat_search.training.bundle import adapter_folder, load_bundle, save_bundle
 from slat_search.training.context import Context
 from slat_search.training.evaluate import predict_logits, predict_sets, quality
 from slat_search.training.units import Unit, evaluate_unit, train_unit
-from tests.conftest import TEXTS
+from tests.conftest import TEXTS, small_config
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +121,28 @@ def test_broken_adapter_folders_are_one_sentence(context: Context, unit: Unit, t
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(SlatError, match="damaged"):
         load_bundle(tmp_path)
+
+
+def test_a_search_is_a_unit_whose_own_weights_are_the_result(context: Context) -> None:
+    unit = Unit("search", "search-4000", 3e-3, 1, options={"budget": 4000, "gate_learning_rate": 0.1})
+    result, state = train_unit(context, unit)
+    structure = Structure.from_dict(result["structure"])
+    assert 0 < structure.params == result["params"] <= 4000
+    assert sum(value.size for name, value in state.items() if name.startswith("adapter.")) == structure.params
+    on_validation = replace(context, test=context.validation, test_perturbed={})
+    found = replace(unit, method="slat", options={"structure": structure.to_dict()})
+    assert evaluate_unit(on_validation, found, state)["quality"] == result["validation"]["quality"]
+    _, other = train_unit(context, replace(unit, seed=2))
+    assert not np.array_equal(other["head.weight"], state["head.weight"])
+
+
+def test_precision_is_the_contexts_own(context: Context, unit: Unit) -> None:
+    """bfloat16 rounds the factors of products alone: other numbers, the same lesson; and float32 comes back."""
+    rounded = small_config(model={"precision": "bfloat16"})
+    exact, _ = train_unit(context, unit)
+    other, state = train_unit(replace(context, config=rounded), unit)
+    assert all(value.dtype == np.float32 for value in state.values())
+    assert other["validation"]["quality"] == pytest.approx(exact["validation"]["quality"], abs=0.1)
+    assert context.backbone().model.config._attn_implementation == "sdpa"
+    again, _ = train_unit(context, unit)
+    assert again["validation"] == exact["validation"]

@@ -1,0 +1,129 @@
+"""Saliency: what is measured, how it is smoothed, what it closes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slat_search.structure import Candidate, Saliency, Site, Space, Supernet
+
+SPACE = Space({"lora": Candidate(2), "norm": Candidate(1), "bias": Candidate(1)})
+Inputs = dict[str, Tensor]
+
+
+@pytest.fixture
+def supernet(backbone: nn.Module, sites: tuple[Site, ...]) -> Iterator[Supernet]:
+    torch.manual_seed(0)
+    made = Supernet(backbone, sites[-8:], SPACE, "saliency")
+    with torch.no_grad():
+        for p in made.adapter.parameters():
+            p.add_(0.05 * torch.randn(p.shape))
+    yield made
+    made.detach()
+
+
+def loss(backbone: nn.Module, batch: Inputs) -> Tensor:
+    return backbone(**batch).last_hidden_state.square().mean() * 100
+
+
+def test_saliency_is_the_change_of_the_loss_for_each_parameter(
+    backbone: nn.Module, batch: Inputs, supernet: Supernet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The measured derivative at z = 1 against finite differences, in double precision."""
+    backbone.double()
+    supernet.double()
+    try:
+        loss(backbone, batch).backward()
+        measured = supernet.gates.alpha.exp() * supernet.costs
+        for atom in range(0, len(measured), 4):
+            found = []
+            for step in (1e-4, -1e-4):
+                z = torch.ones_like(measured)
+                z[atom] += step
+                monkeypatch.setattr(supernet.gates, "sample", lambda z=z: z)
+                found.append(loss(backbone, batch).item())
+            by_hand = abs(found[0] - found[1]) / 2e-4
+            assert float(measured[atom]) == pytest.approx(by_hand, rel=1e-4, abs=1e-8)
+    finally:
+        supernet.detach()
+        backbone.float()
+
+
+def test_smoothing_is_an_exponential_mean_that_begins_with_the_first_value() -> None:
+    gates = Saliency(torch.tensor([1.0, 4.0]), smoothing=0.75)
+    expected = None
+    for gradient in ([2.0, -8.0], [-1.0, 0.0], [0.5, 1.0]):
+        z = gates.sample()
+        assert torch.equal(z.detach(), torch.ones(2))
+        (z * torch.tensor(gradient)).sum().backward()
+        now = torch.tensor(gradient).abs() / torch.tensor([1.0, 4.0])
+        expected = now if expected is None else 0.75 * expected + 0.25 * now
+        torch.testing.assert_close(gates.alpha.exp(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_nothing_is_measured_without_gradients(backbone: nn.Module, batch: Inputs, supernet: Supernet) -> None:
+    before = supernet.gates.alpha.clone()
+    with torch.no_grad():
+        loss(backbone, batch)
+    supernet.eval()
+    loss(backbone, batch).backward()
+    assert torch.equal(supernet.gates.alpha, before)
+
+
+def test_an_atom_is_open_while_it_is_worth_its_price() -> None:
+    gates = Saliency(torch.tensor([10.0, 10.0, 100.0]))
+    assert gates.is_open().all()  # nothing was measured yet
+    (gates.sample() * torch.tensor([0.3, 0.1, 1.5])).sum().backward()
+    assert gates.is_open().all()  # no price
+    gates.price = 0.02
+    assert gates.is_open().tolist() == [True, False, False]
+    assert gates.expected().tolist() == [1, 0, 0]
+    assert gates.values().tolist() == [1, 1, 1]  # what stands, stands whole until it is removed
+    gates.price = 0.012
+    assert gates.is_open().tolist() == [True, False, True]
+
+
+def test_a_module_that_does_nothing_goes_first(backbone: nn.Module, batch: Inputs, supernet: Supernet) -> None:
+    """LoRA whose up-projection is zero adds nothing, and so do the zeroed shifts of the last norm."""
+    last = supernet.adapter.site_adapters()[-1]
+    with torch.no_grad():
+        for site in supernet.adapter.site_adapters():
+            if "Projection" in site.parts:
+                site.parts["Projection"].up.zero_()
+        last.parts["Bias"].shift.zero_()
+    loss(backbone, batch).backward()
+    supernet.gates.price = 1e-12
+    supernet.shrink()
+    left = supernet.structure()
+    assert "lora" not in left.params_by("kind")
+    assert (last.site, "bias") not in {(m.site, m.kind) for m in left.modules}
+    assert sum(m.kind == "bias" for m in left.modules) == 7
+
+
+def test_under_a_budget_the_most_worth_stays(backbone: nn.Module, batch: Inputs, supernet: Supernet) -> None:
+    loss(backbone, batch).backward()
+    worth = supernet.gates.alpha.clone()
+    budget = 3 * 384
+    supernet.hold(budget)
+    best = worth.argsort(descending=True)
+    structure = supernet.structure()
+    assert 0 < structure.params <= budget
+    supernet.shrink()
+    assert structure.params <= supernet.params <= supernet.gates.slack * budget
+    assert float(supernet.gates.alpha.max()) == float(worth[best[0]])
+    assert supernet.settle().structure == structure
+
+
+def test_it_is_not_trained(supernet: Supernet) -> None:
+    assert supernet.gates.variables == []
+    assert not supernet.cost().requires_grad
+    assert math.isclose(float(supernet.cost()), 1)
+
+
+def test_no_groups(backbone: nn.Module, sites: tuple[Site, ...]) -> None:
+    with pytest.raises(ValueError, match="saliency is measured atom by atom and knows no groups"):
+        Supernet(backbone, sites[-1:], SPACE, "saliency", groups=("layer",))
