@@ -10,9 +10,10 @@ number of steps in all:
 * ``uniform LoRA``: spread evenly over all projections; ``BitFit`` and ``Houlsby`` where they come in that size.
 
 Beside them, with twice the steps: ``SLAT, refitted`` trains what a search found again from fresh weights, and ``uniform
-LoRA, 2x steps`` is what LoRA makes of as many. The learning rate of each is tuned on validation with the first seed,
-from as many values. OUT keeps every training, so that a benchmark that was stopped goes on; it writes ``results.json``
-(rows, configuration, versions) and ``equal_params.png``.
+LoRA, 2x steps`` is what LoRA makes of as many. The learning rate is tuned on validation, from as many values for all:
+once for a search and once for each fixed structure, with the first seed that trains it. OUT keeps every training, so
+that a benchmark that was stopped goes on; it writes ``results.json`` (rows, configuration, versions) and
+``equal_params.png``.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ import pyarrow.parquet as pq
 
 from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
 
-import matplotlib  # isort: skip
-import numpy as np
+import numpy as np  # isort: skip
+from paired import paired, plot
 
 from slat_search.config import Config
 from slat_search.provenance import environment
@@ -41,19 +42,28 @@ from slat_search.training.context import Context, prepare
 from slat_search.training.units import Unit, space
 from slat_search.tuning.fixed import UnitPool
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 METRICS = {"cola": "matthews", "mrpc": "f1"}
-GATES = {"kind": "saliency", "growth": 0.35, "warmup": 0.1, "settle": 0.5, "shrink_every": 0.02}
+SALIENCY = {"kind": "saliency", "growth": 0.35, "warmup": 0.1, "settle": 0.5, "shrink_every": 0.02}
 SEARCH_RATES = (1e-3, 2e-3, 4e-3)  # of the whole supernet; they grow as it shrinks
-METHODS = ("SLAT", "SLAT, refitted", "random", "uniform LoRA", "uniform LoRA, 2x steps", "BitFit", "Houlsby")
-TWICE = "uniform LoRA, 2x steps"
+#: method -> what its runs have other than the rest; searches first, then what is trained with twice the steps
+VARIANTS: dict[str, dict[str, Any]] = {
+    "SLAT": {"gates": SALIENCY},
+    "SLAT, sigmoid gates": {"gates": {**SALIENCY, "kind": "sigmoid"}},
+    "SLAT, hard-concrete gates": {"gates": {**SALIENCY, "kind": "hard_concrete"}},
+    "uniform LoRA, 2x steps": {"longer": 2},
+}
+REFITTED, TWICE = "SLAT, refitted", "uniform LoRA, 2x steps"
+SEARCHES = tuple(VARIANTS)[:-1]
+METHODS = (*SEARCHES, REFITTED, "random", "uniform LoRA", TWICE, "BitFit", "Houlsby")
+USUAL = tuple(method for method in METHODS if "gates" not in method)
 
 
 def rates(budget: int) -> tuple[float, ...]:
     """Learning rates to choose from for a fixed structure; small ones take larger steps."""
     return (3e-3, 1e-2, 3e-2) if budget < 8_000 else (1e-3, 3e-3, 1e-2)
+
+
+Trained = tuple["Entry", Unit, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -75,11 +85,16 @@ class Entry:
     def rates(self) -> tuple[float, ...]:
         return SEARCH_RATES if self.structure is None else rates(self.budget)
 
+    @property
+    def tuned_as(self) -> str:
+        """Name of what shares a learning rate."""
+        return f"search-{self.budget}" if self.structure is None else f"fixed-{self.budget}-{self.structure.digest[:8]}"
+
     def unit(self, rate: float) -> Unit:
         if self.structure is None:
-            return Unit("search", f"search-{self.budget}", rate, self.seed, options={"budget": self.budget})
-        label = f"fixed-{self.budget}-{self.structure.digest[:8]}"
-        return Unit("slat", label, rate, self.seed, options={"structure": self.structure.to_dict()})
+            options = {"budget": self.budget, "gate_learning_rate": 0.1}
+            return Unit("search", self.tuned_as, rate, self.seed, options=options)
+        return Unit("slat", self.tuned_as, rate, self.seed, options={"structure": self.structure.to_dict()})
 
 
 def configuration(data: Path, task: str, steps: int, precision: str) -> Config:
@@ -92,7 +107,6 @@ def configuration(data: Path, task: str, steps: int, precision: str) -> Config:
             "task": {**fields, "max_length": 64},
             "model": {"precision": precision},
             "training": {"steps": steps},
-            "gates": GATES,
             "evaluation": {"ratios": [0]},
         }
     )
@@ -115,21 +129,20 @@ def fixed(sites: Sequence[Site], supernet: Structure, budget: int, seeds: int, d
 
 
 class Bench:
-    """Trains entries of one task; every training is kept in ``folder``."""
+    """Trains and tests entries of one task under one variant of its configuration; ``folder`` keeps every training."""
 
-    def __init__(self, context: Context, folder: Path):
-        self.task = context.config.task.name
-        say = partial(print, flush=True)
-        self.pool = UnitPool(context.config, context, folder / "units", say)
-        training = context.config.training.model_copy(update={"steps": 2 * context.config.training.steps})
-        longer = replace(context, config=context.config.model_copy(update={"training": training}))
-        self.longer = UnitPool(longer.config, longer, folder / "units-2x", say)
+    def __init__(self, context: Context, folder: Path, gates: dict[str, Any] | None = None, longer: int = 1):
+        config = context.config.model_dump(mode="json")
+        config["gates"] |= gates or {}
+        config["training"]["steps"] *= longer
+        self.context = replace(context, config=Config.model_validate(config))
+        self.pool = UnitPool(self.context.config, self.context, folder, partial(print, flush=True))
 
-    def run(self, entries: Sequence[Entry]) -> list[tuple[Entry, Unit, dict[str, Any]]]:
-        """Tune the rate of each method and budget on its first entry, train the others at it; in order of entries."""
-        first: dict[tuple[str, int], Entry] = {}
+    def run(self, entries: Sequence[Entry]) -> list[Trained]:
+        """Tune the rate of each structure on its first entry, train the others at it; in order of entries."""
+        first: dict[str, Entry] = {}
         for entry in entries:
-            first.setdefault((entry.method, entry.budget), entry)
+            first.setdefault(entry.tuned_as, entry)
         tuning = self.pool.train([entry.unit(rate) for entry in first.values() for rate in entry.rates])
 
         def validation(entry: Entry, rate: float) -> float:
@@ -137,21 +150,24 @@ class Bench:
             return -np.inf if "error" in result else result["validation"]["quality"]
 
         best = {key: max(entry.rates, key=partial(validation, entry)) for key, entry in first.items()}
-        chosen = [(entry, entry.unit(best[entry.method, entry.budget])) for entry in entries]
+        chosen = [(entry, entry.unit(best[entry.tuned_as])) for entry in entries]
+        return self.train(chosen)
+
+    def train(self, chosen: Sequence[tuple[Entry, Unit]]) -> list[Trained]:
         trained = self.pool.train([unit for _, unit in chosen])
         return [(entry, unit, trained[unit.key]) for entry, unit in chosen if "error" not in trained[unit.key]]
 
-    def rows(self, trained: Sequence[tuple[Entry, Unit, dict[str, Any]]], pool: UnitPool) -> list[dict[str, Any]]:
+    def rows(self, trained: Sequence[Trained]) -> list[dict[str, Any]]:
         """Test each once."""
         structures = [e.structure or Structure.from_dict(result["structure"]) for e, _, result in trained]
         units = [
             replace(unit, method="slat", options={"structure": structure.to_dict()})
             for (_, unit, _), structure in zip(trained, structures, strict=True)
         ]
-        tested = pool.evaluate(units)
+        tested = self.pool.evaluate(units)
         return [
             {
-                "task": self.task,
+                "task": self.context.config.task.name,
                 "method": entry.method,
                 "budget": entry.budget,
                 "seed": entry.seed,
@@ -172,62 +188,29 @@ def run_task(context: Context, options: argparse.Namespace, folder: Path) -> lis
     """Rows of one task: method x budget x seed (x draw)."""
     sites = find_sites(context.backbone().model)
     supernet = space(context.config).supernet(sites)
-    bench = Bench(context, folder)
     budgets, seeds, wanted = options.budgets, options.seeds, set(options.methods)
+    bench = Bench(context, folder / "units")
     entries = [entry for budget in budgets for entry in fixed(sites, supernet, budget, seeds, options.draws)]
     trained = bench.run([entry for entry in entries if entry.method in wanted])
-    rows = bench.rows(trained, bench.pool)
+    rows = bench.rows(trained)
     if TWICE in wanted:
+        longer = Bench(context, folder / "units-2x", **VARIANTS[TWICE])
         again = [(replace(e, method=TWICE), unit) for e, unit, _ in trained if e.method == "uniform LoRA"]
-        results = bench.longer.train([unit for _, unit in again])
-        rows += bench.rows(
-            [(e, unit, results[unit.key]) for e, unit in again if "error" not in results[unit.key]], bench.longer
-        )
-    if "SLAT" in wanted:
-        searched = bench.run([Entry("SLAT", budget, seed) for budget in budgets for seed in range(seeds)])
-        rows += bench.rows(searched, bench.pool)
-        if "SLAT, refitted" in wanted:
+        rows += longer.rows(longer.train(again))
+    for method in SEARCHES:
+        if method not in wanted:
+            continue
+        kind = VARIANTS[method]["gates"]["kind"]
+        searching = Bench(context, folder / f"units-{kind}", **VARIANTS[method])
+        searched = searching.run([Entry(method, budget, seed) for budget in budgets for seed in range(seeds)])
+        rows += searching.rows(searched)
+        if method == "SLAT" and REFITTED in wanted:
             found = [
-                Entry("SLAT, refitted", entry.budget, entry.seed, Structure.from_dict(result["structure"]))
+                replace(entry, method=REFITTED, structure=Structure.from_dict(result["structure"]))
                 for entry, _, result in searched
             ]
-            rows += bench.rows(bench.run([entry for entry in found if entry.structure]), bench.pool)
+            rows += bench.rows(bench.run(found))
     return rows
-
-
-def paired(rows: pd.DataFrame, method: str, rival: str, draws: int = 5000) -> pd.DataFrame:
-    """Mean over tasks and seeds of ``method`` minus ``rival`` at each budget, with a 95 % bootstrap interval.
-
-    A pair is a task and a seed; a rival with several draws of one seed counts with their mean.
-    """
-    table = rows.groupby(["budget", "task", "seed", "method"])["test"].mean().unstack()
-    out = []
-    for budget, part in table.groupby(level="budget"):
-        there = method in part and rival in part
-        difference = (part[method] - part[rival]).dropna().to_numpy() if there else np.array([])
-        if len(difference):
-            rng = np.random.default_rng(0)
-            means = rng.choice(difference, (draws, len(difference))).mean(axis=1)
-            low, high = np.quantile(means, [0.025, 0.975])
-            row = {"method": method, "rival": rival, "budget": budget, "pairs": len(difference)}
-            out.append({**row, "difference": difference.mean(), "low": low, "high": high})
-    return pd.DataFrame(out)
-
-
-def draw(rows: pd.DataFrame, path: Path) -> None:
-    """Test quality over budget, mean over tasks; bars are the standard error over tasks and seeds."""
-    figure, axis = plt.subplots(figsize=(7, 4.5))
-    for method, part in rows.groupby("method"):
-        by_budget = part.groupby("budget")["test"]
-        mean = by_budget.mean()
-        axis.errorbar(mean.index, mean, yerr=by_budget.sem(), marker="o", capsize=3, label=method)
-    axis.set_xscale("log")
-    axis.set_xlabel("adapter parameters (budget)")
-    axis.set_ylabel("test quality, mean over tasks")
-    axis.grid(alpha=0.25)
-    axis.legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=140)
 
 
 def main() -> None:
@@ -239,7 +222,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=5, help="random structures a budget")
     parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -253,7 +236,7 @@ def main() -> None:
             }
             rows += run_task(context, options, options.out / "work" / task)
     frame = pd.DataFrame(rows)
-    pairs = [("SLAT", rival) for rival in METHODS[1:]] + [("SLAT, refitted", rival) for rival in METHODS[2:]]
+    pairs = [(method, rival) for method in ("SLAT", REFITTED) for rival in METHODS if rival != method]
     against = pd.concat([paired(frame, method, rival) for method, rival in pairs])
     settings = {key: value for key, value in vars(options).items() if key not in ("data", "out")}
     write_json(
@@ -261,13 +244,14 @@ def main() -> None:
         {
             "options": settings,
             "search_rates": SEARCH_RATES,
+            "variants": VARIANTS,
             "rates": {budget: rates(budget) for budget in options.budgets},
             "paired": json.loads(against.to_json(orient="records")),
             "rows": rows,
             "made_by": made_by,
         },
     )
-    draw(frame, options.out / "equal_params.png")
+    plot(frame, options.out / "equal_params.png")
     print(frame.pivot_table(index=["task", "budget"], columns="method", values="test").round(3).to_string())
     print(against.round(4).to_string(index=False))
 
