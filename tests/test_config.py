@@ -8,10 +8,10 @@ from pydantic.fields import FieldInfo
 
 from slat_search import SlatError
 from slat_search.baselines import METHODS
-from slat_search.config import Config, load_config, model
+from slat_search.config import Config, load_config, model, supernet
 from slat_search.config.load import section_in
-from slat_search.config.model import Section
 from slat_search.config.reference import reference
+from slat_search.config.section import Section
 from slat_search.structure import ACTIVATIONS, GATE_KINDS, KINDS
 from slat_search.structure.supernet import GROUPINGS
 from slat_search.tasks import NOISE_KINDS, PERTURBATIONS
@@ -89,11 +89,18 @@ def test_missing_file() -> None:
         load_config("nowhere.yaml")
 
 
+def test_saliency_takes_no_terms_of_trained_gates(tmp_path: Path) -> None:
+    assert load(tmp_path, "gates: {kind: saliency, crowding: 0.5}").gates.crowding == 0.5
+    for field in ("held_out: 0.2", "groups: [layer]", "depth: 0.1", "entropy: 0.1", "diversity: 0.1"):
+        with pytest.raises(SlatError, match="gates: kind saliency trains no gates: held_out, groups, depth, entropy"):
+            load(tmp_path, f"gates: {{kind: saliency, {field}}}")
+
+
 def test_names_in_the_configuration_are_those_of_the_code() -> None:
-    assert set(get_args(model.GateKind)) == set(GATE_KINDS)
-    assert set(get_args(model.KindName)) == set(KINDS)
-    assert get_args(model.Grouping) == GROUPINGS
-    assert set(get_args(model.Activation)) == set(ACTIVATIONS)
+    assert set(get_args(supernet.GateKind)) == set(GATE_KINDS)
+    assert set(get_args(supernet.KindName)) == set(KINDS)
+    assert get_args(supernet.Grouping) == GROUPINGS
+    assert set(get_args(supernet.Activation)) == set(ACTIVATIONS)
     assert set(get_args(model.PerturbationKind)) == set(PERTURBATIONS)
     assert set(get_args(model.NoiseKind)) == set(NOISE_KINDS)
     assert {*get_args(model.MethodName), "slat"} == set(METHODS)

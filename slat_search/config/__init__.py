@@ -3,10 +3,8 @@
 from .load import load_config
 from .model import (
     Baseline,
-    Candidate,
     Config,
     Evaluation,
-    GatesConfig,
     Model,
     Objective,
     Range,
@@ -14,10 +12,10 @@ from .model import (
     Sampled,
     Scheduler,
     Search,
-    SpaceConfig,
     Task,
     Training,
 )
+from .supernet import Candidate, GatesConfig, SpaceConfig
 
 __all__ = [
     "Baseline",

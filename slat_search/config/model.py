@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+from .section import Fraction, Positive, Section
+from .supernet import GatesConfig, SpaceConfig
+
 NoiseKind = Literal["none", "mask", "replace", "drop", "label", "embedding"]
 PerturbationKind = Literal["typos", "word_drop", "word_swap", "case"]
-KindName = Literal["lora", "parallel", "ia3", "serial", "norm", "bias"]
-GateKind = Literal["sigmoid", "hard_concrete", "straight_through", "saliency"]
-Activation = Literal["gelu", "relu", "silu", "tanh"]
-Grouping = Literal["layer", "kind", "site"]
 Objective = Literal["quality", "params", "quality_perturbed"]
 MethodName = Literal["lora", "houlsby", "bitfit", "head"]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Task(Section):
@@ -66,67 +59,6 @@ class Training(Section):
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay on adapter and head")
     warmup: Fraction = Field(0.06, description="share of the steps with a rising learning rate; then linear decay")
     head_learning_rate: Positive = Field(0.01, description="learning rate of the task head, the same for all methods")
-
-
-class Candidate(Section):
-    """Largest size of a kind at a site."""
-
-    size: int = Field(4, ge=0, description="LoRA rank or bottleneck width; 0 leaves the kind out")
-    group: int = Field(1, ge=1, description="units that open and close together")
-
-
-_CANDIDATES: dict[KindName, Candidate] = {
-    "lora": Candidate(size=4),
-    "parallel": Candidate(size=4, group=2),
-    "serial": Candidate(size=4, group=2),
-    "norm": Candidate(size=1),
-    "bias": Candidate(size=1),
-}
-
-
-class SpaceConfig(Section):
-    """The supernet: candidates at every site."""
-
-    kinds: dict[KindName, Candidate] = Field(
-        default_factory=lambda: dict(_CANDIDATES),
-        min_length=1,
-        description="candidate kinds with their largest size",
-    )
-    activation: Activation = Field("gelu", description="nonlinearity of bottlenecks")
-    scale: Positive = Field(2.0, description="factor on LoRA and parallel bottlenecks (lora_alpha / r)")
-    include: tuple[str, ...] = Field(("*",), description="shell patterns of module paths that may hold modules")
-    exclude: tuple[str, ...] = Field((), description="shell patterns of module paths that may not")
-
-
-class GatesConfig(Section):
-    """How gates learn."""
-
-    kind: GateKind = Field("sigmoid", description="form of the gates")
-    init: float = Field(1.0, gt=0, description="first value of the structure variables; positive = open")
-    temperature: tuple[Positive, Positive] = Field((1.0, 0.3), description="at the start and at the end of the search")
-    warmup: Fraction = Field(0.1, description="share of the steps before gates move")
-    settle: Fraction = Field(0.6, description="share of the steps after which gates are fixed")
-    shrink_every: Fraction = Field(0.1, description="closed atoms are physically removed this often (share of steps)")
-    held_out: float = Field(
-        0.0, ge=0, lt=1, description="share of the training text that gates learn from and weights do not (bilevel)"
-    )
-    growth: Fraction = Field(
-        0.0, description="power with which the modules' learning rate grows as the supernet shrinks"
-    )
-    groups: tuple[Grouping, ...] = Field((), description="what shares a further variable, so that it can close at once")
-    depth: Fraction = Field(0.0, description="weight of compute (how deep backward must reach) against parameters")
-    entropy: float = Field(0.0, ge=0, description="weight of the gates' entropy: against half-open gates")
-    diversity: float = Field(0.0, ge=0, description="weight of spreading cost over kinds: against collapse onto one")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> GatesConfig:
-        if not self.warmup < self.settle:
-            raise ValueError("warmup must be smaller than settle")
-        if self.kind == "saliency" and (self.held_out or self.groups or self.entropy or self.diversity or self.depth):
-            raise ValueError(
-                "kind saliency trains no gates: held_out, groups, depth, entropy and diversity have no effect on it"
-            )
-        return self
 
 
 class Range(Section):

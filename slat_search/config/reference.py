@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from .load import is_section, section_in
-from .model import Config, Range, Section
+from .model import Config, Range
+from .section import Section
 
 _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "entries ≥", "max_length": "entries ≤"}
 
@@ -21,7 +22,7 @@ def reference() -> str:
     parts = [
         "# Configuration\n\n"
         "Every field of the YAML. All are optional; a field that is not listed here is an error, with a hint.\n"
-        "Made by `make docs` from `slat_search/config/model.py`.\n"
+        "Made by `make docs` from `slat_search/config/`.\n"
     ]
     for section, paths in _sections().items():
         title = ", ".join(f"`{path}`" for path in paths) if paths != [""] else "Top level"

@@ -20,16 +20,27 @@ class Saliency(Gates):
     first-order estimate of what the loss changes by when the atom goes: the connection sensitivity of SNIP (Lee et
     al. 2019, arXiv 1810.02340), smoothed over steps as in AdaLoRA (Zhang et al. 2023, arXiv 2303.10512, eq. 9). Here
     ``alpha`` (atoms,) is :math:`\log(\bar s_a / c_a)`, saliency for each parameter spent, and the logit is
-    :math:`\alpha_a - \log p`: an atom is open while its saliency exceeds its cost at the price ``p`` (loss for a
-    parameter). Under a budget those with most saliency for their cost are.
 
-    It guards against two failures of trained gates: small gates that large weights make good for, as :math:`z = 1`
-    for all that stands; and a gate learning rate that is right for one size only. What is trained is at any time the
-    compact structure itself, and closing an atom touches no other.
+    .. math:: \alpha_a + k_a \log\gamma + \rho \log b_a - \log p
+
+    * :math:`k_a` counts the atoms of the same kind in the same block with more saliency. Such atoms do much the same
+      (the shifts of a block's values, attention output and norm are nearly one), and each alone looks as good as the
+      first, so each further one counts a factor ``crowding`` :math:`\gamma` less: diminishing returns.
+    * :math:`b_a` counts the blocks from the atom's own to the last, :math:`\rho` is ``reach``. A first-order estimate
+      misses how the blocks above respond; and a shift after the last block does only what the head's bias does.
+    * ``price`` :math:`p` is the loss that a parameter must be worth; under a budget the atoms of largest logit stay.
+
+    It guards against three failures of trained gates: optimisers that divide each gate's gradient by its own size, so
+    that all gates move alike whatever they are worth; small gates that large weights make good for; and a soft supernet
+    that is better than its discretised structure. What is trained is at any time a compact structure.
 
     Args:
         costs: (atoms,) parameters of each atom.
+        crowd: (atoms,) number from 0 of the atom's kind and block.
+        blocks: (atoms,) number of blocks from the atom's own to the last, at least 1.
         init: first value of the logits, until a gradient was seen; positive = open.
+        crowding: factor on the worth of each further atom of one kind in one block; 1 for none.
+        reach: power of ``blocks``; 0 for none.
         smoothing: share of the old value at each step.
     """
 
@@ -37,11 +48,26 @@ class Saliency(Gates):
     soft = False
     slack = 1.5
 
-    def __init__(self, costs: Tensor, init: float = 1.0, smoothing: float = 0.9):
+    log_costs: Tensor
+    crowd: Tensor
+    log_reach: Tensor
+
+    def __init__(
+        self,
+        costs: Tensor,
+        crowd: Tensor,
+        blocks: Tensor,
+        init: float = 1.0,
+        crowding: float = 0.6,
+        reach: float = 0.5,
+        smoothing: float = 0.95,
+    ):
         super().__init__(len(costs), "saliency", init)
         self.alpha.requires_grad_(False)
         self.register_buffer("log_costs", costs.log())
-        self.log_costs: Tensor
+        self.register_buffer("crowd", crowd)
+        self.register_buffer("log_reach", reach * blocks.to(costs.dtype).log())
+        self.crowding = crowding
         self.smoothing = smoothing
         self.seen = False
 
@@ -52,8 +78,17 @@ class Saliency(Gates):
 
     def logits(self) -> Tensor:
         """What an atom is worth over what it costs, in logarithms, (atoms,); positive = open."""
-        price = math.log(max(self.price, sys.float_info.min)) if self.seen else 0.0
-        return self.alpha - price
+        return self._density() - (math.log(max(self.price, sys.float_info.min)) if self.seen else 0.0)
+
+    def worth(self) -> Tensor:
+        """What the loss is taken to lose without each atom, (atoms,)."""
+        return (self._density() + self.log_costs).exp()
+
+    def _density(self) -> Tensor:
+        if not self.seen:
+            return self.alpha.detach()
+        density = self.alpha + self.log_reach
+        return density + math.log(self.crowding) * _places(density, self.crowd)
 
     def sample(self) -> Tensor:
         """Ones, (atoms,), that measure saliency in the backward pass."""
@@ -80,8 +115,17 @@ class Saliency(Gates):
 
     @torch.no_grad()
     def keep(self, atoms: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
-        self.log_costs = self.log_costs.index_select(0, atoms)
+        for name in ("log_costs", "crowd", "log_reach"):
+            setattr(self, name, getattr(self, name).index_select(0, atoms))
         return super().keep(atoms)
 
-    def worth(self) -> Tensor:
-        return (self.alpha + self.log_costs).exp()
+
+def _places(values: Tensor, group: Tensor) -> Tensor:
+    """Place of each value among those of its group, (n,) of integers from 0 for the largest."""
+    order = values.argsort(descending=True, stable=True)
+    order = order[group[order].argsort(stable=True)]
+    counts = torch.bincount(group)
+    first = counts.cumsum(0) - counts
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order), device=order.device) - first[group[order]]
+    return places

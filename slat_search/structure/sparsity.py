@@ -101,7 +101,7 @@ def open_within(logits: Tensor, costs: Tensor, budget: float, worth: Tensor | No
         gain = (worth[there] - worth[here, None]).cpu()
         gain[(costs[there] - costs[here, None]).cpu() > left] = 0
         best = int(gain.argmax())
-        if gain.flatten()[best] <= 0:
+        if not gain.flatten()[best] > 0:  # nor where worth is not a number
             break
         out, new = int(here[best // len(there)]), int(there[best % len(there)])
         kept[out], kept[new] = False, True

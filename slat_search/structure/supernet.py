@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +55,7 @@ class Supernet(nn.Module):
         gate_kind: see :class:`Gates` and :class:`.Saliency`.
         gate_init: first value of all structure variables.
         groups: ``layer``, ``kind``, ``site``: what shares a further structure variable, so that it can close at once.
+        saliency: ``crowding``, ``reach`` and ``smoothing`` of :class:`.Saliency`.
 
     Attributes:
         costs: (atoms,) parameters of each atom.
@@ -70,6 +71,7 @@ class Supernet(nn.Module):
         gate_kind: str = "sigmoid",
         gate_init: float = 1.0,
         groups: Sequence[str] = (),
+        saliency: Mapping[str, float] | None = None,
     ):
         super().__init__()
         if unknown := set(groups) - set(GROUPINGS):
@@ -85,7 +87,7 @@ class Supernet(nn.Module):
         self._kinds = [kind for kind in KINDS if space.candidates.get(kind) and space.candidates[kind].size]
         self._layers = 1 + max(site.layer for site in sites)
         self._index(device)
-        self.gates: Gates | None = self._gates(gate_kind, gate_init, groups).to(device)
+        self.gates: Gates | None = self._gates(gate_kind, gate_init, groups, saliency or {}).to(device)
         self.total_cost = float(self.params)
         self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.draw())
 
@@ -119,9 +121,11 @@ class Supernet(nn.Module):
             for name, values in zip(GROUPINGS, (layers, kinds, places), strict=True)
         }
 
-    def _gates(self, kind: str, init: float, groups: Sequence[str]) -> Gates:
+    def _gates(self, kind: str, init: float, groups: Sequence[str], options: Mapping[str, float]) -> Gates:
         if kind == "saliency":
-            return Saliency(self.costs, init)
+            layer = self._of_atom["layer"]
+            crowd = layer * len(self._kinds) + self._of_atom["kind"]
+            return Saliency(self.costs, crowd, self._layers - layer, init, **options)
         return Gates(len(self.costs), kind, init, self._groups(groups))
 
     def _groups(self, names: Sequence[str]) -> Tensor | None:

@@ -112,7 +112,8 @@ def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int])
     model = context.classifier()
     sites = find_sites(model.backbone, config.space.include, config.space.exclude)
     g = config.gates
-    supernet = Supernet(model.backbone, sites, space(config), g.kind, g.init, g.groups)
+    saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
+    supernet = Supernet(model.backbone, sites, space(config), g.kind, g.init, g.groups, saliency)
     search = SearchPlan(
         sparsity=sampled.get("sparsity", 0.0),
         budget=sampled.get("budget"),

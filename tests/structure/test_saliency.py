@@ -15,10 +15,15 @@ SPACE = Space({"lora": Candidate(2), "norm": Candidate(1), "bias": Candidate(1)}
 Inputs = dict[str, Tensor]
 
 
+def plain(costs: list[float], **options: float) -> Saliency:
+    """Saliency without discount, of atoms that have nothing to do with each other."""
+    return Saliency(torch.tensor(costs), torch.arange(len(costs)), torch.ones(len(costs)), **options)
+
+
 @pytest.fixture
 def supernet(backbone: nn.Module, sites: tuple[Site, ...]) -> Iterator[Supernet]:
     torch.manual_seed(0)
-    made = Supernet(backbone, sites[-8:], SPACE, "saliency")
+    made = Supernet(backbone, sites[-8:], SPACE, "saliency", saliency={"crowding": 1.0, "reach": 0.0})
     with torch.no_grad():
         for p in made.adapter.parameters():
             p.add_(0.05 * torch.randn(p.shape))
@@ -54,7 +59,7 @@ def test_saliency_is_the_change_of_the_loss_for_each_parameter(
 
 
 def test_smoothing_is_an_exponential_mean_that_begins_with_the_first_value() -> None:
-    gates = Saliency(torch.tensor([1.0, 4.0]), smoothing=0.75)
+    gates = plain([1.0, 4.0], smoothing=0.75)
     expected = None
     for gradient in ([2.0, -8.0], [-1.0, 0.0], [0.5, 1.0]):
         z = gates.sample()
@@ -75,7 +80,7 @@ def test_nothing_is_measured_without_gradients(backbone: nn.Module, batch: Input
 
 
 def test_an_atom_is_open_while_it_is_worth_its_price() -> None:
-    gates = Saliency(torch.tensor([10.0, 10.0, 100.0]))
+    gates = plain([10.0, 10.0, 100.0])
     assert gates.is_open().all()  # nothing was measured yet
     (gates.sample() * torch.tensor([0.3, 0.1, 1.5])).sum().backward()
     assert gates.is_open().all()  # no price
@@ -116,6 +121,24 @@ def test_under_a_budget_the_most_worth_stays(backbone: nn.Module, batch: Inputs,
     assert structure.params <= supernet.params <= supernet.gates.slack * budget
     assert float(supernet.gates.alpha.max()) == float(worth[best[0]])
     assert supernet.settle().structure == structure
+
+
+def test_each_further_atom_of_a_crowd_counts_less() -> None:
+    gates = Saliency(torch.ones(5), torch.tensor([0, 0, 1, 0, 1]), torch.ones(5), crowding=0.5, reach=0.0)
+    (gates.sample() * torch.tensor([1.0, 4.0, 3.0, 2.0, 3.0])).sum().backward()
+    torch.testing.assert_close(gates.worth(), torch.tensor([0.25, 4.0, 3.0, 1.0, 1.5]))
+    gates.keep(torch.tensor([0, 2, 3]))
+    torch.testing.assert_close(gates.worth(), torch.tensor([0.5, 3.0, 2.0]))
+
+
+def test_an_atom_counts_for_the_blocks_it_reaches(backbone: nn.Module, sites: tuple[Site, ...]) -> None:
+    gates = Saliency(torch.ones(3), torch.arange(3), torch.tensor([6, 3, 1]), crowding=1.0, reach=2.0)
+    (gates.sample() * torch.tensor([1.0, 1.0, 1.0])).sum().backward()
+    torch.testing.assert_close(gates.worth(), torch.tensor([36.0, 9.0, 1.0]))
+    supernet = Supernet(backbone, sites, SPACE, "saliency", saliency={"reach": 1.0})
+    assert sorted({round(float(x)) for x in supernet.gates.log_reach.exp()}) == [1, 2, 3, 4, 5, 6]
+    assert int(supernet.gates.crowd.max()) + 1 == 6 * 3  # blocks x kinds
+    supernet.detach()
 
 
 def test_it_is_not_trained(supernet: Supernet) -> None:
