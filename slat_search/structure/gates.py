@@ -40,12 +40,10 @@ class Gates(nn.Module):
         price: loss that a parameter must be worth; read by :class:`.Saliency` alone, as trained gates meet the price in
             the loss.
         soft: whether gates take values between 0 and 1.
-        slack: how many times a held budget may stand until the structure is fixed.
     """
 
     kinds: ClassVar[tuple[str, ...]] = TRAINED_GATES
     soft = True
-    slack = 2.0
     shift: Tensor
     groups: Tensor | None
 

@@ -46,7 +46,6 @@ class Saliency(Gates):
 
     kinds = ("saliency",)
     soft = False
-    slack = 1.5
 
     log_costs: Tensor
     crowd: Tensor

@@ -210,16 +210,15 @@ class Supernet(nn.Module):
         """Physically remove atoms whose gate is under ``below``; optimiser state follows. Returns how many.
 
         Under a budget the most open atoms worth twice the budget stay: while gates are still alike, all of them are
-        small, and the structure has yet to be chosen. Saliency, which is 1 or nothing, removes what is not open, and
-        under a budget keeps half as much again, so that there is something to fill it with.
+        small, and the structure has yet to be chosen. Saliency, which is 1 or nothing, removes what is not open.
         """
         if self.gates is None:
             return 0
-        if self.budget is None:
-            spare = self.gates.is_open()
-        else:
-            spare = sparsity.open_within(self.gates.logits(), self.costs, self.gates.slack * self.budget)
-        closed = ~spare & (self.gates.values() < below) if self.gates.soft else ~spare
+        closed = ~self._is_open()
+        if self.gates.soft:
+            closed &= self.gates.values() < below
+            if self.budget is not None:
+                closed &= ~sparsity.open_within(self.gates.logits(), self.costs, 2 * self.budget)
         return self._remove(closed, optimiser)
 
     @torch.no_grad()
