@@ -123,7 +123,8 @@ def fixed(sites: Sequence[Site], supernet: Structure, budget: int, seeds: int, d
         "Houlsby": Structure.houlsby(sites, max(1, width)),
     }
     for method, structure in made.items():
-        if 0.8 * budget <= structure.params <= 1.05 * budget:
+        # LoRA fills any budget as far as whole ranks allow: at 1,000 parameters one rank of 768
+        if method == "uniform LoRA" or 0.8 * budget <= structure.params <= 1.05 * budget:
             for seed in range(seeds):
                 yield Entry(method, budget, seed, structure)
 

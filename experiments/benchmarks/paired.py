@@ -40,11 +40,11 @@ def plot(rows: pd.DataFrame, path: Path) -> None:
     figure, axes = plt.subplots(1, len(tasks) + 1, figsize=(3.6 * (len(tasks) + 1), 3.9), squeeze=False)
     for axis, task in zip(axes[0], ["mean", *tasks], strict=True):
         shown = rows if task == "mean" else rows[rows["task"] == task]
-        for number, (method, part) in enumerate(rows.groupby("method", sort=False)):
+        for number, method in enumerate(rows["method"].unique()):
             by_budget = shown.loc[shown["method"] == method].groupby("budget")["test"]
-            if method not in set(shown["method"]) or len(part) == 0:
-                continue
             mean = by_budget.mean()
+            if mean.empty:
+                continue
             style = {"color": f"C{number}", "marker": "o", "capsize": 3, "lw": 2.2 if method == "SLAT" else 1.2}
             axis.errorbar(mean.index, mean, yerr=by_budget.sem(), label=method, **style)
         axis.set_xscale("log")

@@ -4,7 +4,7 @@
 
 The floor is the frozen backbone's forward and the backward through activations alone: one bias shift at the lowest
 site. All variants take turns within a round, so that a busy machine slows all of them; figures are medians over rounds,
-as ratios to the floor of the same round.
+as ratios to the floor of the same round. Some stand there a second time with matrix products in bfloat16.
 """
 
 from __future__ import annotations
@@ -19,18 +19,11 @@ import torch
 from torch import nn
 
 from slat_search.baselines import apply_method
-from slat_search.structure import Candidate, Space, Structure, Supernet, attach, find_sites
+from slat_search.config import Config
+from slat_search.structure import Structure, Supernet, attach, find_sites
 from slat_search.training.backbone import load_backbone
+from slat_search.training.units import space
 
-SPACE = Space(
-    {
-        "lora": Candidate(4),
-        "parallel": Candidate(4, 2),
-        "serial": Candidate(4, 2),
-        "norm": Candidate(1),
-        "bias": Candidate(1),
-    }
-)
 Variant = Callable[[nn.Module], tuple[list[nn.Parameter], Callable[[], object]]]
 
 
@@ -47,7 +40,7 @@ def supernet(share: float) -> Variant:
 
     def stand(model: nn.Module) -> tuple[list[nn.Parameter], Callable[[], object]]:
         torch.manual_seed(0)
-        net = Supernet(model, find_sites(model), SPACE)
+        net = Supernet(model, find_sites(model), space(Config()))
         if share < 1:
             with torch.no_grad():
                 nn.init.normal_(net.gates.alpha)
@@ -83,7 +76,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_backbone("minilm").model.to(device)
+    backbone = load_backbone("minilm")
+    backbone.place(device, "float32")
+    model = backbone.model
     sites = find_sites(model)
     ids = torch.randint(1000, 20_000, (options.batch, options.length), device=device)
 
@@ -111,9 +106,13 @@ def main() -> None:
         "supernet, 10 % left": supernet(0.1),
         "supernet, 1 % left": supernet(0.01),
     }
-    times: dict[str, list[float]] = {name: [] for name in variants}
+    runs = {name: (variant, "float32") for name, variant in variants.items()}
+    for name in ("LoRA r=8 on q,v", "supernet, whole"):
+        runs[f"{name}, bfloat16 products"] = (variants[name], "bfloat16")
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.rounds):
-        for name, variant in variants.items():
+        for name, (variant, precision) in runs.items():
+            backbone.place(device, precision)
             with standing(variant, model) as parameters:
                 step(parameters)  # memory and caches warm
                 times[name].append(min(step(parameters) for _ in range(2)))
