@@ -37,7 +37,7 @@ def paired(rows: pd.DataFrame, method: str, rival: str, draws: int = 5000) -> pd
 def plot(rows: pd.DataFrame, path: Path) -> None:
     """Test quality over budget, a panel a task and one for their mean; bars are the standard error over trainings."""
     tasks = sorted(rows["task"].unique())
-    figure, axes = plt.subplots(1, len(tasks) + 1, figsize=(3.6 * (len(tasks) + 1), 3.9), squeeze=False)
+    figure, axes = plt.subplots(1, len(tasks) + 1, figsize=(3.6 * (len(tasks) + 1), 4.2), squeeze=False)
     for axis, task in zip(axes[0], ["mean", *tasks], strict=True):
         shown = rows if task == "mean" else rows[rows["task"] == task]
         for number, method in enumerate(rows["method"].unique()):
@@ -53,6 +53,6 @@ def plot(rows: pd.DataFrame, path: Path) -> None:
         axis.grid(alpha=0.25)
     axes[0][0].set_ylabel("test quality")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False)
-    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.legend(handles, labels, loc="lower center", ncols=2 * (len(tasks) + 1), frameon=False)
+    figure.tight_layout(rect=(0, 0.12, 1, 1))
     figure.savefig(path, dpi=140)
