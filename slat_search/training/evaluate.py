@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn import metrics
 
 from ..tasks import Encoded, evaluation_batches, join
@@ -44,3 +45,11 @@ def predict_sets(model: TextClassifier, sets: Sequence[Encoded]) -> list[np.ndar
 def quality(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
     """The task's metric for logits (texts, classes) against labels (texts,)."""
     return float(_METRICS[metric](labels, logits.argmax(axis=1)))
+
+
+def loss(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Mean cross-entropy in nats of logits (texts, classes) against labels (texts,).
+
+    It tells apart what a metric on a few hundred texts cannot: one text more or less is 0.2 % of accuracy.
+    """
+    return float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels).long()))

@@ -18,7 +18,7 @@ from ..structure import Candidate, ModuleOptions, Space, Supernet, find_sites
 from ..tasks import Encoded, Noise
 from .classifier import TextClassifier
 from .context import Context
-from .evaluate import predict_logits, predict_sets, quality
+from .evaluate import loss, predict_logits, predict_sets, quality
 from .loop import Plan, seed_everything, train
 from .search import SearchPlan, StructureSearch
 
@@ -78,13 +78,19 @@ def _noise_ids(context: Context) -> dict[str, Any]:
 
 
 def _rung_measures(model: TextClassifier, context: Context) -> dict[str, float]:
-    """Quality on validation, clean and perturbed, and their ratio."""
-    clean, perturbed = _qualities(model, context, [context.validation, context.validation_perturbed])
-    return {"quality": clean, "quality_perturbed": perturbed, "retained": perturbed / clean if clean > 0 else 0.0}
+    """Quality on validation, clean and perturbed, their ratio, and the loss on clean text."""
+    sets, metric = [context.validation, context.validation_perturbed], context.config.task.metric
+    logits = predict_sets(model, sets)
+    clean, perturbed = _qualities(metric, sets, logits)
+    return {
+        "quality": clean,
+        "quality_perturbed": perturbed,
+        "retained": perturbed / clean if clean > 0 else 0.0,
+        "loss": loss(context.validation.labels, logits[0]),
+    }
 
 
-def _qualities(model: TextClassifier, context: Context, sets: Sequence[Encoded]) -> list[float]:
-    metric, logits = context.config.task.metric, predict_sets(model, sets)
+def _qualities(metric: str, sets: Sequence[Encoded], logits: Sequence[np.ndarray]) -> list[float]:
     return [quality(metric, data.labels, found) for data, found in zip(sets, logits, strict=True)]
 
 
@@ -201,7 +207,7 @@ def _search_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
     sampled = {name: getattr(unit, name) for name in ("learning_rate", "noise_kind", "noise_ratio")}
     *_, last = search_trial(seeded, {**sampled, **unit.options}, [])
     result = {
-        "validation": {name: last[name] for name in ("quality", "quality_perturbed", "retained")},
+        "validation": {name: last[name] for name in ("quality", "quality_perturbed", "retained", "loss")},
         "params": last["params"],
         "seconds": last["seconds"],
         "step_seconds": last["seconds"] / last["step"],
@@ -219,7 +225,8 @@ def evaluate_unit(context: Context, unit: Unit, state: State) -> dict[str, Any]:
     """Test quality of trained weights, clean and perturbed, and the seconds that logits take for a clean text."""
     with _standing(context, unit) as (model, applied):
         load_state(model, applied, state)
-        clean, *perturbed = _qualities(model, context, [context.test, *context.test_perturbed.values()])
+        sets = [context.test, *context.test_perturbed.values()]
+        clean, *perturbed = _qualities(context.config.task.metric, sets, predict_sets(model, sets))
         began = time.perf_counter()
         predict_logits(model, context.test)
         latency = (time.perf_counter() - began) / len(context.test)
