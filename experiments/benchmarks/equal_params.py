@@ -92,7 +92,7 @@ class Entry:
 
     def unit(self, rate: float) -> Unit:
         if self.structure is None:
-            options = {"budget": self.budget, "gate_learning_rate": 0.1}
+            options = {"budget": self.budget}
             return Unit("search", self.tuned_as, rate, self.seed, options=options)
         return Unit("slat", self.tuned_as, rate, self.seed, options={"structure": self.structure.to_dict()})
 

@@ -83,15 +83,28 @@ class LogRange(Range):
     log: bool = Field(True, description="sample on a logarithmic scale")
 
 
+class BudgetRange(LogRange):
+    """How many adapter parameters to end at."""
+
+    unit: Literal["parameters", "percent"] = Field("parameters", description="`percent` counts from the frozen model's")
+
+    def in_parameters(self, backbone: int) -> LogRange:
+        """The range in parameters, for a frozen model of ``backbone`` parameters."""
+        factor = backbone / 100 if self.unit == "percent" else 1.0
+        return LogRange(low=self.low * factor, high=self.high * factor, log=self.log)
+
+
 class Sampled(Section):
     """What each trial samples."""
 
     sparsity: LogRange = Field(LogRange(low=0.1, high=10), description="weight of the cost of open atoms in the loss")
-    budget: LogRange | None = Field(
-        None, description="adapter parameters to end at; when given, it is sampled and held, and sparsity is not used"
+    budget: BudgetRange | None = Field(
+        None, description="size to end at; when given, it is sampled and held, and sparsity is not used"
     )
-    learning_rate: LogRange = Field(LogRange(low=1e-3, high=1e-2), description="of the modules' weights")
-    gate_learning_rate: LogRange = Field(LogRange(low=0.03, high=0.3), description="of the structure variables")
+    learning_rate: LogRange = Field(
+        LogRange(low=5e-4, high=5e-3), description="of the modules' weights, for the whole supernet; see `gates.growth`"
+    )
+    gate_learning_rate: LogRange = Field(LogRange(low=0.03, high=0.3), description="of trained gates")
     noise_kind: tuple[NoiseKind, ...] = Field(
         ("none", "mask", "replace", "embedding", "label"), min_length=1, description="noise in training, one a trial"
     )

@@ -47,17 +47,21 @@ class SpaceConfig(Section):
 class GatesConfig(Section):
     """How gates learn."""
 
-    kind: GateKind = Field("sigmoid", description="form of the gates")
+    kind: GateKind = Field(
+        "saliency",
+        description="form of the gates: measured by what the loss would lose without an atom, or trained "
+        "(`sigmoid` is the form of arXiv 2509.03057)",
+    )
     init: float = Field(1.0, gt=0, description="first value of the structure variables; positive = open")
     temperature: tuple[Positive, Positive] = Field((1.0, 0.3), description="at the start and at the end of the search")
     warmup: Fraction = Field(0.1, description="share of the steps before gates move")
-    settle: Fraction = Field(0.6, description="share of the steps after which gates are fixed")
-    shrink_every: Fraction = Field(0.1, description="closed atoms are physically removed this often (share of steps)")
+    settle: Fraction = Field(0.7, description="share of the steps after which gates are fixed")
+    shrink_every: Fraction = Field(0.02, description="closed atoms are physically removed this often (share of steps)")
     held_out: float = Field(
         0.0, ge=0, lt=1, description="share of the training text that gates learn from and weights do not (bilevel)"
     )
     growth: Fraction = Field(
-        0.0, description="power with which the modules' learning rate grows as the supernet shrinks"
+        0.35, description="power with which the modules' learning rate grows as the supernet shrinks"
     )
     crowding: float = Field(
         0.6, gt=0, le=1, description="saliency: factor on the worth of each further atom of one kind in one block"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +31,8 @@ _DROPOUT_FIELDS = (
     "hidden_dropout",
     "dropout_rate",
 )
+#: precision of the products -> what torch calls it
+_PRODUCTS = {"float32": "highest", "bfloat16": "medium"}
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,22 @@ class Backbone:
                 CPU the model then takes the plain form of attention: torch's fused one has a backward pass that is
                 several times slower at this setting (torch 2.13).
         """
-        rounded = precision == "bfloat16"
-        torch.set_float32_matmul_precision("medium" if rounded else "highest")
-        attention = "eager" if rounded and device == "cpu" else self.attention
+        torch.set_float32_matmul_precision(_PRODUCTS[precision])
+        attention = "eager" if precision == "bfloat16" and device == "cpu" else self.attention
         if self.model.config._attn_implementation != attention:
             self.model.set_attn_implementation(attention)
         self.model.to(device)
+
+
+@contextmanager
+def products_in(precision: str) -> Iterator[None]:
+    """Compute float32 matrix products in ``precision`` meanwhile; the process goes back to what it had."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(_PRODUCTS[precision])
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def model_path(name: str) -> str:

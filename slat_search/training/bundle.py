@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from ..baselines import apply_method
 from ..errors import SlatError
 from ..tasks import Example, encode
-from .backbone import load_backbone
+from .backbone import load_backbone, products_in
 from .classifier import TextClassifier
 from .context import Context
 from .evaluate import predict_logits
@@ -48,11 +48,13 @@ class Predictor:
     Attributes:
         model: the classifier; its backbone carries the adapter until the predictor is gone.
         description: the content of ``adapter.json``.
+        precision: of matrix products; that of the training.
     """
 
     model: TextClassifier
     tokenizer: Any
     description: dict[str, Any]
+    precision: str = "float32"
 
     @property
     def labels(self) -> list[str]:
@@ -69,7 +71,8 @@ class Predictor:
         if not rows or any(len(r.texts) != sides or not all(t.strip() for t in r.texts) for r in rows):
             raise SlatError(f"text: this adapter wants {sides} non-empty text(s) for each prediction")
         data = encode(self.tokenizer, rows, self.description["max_length"])
-        logits = torch.from_numpy(predict_logits(self.model, data))
+        with products_in(self.precision):
+            logits = torch.from_numpy(predict_logits(self.model, data))
         return logits.softmax(dim=1).numpy()
 
 
@@ -90,11 +93,14 @@ def load_bundle(folder: str | Path) -> Predictor:
     if description.get("format") != FORMAT:
         raise SlatError(f"adapter {folder}: format {description.get('format')!r} is not {FORMAT!r}")
     backbone = load_backbone(description["model"]["name"])  # its own: two adapters may be loaded side by side
+    device, precision = "cuda" if torch.cuda.is_available() else "cpu", description["model"].get("precision", "float32")
+    with products_in(precision):
+        backbone.place(device, precision)
     unit = Unit(**description["unit"])
     model = TextClassifier(backbone.model, backbone.width, len(description["labels"]), description["model"]["pooling"])
     load_state(model, apply_method(unit.method, model.backbone, unit.options), state)
-    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    return Predictor(model, backbone.tokenizer, description)
+    model.to(device).eval()
+    return Predictor(model, backbone.tokenizer, description, precision)
 
 
 def adapter_folder(run: Path, adapter: str | None = None) -> Path:

@@ -22,7 +22,7 @@ class SearchPlan:
         entropy: weight of the gates' entropy, against half-open gates.
         held_out: share of the training text for gates alone (bilevel); 0 for the same batches (single-level).
         diversity: weight of the reward for spreading cost over kinds, against collapse onto one.
-        gate_learning_rate: Adam step of the structure variables.
+        gate_learning_rate: Adam step of the structure variables; saliency has none.
         temperature: of the gates, at the start and at the end of the search phase (geometric between).
         warmup: gates rest before this.
         settle: gates are fixed from here on.
@@ -33,7 +33,7 @@ class SearchPlan:
     """
 
     sparsity: float
-    gate_learning_rate: float
+    gate_learning_rate: float = 0.1
     temperature: tuple[float, float] = (1.0, 0.3)
     warmup: float = 0.2
     settle: float = 0.7

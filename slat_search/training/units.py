@@ -107,7 +107,8 @@ def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int])
     weights under ``state``.
 
     Args:
-        sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``gate_learning_rate``, ``noise_kind``, ``noise_ratio``.
+        sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``noise_kind``, ``noise_ratio``, and
+            ``gate_learning_rate`` where gates are trained.
 
     Raises:
         DivergedError: the loss was not finite.
@@ -122,7 +123,7 @@ def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int])
     search = SearchPlan(
         sparsity=sampled.get("sparsity", 0.0),
         budget=sampled.get("budget"),
-        gate_learning_rate=sampled["gate_learning_rate"],
+        gate_learning_rate=sampled.get("gate_learning_rate", 0.0),
         temperature=g.temperature,
         warmup=g.warmup,
         settle=g.settle,

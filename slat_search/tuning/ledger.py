@@ -14,7 +14,7 @@ from typing import Any
 from ..run_folder import append_line, read_lines
 from ..structure import Structure
 
-MEASURES = ("step", "quality", "quality_perturbed", "retained", "params", "atoms", "seconds")
+MEASURES = ("step", "quality", "quality_perturbed", "retained", "loss", "params", "atoms", "seconds")
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def _fit(config: Config, context: Context, folder: Path, ledger: Ledger, left: i
     )
     searcher = OptunaSearcher(
         ledger,
-        _space(config),
+        _space(config, context.backbone_params),
         {str(metric): mode for metric, mode in OBJECTIVES.items()},
         trials=config.search.trials,
         last_step=config.training.steps,
@@ -115,12 +115,12 @@ def _trial_name(trial: Any) -> str:
     return f"trial-{trial.config['number']:04d}"
 
 
-def _space(config: Config) -> dict[str, BaseDistribution]:
+def _space(config: Config, backbone: int) -> dict[str, BaseDistribution]:
     space = config.search.space
     ranges = {
-        **({"budget": space.budget} if space.budget else {"sparsity": space.sparsity}),
+        **({"budget": space.budget.in_parameters(backbone)} if space.budget else {"sparsity": space.sparsity}),
         "learning_rate": space.learning_rate,
-        "gate_learning_rate": space.gate_learning_rate,
+        **({} if config.gates.kind == "saliency" else {"gate_learning_rate": space.gate_learning_rate}),
         "noise_ratio": space.noise_ratio,
     }
     return {

@@ -124,7 +124,7 @@ def test_broken_adapter_folders_are_one_sentence(context: Context, unit: Unit, t
 
 
 def test_a_search_is_a_unit_whose_own_weights_are_the_result(context: Context) -> None:
-    unit = Unit("search", "search-4000", 3e-3, 1, options={"budget": 4000, "gate_learning_rate": 0.1})
+    unit = Unit("search", "search-4000", 3e-3, 1, options={"budget": 4000})
     result, state = train_unit(context, unit)
     structure = Structure.from_dict(result["structure"])
     assert 0 < structure.params == result["params"] <= 4000
