@@ -15,6 +15,7 @@ from slat_search.config.section import Section
 from slat_search.structure import ACTIVATIONS, GATE_KINDS, KINDS
 from slat_search.structure.supernet import GROUPINGS
 from slat_search.tasks import NOISE_KINDS, PERTURBATIONS
+from slat_search.tuning.search import search_space
 
 ROOT = Path(__file__).parent.parent
 
@@ -87,6 +88,18 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, text: str, message: str) -> N
 def test_missing_file() -> None:
     with pytest.raises(SlatError, match=r"config nowhere\.yaml: no such file"):
         load_config("nowhere.yaml")
+
+
+def test_a_budget_may_be_a_share_of_the_frozen_model() -> None:
+    budget = {"low": 0.01, "high": 1, "unit": "percent"}
+    sampled = search_space(Config(search={"space": {"budget": budget}}), backbone=20_000_000)
+    assert (sampled["budget"].low, sampled["budget"].high, sampled["budget"].log) == (2_000, 200_000, True)
+    assert "sparsity" not in sampled
+
+
+def test_a_rate_of_gates_is_sampled_where_gates_are_trained() -> None:
+    assert "gate_learning_rate" in search_space(Config(gates={"kind": "sigmoid"}), 1)
+    assert "gate_learning_rate" not in search_space(Config(gates={"kind": "saliency"}), 1)
 
 
 def test_saliency_takes_no_terms_of_trained_gates(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class BudgetRange(LogRange):
 class Sampled(Section):
     """What each trial samples."""
 
-    sparsity: LogRange = Field(LogRange(low=0.1, high=10), description="weight of the cost of open atoms in the loss")
+    sparsity: LogRange = Field(LogRange(low=0.1, high=50), description="weight of the cost of open atoms in the loss")
     budget: BudgetRange | None = Field(
         None, description="size to end at; when given, it is sampled and held, and sparsity is not used"
     )

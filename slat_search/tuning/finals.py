@@ -29,9 +29,14 @@ class Contender:
     digest: str = ""
 
     def best(self, results: Mapping[str, dict[str, Any]]) -> Unit | None:
-        """The unit of the grid with the best validation quality; None when every one diverged."""
-        trained = [unit for unit in self.grid if _validation(results[unit.key]) is not None]
-        return max(trained, key=lambda unit: _validation(results[unit.key]) or 0.0, default=None)
+        """The unit with the best validation quality, of equals that with the least loss; None when all diverged."""
+        trained = [unit for unit in self.grid if "error" not in results[unit.key]]
+
+        def rank(unit: Unit) -> tuple[float, float]:
+            validation = results[unit.key]["validation"]
+            return validation["quality"], -validation["loss"]
+
+        return max(trained, key=rank, default=None)
 
     def tried(self, results: Mapping[str, dict[str, Any]]) -> dict[str, float | None]:
         """Learning rate -> validation quality, None where training diverged."""

@@ -79,7 +79,7 @@ def _fit(config: Config, context: Context, folder: Path, ledger: Ledger, left: i
     )
     searcher = OptunaSearcher(
         ledger,
-        _space(config, context.backbone_params),
+        search_space(config, context.backbone_params),
         {str(metric): mode for metric, mode in OBJECTIVES.items()},
         trials=config.search.trials,
         last_step=config.training.steps,
@@ -115,7 +115,8 @@ def _trial_name(trial: Any) -> str:
     return f"trial-{trial.config['number']:04d}"
 
 
-def _space(config: Config, backbone: int) -> dict[str, BaseDistribution]:
+def search_space(config: Config, backbone: int) -> dict[str, BaseDistribution]:
+    """What a trial samples, by name, for a frozen model of ``backbone`` parameters."""
     space = config.search.space
     ranges = {
         **({"budget": space.budget.in_parameters(backbone)} if space.budget else {"sparsity": space.sparsity}),

@@ -39,8 +39,10 @@ def without_times(found: list[dict]) -> list[dict]:
     return [*plain, weights]
 
 
-def test_a_report_at_every_stop_and_at_the_end(context: Context) -> None:
-    found = reports(context)
+@pytest.mark.parametrize(("kind", "sparsity"), [("sigmoid", 0.5), ("saliency", 0.01)])
+def test_a_report_at_every_stop_and_at_the_end(context: Context, kind: str, sparsity: float) -> None:
+    config = small_config(gates={"kind": kind, "shrink_every": 0.1})
+    found = reports(replace(context, config=config), sparsity=sparsity)
     assert [r["step"] for r in found] == [3, 6, 10]
     for report in found:
         assert report["params"] == report["structure"].params
@@ -57,8 +59,10 @@ def test_another_seed_another_search(context: Context) -> None:
     assert without_times(reports(other)) != without_times(reports(context))
 
 
-def test_more_sparsity_fewer_parameters(context: Context) -> None:
-    sizes = [reports(context, (), sparsity=weight, gate_learning_rate=1.0)[-1]["params"] for weight in (0.0, 1.0, 10.0)]
+@pytest.mark.parametrize(("kind", "weights"), [("sigmoid", (0.0, 1.0, 10.0)), ("saliency", (0.0, 0.01, 0.1))])
+def test_more_sparsity_fewer_parameters(context: Context, kind: str, weights: tuple[float, ...]) -> None:
+    of_kind = replace(context, config=small_config(gates={"kind": kind}))
+    sizes = [reports(of_kind, (), sparsity=weight, gate_learning_rate=1.0)[-1]["params"] for weight in weights]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > 2 * sizes[2]
 
@@ -75,11 +79,12 @@ def test_a_budget_is_held_within_one_percent(context: Context, kind: str) -> Non
 
 
 def test_bilevel_search_learns_gates_on_other_texts(context: Context) -> None:
-    bilevel = replace(context, config=small_config(gates={"held_out": 0.3}))
+    bilevel = replace(context, config=small_config(gates={"kind": "sigmoid", "held_out": 0.3}))
+    single = replace(context, config=small_config(gates={"kind": "sigmoid"}))
     one, two = reports(bilevel), reports(bilevel)
     assert without_times(one) == without_times(two)
     assert one[-1]["quality"] > 1 / 5
-    assert one[-1]["structure"] != reports(context)[-1]["structure"]
+    assert one[-1]["structure"] != reports(single)[-1]["structure"]
 
 
 def test_bilevel_parts_the_gradients(minilm: Backbone, context: Context, sites: tuple[Site, ...]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from slat_search import SlatError
 from slat_search.structure import Structure, find_sites
@@ -146,3 +147,17 @@ def test_precision_is_the_contexts_own(context: Context, unit: Unit) -> None:
     assert context.backbone().model.config._attn_implementation == "sdpa"
     again, _ = train_unit(context, unit)
     assert again["validation"] == exact["validation"]
+
+
+def test_a_prediction_is_made_in_the_precision_of_its_training(context: Context, unit: Unit, tmp_path: Path) -> None:
+    rounded = replace(context, config=small_config(model={"precision": "bfloat16"}))
+    result, state = train_unit(rounded, unit)
+    save_bundle(tmp_path, rounded, unit, state, result["validation"])
+    torch.set_float32_matmul_precision("highest")
+    predictor = load_bundle(tmp_path)
+    found = predictor(TEXTS)
+    assert torch.get_float32_matmul_precision() == "highest"
+    predictor.precision = "float32"
+    exact = predictor(TEXTS)
+    assert np.abs(found - exact).max() < 0.05
+    assert result["validation"]["loss"] > 0

@@ -27,8 +27,9 @@ def report(sampled: dict, step: int) -> dict:
     sparsity = sampled["sparsity"]
     structure = Structure.lora((SITE,), r=1 + int(10 / sparsity))
     quality = 0.9 - 0.05 * math.log10(sparsity) ** 2 - 0.1 * (sampled["noise_kind"] == "mask") - 1 / (10 + step)
-    measures = {"quality": quality, "quality_perturbed": quality, "retained": 1.0, "atoms": 3, "seconds": 0.0}
-    return {"step": step, **measures, "params": structure.params, "structure": structure.packed()}
+    measures = {"quality": quality, "quality_perturbed": quality, "retained": 1.0, "loss": 1.0 - quality}
+    measures |= {"step": step, "atoms": 3, "seconds": 0.0}
+    return {**measures, "params": structure.params, "structure": structure.packed()}
 
 
 def run(folder: Path, sampler: str, calls: int | None = None) -> Ledger:
