@@ -93,6 +93,10 @@ def predict(run: Path, texts: tuple[str, ...], pairs: tuple[str, ...], adapter: 
     predictor = load_bundle(adapter_folder(run, adapter))
     rows: list[str | tuple[str, ...]] = [*zip(texts, pairs, strict=True)] if pairs else [*texts]
     for text, probabilities in zip(texts, predictor(rows), strict=True):
+        if not predictor.labels:
+            value = float(probabilities[0])
+            click.echo(json.dumps({"text": text, "value": value}) if as_json else f"{value:.3f}\t{text}")
+            continue
         ranked = sorted(zip(predictor.labels, probabilities.tolist(), strict=True), key=lambda x: -x[1])
         if as_json:
             click.echo(json.dumps({"text": text, "label": ranked[0][0], "probabilities": dict(ranked)}))
@@ -119,14 +123,25 @@ def show(run: Path) -> None:
 
 
 @main.command()
-def tasks() -> None:
-    """List the tasks that need no files.
+@click.argument("task", required=False)
+@click.option("--seed", default=0, show_default=True, help="Of the splits, where TASK is a name.")
+@click.option("--examples", default=3, show_default=True, help="How many rows to show.")
+def tasks(task: str | None, seed: int, examples: int) -> None:
+    """List the tasks that are known by name, or describe TASK: a name, or the YAML file of a run.
 
     \b
     Example:
         slat tasks
+        slat tasks bbc-match
+        slat tasks mine.yaml
     """
-    from .tasks import EMBEDDED
+    from .config import Task, load_config
+    from .tasks.describe import catalogue, description
 
-    for name, (what, _) in EMBEDDED.items():
-        click.echo(f"{name:<16}{what}")
+    if task is None:
+        click.echo(catalogue())
+    elif Path(task).suffix in (".yaml", ".yml"):
+        config = load_config(task)
+        click.echo(description(config.task, config.seed, examples))
+    else:
+        click.echo(description(Task(name=task), seed, examples))

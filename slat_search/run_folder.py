@@ -41,12 +41,11 @@ class RunFolder:
         Raises:
             SlatError: it holds other things.
         """
-        if self.root.exists() and any(self.root.iterdir()):
-            if not self.exists:
-                raise SlatError(f"--out: {self.root} is not empty and not a run folder; choose another")
-            for path in self.root.iterdir():
-                if path.name != ".lock":
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        content = [path for path in self.root.iterdir() if path.name != ".lock"] if self.root.exists() else []
+        if content and not self.exists:
+            raise SlatError(f"--out: {self.root} is not empty and not a run folder; choose another")
+        for path in content:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @contextmanager
     def lock(self) -> Iterator[None]:

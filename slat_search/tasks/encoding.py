@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .sources import Example
+from . import cache
+from .examples import Example
 
 Batch = dict[str, Tensor]
 _MEGABATCH = 16  # batches that are shuffled together before they are sorted by length
@@ -24,7 +28,7 @@ class Encoded:
         ids: int32 (tokens,).
         types: int32 (tokens,), segment of each token, or None where the model knows none.
         offsets: int64 (texts + 1,).
-        labels: int64 (texts,).
+        labels: int64 (texts,), or float32 (texts,) in a regression, as they are learnt.
         pad_id: id that fills a batch up.
     """
 
@@ -92,19 +96,51 @@ def join(sets: Sequence[Encoded]) -> tuple[Encoded, list[np.ndarray]]:
     return joint, places
 
 
-def encode(tokenizer: Any, examples: Sequence[Example], max_length: int) -> Encoded:
-    """Tokenise all texts in one call of a Hugging Face tokenizer."""
+def encode(
+    tokenizer: Any, examples: Sequence[Example], max_length: int, scale: tuple[float, float] | None = None
+) -> Encoded:
+    """Token ids of all texts, tokenised in one call of a Hugging Face tokenizer; see :mod:`.cache`.
+
+    Args:
+        scale: mean and standard deviation that a regression's labels are brought to 0 and 1 from; None for classes.
+    """
     sides = [list(side) for side in zip(*(e.texts for e in examples), strict=True)]
-    out = tokenizer(*sides, truncation=True, max_length=max_length)
-    lengths = [len(x) for x in out["input_ids"]]
-    types = out.get("token_type_ids")
+    key = cache.digest([_fingerprint(tokenizer), str(max_length)], *sides)
+    arrays = cache.kept(key, lambda: _tokenised(tokenizer, sides, max_length))
     return Encoded(
-        ids=np.concatenate([np.asarray(x, dtype=np.int32) for x in out["input_ids"]]),
-        types=np.concatenate([np.asarray(x, dtype=np.int32) for x in types]) if types and len(sides) == 2 else None,
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        labels=np.asarray([e.label for e in examples], dtype=np.int64),
+        ids=arrays["ids"],
+        types=arrays.get("types"),
+        offsets=arrays["offsets"],
+        labels=_labels([e.label for e in examples], scale),
         pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
     )
+
+
+def _tokenised(tokenizer: Any, sides: Sequence[list[str]], max_length: int) -> cache.Arrays:
+    out = tokenizer(*sides, truncation=True, max_length=max_length)
+    types = out.get("token_type_ids") if len(sides) == 2 else None
+    arrays = {"ids": out["input_ids"], **({"types": types} if types else {})}
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in out["input_ids"]])])
+    flat = {name: np.fromiter(chain.from_iterable(rows), np.int32, int(offsets[-1])) for name, rows in arrays.items()}
+    return {**flat, "offsets": offsets.astype(np.int64)}
+
+
+@lru_cache(maxsize=4)
+def _fingerprint(tokenizer: Any) -> str:
+    """What decides how a tokenizer cuts text, but for the length that it was last asked for."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is None:
+        told = {"kind": type(tokenizer).__name__, "init": tokenizer.init_kwargs, "vocabulary": tokenizer.get_vocab()}
+    else:
+        told = {**json.loads(fast.to_str()), "truncation": None, "padding": None}
+    return json.dumps(told, default=str, sort_keys=True)
+
+
+def _labels(labels: Sequence[int | float], scale: tuple[float, float] | None) -> np.ndarray:
+    if scale is None:
+        return np.asarray(labels, dtype=np.int64)
+    mean, spread = scale
+    return ((np.asarray(labels) - mean) / spread).astype(np.float32)
 
 
 def held_out(data: Encoded, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,33 +12,56 @@ from torch import Tensor, nn
 
 from .encoding import Batch, Encoded
 
-NOISE_KINDS = ("none", "mask", "replace", "drop", "label", "embedding")
+NOISE_KINDS = ("none", "mask", "replace", "drop", "label", "embedding", "mixed")
+_TOKEN_KINDS = ("mask", "replace", "drop")
 
 
 @dataclass(frozen=True)
 class Noise:
     """Kind and injection ratio (0 to 1).
 
-    ``mask``, ``replace``, ``drop``: that share of the ordinary tokens becomes the mask token, a random token
-    of the training text, or invisible to attention. ``label``: that share of training labels is moved to
-    another class once. ``embedding``: uniform noise on token embeddings as in NEFTune (Jain et al. 2023,
-    arXiv 2310.05914), magnitude ``100 * ratio / sqrt(length * width)``; their alpha 5-15 is ratio 0.05-0.15.
+    * ``mask``, ``replace``, ``drop``: that share of the ordinary tokens becomes the mask token, a random token of the
+      training text, or invisible to attention.
+    * ``label``: that share of the training labels is moved to another class, once for all epochs; in a regression
+      they are shuffled among their rows.
+    * ``embedding``: uniform noise on token embeddings as in NEFTune (Jain et al. 2023, arXiv 2310.05914), of magnitude
+      ``100 * ratio / sqrt(length * width)``; their alpha 5 to 15 is ratio 0.05 to 0.15.
+    * ``mixed``: all of them, each of the three parts (tokens, labels, embeddings) at a third of the ratio; a token that
+      is hit is masked, replaced or dropped with the same chance.
     """
 
     kind: str = "none"
     ratio: float = 0.0
 
     @property
-    def active(self) -> bool:
-        return self.kind != "none" and self.ratio > 0
+    def tokens(self) -> float:
+        """Share of ordinary tokens that are hit."""
+        return self._share(*_TOKEN_KINDS)
+
+    @property
+    def labels(self) -> float:
+        """Share of labels that are moved."""
+        return self._share("label")
+
+    @property
+    def embeddings(self) -> float:
+        """Ratio of the noise on embeddings."""
+        return self._share("embedding")
+
+    def _share(self, *kinds: str) -> float:
+        return self.ratio if self.kind in kinds else self.ratio / 3 if self.kind == "mixed" else 0.0
 
 
 def noisy_labels(data: Encoded, noise: Noise, classes: int, seed: int) -> Encoded:
-    """``data`` with a share of its labels moved to another class, uniformly."""
-    if noise.kind != "label" or not noise.active:
+    """``data`` with a share of its labels moved to another class, uniformly; numbers are shuffled among their rows."""
+    if not noise.labels:
         return data
     rng = np.random.default_rng([seed, 1])
-    moved = rng.random(len(data)) < noise.ratio
+    moved = rng.random(len(data)) < noise.labels
+    if data.labels.dtype.kind == "f":
+        labels = data.labels.copy()
+        labels[moved] = rng.permutation(labels[moved])
+        return replace(data, labels=labels)
     shift = rng.integers(1, classes, len(data))
     return replace(data, labels=np.where(moved, (data.labels + shift) % classes, data.labels))
 
@@ -52,30 +75,36 @@ def noisy_tokens(
         vocabulary: token ids (n,) to replace with, as they occur in the training text.
         generator: CPU generator that decides everything.
     """
-    if noise.kind not in ("mask", "replace", "drop") or not noise.active:
+    if not noise.tokens:
         return batch
     ids = batch["input_ids"]
     ordinary = batch["attention_mask"].bool() & ~torch.isin(ids, torch.tensor(sorted(special)))
-    hit = ordinary & (torch.rand(ids.shape, generator=generator) < noise.ratio)
-    if noise.kind == "drop":
-        return {**batch, "attention_mask": batch["attention_mask"] * ~hit}
-    if noise.kind == "mask":
-        return {**batch, "input_ids": torch.where(hit, mask_id, ids)}
-    random_ids = vocabulary[torch.randint(len(vocabulary), ids.shape, generator=generator)]
-    return {**batch, "input_ids": torch.where(hit, random_ids, ids)}
+    hit = ordinary & (torch.rand(ids.shape, generator=generator) < noise.tokens)
+    kinds = _TOKEN_KINDS if noise.kind == "mixed" else (noise.kind,)
+    fate = torch.randint(len(kinds), ids.shape, generator=generator) if len(kinds) > 1 else torch.zeros_like(ids)
+    for number, kind in enumerate(kinds):
+        here = hit & (fate == number)
+        if kind == "drop":
+            batch = {**batch, "attention_mask": batch["attention_mask"] * ~here}
+        elif kind == "mask":
+            batch = {**batch, "input_ids": torch.where(here, mask_id, batch["input_ids"])}
+        else:
+            random_ids = vocabulary[torch.randint(len(vocabulary), ids.shape, generator=generator)]
+            batch = {**batch, "input_ids": torch.where(here, random_ids, batch["input_ids"])}
+    return batch
 
 
 @contextmanager
 def embedding_noise(embeddings: nn.Module, noise: Noise, generator: torch.Generator) -> Iterator[None]:
     """While open, the token embedding's output gets NEFTune noise (on the same device as the output)."""
-    if noise.kind != "embedding" or not noise.active:
+    if not noise.embeddings:
         yield
         return
 
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         if not torch.is_grad_enabled():  # evaluation
             return None
-        size = 100 * noise.ratio / (output.shape[1] * output.shape[2]) ** 0.5
+        size = 100 * noise.embeddings / (output.shape[1] * output.shape[2]) ** 0.5
         uniform = torch.rand(output.shape, generator=generator, device="cpu").to(output)
         return output + (2 * uniform - 1) * size
 

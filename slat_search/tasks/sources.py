@@ -1,163 +1,110 @@
-"""Labelled text from a task description: embedded, or files of one's own."""
+"""Labelled text from a task description: embedded, files of one's own, or the hub."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import difflib
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from .. import config as cfg
+from ..config.task import EMBEDDED, PRESETS, REGRESSION
 from ..errors import SlatError
 from . import bbc
-
-SPLITS = ("train", "validation", "test")
-_READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-
-
-@dataclass(frozen=True)
-class Example:
-    """One row: one text or two, and the index of its label."""
-
-    texts: tuple[str, ...]
-    label: int
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """A task in memory, before tokenisation."""
-
-    name: str
-    labels: tuple[str, ...]
-    splits: dict[str, list[Example]]
-    metric: str
-    max_length: int
-
-    @property
-    def majority_share(self) -> float:
-        """Accuracy on test of always saying the most frequent training label."""
-        train = [e.label for e in self.splits["train"]]
-        top = max(set(train), key=train.count)
-        test = self.splits["test"]
-        return sum(e.label == top for e in test) / len(test)
-
-
-def _bbc(text_of: Callable[[bbc.Article], str]) -> tuple[tuple[str, ...], list[Example]]:
-    return bbc.TOPICS, [Example((text_of(a),), a.topic) for a in bbc.articles()]
-
-
-EMBEDDED: dict[str, tuple[str, Callable[[], tuple[tuple[str, ...], list[Example]]]]] = {
-    "bbc-headline": ("headline -> topic, 5 classes", lambda: _bbc(lambda a: a.headline)),
-    "bbc-topic": ("whole article -> topic, 5 classes", lambda: _bbc(lambda a: f"{a.headline}. {a.body}")),
-}
+from .examples import SPLITS, Example, Splits, TaskData, capped, cut, without_duplicates
+from .files import Table, tables_of_files
+from .hub import tables_of_hub
 
 
 def load_task(task: cfg.Task, seed: int) -> TaskData:
     """Read, remove duplicates, and cut missing splits (stratified by label, reproducible by ``seed``).
 
     Raises:
-        SlatError: unknown task, missing file or column, empty text, or a split without examples.
+        SlatError: unknown task, missing file or column, empty text, a label that is not among the names, or a split
+            without examples or with one label only.
     """
-    if task.train is not None:
-        labels, given = _from_files(task)
-    elif task.name in EMBEDDED:
-        labels, examples = EMBEDDED[task.name][1]()
-        given = {"train": examples}
+    if task.train is None and task.hub is None:
+        if task.name not in EMBEDDED:
+            raise SlatError(_unknown(task.name))
+        labels, splits = bbc.load(task.name, task.split, seed)
     else:
-        raise SlatError(
-            f"task.name: unknown task {task.name!r}; embedded tasks are {', '.join(EMBEDDED)}; "
-            "for files of your own set task.train"
-        )
-    splits = _cut(_without_duplicates(given), task.split, seed)
-    if task.max_rows:
-        splits = {name: rows[: task.max_rows] for name, rows in splits.items()}
+        labels, given = _labelled(tables_of_files(task) if task.train is not None else tables_of_hub(task), task)
+        splits = cut(without_duplicates(given), task.split, seed)
+    splits = capped(splits, task.max_rows, seed)
     for name in SPLITS:
         if not splits.get(name):
             raise SlatError(f"task {task.name}: the {name} split is empty")
-    if len({e.label for e in splits["train"]}) < 2:
-        raise SlatError(f"task {task.name}: training text has one label only")
+        if len({e.label for e in splits[name]}) < 2:
+            raise SlatError(f"task {task.name}: the {name} split has one label only")
+    missing = {e.label for name in SPLITS for e in splits[name]} - {e.label for e in splits["train"]}
+    if labels and missing:
+        name = next(s for s in SPLITS if any(e.label in missing for e in splits[s]))
+        told = ", ".join(repr(labels[int(i)]) for i in sorted(missing))
+        raise SlatError(f"task {task.name}: {name} has labels that training text has not: {told}")
+    if task.metric == "f1" and len(labels) != 2:
+        raise SlatError(f"task.metric: f1 is of two classes and {task.name} has {len(labels)}; use macro_f1")
     return TaskData(task.name, labels, splits, task.metric, task.max_length)
 
 
-def _without_duplicates(given: dict[str, list[Example]]) -> dict[str, list[Example]]:
-    """Drop repeated texts; test keeps its own first, so that nothing of it is seen in training."""
-    seen: set[tuple[str, ...]] = set()
-    kept: dict[str, list[Example]] = {}
-    for name in ("test", "validation", "train"):
-        for example in given.get(name, []):
-            key = tuple(" ".join(t.lower().split()) for t in example.texts)
-            if key not in seen:
-                seen.add(key)
-                kept.setdefault(name, []).append(example)
-    return kept
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, [*EMBEDDED, *PRESETS], n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return (
+        f"task.name: unknown task {name!r}{hint} (embedded tasks are {', '.join(EMBEDDED)}; presets of the hub "
+        f"{', '.join(PRESETS)}; for text of your own set task.train or task.hub)"
+    )
 
 
-def _cut(given: dict[str, list[Example]], shares: Sequence[float], seed: int) -> dict[str, list[Example]]:
-    """Cut the missing splits from train, label by label."""
-    missing = [i for i, name in enumerate(SPLITS) if i and name not in given]
-    rng = random.Random(f"split-{seed}")
-    by_label: dict[int, list[Example]] = {}
-    for example in given.get("train", []):
-        by_label.setdefault(example.label, []).append(example)
-    splits: dict[str, list[Example]] = {name: list(given.get(name, [])) for name in SPLITS if name != "train"}
-    splits["train"] = []
-    total = shares[0] + sum(shares[i] for i in missing)
-    for label in sorted(by_label):
-        rows = by_label[label]
-        rng.shuffle(rows)
-        for i in missing:
-            count = round(len(by_label[label]) * shares[i] / total)
-            splits[SPLITS[i]] += rows[:count]
-            rows = rows[count:]
-        splits["train"] += rows
-    for name in ("train", *(SPLITS[i] for i in missing)):
-        rng.shuffle(splits[name])
-    return splits
-
-
-def _from_files(task: cfg.Task) -> tuple[tuple[str, ...], dict[str, list[Example]]]:
-    assert task.train is not None
-    paths: dict[str, Path] = {}
-    if task.train.is_dir():
-        for name in SPLITS:
-            found = [p for p in sorted(task.train.glob(f"{name}.*")) if p.suffix in _READERS]
-            if found:
-                paths[name] = found[0]
-        if "train" not in paths:
-            raise SlatError(f"task.train: {task.train} holds no train file (.csv, .tsv, .jsonl or .parquet)")
+def _labelled(tables: Mapping[str, Table], task: cfg.Task) -> tuple[tuple[str, ...], Splits]:
+    """Label names, and the rows with the index of their label."""
+    if task.is_regression:
+        return (), {split: [Example(x, _number(t, n, y)) for n, (x, y) in _rows(t)] for split, t in tables.items()}
+    values = {y for t in tables.values() for _, y in t.rows}
+    names = task.label_names or next((t.names for t in tables.values() if t.names), None)
+    if names is None:
+        if any(isinstance(y, float) and y != int(y) for y in values):
+            raise SlatError(
+                f"task.label: {task.label!r} holds fractions; for numbers set task.metric to {' or '.join(REGRESSION)}"
+            )
+        ordered = sorted(values, key=lambda v: (str(type(v)), v))
+        names, index = tuple(map(str, ordered)), {value: i for i, value in enumerate(ordered)}
     else:
-        paths["train"] = task.train
-    for name in ("validation", "test"):
-        if (path := getattr(task, name)) is not None:
-            paths[name] = path
-    rows = {name: _read(name, path, task) for name, path in paths.items()}
-    names = sorted({label for split in rows.values() for _, label in split}, key=lambda v: (str(type(v)), v))
-    index = {label: i for i, label in enumerate(names)}
-    given = {name: [Example(texts, index[label]) for texts, label in split] for name, split in rows.items()}
-    return tuple(str(n) for n in names), given
+        index = _index_of(names, values)
+    given = {
+        split: [Example(x, _label(t, n, y, index, names)) for n, (x, y) in _rows(t)] for split, t in tables.items()
+    }
+    return names, given
 
 
-def _read(split: str, path: Path, task: cfg.Task) -> list[tuple[tuple[str, ...], Any]]:
-    import datasets
+def _index_of(names: tuple[str, ...], values: Collection[Any]) -> dict[Any, int]:
+    """What stands for each name: itself, or a number, which is the name's own or else its place."""
+    if not all(isinstance(value, int | float) for value in values):
+        return {name: i for i, name in enumerate(names)}
+    if all(name.isdigit() for name in names):
+        return {int(name): i for i, name in enumerate(names)}
+    if {"True", "False"} <= set(names):
+        return {name == "True": i for i, name in enumerate(names)}
+    return {i: i for i in range(len(names))}
 
-    if not path.is_file():
-        raise SlatError(f"task.{split}: no such file: {path}")
-    if path.suffix not in _READERS:
-        raise SlatError(f"task.{split}: {path} must end in .csv, .tsv, .jsonl, .json or .parquet")
-    options = {"sep": "\t"} if path.suffix == ".tsv" else {}
-    datasets.disable_progress_bars()
+
+def _rows(source: Table) -> enumerate[tuple[tuple[str, ...], Any]]:
+    return enumerate(source.rows, 1)
+
+
+def _label(source: Table, number: int, label: Any, index: Mapping[Any, int], names: tuple[str, ...]) -> int:
+    if label not in index:
+        raise SlatError(
+            f"{source.field}: {source.where} row {number} has the label {label!r}, which is not among the "
+            f"{len(names)} names: {', '.join(names)}"
+        )
+    return index[label]
+
+
+def _number(source: Table, number: int, label: Any) -> float:
     try:
-        table = datasets.load_dataset(_READERS[path.suffix], data_files=str(path), split="train", **options)
-    except Exception as error:  # the readers raise many kinds; all mean that the file is malformed
-        cause = error.__cause__ or error
-        raise SlatError(f"task.{split}: cannot read {path}: {str(cause).splitlines()[0]}") from error
-    for column in (*task.text, task.label):
-        if column not in table.column_names:
-            raise SlatError(f"task.{split}: {path} has no column {column!r}; it has {', '.join(table.column_names)}")
-    rows = []
-    for number, (label, *texts) in enumerate(zip(table[task.label], *(table[c] for c in task.text), strict=True), 1):
-        if label is None or any(not isinstance(t, str) or not t.strip() for t in texts):
-            raise SlatError(f"task.{split}: {path} row {number} has an empty text or label")
-        rows.append((tuple(texts), label))
-    return rows
+        value = float(label)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise SlatError(f"{source.field}: {source.where} row {number} has the label {label!r}, which is no number")
+    return value

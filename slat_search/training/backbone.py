@@ -55,6 +55,13 @@ class Backbone:
     params: int
     attention: str
 
+    @property
+    def longest(self) -> int | None:
+        """Most tokens of a text, as far as the model or its tokenizer says."""
+        told = (getattr(self.model.config, "max_position_embeddings", None), self.tokenizer.model_max_length)
+        limits = [limit for limit in told if isinstance(limit, int) and 0 < limit < 1_000_000]
+        return min(limits, default=None)
+
     def place(self, device: str, precision: str) -> None:
         """Move the model to ``device`` and set the precision of this process's float32 matrix products.
 

@@ -32,6 +32,7 @@ def save_bundle(folder: Path, context: Context, unit: Unit, state: State, measur
         "format": FORMAT,
         "model": config.model.model_dump(),
         "labels": list(context.labels),
+        "scale": list(context.scale),
         "max_length": config.task.max_length,
         "texts": len(config.task.text),
         "unit": unit.as_dict(),
@@ -58,10 +59,11 @@ class Predictor:
 
     @property
     def labels(self) -> list[str]:
+        """Label names; none in a regression."""
         return self.description["labels"]
 
     def __call__(self, texts: Sequence[str | tuple[str, ...]]) -> np.ndarray:
-        """Probabilities (texts, classes).
+        """Probabilities (texts, classes), or the numbers (texts, 1) of a regression.
 
         Raises:
             SlatError: no text, an empty one, or one side where the task has pairs.
@@ -73,6 +75,9 @@ class Predictor:
         data = encode(self.tokenizer, rows, self.description["max_length"])
         with products_in(self.precision):
             logits = torch.from_numpy(predict_logits(self.model, data))
+        if not self.labels:
+            mean, spread = self.description["scale"]
+            return logits.numpy() * spread + mean
         return logits.softmax(dim=1).numpy()
 
 
@@ -97,7 +102,8 @@ def load_bundle(folder: str | Path) -> Predictor:
     with products_in(precision):
         backbone.place(device, precision)
     unit = Unit(**description["unit"])
-    model = TextClassifier(backbone.model, backbone.width, len(description["labels"]), description["model"]["pooling"])
+    outputs = max(1, len(description["labels"]))
+    model = TextClassifier(backbone.model, backbone.width, outputs, description["model"]["pooling"])
     load_state(model, apply_method(unit.method, model.backbone, unit.options), state)
     model.to(device).eval()
     return Predictor(model, backbone.tokenizer, description, precision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -15,15 +16,15 @@ class TextClassifier(nn.Module):
     Args:
         backbone: a model whose output has ``last_hidden_state`` (batch, length, width).
         width: size of a token vector.
-        classes: number of labels.
+        outputs: number of labels; 1 in a regression.
         pooling: ``mean`` over real tokens, ``first`` token, or ``last`` real token.
     """
 
-    def __init__(self, backbone: PreTrainedModel, width: int, classes: int, pooling: str = "mean"):
+    def __init__(self, backbone: PreTrainedModel, width: int, outputs: int, pooling: str = "mean"):
         super().__init__()
         self.backbone: PreTrainedModel = backbone
         self.pooling = pooling
-        self.head = nn.Linear(width, classes)
+        self.head = nn.Linear(width, outputs)
 
     def pool(self, batch: Batch) -> Tensor:
         """One vector a text, (batch, width)."""
@@ -40,5 +41,13 @@ class TextClassifier(nn.Module):
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (batch, classes)."""
+        """Logits (batch, outputs)."""
         return self.head(self.pool(batch))
+
+
+def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of logits (n, classes) for integer labels (n,), or mean squared error of (n, 1) for
+    numbers; a scalar."""
+    if labels.is_floating_point():
+        return F.mse_loss(logits.squeeze(1), labels)
+    return F.cross_entropy(logits, labels)

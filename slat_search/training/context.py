@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from ..config import Config
+from ..errors import SlatError
 from ..tasks import Encoded, Example, TaskData, encode, load_task, perturb
 from .backbone import Backbone, shared_backbone
 from .classifier import TextClassifier
+from .evaluate import majority_quality
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,12 @@ class Context:
 
     Attributes:
         config: the run's.
-        labels: label names.
+        labels: label names; none in a regression.
         train, validation, test: encoded splits.
         validation_perturbed: validation text as seen at every rung.
         test_perturbed: (kind, ratio) -> perturbed test text.
-        majority: accuracy of the most frequent label on test.
+        majority: quality on test of always saying the most frequent training label.
+        scale: mean and standard deviation of the labels that a regression learns at mean 0 and deviation 1.
         backbone_params: size of the frozen model.
         width: size of a token vector.
     """
@@ -36,12 +39,18 @@ class Context:
     validation_perturbed: Encoded
     test_perturbed: dict[tuple[str, float], Encoded]
     majority: float
+    scale: tuple[float, float]
     backbone_params: int
     width: int
 
     @property
     def head_params(self) -> int:
-        return (self.width + 1) * len(self.labels)
+        return (self.width + 1) * self.outputs
+
+    @property
+    def outputs(self) -> int:
+        """Of the head: one a label, or the number of a regression."""
+        return max(1, len(self.labels))
 
     def backbone(self) -> Backbone:
         """The frozen model of this worker, loaded on first use, on the GPU when there is one."""
@@ -52,7 +61,7 @@ class Context:
     def classifier(self) -> TextClassifier:
         """A fresh head on this worker's backbone."""
         backbone = self.backbone()
-        model = TextClassifier(backbone.model, backbone.width, len(self.labels), self.config.model.pooling)
+        model = TextClassifier(backbone.model, backbone.width, self.outputs, self.config.model.pooling)
         return model.to(next(backbone.model.parameters()).device)
 
 
@@ -65,16 +74,21 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
     task = load_task(config.task, config.seed)
     backbone = shared_backbone(config.model.name, config.model.dropout)
 
+    longest = backbone.longest
+    if longest is not None and task.max_length > longest:
+        raise SlatError(f"task.max_length: {task.max_length} tokens are more than the {longest} that the model takes")
+
     def encoded(examples: Sequence[Example]) -> Encoded:
-        return encode(backbone.tokenizer, examples, task.max_length)
+        return encode(backbone.tokenizer, examples, task.max_length, None if task.labels else task.scale)
 
     evaluation = config.evaluation
+    train, test = encoded(task.splits["train"]), encoded(task.splits["test"])
     context = Context(
         config=config,
         labels=task.labels,
-        train=encoded(task.splits["train"]),
+        train=train,
         validation=encoded(task.splits["validation"]),
-        test=encoded(task.splits["test"]),
+        test=test,
         validation_perturbed=encoded(
             perturb(task.splits["validation"], evaluation.rung_kind, evaluation.rung_ratio, config.seed)
         ),
@@ -84,7 +98,8 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
             for ratio in evaluation.ratios
             if ratio > 0
         },
-        majority=task.majority_share,
+        majority=majority_quality(task.metric, train.labels, test.labels),
+        scale=task.scale,
         backbone_params=backbone.params,
         width=backbone.width,
     )

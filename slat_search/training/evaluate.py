@@ -6,17 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy import stats
 from sklearn import metrics
 
 from ..tasks import Encoded, evaluation_batches, join
-from .classifier import TextClassifier
+from .classifier import TextClassifier, task_loss
 
 _METRICS = {
     "accuracy": lambda y, p: metrics.accuracy_score(y, p),
     "macro_f1": lambda y, p: metrics.f1_score(y, p, average="macro"),
     "f1": lambda y, p: metrics.f1_score(y, p),
     "matthews": lambda y, p: metrics.matthews_corrcoef(y, p),
+    "pearson": lambda y, p: stats.pearsonr(y, p).statistic,
+    "spearman": lambda y, p: stats.spearmanr(y, p).statistic,
 }
 
 
@@ -43,13 +45,23 @@ def predict_sets(model: TextClassifier, sets: Sequence[Encoded]) -> list[np.ndar
 
 
 def quality(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
-    """The task's metric for logits (texts, classes) against labels (texts,)."""
+    """The task's metric for logits (texts, outputs) against labels (texts,); a correlation with a constant is 0."""
+    if labels.dtype.kind == "f":
+        return float(_METRICS[metric](labels, logits[:, 0])) if np.ptp(logits) > 0 else 0.0
     return float(_METRICS[metric](labels, logits.argmax(axis=1)))
 
 
+def majority_quality(metric: str, train: np.ndarray, test: np.ndarray) -> float:
+    """The metric on ``test`` labels of always saying the most frequent ``train`` label; 0 in a regression."""
+    if train.dtype.kind == "f":
+        return 0.0
+    top = np.bincount(train).argmax()
+    return float(_METRICS[metric](test, np.full_like(test, top)))
+
+
 def loss(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Mean cross-entropy in nats of logits (texts, classes) against labels (texts,).
+    """The training loss, see :func:`.task_loss`, of logits (texts, outputs) against labels (texts,).
 
     It tells apart what a metric on a few hundred texts cannot: one text more or less is 0.2 % of accuracy.
     """
-    return float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels).long()))
+    return float(task_loss(torch.from_numpy(logits), torch.from_numpy(labels)))

@@ -8,14 +8,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..errors import SlatError
 from ..tasks import Encoded, Noise, embedding_noise, held_out, noisy_labels, noisy_tokens, training_batches
-from .classifier import TextClassifier
+from .classifier import TextClassifier, task_loss
 
 
 class DivergedError(SlatError):
@@ -124,14 +123,14 @@ def train(
     gate_batches = training_batches(data, plan.batch_size, plan.seed, held) if len(held) else None
     embeddings = model.backbone.get_input_embeddings()
 
-    def task_loss(rows: np.ndarray) -> Tensor:
+    def loss_of(rows: np.ndarray) -> Tensor:
         batch = noisy_tokens(data.batch(rows), plan.noise, special_ids, mask_id, vocabulary, generator)
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         with embedding_noise(embeddings, plan.noise, generator):
-            return F.cross_entropy(model(batch), batch["labels"])
+            return task_loss(model(batch), batch["labels"])
 
     for step in range(1, plan.steps + 1):
-        loss = task_loss(next(batches))
+        loss = loss_of(next(batches))
         finite &= torch.isfinite(loss.detach())
         moving = controller.variables() if controller is not None and gate_batches is not None else []
         if moving and gate_batches is not None:
@@ -139,7 +138,7 @@ def train(
             _forget_gradients(moving)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            loss = task_loss(next(gate_batches))
+            loss = loss_of(next(gate_batches))
         extra = controller.loss() if controller is not None else None
         (loss if extra is None else loss + extra).backward()
         if moving:

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
@@ -43,6 +49,55 @@ def test_same_seed_same_noise(context: Context, minilm: Backbone, kind: str) -> 
 def test_tokens_stay_without_token_noise(context: Context, minilm: Backbone, kind: str, ratio: float) -> None:
     before, after = apply(context, minilm, kind, ratio)
     assert not changed(before, after).any()
+
+
+def test_mixed_noise_has_a_third_of_each(context: Context, minilm: Backbone) -> None:
+    noise = Noise("mixed", 0.3)
+    assert (noise.tokens, noise.labels, noise.embeddings) == pytest.approx((0.1, 0.1, 0.1))
+    before, after = apply(context, minilm, "mixed", 0.3)
+    hidden = before["attention_mask"] != after["attention_mask"]
+    masked = (after["input_ids"] == minilm.tokenizer.mask_token_id) & (before["input_ids"] != after["input_ids"])
+    replaced = (before["input_ids"] != after["input_ids"]) & ~masked
+    special = torch.isin(before["input_ids"], torch.tensor(minilm.tokenizer.all_special_ids))
+    for hit in (hidden, masked, replaced):
+        assert not hit[special].any()
+        assert float(hit[~special].float().mean()) == pytest.approx(0.1 / 3, abs=0.015)
+    assert 0 < (noisy_labels(context.train, noise, 5, 0).labels != context.train.labels).mean() < 0.25
+
+
+def test_numbers_are_shuffled_among_their_rows(context: Context) -> None:
+    labels = np.random.default_rng(0).normal(size=len(context.train)).astype(np.float32)
+    noisy = noisy_labels(replace(context.train, labels=labels), Noise("label", 0.3), 1, 0)
+    assert noisy.labels.dtype == np.float32
+    assert sorted(noisy.labels) == sorted(labels)
+    assert 0.1 < (noisy.labels != labels).mean() <= 0.45
+
+
+def test_the_same_seed_gives_the_same_noisy_batches_in_two_processes(tmp_path: Path) -> None:
+    code = """
+import hashlib, sys, torch
+from slat_search.tasks import Noise, embedding_noise, noisy_labels, noisy_tokens, training_batches
+from slat_search.training.context import prepare
+from slat_search.training.loop import Plan
+from tests.conftest import small_config
+
+context, _ = prepare(small_config())
+noise, generator = Noise("mixed", 0.3), torch.Generator().manual_seed(5)
+data = noisy_labels(context.train, noise, 5, 5)
+batches, seen = training_batches(data, 16, 5), hashlib.sha256()
+embeddings = context.backbone().model.get_input_embeddings()
+for _ in range(4):
+    batch = noisy_tokens(data.batch(next(batches)), noise, (0, 101, 102), 103, torch.arange(1000, 2000), generator)
+    with embedding_noise(embeddings, noise, generator):
+        vectors = embeddings(batch["input_ids"])
+    for value in (*batch.values(), vectors):
+        seen.update(value.detach().numpy().tobytes())
+print(seen.hexdigest())
+"""
+    root = Path(__file__).parents[2]
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root) for _ in range(2)]
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
+    assert runs[0].stdout == runs[1].stdout != ""
 
 
 def test_moved_labels_are_other_labels(context: Context) -> None:

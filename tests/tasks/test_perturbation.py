@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from slat_search.tasks import PERTURBATIONS, Example, perturb, perturb_text
 from slat_search.tasks.bbc import articles
+from slat_search.tasks.perturbation import case, char_drop, char_insert, char_swap, homoglyph, keyboard
 
 TEXT = "Shares in the airline rose after it said that fuel costs would fall this winter"
 kinds = st.sampled_from(sorted(PERTURBATIONS))
@@ -40,11 +42,57 @@ def test_ratio_is_the_share_of_words_on_average(ratio: float) -> None:
     assert sum(dropped) / sum(len(h.split()) for h in headlines) == pytest.approx(ratio, rel=0.1)
 
 
-def test_typo_touches_single_words() -> None:
-    perturbed = perturb_text(TEXT, "typos", 0.2, 1).split()
+IN_WORDS = ("typos", "keyboard", "char_swap", "char_drop", "char_insert", "homoglyph", "punctuation", "case")
+
+
+@pytest.mark.parametrize("kind", IN_WORDS)
+def test_changes_within_words_touch_as_many_words_as_the_ratio_says(kind: str) -> None:
+    perturbed = perturb_text(TEXT, kind, 0.2, 1).split()
     different = [(a, b) for a, b in zip(TEXT.split(), perturbed, strict=True) if a != b]
     assert 1 <= len(different) <= 4
     assert all(abs(len(a) - len(b)) <= 1 for a, b in different)
+
+
+@pytest.mark.parametrize("kind", PERTURBATIONS)
+def test_every_kind_changes_real_text(kind: str) -> None:
+    headlines = [a.headline for a in articles()[:200]]
+    changed = [perturb_text(h, kind, 0.5, 0) != h for h in headlines]
+    assert sum(changed) > (30 if kind == "distraction" else 150)
+
+
+@given(texts, st.integers(0, 5))
+def test_what_is_added_is_added_and_what_is_split_is_split(text: str, seed: int) -> None:
+    words = text.split()
+    twice = perturb_text(text, "word_duplicate", 0.5, seed).split()
+    assert [w for i, w in enumerate(twice) if not i or w != twice[i - 1]] == [
+        w for i, w in enumerate(words) if not i or w != words[i - 1]
+    ]
+    assert perturb_text(text, "whitespace", 1.0, seed).replace(" ", "") == text.replace(" ", "")
+    distracted = perturb_text(text, "distraction", 0.5, seed).split()
+    assert distracted[: len(words)] == words
+    assert distracted[len(words) :] == ["and", "true", "is", "true"] * ((len(distracted) - len(words)) // 4)
+
+
+@given(words, st.integers(0, 50))
+def test_single_changes(word: str, seed: int) -> None:
+    rng = random.Random(seed)
+    assert len(char_drop(word, rng)) == max(1, len(word) - 1)
+    assert sorted(char_swap(word, rng)) == sorted(word)
+    inserted = char_insert(word, rng)
+    assert any(inserted[:i] + inserted[i + 1 :] == word for i in range(len(inserted)))
+    slipped = keyboard(word, rng)
+    assert sum(a != b for a, b in zip(word, slipped, strict=True)) == any(
+        c.lower() in "qwertyuiopasdfghjklzxcvbnm" for c in word
+    )
+    assert case(case("Word", rng), rng) == "Word"
+
+
+def test_homoglyphs_look_alike_and_are_other_characters() -> None:
+    changed = homoglyph("oxygen", random.Random(0))
+    assert changed != "oxygen"
+    assert len(changed) == 6
+    assert sum(not c.isascii() for c in changed) == 1
+    assert homoglyph("1999", random.Random(0)) == "1999"
 
 
 def test_labels_stay_and_both_sides_are_perturbed() -> None:

@@ -1,0 +1,104 @@
+"""The task: what text, what labels, which measure of quality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from .section import Positive, Section
+
+Metric = Literal["accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman"]
+#: metrics of tasks whose label is a number
+REGRESSION: tuple[Metric, ...] = ("pearson", "spearman")
+Split = Literal["train", "validation", "test"]
+
+
+def _glue(subset: str, text: tuple[str, ...], metric: Metric, **fields: Any) -> dict[str, Any]:
+    return {"hub": "nyu-mll/glue", "subset": subset, "text": text, "metric": metric, **fields}
+
+
+#: name -> fields of the embedded tasks, which are cut from BBC News
+EMBEDDED: dict[str, dict[str, Any]] = {
+    "bbc-headline": {"text": ("headline",), "label": "topic"},
+    "bbc-topic": {"text": ("article",), "label": "topic"},
+    "bbc-match": {"text": ("headline", "article"), "label": "match"},
+}
+#: name -> fields of tasks on the Hugging Face hub, with their official metric. Where the labels of the test split are
+#: hidden, as in all of these, the validation split is the test and a new one is cut from train.
+PRESETS: dict[str, dict[str, Any]] = {
+    "sst2": _glue("sst2", ("sentence",), "accuracy"),
+    "cola": _glue("cola", ("sentence",), "matthews"),
+    "mrpc": _glue("mrpc", ("sentence1", "sentence2"), "f1", hub_splits={"train": "train", "test": "validation"}),
+    "qqp": _glue("qqp", ("question1", "question2"), "f1"),
+    "stsb": _glue("stsb", ("sentence1", "sentence2"), "pearson"),
+    "mnli": _glue(
+        "mnli", ("premise", "hypothesis"), "accuracy", hub_splits={"train": "train", "test": "validation_matched"}
+    ),
+    "qnli": _glue("qnli", ("question", "sentence"), "accuracy"),
+    "rte": _glue("rte", ("sentence1", "sentence2"), "accuracy"),
+    "boolq": _glue("boolq", ("question", "passage"), "accuracy", hub="aps/super_glue"),
+    "cb": _glue("cb", ("premise", "hypothesis"), "macro_f1", hub="aps/super_glue"),
+}
+
+
+class Task(Section):
+    """Labelled text: an embedded task or a preset by its name, files of your own, or a dataset of the hub."""
+
+    name: str = Field(
+        "bbc-headline", description="embedded task or preset (see `slat tasks`), or any name for your own text"
+    )
+    train: Path | None = Field(
+        None,
+        description="your file: .csv, .tsv, .jsonl or .parquet; a folder of train/validation/test files, or one that "
+        "`datasets` saved",
+    )
+    validation: Path | None = Field(None, description="your validation file; cut from train when absent")
+    test: Path | None = Field(None, description="your test file; cut from train when absent")
+    hub: str | None = Field(None, description="dataset on the Hugging Face hub, or a folder laid out as one")
+    subset: str | None = Field(None, description="configuration of the hub dataset, e.g. `sst2` of `nyu-mll/glue`")
+    hub_splits: dict[Split, str] = Field(
+        {}, description="what the splits are called there; default: train, validation and test, as far as they exist"
+    )
+    text: tuple[str, ...] = Field(
+        ("text",), description="text column, or two of them for text pairs", min_length=1, max_length=2
+    )
+    label: str = Field("label", description="label column; a number where the metric is a correlation")
+    label_names: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description="names of the labels: in the order of integer labels, or all that text labels may be; "
+        "default: as found",
+    )
+    metric: Metric = Field("accuracy", description="quality measure; `pearson` and `spearman` make it a regression")
+    max_length: int = Field(128, ge=4, description="longer texts are cut to this many tokens")
+    split: tuple[Positive, Positive, Positive] = Field(
+        (0.65, 0.15, 0.2), description="shares of train, validation and test where splits are cut here"
+    )
+    max_rows: int | None = Field(None, ge=10, description="use at most this many rows of each split, drawn by seed")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_its_name(cls, data: Any) -> Any:
+        """Fill in what a preset says, where the user says nothing else."""
+        if not isinstance(data, dict) or data.get("train") is not None or data.get("hub") is not None:
+            return data
+        name = data.get("name", cls.model_fields["name"].default)
+        return {**EMBEDDED.get(name, PRESETS.get(name, {})), **data} if isinstance(name, str) else data
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Task:
+        if self.hub is not None and self.train is not None:
+            raise ValueError("train (a file) and hub (a dataset of the hub) are two sources; give one")
+        if self.train is None and (self.validation is not None or self.test is not None):
+            raise ValueError("validation and test files need a train file")
+        if self.hub is None and (self.subset is not None or self.hub_splits):
+            raise ValueError("subset and hub_splits belong to hub, which is not given")
+        if self.is_regression and self.label_names is not None:
+            raise ValueError(f"{self.metric} measures numbers, which have no label_names")
+        return self
+
+    @property
+    def is_regression(self) -> bool:
+        return self.metric in REGRESSION

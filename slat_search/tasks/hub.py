@@ -1,0 +1,63 @@
+"""Rows from the Hugging Face hub, or from a folder that is laid out as a dataset there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import HfApi
+
+from .. import config as cfg
+from ..config.task import EMBEDDED
+from ..errors import SlatError
+from .examples import SPLITS
+from .files import Table, table
+
+_HIDDEN = -1  # the label of rows whose true label the publishers keep to themselves
+
+
+def tables_of_hub(task: cfg.Task) -> dict[str, Table]:
+    """The splits of a dataset on the hub. Where the test labels are hidden, validation takes the place of test.
+
+    Raises:
+        SlatError: no connection, no such dataset, configuration, split or column.
+    """
+    import datasets
+
+    assert task.hub is not None
+    where = task.hub + (f"/{task.subset}" if task.subset else "")
+    datasets.disable_progress_bars()
+    try:
+        _ask_hub(task.hub, Path(datasets.config.HF_DATASETS_CACHE))
+        loaded = datasets.load_dataset(task.hub, task.subset)
+    except Exception as error:  # HTTP errors, missing datasets and broken files, of many kinds and libraries
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        offline = f"; without a connection there are {', '.join(EMBEDDED)} and your own files"
+        raise SlatError(f"task.hub: cannot load {where}: {reason}{'' if _is_local(task.hub) else offline}") from error
+    wanted: dict[str, str] = {str(split): there for split, there in task.hub_splits.items()}
+    wanted = wanted or {name: name for name in SPLITS if name in loaded}
+    for split, there in {"train": "train", **wanted}.items():
+        if there not in loaded:
+            raise SlatError(f"task.hub_splits.{split}: {where} has no split {there!r}; it has {', '.join(loaded)}")
+    tables = {
+        split: table(loaded[there], "task.hub", f"{where} {there}", task)
+        for split, there in wanted.items()
+        if not _hidden(loaded[there], task)
+    }
+    if "test" not in tables and "validation" in tables:
+        tables["test"] = tables.pop("validation")
+    return tables
+
+
+def _is_local(name: str) -> bool:
+    return Path(name).is_dir()
+
+
+def _ask_hub(name: str, cache: Path) -> None:
+    """Ask for the dataset with one short request, unless it is here; the loader would try for half a minute first."""
+    if not _is_local(name) and not (cache / name.replace("/", "___")).is_dir():
+        HfApi().dataset_info(name, timeout=10)
+
+
+def _hidden(dataset: object, task: cfg.Task) -> bool:
+    labels = dataset[task.label] if task.label in dataset.column_names else ()  # type: ignore[index, attr-defined]
+    return len(labels) > 0 and all(label == _HIDDEN for label in labels)

@@ -1,0 +1,55 @@
+"""A task whose label is a number, from file to prediction: the place of a headline's topic in the alphabet."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slat_search.structure import Structure, find_sites
+from slat_search.tasks.bbc import articles
+from slat_search.training.bundle import load_bundle, save_bundle
+from slat_search.training.context import Context, prepare
+from slat_search.training.units import Unit, evaluate_unit, search_trial, train_unit
+from tests.conftest import TEXTS, small_config
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    path = tmp_path_factory.mktemp("numbers") / "topics.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["headline", "place"])
+        writer.writerows((a.headline, 100 + 10.5 * a.topic) for a in articles()[::4])
+    task = {"name": "places", "train": path, "text": ["headline"], "label": "place", "metric": "pearson"}
+    return prepare(small_config(task=task, training={"steps": 60, "batch_size": 16, "head_learning_rate": 0.03}))[0]
+
+
+def test_a_regression_is_trained_tested_and_predicted_in_its_own_unit(numbers: Context, tmp_path: Path) -> None:
+    assert numbers.labels == ()
+    assert numbers.outputs == 1
+    assert numbers.majority == 0
+    assert numbers.train.labels.mean() == pytest.approx(0, abs=1e-5)
+    assert numbers.train.labels.std() == pytest.approx(1, abs=1e-5)
+    structure = Structure.lora(find_sites(numbers.backbone().model)[:8], r=2)
+    unit = Unit("slat", "slat-test", 5e-3, 0, options={"structure": structure.to_dict()})
+    result, state = train_unit(numbers, unit)
+    assert result["validation"]["quality"] > 0.4
+    assert result["validation"]["loss"] < 1
+    tested = evaluate_unit(numbers, unit, state)
+    assert 0.4 < tested["quality"] <= 1
+    save_bundle(tmp_path, numbers, unit, state, result["validation"])
+    predicted = load_bundle(tmp_path)(TEXTS)
+    assert predicted.shape == (3, 1)
+    assert 90 < predicted.min() < predicted.max() < 160
+    assert predicted.argmin() == 0  # business
+
+
+def test_a_regression_is_searched(numbers: Context) -> None:
+    sampled = {"budget": 5_000, "learning_rate": 2e-3, "noise_kind": "mixed", "noise_ratio": 0.1}
+    *_, last = search_trial(numbers, sampled, [30])
+    assert last["quality"] > 0.3
+    assert 0 < last["params"] <= 5_000
+    assert np.isfinite(last["loss"])
