@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .robustness import kinds_of
 from .tables import RunData
 
 matplotlib.use("Agg")
@@ -135,30 +136,33 @@ def _short(path: str) -> str:
 
 
 def perturbation(data: RunData, table: pd.DataFrame) -> Figure:
-    """Test quality over perturbation ratio, a panel a kind, mean over seeds with the range."""
-    kinds = sorted(data.perturbed["kind"].unique())
-    figure, axes = plt.subplots(1, len(kinds), figsize=(4.6 * len(kinds) + 1.6, 4), sharey=True, squeeze=False)
-    for axis, kind in zip(axes[0], kinds, strict=True):
+    """Test quality over perturbation ratio, a panel a kind, at most four in a row; bands are 95 % intervals."""
+    kinds = kinds_of(next(iter(data.robustness.values())).sets)
+    columns = min(4, len(kinds))
+    rows = -(-len(kinds) // columns)
+    size = (4.6 * columns + 1.6, 3.7 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
+    for axis in axes.flat[len(kinds) :]:
+        axis.set_axis_off()
+    for axis, kind in zip(axes.flat, kinds, strict=False):
         for position, (_, row) in enumerate(table.iterrows()):
-            part = data.perturbed[(data.perturbed["kind"] == kind) & (data.perturbed["method"] == row["method"])]
-            by_ratio = part.groupby("ratio")["quality"]
-            mean = by_ratio.mean()
+            curve = data.robustness[row["method"]].curve(kind)
             colour = _CYCLE[position % len(_CYCLE)]
-            style = "-" if row["family"] == "slat" else "--"
             axis.plot(
-                mean.index * 100,
-                mean.to_numpy(),
-                style,
+                curve["ratio"] * 100,
+                curve["quality"],
+                "-" if row["family"] == "slat" else "--",
                 color=colour,
                 marker=_MARKERS[position % len(_MARKERS)],
                 markersize=4,
                 label=row["name"],
             )
-            axis.fill_between(mean.index * 100, by_ratio.min(), by_ratio.max(), color=colour, alpha=0.1, linewidth=0)
+            axis.fill_between(curve["ratio"] * 100, curve["low"], curve["high"], color=colour, alpha=0.1, linewidth=0)
         axis.set_title(kind.replace("_", " "), loc="left")
         axis.set_xlabel("words perturbed (%)")
         axis.grid(alpha=0.25)
-    axes[0][0].set_ylabel(f"test {data.config['task']['metric']}")
+    for line in axes:
+        line[0].set_ylabel(f"test {data.config['task']['metric']}")
     axes[0][-1].legend(fontsize=8, frameon=False, bbox_to_anchor=(1.02, 1), loc="upper left")
     figure.tight_layout()
     return figure

@@ -13,13 +13,14 @@ import pandas as pd
 import yaml
 
 from ..run_folder import RunFolder, write_text
+from . import robustness
 from .figures import save_all
 from .tables import RunData, display, hypervolumes, read_run, recommended, write_tables
 
 _ALT = {
     "pareto": "Two scatter plots: test quality, and retained quality, against adapter parameters, one point a method.",
     "gates": "A grid of layers by modules for each found structure; a filled cell names the modules kept there.",
-    "perturbation": "Curves of test quality over the share of perturbed words, one panel a kind, one line a method.",
+    "perturbation": "Curves of test quality over the share of perturbed words, a panel a kind, a line a method.",
     "search": "Validation quality and parameter count of every trial over its steps; crosses mark stopped trials.",
 }
 
@@ -52,6 +53,7 @@ def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path]) -> str:
         alt=_ALT,
         volumes={k: v for k, v in volumes.items() if isinstance(v, dict) and "value" in v},
         tuning=data.selection["tuning"],
+        robust=robustness_table(data, table),
         trials=_trial_rows(data.trials),
         search_steps=int(data.trials["step"].fillna(0).sum()),
         structures=[_structure_row(row, data) for _, row in table[table["family"] == "slat"].iterrows()],
@@ -116,6 +118,31 @@ def _trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
         known = {key: form for key, form in formats.items() if key in trials}
         rows.append({key: "-" if pd.isna(trial[key]) else form.format(trial[key]) for key, form in known.items()})
     return rows
+
+
+def robustness_table(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
+    """Robustness as people read it, in the order of the comparison: values with their intervals."""
+    found = robustness.table(data.predictions, data.robustness).set_index("method").loc[table["method"]]
+
+    def interval(name: str) -> list[str]:
+        bounds = zip(found[name], found[f"{name}_low"], found[f"{name}_high"], strict=True)
+        return [f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in bounds]
+
+    def pair(name: str) -> list[str]:
+        both = zip(found[f"{name}_clean"], found[f"{name}_worst"], strict=True)
+        return ["-" if pd.isna(clean) else f"{clean:.3f} / {worst:.3f}" for clean, worst in both]
+
+    return pd.DataFrame(
+        {
+            "method": table["name"].to_list(),
+            "clean": interval("quality"),
+            "retained": interval("retained"),
+            "worst case": interval("worst"),
+            "at": found["worst_at"].to_list(),
+            "confidence, clean / worst": pair("confidence"),
+            "calibration error, clean / worst": pair("calibration_error"),
+        }
+    )
 
 
 def _structure_row(row: pd.Series, data: RunData) -> dict[str, Any]:

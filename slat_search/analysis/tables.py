@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pandas as pd
 import yaml
 
 from ..run_folder import RunFolder, read_json
+from . import robustness
 from .fronts import Reference, hypervolume_interval, nondominated
+from .robustness import Predictions, Robustness, retained
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class RunData:
         results: one row a method and seed.
         perturbed: one row a method, seed, perturbation kind and ratio (0 included).
         structures: label -> structure JSON of the refitted members.
+        predictions: label -> what the model of each seed says of the test texts.
     """
 
     config: dict[str, Any]
@@ -38,6 +42,13 @@ class RunData:
     results: pd.DataFrame
     perturbed: pd.DataFrame
     structures: dict[str, dict[str, Any]]
+    predictions: dict[str, list[Predictions]]
+
+    @cached_property
+    def robustness(self) -> dict[str, Robustness]:
+        """Of each method, by label."""
+        metric, seed = self.config["task"]["metric"], self.config["seed"]
+        return {method: Robustness.of(seeds, metric, seed) for method, seeds in self.predictions.items()}
 
     @property
     def reference(self) -> Reference:
@@ -53,10 +64,12 @@ def read_run(run: RunFolder) -> RunData:
     environment = read_json(run / "environment.json")
     selection = read_json(run / "selection.json")
     rows, curves = [], []
+    predictions: dict[str, list[Predictions]] = {}
     for final in selection["finals"]:
-        row, curve = _final_rows(run, final, environment)
+        row, curve, said = _final_rows(run, final, environment)
         rows.append(row)
         curves += curve
+        predictions.setdefault(final["label"], []).append(said)
     return RunData(
         config=yaml.safe_load((run / "config.yaml").read_text()),
         environment=environment,
@@ -65,13 +78,14 @@ def read_run(run: RunFolder) -> RunData:
         selection=selection,
         results=pd.DataFrame(rows),
         perturbed=pd.DataFrame(curves),
+        predictions=predictions,
         structures={p.stem: json.loads(p.read_text()) for p in sorted((run / "structures").glob("slat-*.json"))},
     )
 
 
 def _final_rows(
     run: RunFolder, final: dict[str, Any], environment: dict[str, Any]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[dict[str, Any], list[dict[str, Any]], Predictions]:
     trained = read_json(run / "units" / f"{final['key']}.train.json")
     tested = read_json(run / "units" / f"{final['key']}.test.json")
     unit, validation = trained["unit"], trained["validation"]
@@ -79,6 +93,9 @@ def _final_rows(
     curve = [{**names, **point} for point in tested["perturbed"]]
     kinds = dict.fromkeys(point["kind"] for point in curve)
     curve += [{**names, "kind": kind, "ratio": 0.0, "quality": tested["quality"]} for kind in kinds]
+    sets = [(point["kind"], point["ratio"]) for point in tested["perturbed"]]
+    qualities = np.array([tested["quality"], *(point["quality"] for point in tested["perturbed"])])
+    said = Predictions.read(run / "units" / f"{final['key']}.test.safetensors", sets)
     backbone = environment["model"]["params"]
     row = {
         "task": environment["task"]["name"],
@@ -94,7 +111,7 @@ def _final_rows(
         "validation": validation["quality"],
         "validation_retained": validation["retained"],
         "quality": tested["quality"],
-        "retained": retained(pd.DataFrame(curve)),
+        "retained": float(retained(said.sets, qualities)),
         "params": trained["params"],
         "params_percent": 100 * trained["params"] / backbone,
         "compression": backbone / trained["params"] if trained["params"] else float("inf"),
@@ -102,22 +119,7 @@ def _final_rows(
         "train_seconds": trained["seconds"],
         "seconds_per_text": tested["seconds_per_text"],
     }
-    return row, curve
-
-
-def retained(curve: pd.DataFrame) -> float:
-    """Area under quality over ratio, divided by what it were without any loss; mean over kinds.
-
-    Args:
-        curve: ``kind``, ``ratio``, ``quality``; ratio 0 is the clean text.
-    """
-    shares = []
-    for _, part in curve.groupby("kind"):
-        part = part.sort_values("ratio")
-        ratio, quality = part["ratio"].to_numpy(), part["quality"].to_numpy()
-        flat = quality[0] * (ratio[-1] - ratio[0])
-        shares.append(np.trapezoid(quality, ratio) / flat if flat > 0 else 0.0)
-    return float(np.mean(shares)) if shares else 1.0
+    return row, curve, said
 
 
 def compare(results: pd.DataFrame) -> pd.DataFrame:
@@ -196,7 +198,7 @@ def to_latex(frame: pd.DataFrame) -> str:
 
 
 def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:
-    """``results.csv perturbation.csv comparison.csv|md|tex pareto.csv hypervolume.json``; returns the comparison."""
+    """``results comparison pareto perturbation robustness`` as CSV and ``hypervolume.json``; returns the comparison."""
     table = compare(data.results)
     shown = display(table, data.config["task"]["metric"])
     data.results.to_csv(run / "results.csv", index=False)
@@ -204,6 +206,7 @@ def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:
     table.to_csv(run / "comparison.csv", index=False)
     _write(run / "comparison.md", to_markdown(shown))
     _write(run / "comparison.tex", to_latex(shown))
+    robustness.table(data.predictions, data.robustness).to_csv(run / "robustness.csv", index=False)
     table[table["on_front"]].to_csv(run / "pareto.csv", index=False)
     _write(run / "hypervolume.json", json.dumps(hypervolumes(data), indent=2) + "\n")
     return table

@@ -9,10 +9,10 @@ import torch
 
 from ..config import Config
 from ..errors import SlatError
+from ..metrics import majority_quality
 from ..tasks import Encoded, Example, TaskData, encode, load_task, perturb
 from .backbone import Backbone, shared_backbone
 from .classifier import TextClassifier
-from .evaluate import majority_quality
 
 
 @dataclass(frozen=True)

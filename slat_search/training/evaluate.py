@@ -1,4 +1,4 @@
-"""Predictions and quality measures."""
+"""Logits of many texts, and what they are worth."""
 
 from __future__ import annotations
 
@@ -6,20 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy import stats
-from sklearn import metrics
 
+from .. import metrics
 from ..tasks import Encoded, evaluation_batches, join
 from .classifier import TextClassifier, task_loss
-
-_METRICS = {
-    "accuracy": lambda y, p: metrics.accuracy_score(y, p),
-    "macro_f1": lambda y, p: metrics.f1_score(y, p, average="macro"),
-    "f1": lambda y, p: metrics.f1_score(y, p),
-    "matthews": lambda y, p: metrics.matthews_corrcoef(y, p),
-    "pearson": lambda y, p: stats.pearsonr(y, p).statistic,
-    "spearman": lambda y, p: stats.spearmanr(y, p).statistic,
-}
 
 
 @torch.inference_mode()
@@ -44,19 +34,21 @@ def predict_sets(model: TextClassifier, sets: Sequence[Encoded]) -> list[np.ndar
     return [logits[rows] for rows in places]
 
 
-def quality(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
-    """The task's metric for logits (texts, outputs) against labels (texts,); a correlation with a constant is 0."""
+def predicted(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Classes (texts,) that logits (texts, classes) say, or the numbers of (texts, 1) where ``labels`` are numbers."""
+    return logits[:, 0] if labels.dtype.kind == "f" else logits.argmax(axis=1)
+
+
+def confidence(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Probability (texts,) of the predicted class; nan where ``labels`` are numbers."""
     if labels.dtype.kind == "f":
-        return float(_METRICS[metric](labels, logits[:, 0])) if np.ptp(logits) > 0 else 0.0
-    return float(_METRICS[metric](labels, logits.argmax(axis=1)))
+        return np.full(len(logits), np.nan, dtype=np.float32)
+    return torch.from_numpy(logits).softmax(dim=1).amax(dim=1).numpy()
 
 
-def majority_quality(metric: str, train: np.ndarray, test: np.ndarray) -> float:
-    """The metric on ``test`` labels of always saying the most frequent ``train`` label; 0 in a regression."""
-    if train.dtype.kind == "f":
-        return 0.0
-    top = np.bincount(train).argmax()
-    return float(_METRICS[metric](test, np.full_like(test, top)))
+def quality(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
+    """The task's metric for logits (texts, outputs) against labels (texts,)."""
+    return metrics.quality(metric, labels, predicted(labels, logits))
 
 
 def loss(labels: np.ndarray, logits: np.ndarray) -> float:

@@ -113,7 +113,7 @@ def train(
     schedule = LambdaLR(optimiser, [_schedule(plan, group, controller) for group in optimiser.param_groups])
     generator = torch.Generator().manual_seed(plan.seed)
     data = noisy_labels(data, plan.noise, model.head.out_features, plan.seed)
-    vocabulary = torch.unique(torch.from_numpy(data.ids).long())
+    vocabulary = torch.from_numpy(np.unique(data.ids).astype(np.int64))
     vocabulary = vocabulary[~torch.isin(vocabulary, torch.tensor(sorted(special_ids), dtype=torch.long))]
     stops = {*stops, plan.steps}
     finite = torch.ones((), dtype=torch.bool, device=device)

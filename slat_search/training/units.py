@@ -18,7 +18,7 @@ from ..structure import Candidate, ModuleOptions, Space, Supernet, find_sites
 from ..tasks import Encoded, Noise
 from .classifier import TextClassifier
 from .context import Context
-from .evaluate import loss, predict_logits, predict_sets, quality
+from .evaluate import confidence, loss, predict_logits, predict_sets, predicted, quality
 from .loop import Plan, seed_everything, train
 from .search import SearchPlan, StructureSearch
 
@@ -222,12 +222,18 @@ def _state(trained: Mapping[str, nn.Parameter], model: TextClassifier) -> State:
     return state | {f"head.{name}": p.detach().cpu().numpy().copy() for name, p in model.head.named_parameters()}
 
 
-def evaluate_unit(context: Context, unit: Unit, state: State) -> dict[str, Any]:
-    """Test quality of trained weights, clean and perturbed, and the seconds that logits take for a clean text."""
+def evaluate_unit(context: Context, unit: Unit, state: State) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Test quality of trained weights, clean and perturbed, and the seconds that logits take for a clean text.
+
+    Returns:
+        The measures, and what they come from: ``labels`` (texts,), and ``outputs`` and ``confidence`` (sets, texts) of
+        the clean set and then of the perturbed ones, in their order in the measures.
+    """
     with _standing(context, unit) as (model, applied):
         load_state(model, applied, state)
         sets = [context.test, *context.test_perturbed.values()]
-        clean, *perturbed = _qualities(context.config.task.metric, sets, predict_sets(model, sets))
+        logits = predict_sets(model, sets)
+        clean, *perturbed = _qualities(context.config.task.metric, sets, logits)
         began = time.perf_counter()
         predict_logits(model, context.test)
         latency = (time.perf_counter() - began) / len(context.test)
@@ -235,7 +241,13 @@ def evaluate_unit(context: Context, unit: Unit, state: State) -> dict[str, Any]:
         {"kind": kind, "ratio": ratio, "quality": value}
         for (kind, ratio), value in zip(context.test_perturbed, perturbed, strict=True)
     ]
-    return {"quality": clean, "perturbed": curve, "seconds_per_text": latency}
+    labels = context.test.labels
+    predictions = {
+        "labels": np.asarray(labels),
+        "outputs": np.stack([predicted(labels, found) for found in logits]),
+        "confidence": np.stack([confidence(labels, found) for found in logits]),
+    }
+    return {"quality": clean, "perturbed": curve, "seconds_per_text": latency}, predictions
 
 
 def load_state(model: TextClassifier, applied: Applied, state: Mapping[str, np.ndarray]) -> None:

@@ -30,7 +30,7 @@ def _train(context: Context, unit: Unit, threads: int) -> tuple[dict[str, Any], 
         return {"error": str(error)}, {}
 
 
-def _evaluate(context: Context, unit: Unit, state: State, threads: int) -> dict[str, Any]:
+def _evaluate(context: Context, unit: Unit, state: State, threads: int) -> tuple[dict[str, Any], State]:
     torch.set_num_threads(threads)
     return evaluate_unit(context, unit, state)
 
@@ -38,9 +38,9 @@ def _evaluate(context: Context, unit: Unit, state: State, threads: int) -> dict[
 class UnitPool:
     """Runs units on the cluster and keeps their results in ``folder``; a unit that is there is not run again.
 
-    A unit's weights are ``<key>.safetensors``, its validation result ``<key>.train.json`` (written after the
-    weights) and its test result ``<key>.test.json``. One CPU thread a unit gives the most units an hour on a
-    CPU, and the same numbers on every machine size.
+    A unit's weights are ``<key>.safetensors``, its validation result ``<key>.train.json`` (written after the weights);
+    what it predicts on test ``<key>.test.safetensors``, its test result ``<key>.test.json`` (written last). One CPU
+    thread a unit gives the most units an hour on a CPU, and the same numbers on every machine size.
     """
 
     def __init__(self, config: Config, context: Context, folder: Path, say: Callable[[str], None]):
@@ -58,11 +58,8 @@ class UnitPool:
         missing = [u for u in units if not self._path(u, "train.json").exists()]
         jobs = {self._train.remote(self._context, u, 1): u for u in missing}
         for unit, (result, state) in self._as_they_come(jobs):
-            self.folder.mkdir(parents=True, exist_ok=True)
             if state:
-                part = self._path(unit, "part")
-                save_file(state, part)
-                part.replace(self._path(unit, "safetensors"))
+                self._store(unit, "safetensors", state)
             write_json(self._path(unit, "train.json"), {"unit": unit.as_dict(), **result})
             if "error" in result:
                 self._say(f"train  {unit.key}: {result['error']}")
@@ -78,7 +75,8 @@ class UnitPool:
         """Test results by key, of units that were trained."""
         missing = [u for u in units if not self._path(u, "test.json").exists()]
         jobs = {self._evaluate.remote(self._context, u, self.state(u), 1): u for u in missing}
-        for unit, result in self._as_they_come(jobs):
+        for unit, (result, predictions) in self._as_they_come(jobs):
+            self._store(unit, "test.safetensors", predictions)
             write_json(self._path(unit, "test.json"), result)
             self._say(f"test   {unit.key:<36} quality {result['quality']:.3f}")
         return {u.key: read_json(self._path(u, "test.json")) for u in units}
@@ -86,6 +84,12 @@ class UnitPool:
     def state(self, unit: Unit) -> State:
         """Trained weights of a unit."""
         return load_file(self._path(unit, "safetensors"))
+
+    def _store(self, unit: Unit, ending: str, arrays: State) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self._path(unit, "part")
+        save_file(arrays, part)
+        part.replace(self._path(unit, ending))
 
     def _path(self, unit: Unit, ending: str) -> Path:
         return self.folder / f"{unit.key}.{ending}"

@@ -9,9 +9,11 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from safetensors.numpy import save_file
 
 from slat_search.analysis.report import analyse
 from slat_search.analysis.tables import recommended, to_latex
@@ -66,6 +68,12 @@ def folder(tmp_path: Path) -> RunFolder:
         }  # fmt: skip
         (tmp_path / "units" / f"{final['key']}.train.json").write_text(json.dumps(trained))
         (tmp_path / "units" / f"{final['key']}.test.json").write_text(json.dumps(tested))
+        rng = np.random.default_rng(i)
+        said = {
+            "labels": rng.integers(2, size=100), "outputs": rng.integers(2, size=(3, 100)),
+            "confidence": rng.uniform(0.5, 1, size=(3, 100)).astype(np.float32),
+        }  # fmt: skip
+        save_file(said, tmp_path / "units" / f"{final['key']}.test.safetensors")
     trial = {
         "trial": 0, "status": "completed", "sparsity": 1.0, "learning_rate": 0.01, "gate_learning_rate": 0.1,
         "noise_kind": "none", "noise_ratio": 0.0, "step": 10, "quality": 0.8, "retained": 0.9, "params": 64,

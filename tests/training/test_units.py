@@ -42,9 +42,12 @@ def test_test_quality_is_that_of_the_trained_weights(context: Context, unit: Uni
     on_validation = replace(
         context, test=context.validation, test_perturbed={("typos", 0.2): context.validation_perturbed}
     )
-    tested = evaluate_unit(on_validation, unit, state)
+    tested, predictions = evaluate_unit(on_validation, unit, state)
     assert tested["quality"] == result["validation"]["quality"]
     assert tested["perturbed"][0]["quality"] == result["validation"]["quality_perturbed"]
+    right = predictions["outputs"] == predictions["labels"]
+    assert right.mean(axis=1).tolist() == [tested["quality"], tested["perturbed"][0]["quality"]]
+    assert ((predictions["confidence"] >= 1 / 5) & (predictions["confidence"] <= 1)).all()
 
 
 def test_the_head_alone_learns_at_its_own_rate(context: Context) -> None:
@@ -132,7 +135,7 @@ def test_a_search_is_a_unit_whose_own_weights_are_the_result(context: Context) -
     assert sum(value.size for name, value in state.items() if name.startswith("adapter.")) == structure.params
     on_validation = replace(context, test=context.validation, test_perturbed={})
     found = replace(unit, method="slat", options={"structure": structure.to_dict()})
-    assert evaluate_unit(on_validation, found, state)["quality"] == result["validation"]["quality"]
+    assert evaluate_unit(on_validation, found, state)[0]["quality"] == result["validation"]["quality"]
     _, other = train_unit(context, replace(unit, seed=2))
     assert not np.array_equal(other["head.weight"], state["head.weight"])
 

@@ -1,0 +1,162 @@
+"""What perturbed input does to each method: curves, retained quality, the worst case, calibration; with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file
+
+from ..metrics import METRICS, calibration_error, quality
+
+_DRAWS = {"accuracy": 1000}  # of the bootstrap; other metrics are computed draw by draw
+_FEWER_DRAWS = 200
+
+
+Sets = tuple[tuple[str, float], ...]
+
+
+def kinds_of(sets: Sets) -> list[str]:
+    """Kinds of perturbation, in order."""
+    return list(dict.fromkeys(kind for kind, ratio in sets if ratio > 0))
+
+
+def _of_kind(sets: Sets, kind: str) -> list[int]:
+    """Places of a kind's sets by ratio, the clean one first."""
+    return [0, *sorted((i for i, (k, _) in enumerate(sets) if k == kind), key=lambda i: sets[i][1])]
+
+
+def retained(sets: Sets, qualities: np.ndarray) -> np.ndarray:
+    """Area under quality over ratio, divided by what it were without any loss; mean over kinds, (...).
+
+    Args:
+        sets: the clean one first.
+        qualities: (..., sets).
+    """
+    shares = []
+    for kind in kinds_of(sets):
+        places = _of_kind(sets, kind)
+        ratios = np.array([sets[i][1] for i in places])
+        part = qualities[..., places]
+        flat = part[..., 0] * (ratios[-1] - ratios[0])
+        area = np.trapezoid(part, ratios, axis=-1)
+        shares.append(np.divide(area, flat, out=np.zeros_like(area), where=flat > 0))
+    return np.mean(shares, axis=0) if shares else np.ones(qualities.shape[:-1])
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one trained model says of the test texts.
+
+    Attributes:
+        sets: (kind, ratio) of each set of texts; the first one is clean, ratio 0.
+        labels: (texts,).
+        outputs: (sets, texts), classes or numbers.
+        confidence: (sets, texts), probability of the class; nan in a regression.
+    """
+
+    sets: Sets
+    labels: np.ndarray
+    outputs: np.ndarray
+    confidence: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path, sets: Sequence[tuple[str, float]]) -> Predictions:
+        """What a test evaluation left beside its measures."""
+        return cls(sets=(("clean", 0.0), *sets), **load_file(path))
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """(sets, texts) of bool."""
+        return self.outputs == self.labels
+
+    def quality(self, metric: str, rows: np.ndarray) -> np.ndarray:
+        """Of each set on some ``rows`` (n,) of the texts, (sets,)."""
+        if metric == "accuracy":
+            return self.correct[:, rows].mean(axis=1)
+        return np.array([quality(metric, self.labels[rows], outputs[rows]) for outputs in self.outputs])
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """One method's qualities on every set, as measured and in each draw of a bootstrap.
+
+    A draw takes texts and seeds with replacement, the same texts for all sets, so that what the sets have in common
+    does not blur what parts them.
+
+    Attributes:
+        sets: as in :class:`Predictions`.
+        measured: (sets,), mean over seeds.
+        drawn: (draws, sets).
+    """
+
+    sets: Sets
+    measured: np.ndarray
+    drawn: np.ndarray
+
+    @classmethod
+    def of(cls, seeds: Sequence[Predictions], metric: str, seed: int = 0) -> Robustness:
+        """From the predictions of the same method trained with several seeds."""
+        assert metric in METRICS
+        rng = np.random.default_rng(seed)
+        texts = len(seeds[0].labels)
+        everything = np.arange(texts)
+        drawn = []
+        for _ in range(_DRAWS.get(metric, _FEWER_DRAWS)):
+            rows = rng.integers(texts, size=texts)
+            drawn.append(
+                np.mean([seeds[i].quality(metric, rows) for i in rng.integers(len(seeds), size=len(seeds))], 0)
+            )
+        measured = np.mean([p.quality(metric, everything) for p in seeds], axis=0)
+        return cls(seeds[0].sets, measured, np.array(drawn))
+
+    def curve(self, kind: str) -> pd.DataFrame:
+        """``ratio quality low high`` of a kind, from the clean text on."""
+        places = _of_kind(self.sets, kind)
+        low, high = np.quantile(self.drawn[:, places], (0.025, 0.975), axis=0)
+        ratios = [self.sets[i][1] for i in places]
+        return pd.DataFrame({"ratio": ratios, "quality": self.measured[places], "low": low, "high": high})
+
+    def summary(self) -> dict[str, float | str]:
+        """Clean quality, retained quality and the worst case, each with a 95 % interval."""
+        worst = int(self.measured.argmin())
+        kind, ratio = self.sets[worst]
+        found: dict[str, float | str] = {}
+        for name, value, drawn in (
+            ("quality", self.measured[0], self.drawn[:, 0]),
+            ("retained", retained(self.sets, self.measured), retained(self.sets, self.drawn)),
+            ("worst", self.measured[worst], self.drawn[:, worst]),
+        ):
+            low, high = np.quantile(drawn, (0.025, 0.975))
+            found |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+        return {**found, "worst_at": f"{kind.replace('_', ' ')} {ratio:.0%}" if ratio else "clean"}
+
+
+def table(predictions: dict[str, list[Predictions]], robustness: dict[str, Robustness]) -> pd.DataFrame:
+    """One row a method: quality clean and at worst, what is retained, confidence and calibration error; by label.
+
+    Confidence is the mean probability of the predicted class, clean and on the set with the worst quality.
+    """
+    rows = []
+    for method, seeds in predictions.items():
+        found = robustness[method]
+        row = {"method": method, **found.summary()}
+        for name, place in (("clean", 0), ("worst", int(found.measured.argmin()))):
+            row |= {f"{key}_{name}": value for key, value in _calibration(seeds, place).items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _calibration(seeds: Sequence[Predictions], place: int) -> dict[str, float]:
+    """Mean confidence and expected calibration error on one set, mean over seeds; nan in a regression."""
+    if any(np.isnan(p.confidence[place]).any() for p in seeds):
+        return {"confidence": np.nan, "calibration_error": np.nan}
+    errors = [calibration_error(p.correct[place], p.confidence[place]) for p in seeds]
+    return {
+        "confidence": float(np.mean([p.confidence[place] for p in seeds])),
+        "calibration_error": float(np.mean(errors)),
+    }

@@ -1,0 +1,48 @@
+"""Measures of quality: labels and predictions in, a number out. scikit-learn and SciPy compute them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+from sklearn import metrics
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "accuracy": lambda y, p: metrics.accuracy_score(y, p),
+    "f1": lambda y, p: metrics.f1_score(y, p, zero_division=0),
+    "macro_f1": lambda y, p: metrics.f1_score(y, p, average="macro", zero_division=0),
+    "matthews": lambda y, p: metrics.matthews_corrcoef(y, p),
+    "pearson": lambda y, p: stats.pearsonr(y, p).statistic if _vary(y, p) else 0.0,
+    "spearman": lambda y, p: stats.spearmanr(y, p).statistic if _vary(y, p) else 0.0,
+}
+
+
+def quality(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
+    """A key of ``METRICS`` on classes (n,), or on the numbers (n,) of a regression; a correlation with a constant is
+    0."""
+    return float(METRICS[metric](labels, predictions))
+
+
+def majority_quality(metric: str, train: np.ndarray, test: np.ndarray) -> float:
+    """Quality on ``test`` labels of always saying the most frequent ``train`` label; 0 in a regression."""
+    if train.dtype.kind == "f":
+        return 0.0
+    return quality(metric, test, np.full_like(test, np.bincount(train).argmax()))
+
+
+def calibration_error(correct: np.ndarray, confidence: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error, 0 to 1: the gap between confidence and accuracy, a mean over bins of equal width by
+    how many predictions lie in them. Source: Guo et al. 2017 (arXiv 1706.04599), equation 5.
+
+    Args:
+        correct: (n,) whether each prediction is right.
+        confidence: (n,) its probability.
+    """
+    place = np.clip((confidence * bins).astype(int), 0, bins - 1)
+    gaps = np.bincount(place, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(correct))
+
+
+def _vary(*values: np.ndarray) -> bool:
+    return all(np.ptp(value) > 0 for value in values)
