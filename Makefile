@@ -36,7 +36,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-KEPT := config.yaml environment.json trials.csv history.csv results.csv perturbation.csv comparison.* pareto.csv \
+KEPT := config.yaml environment.json trials.csv history.csv results.csv perturbation.csv robustness.csv comparison.* pareto.csv \
 	hypervolume.json selection.json structures figures report.html
 
 results: $(READY)

@@ -29,6 +29,7 @@ FILES = (
     "selection.json",
     "results.csv",
     "perturbation.csv",
+    "robustness.csv",
     "comparison.csv",
     "comparison.md",
     "comparison.tex",
@@ -188,7 +189,7 @@ def test_killed_in_the_search_and_resumed(run: tuple[Path, str], config: Path, t
 @pytest.mark.slow
 def test_same_seed_same_numbers(run: tuple[Path, str], config: Path, tmp_path: Path) -> None:
     finish(start(config, tmp_path / "again"))
-    for name in ("trials.csv", "history.csv", "results.csv", "perturbation.csv"):
+    for name in ("trials.csv", "history.csv", "results.csv", "perturbation.csv", "robustness.csv"):
         assert_same(run[0], tmp_path / "again", name)
 
 
@@ -201,7 +202,7 @@ def test_killed_at_any_moment_and_resumed(run: tuple[Path, str], config: Path, t
     kept = {p: p.stat().st_mtime_ns for p in out.glob("units/*.json")}
     finish(start(config, out, "--resume"))
     assert all(p.stat().st_mtime_ns == time_ns for p, time_ns in kept.items())
-    for name in ("trials.csv", "history.csv", "results.csv", "perturbation.csv"):
+    for name in ("trials.csv", "history.csv", "results.csv", "perturbation.csv", "robustness.csv"):
         assert_same(run[0], out, name)
     assert yaml.safe_load((out / "config.yaml").read_text())["name"] == "small"
 
