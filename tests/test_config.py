@@ -43,6 +43,9 @@ def test_experiments_are_valid(path: Path) -> None:
 def test_paths_count_from_the_file_and_stay_the_same_from_a_copy(tmp_path: Path) -> None:
     config = load(tmp_path, "task: {name: mine, train: data/train.csv}")
     assert config.task.train == tmp_path / "data" / "train.csv"
+    assert load(tmp_path, "task: {name: mine, hub: data}").task.hub == "data"  # no such folder: a name on the hub
+    (tmp_path / "data").mkdir()
+    assert load(tmp_path, "task: {name: mine, hub: data}").task.hub == str(tmp_path / "data")
     elsewhere = tmp_path / "runs" / "mine"
     elsewhere.mkdir(parents=True)
     assert load(elsewhere, config.to_yaml()) == config

@@ -40,12 +40,14 @@ def load_config(path: str | Path) -> Config:
     except ValidationError as error:
         raise SlatError(f"config {path}: {explain(error)}") from error
     folder = path.resolve().parent  # absolute, so that workers and the copy in the run folder mean the same file
-    files = {
+    files: dict[str, Any] = {
         field: folder / value
         for field in ("train", "validation", "test")
         if (value := getattr(config.task, field)) is not None
     }
     model = {"name": str(folder / config.model.name)} if (folder / config.model.name).is_dir() else {}
+    if config.task.hub is not None and (folder / config.task.hub).is_dir():
+        files["hub"] = str(folder / config.task.hub)
     return config.model_copy(
         update={"task": config.task.model_copy(update=files), "model": config.model.model_copy(update=model)}
     )

@@ -33,9 +33,10 @@ def tables_of_hub(task: cfg.Task) -> dict[str, Table]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         offline = f"; without a connection there are {', '.join(EMBEDDED)} and your own files"
         raise SlatError(f"task.hub: cannot load {where}: {reason}{'' if _is_local(task.hub) else offline}") from error
-    wanted: dict[str, str] = {str(split): there for split, there in task.hub_splits.items()}
-    wanted = wanted or {name: name for name in SPLITS if name in loaded}
-    for split, there in {"train": "train", **wanted}.items():
+    wanted = {name: name for name in SPLITS if name in loaded or name == "train"}
+    if task.hub_splits:
+        wanted = {"train": "train", **{str(split): there for split, there in task.hub_splits.items()}}
+    for split, there in wanted.items():
         if there not in loaded:
             raise SlatError(f"task.hub_splits.{split}: {where} has no split {there!r}; it has {', '.join(loaded)}")
     tables = {

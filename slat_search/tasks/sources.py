@@ -31,6 +31,11 @@ def load_task(task: cfg.Task, seed: int) -> TaskData:
         labels, given = _labelled(tables_of_files(task) if task.train is not None else tables_of_hub(task), task)
         splits = cut(without_duplicates(given), task.split, seed)
     splits = capped(splits, task.max_rows, seed)
+    _check(task, labels, splits)
+    return TaskData(task.name, labels, splits, task.metric, task.max_length)
+
+
+def _check(task: cfg.Task, labels: tuple[str, ...], splits: Splits) -> None:
     for name in SPLITS:
         if not splits.get(name):
             raise SlatError(f"task {task.name}: the {name} split is empty")
@@ -43,7 +48,6 @@ def load_task(task: cfg.Task, seed: int) -> TaskData:
         raise SlatError(f"task {task.name}: {name} has labels that training text has not: {told}")
     if task.metric == "f1" and len(labels) != 2:
         raise SlatError(f"task.metric: f1 is of two classes and {task.name} has {len(labels)}; use macro_f1")
-    return TaskData(task.name, labels, splits, task.metric, task.max_length)
 
 
 def _unknown(name: str) -> str:

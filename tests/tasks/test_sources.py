@@ -198,6 +198,8 @@ def test_hub_dataset_with_hidden_test_labels(hub: Path) -> None:
     named_splits = {"hub_splits": {"train": "validation", "test": "train"}}
     other = load_task(Task.model_validate({**fields, **named_splits}), seed=0)
     assert len(other.splits["test"]) == 60
+    part = load_task(Task.model_validate({**fields, "hub_splits": {"test": "validation"}}), seed=0)
+    assert len(part.splits["test"]) == 20
     with pytest.raises(SlatError, match=r"hub_splits.test: .* has no split 'dev'; it has train, validation, test"):
         load_task(Task.model_validate({**fields, "hub_splits": {"test": "dev"}}), seed=0)
     with pytest.raises(SlatError, match="cannot load"):
