@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-side-by-side lint format docs results clean
+.PHONY: demo test test-slow test-side-by-side lint format docs results equal-params clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
@@ -44,6 +44,13 @@ results: $(READY)
 	rm -rf experiments/results/quickstart
 	mkdir -p experiments/results/quickstart
 	cd runs/quickstart && cp -r $(KEPT) ../../experiments/results/quickstart/
+
+# the benchmark that says whether the search is any good; hours, and it goes on where it was stopped
+equal-params: $(READY)
+	$(BIN)/python experiments/benchmarks/equal_params.py --data $(DATA) --out runs/equal_params --precision bfloat16 \
+		--tasks sick trec sst2 --budgets 1000 4000 16000 --methods SLAT random "uniform LoRA" $(ARGS)
+	mkdir -p experiments/results/equal_params
+	cp runs/equal_params/results.json runs/equal_params/equal_params.png experiments/results/equal_params/
 
 docs: $(READY)
 	$(BIN)/python -m slat_search.config.reference > docs/config.md

@@ -35,11 +35,13 @@ def paired(rows: pd.DataFrame, method: str, rival: str, draws: int = 5000) -> pd
 
 
 def plot(rows: pd.DataFrame, path: Path) -> None:
-    """Test quality over budget, a panel a task and one for their mean; bars are the standard error over trainings."""
+    """Test quality over budget, a panel a task and one for their mean; bars are the standard error over seeds."""
     tasks = sorted(rows["task"].unique())
+    rows = rows.groupby(["task", "method", "budget", "seed"], sort=False, as_index=False)["test"].mean()
+    means = rows.groupby(["method", "budget", "seed"], sort=False, as_index=False)["test"].mean()
     figure, axes = plt.subplots(1, len(tasks) + 1, figsize=(3.6 * (len(tasks) + 1), 4.2), squeeze=False)
     for axis, task in zip(axes[0], ["mean", *tasks], strict=True):
-        shown = rows if task == "mean" else rows[rows["task"] == task]
+        shown = means if task == "mean" else rows[rows["task"] == task]
         for number, method in enumerate(rows["method"].unique()):
             by_budget = shown.loc[shown["method"] == method].groupby("budget")["test"]
             mean = by_budget.mean()
