@@ -122,6 +122,8 @@ def check_methods(context: Context) -> Structure:
 def choose(trials: Sequence[Trial], members: int) -> list[Trial]:
     """Members of the Pareto set on validation, each trial as it was last reported.
 
+    A structure without modules is the bare head: it is chosen only where nothing else was found.
+
     Stopped trials take part: what they reported is a discretised structure like any other, and it had fewer
     steps to train, so it can only look worse than it is.
 
@@ -131,6 +133,7 @@ def choose(trials: Sequence[Trial], members: int) -> list[Trial]:
     valid = [t for t in trials if t.structure is not None and t.status in ("completed", "stopped")]
     if not valid:
         raise SlatError("search: no trial reported a structure")
+    valid = [t for t in valid if t.structure and t.structure.modules] or valid
     by_quality = sorted(valid, key=lambda t: t.measures["quality"])
     best_of_each = {t.structure: t for t in by_quality}  # several trials may end at one structure
     candidates = sorted(best_of_each.values(), key=lambda t: t.number)

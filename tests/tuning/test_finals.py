@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from slat_search import SlatError
+from slat_search.pipeline import choose
 from slat_search.run_folder import RunFolder
-from slat_search.structure import Structure, find_sites
+from slat_search.structure import Site, Structure, find_sites
 from slat_search.training.context import Context
 from slat_search.tuning.finals import train_finals
 from slat_search.tuning.fixed import UnitPool
@@ -35,3 +36,17 @@ def test_a_method_that_diverges_is_left_out_and_named(context: Context, tmp_path
     folder_selection = tmp_path / "selection.json"
     tuning = json.loads(folder_selection.read_text())["tuning"]
     assert tuning["LoRA r=8"] == {"tried": {"1e+30": None}, "chosen": "none: left out"}
+
+
+def test_the_bare_head_is_a_member_only_where_nothing_else_was_found() -> None:
+    """It is the best of those that cost nothing, so by rank alone it would always take a place; it is a baseline."""
+
+    def trial(number: int, structure: Structure, quality: float) -> Trial:
+        report = {"quality": quality, "quality_perturbed": 0.9 * quality, "retained": 0.9, "params": structure.params}
+        return Trial(number, {}, "completed", history=(report,), structure=structure)
+
+    site = Site(0, "layer.0.q", "q", 8, 8)
+    bare = trial(0, Structure(), 0.9)
+    small, large = trial(1, Structure.lora((site,), r=1), 0.85), trial(2, Structure.lora((site,), r=4), 0.92)
+    assert {t.number for t in choose([bare, small, large], 3)} == {1, 2}
+    assert choose([bare], 3) == [bare]
