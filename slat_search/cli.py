@@ -7,11 +7,14 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .errors import SlatError
+
+if TYPE_CHECKING:
+    from .config import Config
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
@@ -44,12 +47,31 @@ def main() -> None:
     """
 
 
+def _run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Argument and options of the commands that train."""
+    for decorate in (
+        click.option("--address", help="Ray cluster, e.g. `auto`.  [default: RAY_ADDRESS, or a Ray of its own]"),
+        click.option("--overwrite", is_flag=True, help="Throw away what is in the folder already."),
+        click.option("--resume", is_flag=True, help="Go on with what was interrupted."),
+        click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]"),
+        click.argument("config", type=click.Path(path_type=Path)),
+    ):
+        command = decorate(command)
+    return command
+
+
+def _interruptible(work: Callable[..., Any], config: Config, options: dict[str, Any]) -> None:
+    """Do it, saying how it goes; Ctrl-C says how to go on."""
+    say: Callable[[str], None] = functools.partial(print, flush=True)
+    try:
+        work(config, say=say, **options)
+    except KeyboardInterrupt:
+        click.echo("interrupted; everything finished is kept: go on with --resume", err=True)
+        sys.exit(130)
+
+
 @main.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
-@click.option("--overwrite", is_flag=True, help="Throw away the run that is in the folder.")
-@click.option("--address", help="Ray cluster, e.g. `auto`.  [default: RAY_ADDRESS, or a Ray of its own]")
+@_run_options
 def run(config: Path, **options: Any) -> None:
     """Search, refit, baselines, test and report, as CONFIG (a YAML file) says.
 
@@ -63,12 +85,28 @@ def run(config: Path, **options: Any) -> None:
     checked = load_config(config)  # before the imports that take seconds
     from . import pipeline
 
-    say: Callable[[str], None] = functools.partial(print, flush=True)
-    try:
-        pipeline.run(checked, say=say, **options)
-    except KeyboardInterrupt:
-        click.echo("interrupted; everything finished is kept: go on with --resume", err=True)
-        sys.exit(130)
+    _interruptible(pipeline.run, checked, options)
+
+
+@main.command()
+@_run_options
+def sensitivity(config: Path, **options: Any) -> None:
+    """How sparsity weight, noise in training and perturbed text change the search and each baseline of CONFIG.
+
+    Three studies, each with every seed, and a screening of all that the search samples. They go to the folder
+    `sensitivity` of the run; a finished run gets them as a section of its report.
+
+    \b
+    Example:
+        slat sensitivity experiments/quickstart.yaml
+        slat sensitivity experiments/quickstart.yaml --resume
+    """
+    from .config import load_config
+
+    checked = load_config(config)
+    from . import sensitivity as studies
+
+    _interruptible(studies.run, checked, options)
 
 
 @main.command()

@@ -15,7 +15,7 @@ from .baselines import apply_method
 from .config import Config, load_config
 from .errors import SlatError
 from .provenance import environment
-from .run_folder import RunFolder, write_json, write_text
+from .run_folder import STUDIES, RunFolder, write_json, write_text
 from .structure import Structure, find_sites
 from .tasks import SPLITS
 from .training.bundle import save_bundle
@@ -23,7 +23,7 @@ from .training.context import Context, prepare
 from .training.units import Unit, space
 from .tuning.finals import Contender, train_finals
 from .tuning.fixed import UnitPool
-from .tuning.ledger import Trial
+from .tuning.ledger import Trial, trials_table
 from .tuning.runtime import ray_session
 from .tuning.search import run_search
 
@@ -59,12 +59,12 @@ def run(
     with folder.lock():
         if overwrite:
             folder.clear()
-        if _already_done(folder, config, resume):
+        if folder.already_done(config, resume, may_differ={STUDIES: True}):
             say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
             return folder
         context, task = prepare(config)
         supernet = check_methods(context)
-        write_text(folder / "config.yaml", config.to_yaml())  # from here on the folder is a run
+        folder.begin(config)
         sizes = {name: len(rows) for name, rows in task.splits.items()}
         texts = " / ".join(str(sizes[split]) for split in SPLITS)
         say(f"task {task.name}: {texts} texts, {len(task.labels)} classes")
@@ -86,25 +86,6 @@ def run(
     say((folder / "comparison.md").read_text())
     say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
     return folder
-
-
-def _already_done(folder: RunFolder, config: Config, resume: bool) -> bool:
-    """Whether nothing is left to do.
-
-    Raises:
-        SlatError: an unfinished run without ``--resume``, or a run of another configuration.
-    """
-    if not folder.exists:
-        if any(p.name != ".lock" for p in folder.root.iterdir()):
-            raise SlatError(f"--out: {folder.root} is not empty and not a run folder; choose another")
-        return False
-    if load_config(folder / "config.yaml") != config:
-        raise SlatError(
-            f"--out: {folder.root} holds a run with another configuration; use --overwrite or another --out"
-        )
-    if not folder.is_done and not resume:
-        raise SlatError(f"--out: {folder.root} holds an unfinished run; use --resume to go on or --overwrite")
-    return folder.is_done
 
 
 def check_methods(context: Context) -> Structure:
@@ -142,20 +123,14 @@ def choose(trials: Sequence[Trial], members: int) -> list[Trial]:
 
 
 def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[Trial]) -> None:
-    refitted = {t.number for t in members}
-    rows = [
-        {
-            "trial": t.number,
-            "status": t.status,
-            **t.sampled,
-            **t.measures,
-            "structure": t.structure.digest if t.structure else "",
-            "refitted": "yes" if t.number in refitted else "",
-            "error": t.error,
-        }
-        for t in trials
-    ]
-    write_text(folder / "trials.csv", pd.DataFrame(rows).to_csv(index=False))
+    """``trials.csv``: a row a trial; ``history.csv``: a row a report."""
+    table = trials_table(trials)
+    table.insert(
+        len(table.columns) - 1,
+        "refitted",
+        table["trial"].isin([t.number for t in members]).map({True: "yes", False: ""}),
+    )
+    write_text(folder / "trials.csv", table.to_csv(index=False))
     history = [{"trial": t.number, **report} for t in trials for report in t.history]
     write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
 

@@ -6,19 +6,26 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .config import Config, load_config
 from .errors import SlatError
+
+#: folder of the sensitivity studies inside a run's
+STUDIES = "sensitivity"
+_NOT_THE_RUN = (".lock", STUDIES)
+
+Fields = Mapping[str, Any]
 
 
 class RunFolder:
-    """Paths of one run.
+    """Paths of one run, or of the sensitivity studies of one.
 
     ``config.yaml environment.json search/ units/ trials.csv results.csv comparison.csv|md|tex pareto.csv
-    hypervolume.json structures/ adapters/ figures/ report.html``; ``done.json`` is written last.
+    hypervolume.json structures/ adapters/ figures/ report.html sensitivity/``; ``done.json`` is written last.
     """
 
     def __init__(self, root: str | Path):
@@ -35,17 +42,56 @@ class RunFolder:
     def exists(self) -> bool:
         return (self / "config.yaml").is_file()
 
+    @property
+    def content(self) -> list[Path]:
+        """What is in the folder and belongs to this run."""
+        return [p for p in self.root.iterdir() if p.name not in _NOT_THE_RUN] if self.root.exists() else []
+
     def clear(self) -> None:
         """Remove everything in the folder, but only if it is a run folder or empty.
 
         Raises:
             SlatError: it holds other things.
         """
-        content = [path for path in self.root.iterdir() if path.name != ".lock"] if self.root.exists() else []
-        if content and not self.exists:
+        if self.content and not self.exists:
             raise SlatError(f"--out: {self.root} is not empty and not a run folder; choose another")
-        for path in content:
+        for path in self.content:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def already_done(
+        self, config: Config, resume: bool, may_differ: Fields | None = None, may_grow: Fields | None = None
+    ) -> bool:
+        """Whether nothing is left to do for ``config``.
+
+        Args:
+            may_differ: fields that have nothing to do with what is in this folder, as pydantic's ``exclude``.
+            may_grow: fields that may change when it is gone on with.
+
+        Raises:
+            SlatError: something unfinished without ``resume``, or something of another configuration.
+        """
+        if not self.exists:
+            if self.content:
+                raise SlatError(f"--out: {self.root} is not empty and not a run folder; choose another")
+            return False
+        kept, ignored = load_config(self / "config.yaml"), dict(may_differ or {})
+
+        def differs(ignored: Fields) -> bool:
+            return kept.model_dump(exclude=dict(ignored)) != config.model_dump(exclude=dict(ignored))
+
+        if differs({**ignored, **(may_grow or {})}):
+            raise SlatError(
+                f"--out: {self.root} holds a run with another configuration; use --overwrite or another --out"
+            )
+        done = self.is_done and not differs(ignored)
+        if not done and not resume:
+            raise SlatError(f"--out: {self.root} holds an unfinished run; use --resume to go on or --overwrite")
+        return done
+
+    def begin(self, config: Config) -> None:
+        """From here on the folder is a run, and not done."""
+        (self / "done.json").unlink(missing_ok=True)
+        write_text(self / "config.yaml", config.to_yaml())
 
     @contextmanager
     def lock(self) -> Iterator[None]:

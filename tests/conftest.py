@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from slat_search.config import Config
 from slat_search.structure import Site, find_sites
 from slat_search.training.backbone import Backbone, load_backbone
 from slat_search.training.context import Context, prepare
+from tests.whole import finish, start
 
 torch.set_num_threads(2)
 
@@ -69,6 +71,7 @@ def small_config(**changes: object) -> Config:
             {"method": "head", "learning_rates": [0.01]},
         ],
         "evaluation": {"ratios": [0.1, 0.2]},
+        "sensitivity": {"weights": [0, 1], "noise_ratios": [0.2], "learning_rates": [0.002], "screening": 4},
     }
     return Config.model_validate({**fields, **changes})
 
@@ -76,3 +79,17 @@ def small_config(**changes: object) -> Config:
 @pytest.fixture(scope="session")
 def context() -> Context:
     return prepare(small_config())[0]
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(small_config().to_yaml())
+    return path
+
+
+@pytest.fixture(scope="session")
+def run(config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished run and what it printed."""
+    out = tmp_path_factory.mktemp("runs") / "small"
+    return out, finish(start(config, out))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -19,8 +16,8 @@ from PIL import Image
 from slat_search.analysis.fronts import nondominated
 from slat_search.structure import Structure
 from tests.conftest import small_config
+from tests.whole import SLAT, assert_same, finish, kill_when, lines, start
 
-SLAT = str(Path(sys.executable).with_name("slat"))
 FILES = (
     "config.yaml",
     "environment.json",
@@ -39,47 +36,6 @@ FILES = (
     "done.json",
 )
 MOMENTS = ("config.yaml", "search/ledger.jsonl", "trials.csv", "units/*.train.json", "units/*.test.json")
-TIMES = ["seconds", "train_seconds", "seconds_per_text"]
-
-
-def start(config: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [SLAT, "run", str(config), "--out", str(out), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, output
-    return output
-
-
-def kill_when(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
-    """SIGKILL as soon as something is there; Ray's own processes end by themselves after that."""
-    deadline = time.monotonic() + 200
-    while not happened():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-@pytest.fixture(scope="session")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("config") / "small.yaml"
-    path.write_text(small_config().to_yaml())
-    return path
-
-
-@pytest.fixture(scope="session")
-def run(config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A finished run and what it printed."""
-    out = tmp_path_factory.mktemp("runs") / "small"
-    return out, finish(start(config, out))
 
 
 def test_everything_is_there(run: tuple[Path, str]) -> None:
@@ -162,16 +118,6 @@ def test_another_configuration_does_not_touch_the_folder(run: tuple[Path, str], 
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 2
     assert "holds a run with another configuration" in output
-
-
-def lines(path: Path) -> int:
-    return len(path.read_text().splitlines()) if path.is_file() else 0
-
-
-def assert_same(one: Path, two: Path, name: str) -> None:
-    frames = [pd.read_csv(folder / name) for folder in (one, two)]
-    left, right = (f.drop(columns=[c for c in TIMES if c in f]) for f in frames)
-    pd.testing.assert_frame_equal(left, right)
 
 
 def test_killed_in_the_search_and_resumed(run: tuple[Path, str], config: Path, tmp_path: Path) -> None:

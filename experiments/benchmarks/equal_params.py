@@ -161,11 +161,7 @@ class Bench:
     def rows(self, trained: Sequence[Trained]) -> list[dict[str, Any]]:
         """Test each once."""
         structures = [e.structure or Structure.from_dict(result["structure"]) for e, _, result in trained]
-        units = [
-            replace(unit, method="slat", options={"structure": structure.to_dict()})
-            for (_, unit, _), structure in zip(trained, structures, strict=True)
-        ]
-        tested = self.pool.evaluate(units)
+        tested = self.pool.evaluate([unit for _, unit, _ in trained])
         return [
             {
                 "task": self.context.config.task.name,

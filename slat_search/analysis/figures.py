@@ -11,18 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .curves import MARKERS, Line, in_percent, panels, plt
 from .robustness import kinds_of
 from .tables import RunData
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 FOUND, BASELINE = "#0072B2", "#D55E00"
-_CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "osD^vP*X"
-plt.rcParams.update(
-    {"figure.dpi": 110, "savefig.dpi": 140, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
-)
 
 
 def save_all(folder: Path, data: RunData, table: pd.DataFrame) -> dict[str, Path]:
@@ -57,7 +50,7 @@ def pareto(table: pd.DataFrame, data: RunData) -> Figure:
                 max(row["params"], 1),
                 row[column],
                 yerr=None if np.isnan(row[f"{column}_sd"]) else row[f"{column}_sd"],
-                fmt=_MARKERS[position % len(_MARKERS)],
+                fmt=MARKERS[position % len(MARKERS)],
                 color=colour,
                 markersize=8,
                 capsize=3,
@@ -136,36 +129,16 @@ def _short(path: str) -> str:
 
 
 def perturbation(data: RunData, table: pd.DataFrame) -> Figure:
-    """Test quality over perturbation ratio, a panel a kind, at most four in a row; bands are 95 % intervals."""
+    """Test quality over perturbation ratio, a panel a kind; bands are 95 % intervals."""
     kinds = kinds_of(next(iter(data.robustness.values())).sets)
-    columns = min(4, len(kinds))
-    rows = -(-len(kinds) // columns)
-    size = (4.6 * columns + 1.6, 3.7 * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
-    for axis in axes.flat[len(kinds) :]:
-        axis.set_axis_off()
-    for axis, kind in zip(axes.flat, kinds, strict=False):
-        for position, (_, row) in enumerate(table.iterrows()):
-            curve = data.robustness[row["method"]].curve(kind)
-            colour = _CYCLE[position % len(_CYCLE)]
-            axis.plot(
-                curve["ratio"] * 100,
-                curve["quality"],
-                "-" if row["family"] == "slat" else "--",
-                color=colour,
-                marker=_MARKERS[position % len(_MARKERS)],
-                markersize=4,
-                label=row["name"],
-            )
-            axis.fill_between(curve["ratio"] * 100, curve["low"], curve["high"], color=colour, alpha=0.1, linewidth=0)
-        axis.set_title(kind.replace("_", " "), loc="left")
-        axis.set_xlabel("words perturbed (%)")
-        axis.grid(alpha=0.25)
-    for line in axes:
-        line[0].set_ylabel(f"test {data.config['task']['metric']}")
-    axes[0][-1].legend(fontsize=8, frameon=False, bbox_to_anchor=(1.02, 1), loc="upper left")
-    figure.tight_layout()
-    return figure
+    curves = {
+        kind: [
+            Line(row["name"], row["family"] == "slat", in_percent(data.robustness[row["method"]].curve(kind)))
+            for _, row in table.iterrows()
+        ]
+        for kind in kinds
+    }
+    return panels(curves, "words perturbed (%)", f"test {data.config['task']['metric']}")
 
 
 def search(data: RunData) -> Figure:

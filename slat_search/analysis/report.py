@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
-import yaml
 
-from ..run_folder import RunFolder, write_text
+from ..run_folder import STUDIES, RunFolder, write_text
 from . import robustness
 from .figures import save_all
+from .page import as_yaml, embedded, flat, template
+from .studies import section
 from .tables import RunData, display, hypervolumes, read_run, recommended, write_tables
 
 _ALT = {
@@ -30,18 +29,17 @@ def analyse(run: RunFolder) -> tuple[pd.DataFrame, RunData]:
     data = read_run(run)
     table = write_tables(run, data)
     figures = save_all(run / "figures", data, table)
-    write_text(run / "report.html", render(data, table, figures))
+    studies = RunFolder(run / STUDIES)
+    parts = section(studies) if studies.is_done else None
+    write_text(run / "report.html", render(data, table, figures, parts))
     return table, data
 
 
-def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path]) -> str:
-    """The page as text; everything from the user is escaped by the template."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("slat_search.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
+def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path], studies: dict[str, Any] | None = None) -> str:
+    """The page of a run as text, with the section on its sensitivity studies where there are some."""
     volumes = hypervolumes(data)
     shown = display(table, data.config["task"]["metric"])
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         name=data.config["name"],
         answer=answer(table, data),
         columns=list(shown.columns),
@@ -49,7 +47,7 @@ def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path]) -> str:
             {"cells": cells, "found": family == "slat"}
             for cells, family in zip(shown.values.tolist(), table["family"], strict=True)
         ],
-        figures={name: _embedded(path) for name, path in figures.items()},
+        figures={name: embedded(path) for name, path in figures.items()},
         alt=_ALT,
         volumes={k: v for k, v in volumes.items() if isinstance(v, dict) and "value" in v},
         tuning=data.selection["tuning"],
@@ -57,8 +55,9 @@ def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path]) -> str:
         trials=_trial_rows(data.trials),
         search_steps=int(data.trials["step"].fillna(0).sum()),
         structures=[_structure_row(row, data) for _, row in table[table["family"] == "slat"].iterrows()],
-        environment=_flat(data.environment),
-        config=yaml.safe_dump(data.config, sort_keys=False),
+        studies=studies,
+        environment=flat(data.environment),
+        config=as_yaml(data.config),
         steps=data.config["training"]["steps"],
         seeds=data.config["seeds"],
     )
@@ -89,10 +88,6 @@ def answer(table: pd.DataFrame, data: RunData) -> str:
         f"{text} The baseline chosen on validation, {rival['name']}, reaches {rival['quality']:.3f} with "
         f"{rival['params']:,} parameters{ratio}: {verdict}."
     )
-
-
-def _embedded(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def _trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
@@ -154,11 +149,3 @@ def _structure_row(row: pd.Series, data: RunData) -> dict[str, Any]:
         "modules": len(structure["modules"]),
         "params": f"{row['params']:,}",
     }
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        rows += _flat(item, f"{name}.") if isinstance(item, dict) else [(name, str(item))]
-    return rows

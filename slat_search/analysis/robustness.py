@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
-from ..metrics import METRICS, calibration_error, quality
+from ..metrics import calibration_error, quality
 
 _DRAWS = {"accuracy": 1000}  # of the bootstrap; other metrics are computed draw by draw
 _FEWER_DRAWS = 200
@@ -25,7 +25,7 @@ def kinds_of(sets: Sets) -> list[str]:
     return list(dict.fromkeys(kind for kind, ratio in sets if ratio > 0))
 
 
-def _of_kind(sets: Sets, kind: str) -> list[int]:
+def places_of(sets: Sets, kind: str) -> list[int]:
     """Places of a kind's sets by ratio, the clean one first."""
     return [0, *sorted((i for i, (k, _) in enumerate(sets) if k == kind), key=lambda i: sets[i][1])]
 
@@ -39,7 +39,7 @@ def retained(sets: Sets, qualities: np.ndarray) -> np.ndarray:
     """
     shares = []
     for kind in kinds_of(sets):
-        places = _of_kind(sets, kind)
+        places = places_of(sets, kind)
         ratios = np.array([sets[i][1] for i in places])
         part = qualities[..., places]
         flat = part[..., 0] * (ratios[-1] - ratios[0])
@@ -68,6 +68,11 @@ class Predictions:
     def read(cls, path: Path, sets: Sequence[tuple[str, float]]) -> Predictions:
         """What a test evaluation left beside its measures."""
         return cls(sets=(("clean", 0.0), *sets), **load_file(path))
+
+    @property
+    def clean(self) -> Predictions:
+        """Of the clean texts alone."""
+        return replace(self, sets=self.sets[:1], outputs=self.outputs[:1], confidence=self.confidence[:1])
 
     @cached_property
     def correct(self) -> np.ndarray:
@@ -101,7 +106,6 @@ class Robustness:
     @classmethod
     def of(cls, seeds: Sequence[Predictions], metric: str, seed: int = 0) -> Robustness:
         """From the predictions of the same method trained with several seeds."""
-        assert metric in METRICS
         rng = np.random.default_rng(seed)
         texts = len(seeds[0].labels)
         everything = np.arange(texts)
@@ -116,7 +120,7 @@ class Robustness:
 
     def curve(self, kind: str) -> pd.DataFrame:
         """``ratio quality low high`` of a kind, from the clean text on."""
-        places = _of_kind(self.sets, kind)
+        places = places_of(self.sets, kind)
         low, high = np.quantile(self.drawn[:, places], (0.025, 0.975), axis=0)
         ratios = [self.sets[i][1] for i in places]
         return pd.DataFrame({"ratio": ratios, "quality": self.measured[places], "low": low, "high": high})

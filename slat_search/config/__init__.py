@@ -6,14 +6,11 @@ from .model import (
     Config,
     Evaluation,
     Model,
-    Objective,
-    Range,
     Resources,
-    Sampled,
-    Scheduler,
-    Search,
     Training,
 )
+from .search import Objective, Range, Sampled, Scheduler, Search
+from .sensitivity import Sensitivity
 from .supernet import Candidate, GatesConfig, SpaceConfig
 from .task import Task
 
@@ -30,6 +27,7 @@ __all__ = [
     "Sampled",
     "Scheduler",
     "Search",
+    "Sensitivity",
     "SpaceConfig",
     "Task",
     "Training",

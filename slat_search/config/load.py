@@ -10,7 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from ..errors import SlatError
-from .model import Config, Section
+from .model import Config
+from .section import Section
 
 
 def load_config(path: str | Path) -> Config:

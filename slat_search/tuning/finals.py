@@ -43,6 +43,28 @@ class Contender:
         return {f"{unit.learning_rate:g}": _validation(results[unit.key]) for unit in self.grid}
 
 
+def tune(
+    pool: UnitPool, contenders: Sequence[Contender], say: Callable[[str], None]
+) -> tuple[list[tuple[Contender, Unit]], dict[str, dict[str, Any]]]:
+    """Choose each contender's learning rate on validation with seed 0.
+
+    Returns:
+        Each with its chosen unit, without those that diverged at every rate; and by title what was ``tried`` and
+        ``chosen``.
+    """
+    results = pool.train([unit for contender in contenders for unit in contender.grid])
+    tuned, record = [], {}
+    for contender in contenders:
+        best = contender.best(results)
+        if best is None:
+            say(f"left out: {contender.title}, whose training diverged at every learning rate")
+        else:
+            tuned.append((contender, best))
+        chosen = f"{best.learning_rate:g}" if best else "none: left out"
+        record[contender.title] = {"tried": contender.tried(results), "chosen": chosen}
+    return tuned, record
+
+
 def train_finals(
     pool: UnitPool, config: Config, members: Sequence[Trial], folder: RunFolder, say: Callable[[str], None]
 ) -> list[tuple[Contender, Unit]]:
@@ -56,30 +78,18 @@ def train_finals(
     """
     contenders = [
         *(_found(trial, config, folder) for trial in members),
-        *(_baseline(baseline) for baseline in config.baselines),
+        *(baseline_contender(baseline) for baseline in config.baselines),
     ]
     say(f"tune the learning rates of {len(members)} found structures and {len(config.baselines)} baselines")
-    tuning = pool.train([unit for contender in contenders for unit in contender.grid])
-    tuned = [(contender, best) for contender in contenders if (best := contender.best(tuning))]
-    chosen = {contender.title: f"{best.learning_rate:g}" for contender, best in tuned}
-    for contender in contenders:
-        if contender.title not in chosen:
-            say(f"left out: {contender.title}, whose training diverged at every learning rate")
+    tuned, tuning = tune(pool, contenders, say)
     finals = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(config.seeds)]
     say(f"train each with {config.seeds} seeds")
     trained = pool.train([unit for _, unit in finals])
     finals = [(contender, unit) for contender, unit in finals if "error" not in trained[unit.key]]
     if not any(contender.digest for contender, _ in finals):
         raise SlatError("search: training diverged for every structure that was found")
-    write_json(
-        folder / "selection.json",
-        {
-            "finals": [{"key": u.key, "label": u.label, "name": c.title, "structure": c.digest} for c, u in finals],
-            "tuning": {
-                c.title: {"tried": c.tried(tuning), "chosen": chosen.get(c.title, "none: left out")} for c in contenders
-            },
-        },
-    )
+    named = [{"key": u.key, "label": u.label, "name": c.title, "structure": c.digest} for c, u in finals]
+    write_json(folder / "selection.json", {"finals": named, "tuning": tuning})
     return finals
 
 
@@ -109,7 +119,8 @@ def _found(trial: Trial, config: Config, folder: RunFolder) -> Contender:
     return Contender(f"SLAT {size} (trial {trial.number})", grid, structure.digest)
 
 
-def _baseline(baseline: Baseline) -> Contender:
+def baseline_contender(baseline: Baseline) -> Contender:
+    """A hand-made method at each of its learning rates."""
     grid = tuple(
         Unit(baseline.method, baseline.label, rate, seed=0, options=baseline.options)
         for rate in baseline.learning_rates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class UnitPool:
 
     def train(self, units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
         """Results by key; a training that diverged has an ``error`` instead of measures."""
-        missing = [u for u in units if not self._path(u, "train.json").exists()]
+        missing = self._missing(units, "train.json")
         jobs = {self._train.remote(self._context, u, 1): u for u in missing}
         for unit, (result, state) in self._as_they_come(jobs):
             if state:
@@ -72,9 +73,9 @@ class UnitPool:
         return {u.key: read_json(self._path(u, "train.json")) for u in units}
 
     def evaluate(self, units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
-        """Test results by key, of units that were trained."""
-        missing = [u for u in units if not self._path(u, "test.json").exists()]
-        jobs = {self._evaluate.remote(self._context, u, self.state(u), 1): u for u in missing}
+        """Test results by key, of units that were trained; what a search found stands as a structure."""
+        missing = self._missing(units, "test.json")
+        jobs = {self._evaluate.remote(self._context, self._as_found(u), self.state(u), 1): u for u in missing}
         for unit, (result, predictions) in self._as_they_come(jobs):
             self._store(unit, "test.safetensors", predictions)
             write_json(self._path(unit, "test.json"), result)
@@ -84,6 +85,16 @@ class UnitPool:
     def state(self, unit: Unit) -> State:
         """Trained weights of a unit."""
         return load_file(self._path(unit, "safetensors"))
+
+    def _missing(self, units: Sequence[Unit], ending: str) -> list[Unit]:
+        """Those without such a file, each once."""
+        return [u for u in {u.key: u for u in units}.values() if not self._path(u, ending).exists()]
+
+    def _as_found(self, unit: Unit) -> Unit:
+        if unit.method != "search":
+            return unit
+        structure = read_json(self._path(unit, "train.json"))["structure"]
+        return replace(unit, method="slat", options={"structure": structure})
 
     def _store(self, unit: Unit, ending: str, arrays: State) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,12 @@ restored experiment knows its trials by random names in another order. The ledge
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from ..run_folder import append_line, read_lines
 from ..structure import Structure
@@ -113,3 +115,18 @@ class Ledger:
             self._trials[number] = replace(self._trials[number], status=event["status"], error=event["error"])
             if self._trials[number].is_over:
                 self._order.append(number)
+
+
+def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
+    """A row a trial: what it sampled, its last measures, and what became of it."""
+    return pd.DataFrame(
+        {
+            "trial": t.number,
+            "status": t.status,
+            **t.sampled,
+            **t.measures,
+            "structure": t.structure.digest if t.structure else "",
+            "error": t.error,
+        }
+        for t in trials
+    )

@@ -1,0 +1,104 @@
+"""Figures of the studies, in the form of those of arXiv 2509.03057: one thing changes along x, quality along y."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...config.sensitivity import SEARCHED
+from ..curves import CYCLE, Line, draw, panels, plt
+from ..importance import CHANCE
+from .data import Studies
+
+
+def save_figures(folder: Path, studies: Studies) -> dict[str, Path]:
+    """Write every figure as PNG; returns name -> path. Studies without a curve have none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for name, figure in _figures(studies):
+        paths[name] = folder / f"{name}.png"
+        figure.savefig(paths[name], bbox_inches="tight")
+        plt.close(figure)
+    return paths
+
+
+def _figures(studies: Studies) -> Iterator[tuple[str, Figure]]:
+    yield "sparsity", sparsity(studies)
+    for name, label in (("noise", "noise in training (%)"), ("perturbation", "words perturbed (%)")):
+        curves = {
+            kind: [
+                Line(method, method == SEARCHED, _points(curve))
+                for method in studies.methods
+                if len(curve := studies.curve(name, kind, method))
+            ]
+            for kind in studies.kinds(name)
+        }
+        if curves:
+            yield name, panels(curves, label, studies.quality_label)
+    if len(studies.importance):
+        yield "importance", importance(studies)
+
+
+def _points(curve: pd.DataFrame) -> pd.DataFrame:
+    return curve.assign(x=curve["value"] * 100)
+
+
+def sparsity(studies: Studies) -> Figure:
+    """Quality and size over the sparsity weight; methods that have none are level lines."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.9))
+    weights = studies.curve("sparsity", "weight", SEARCHED)["value"].tolist()
+    ends = [-0.25, len(weights) - 0.75]
+    for position, method in enumerate(studies.methods):
+        curve = studies.curve("sparsity", "weight", method)
+        if method == SEARCHED:
+            curve = curve.assign(x=np.arange(len(curve)))
+        elif len(curve):
+            curve = pd.concat([curve, curve]).assign(x=ends)
+        draw(left, Line(method, method == SEARCHED, curve), position)
+        draw(right, Line(method, method == SEARCHED, _size(curve)), position)
+    for axis, label in ((left, studies.quality_label), (right, "adapter parameters (without head)")):
+        axis.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
+        axis.set_xlabel("sparsity weight λ")
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.25)
+    right.set_yscale("symlog", linthresh=100)
+    right.set_ylim(bottom=0)
+    right.legend(fontsize=8, frameon=False, bbox_to_anchor=(1.02, 1), loc="upper left")
+    figure.tight_layout()
+    return figure
+
+
+def _size(curve: pd.DataFrame) -> pd.DataFrame:
+    return curve.assign(quality=curve["params"], low=curve["params"], high=curve["params"])
+
+
+def importance(studies: Studies) -> Figure:
+    """Share of each measure's variance that a setting accounts for; the line is what chance gets."""
+    measures = list(dict.fromkeys(studies.importance["measure"]))
+    factors = [f for f in dict.fromkeys(studies.importance["factor"]) if f != CHANCE]
+    figure, axes = plt.subplots(
+        1, len(measures), figsize=(3.6 * len(measures), 0.42 * len(factors) + 1.5), sharey=True, squeeze=False
+    )
+    for axis, measure in zip(axes[0], measures, strict=True):
+        found = studies.importance[studies.importance["measure"] == measure].set_index("factor")
+        _bars(axis, found.loc[factors])
+        axis.axvline(found.loc[CHANCE, "high"], color="#555555", linestyle=":", linewidth=1.2)
+        axis.set_title(measure, loc="left")
+        axis.set_xlabel("share of the variance")
+        axis.set_xlim(0, 1)
+    axes[0][0].set_yticks(range(len(factors)), [factor.replace("_", " ") for factor in factors])
+    axes[0][0].invert_yaxis()
+    figure.tight_layout()
+    return figure
+
+
+def _bars(axis: Axes, found: pd.DataFrame) -> None:
+    colours = [CYCLE[0] if matters else "#b8c0ca" for matters in found["matters"]]
+    mean = found["importance"]
+    error = np.clip([mean - found["low"], found["high"] - mean], 0, None)
+    axis.barh(range(len(found)), mean, xerr=error, color=colours, error_kw={"linewidth": 1, "ecolor": "#333333"})

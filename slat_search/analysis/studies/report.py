@@ -1,0 +1,71 @@
+"""The studies in a report: a page of their own, or a section of the run's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...run_folder import RunFolder, write_text
+from ..page import as_yaml, embedded, flat, template
+from .data import Studies, read_studies
+from .figures import save_figures
+from .words import changes, summary
+
+#: figure -> text alternative and caption
+_FIGURES = {
+    "sparsity": (
+        "Two plots over the sparsity weight: test quality, and adapter parameters; level lines are the baselines.",
+        "The sparsity weight. Solid: the search. Dashed: baselines, which have none.",
+    ),
+    "noise": (
+        "Curves of test quality over the ratio of noise in training, a panel a kind of noise, a line a method.",
+        "Noise in training. Every point is trained anew.",
+    ),
+    "perturbation": (
+        "Curves of test quality over the share of perturbed words, a panel a kind, a line a method.",
+        "Perturbed text, for methods that were trained without noise.",
+    ),
+    "importance": (
+        "Bars of the share of variance that each setting of the search accounts for, a panel a measure.",
+        "What mattered among the settings that a search samples (fANOVA on random trials, none stopped). Dotted: the "
+        "most that a random number gets; grey bars do not rise above it. Lines: 5 to 95 % of draws.",
+    ),
+}
+
+
+def analyse_studies(folder: RunFolder) -> str:
+    """Write tables, figures and ``report.html`` of finished studies; returns the outcome in words."""
+    studies = read_studies(folder)
+    write_text(folder / "results.csv", studies.results.to_csv(index=False))
+    write_text(folder / "curves.csv", studies.curves.to_csv(index=False))
+    save_figures(folder / "figures", studies)
+    parts = section(folder, studies)
+    page = template("sensitivity.html.j2").render(
+        name=f"{studies.config['name']}, sensitivity",
+        studies=parts,
+        environment=flat(studies.environment),
+        config=as_yaml(studies.config),
+    )
+    write_text(folder / "report.html", page)
+    return "\n".join(parts["summary"])
+
+
+def section(folder: RunFolder, studies: Studies | None = None) -> dict[str, Any]:
+    """What ``_studies.html.j2`` takes."""
+    studies = studies or read_studies(folder)
+    table, sensitivity = changes(studies), studies.config["sensitivity"]
+    figures = {name: folder / "figures" / f"{name}.png" for name in _FIGURES}
+    return {
+        "summary": summary(studies),
+        "figures": [
+            {"image": embedded(path), "alt": _FIGURES[name][0], "caption": _FIGURES[name][1]}
+            for name, path in figures.items()
+            if path.exists()
+        ],
+        "changes": {"columns": list(table.columns), "rows": table.values.tolist()},
+        "metric": studies.metric,
+        "weight": f"{sensitivity['weight']:g}",
+        "steps": studies.config["training"]["steps"],
+        "seeds": studies.config["seeds"],
+        "diverged": int((studies.results["error"] != "").sum()),
+        "tuning": studies.tuning,
+    }

@@ -1,0 +1,101 @@
+"""Sections on the Ray Tune search: what a trial samples, when it is stopped, what is made of the result."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from .section import Fraction, Positive, Section
+
+NoiseKind = Literal["none", "mask", "replace", "drop", "label", "embedding", "mixed"]
+Objective = Literal["quality", "params", "quality_perturbed"]
+
+
+class Range(Section):
+    """A range to sample from; `low` = `high` fixes the value."""
+
+    low: float = Field(description="smallest value")
+    high: float = Field(description="largest value")
+    log: bool = Field(False, description="sample on a logarithmic scale")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+        if self.log and self.low <= 0:
+            raise ValueError("low must be above 0 on a logarithmic scale")
+        return self
+
+
+class LogRange(Range):
+    """A range that is sampled on a logarithmic scale."""
+
+    log: bool = Field(True, description="sample on a logarithmic scale")
+
+
+class BudgetRange(LogRange):
+    """How many adapter parameters to end at."""
+
+    unit: Literal["parameters", "percent"] = Field("parameters", description="`percent` counts from the frozen model's")
+
+    def in_parameters(self, backbone: int) -> LogRange:
+        """The range in parameters, for a frozen model of ``backbone`` parameters."""
+        factor = backbone / 100 if self.unit == "percent" else 1.0
+        return LogRange(low=self.low * factor, high=self.high * factor, log=self.log)
+
+
+class Sampled(Section):
+    """What each trial samples."""
+
+    sparsity: LogRange = Field(LogRange(low=0.1, high=50), description="weight of the cost of open atoms in the loss")
+    budget: BudgetRange | None = Field(
+        None, description="size to end at; when given, it is sampled and held, and sparsity is not used"
+    )
+    learning_rate: LogRange = Field(
+        LogRange(low=5e-4, high=5e-3), description="of the modules' weights, for the whole supernet; see `gates.growth`"
+    )
+    gate_learning_rate: LogRange = Field(LogRange(low=0.03, high=0.3), description="of trained gates")
+    noise_kind: tuple[NoiseKind, ...] = Field(
+        ("none", "mask", "replace", "drop", "embedding", "label", "mixed"),
+        min_length=1,
+        description="noise in training, one a trial",
+    )
+    noise_ratio: Range = Field(Range(low=0, high=0.3), description="share of tokens or labels, or size on embeddings")
+
+
+class Scheduler(Section):
+    """Early stopping of weak trials (asynchronous successive halving)."""
+
+    name: Literal["asha", "none"] = Field("asha", description="`none` lets every trial finish")
+    objectives: tuple[Objective, ...] = Field(
+        ("quality", "params", "quality_perturbed"),
+        min_length=1,
+        description="one: plain ASHA on it; several: ranks by non-dominated sorting",
+    )
+    reduction_factor: float = Field(2.0, gt=1, description="one in so many trials passes a rung")
+    rungs: tuple[Fraction, ...] = Field(
+        (0.3, 0.6), min_length=1, description="shares of the steps at which trials are compared"
+    )
+
+    @model_validator(mode="after")
+    def _increasing(self) -> Scheduler:
+        if list(self.rungs) != sorted(set(self.rungs)) or not self.rungs[0] > 0 or self.rungs[-1] >= 1:
+            raise ValueError("rungs must increase and lie between 0 and 1")
+        return self
+
+
+class Search(Section):
+    """The Ray Tune search."""
+
+    trials: int = Field(16, ge=1, description="structure searches to run")
+    sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="Optuna sampler")
+    space: Sampled = Sampled()
+    scheduler: Scheduler = Scheduler()
+    members: int = Field(3, ge=1, description="members of the Pareto set that are refitted")
+    refit_learning_rates: tuple[Positive, ...] = Field(
+        (1e-3, 3e-3, 1e-2), min_length=1, description="values to choose from when a found structure is trained again"
+    )
+    tolerance: float = Field(
+        0.01, ge=0, description="recommend the smallest refitted structure within this of the best validation quality"
+    )

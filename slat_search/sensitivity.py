@@ -1,0 +1,99 @@
+"""The sensitivity studies of a configuration, end to end; see ``slat sensitivity --help``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from .analysis.importance import of_screening
+from .analysis.report import analyse
+from .analysis.studies import analyse_studies
+from .config import Config, load_config
+from .pipeline import Say, check_methods
+from .provenance import environment
+from .run_folder import STUDIES, RunFolder, write_json, write_text
+from .tasks import SPLITS
+from .training.context import Context, prepare
+from .tuning.fixed import UnitPool
+from .tuning.ledger import trials_table
+from .tuning.runtime import ray_session
+from .tuning.search import run_search, search_space
+from .tuning.studies import run_studies
+
+
+def run(
+    config: Config | str | Path,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    address: str | None = None,
+    say: Say = print,
+) -> RunFolder:
+    """What the sparsity weight, noise in training and perturbed text do to the search and to each baseline.
+
+    The studies have a folder of their own in the run's; where the run is done, its report gets them as a section.
+
+    Args:
+        config: a configuration or the path of its YAML.
+        out: run folder; ``runs/<name>`` by default. The studies go to ``sensitivity`` in it.
+        resume: go on with studies that were interrupted, or that have become more: the lists of weights, kinds and
+            ratios and the number of trials may have changed.
+        overwrite: throw existing studies away first.
+        address: Ray cluster to run on; a Ray of our own on this machine by default.
+        say: takes a line of progress.
+
+    Raises:
+        SlatError: wrong input, or a folder that holds other or unfinished studies.
+    """
+    if not isinstance(config, Config):
+        config = load_config(config)
+    run_folder = RunFolder(out or Path("runs") / config.name)
+    folder = RunFolder(run_folder / STUDIES)
+    began = time.perf_counter()
+    with folder.lock():
+        if overwrite:
+            folder.clear()
+        if folder.already_done(config, resume, may_differ={"search": _NOT_SEARCHED}, may_grow={STUDIES: _GRIDS}):
+            say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
+            return folder
+        context, task = prepare(config)
+        check_methods(context)
+        folder.begin(config)
+        sizes = {name: len(rows) for name, rows in task.splits.items()}
+        say(f"task {task.name}: {' / '.join(str(sizes[split]) for split in SPLITS)} texts, {len(task.labels)} classes")
+        write_json(folder / "environment.json", environment(context, sizes))
+        with ray_session(address):
+            pool = UnitPool(config, context, folder / "units", say)
+            clean_pool = UnitPool(config, replace(context, test_perturbed={}), folder / "units", say)
+            run_studies(pool, clean_pool, config, folder, say)
+            if config.sensitivity.screening:
+                _screen(config, context, folder, say)
+        summary = analyse_studies(folder)
+        write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
+        if run_folder.is_done:
+            analyse(run_folder)
+    say("")
+    say(summary)
+    say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
+    return folder
+
+
+#: of the section ``search``, what the screening does not use
+_NOT_SEARCHED = {"trials", "members", "sampler", "tolerance", "refit_learning_rates"}
+#: of the section ``sensitivity``, what may change when the studies are gone on with
+_GRIDS = {"weights", "noise_kinds", "noise_ratios", "screening"}
+
+
+def _screen(config: Config, context: Context, folder: RunFolder, say: Say) -> None:
+    """Random trials over the whole search space, none of them stopped, so that all can be compared."""
+    trials = config.sensitivity.screening
+    say(f"sensitivity: screening, {trials} random trials")
+    scheduler = config.search.scheduler.model_copy(update={"name": "none"})
+    search = config.search.model_copy(update={"trials": trials, "sampler": "random", "scheduler": scheduler})
+    found = run_search(config.model_copy(update={"search": search}), context, folder / "screening", say)
+    table = trials_table(found)
+    write_text(folder / "screening.csv", table.to_csv(index=False))
+    mattered = of_screening(table, search_space(config, context.backbone_params), config.seed)
+    write_text(folder / "importance.csv", mattered.to_csv(index=False))

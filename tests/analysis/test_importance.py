@@ -1,0 +1,56 @@
+"""Which factor mattered, where that is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+from slat_search.analysis.importance import CHANCE, importances
+
+SPACE: dict[str, BaseDistribution] = {
+    "weight": FloatDistribution(0.1, 50, log=True),
+    "rate": FloatDistribution(0, 1),
+    "kind": CategoricalDistribution(("a", "b")),
+    "held": FloatDistribution(3, 3),
+}
+
+
+@pytest.fixture(scope="module")
+def trials() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "weight": np.exp(rng.uniform(np.log(0.1), np.log(50), 40)),
+            "rate": rng.uniform(0, 1, 40),
+            "kind": rng.choice(["a", "b"], 40),
+            "held": 3.0,
+            "nothing": rng.normal(size=40),
+        }
+    )
+
+
+def test_what_made_the_measure_matters_and_the_rest_does_not(trials: pd.DataFrame) -> None:
+    measure = np.log(trials["weight"]) + 3 * (trials["kind"] == "b") + 0.1 * trials["nothing"]
+    found = importances(trials, SPACE, {"quality": measure}).set_index("factor")
+    assert list(found.index) == ["weight", "rate", "kind", CHANCE]  # what was held cannot have mattered
+    assert found["matters"].to_dict() == {"weight": True, "rate": False, "kind": True, CHANCE: False}
+    assert found.loc["kind", "importance"] > found.loc["weight", "importance"] > found.loc[CHANCE, "high"]
+    assert (found["low"] <= found["importance"]).all()
+    assert found["importance"].sum() == pytest.approx(1)
+
+
+def test_a_measure_that_follows_from_nothing_names_nothing(trials: pd.DataFrame) -> None:
+    assert not importances(trials, SPACE, {"quality": trials["nothing"]})["matters"].any()
+
+
+def test_a_measure_that_never_changes(trials: pd.DataFrame) -> None:
+    found = importances(trials, SPACE, {"quality": pd.Series(0.5, index=trials.index)})
+    assert (found["importance"] == 0).all()
+    assert not found["matters"].any()
+
+
+def test_same_seed_same_importance(trials: pd.DataFrame) -> None:
+    one, two = (importances(trials, SPACE, {"quality": trials["rate"]}, seed=3) for _ in range(2))
+    pd.testing.assert_frame_equal(one, two)

@@ -1,0 +1,52 @@
+"""Whole runs through the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+SLAT = str(Path(sys.executable).with_name("slat"))
+TIMES = ["seconds", "train_seconds", "seconds_per_text"]
+
+
+def start(config: Path, out: Path, *options: str, command: str = "run") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [SLAT, command, str(config), "--out", str(out), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    return output
+
+
+def kill_when(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
+    """SIGKILL as soon as something is there; Ray's own processes end by themselves after that."""
+    deadline = time.monotonic() + 200
+    while not happened():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.is_file() else 0
+
+
+def assert_same(one: Path, two: Path, name: str) -> None:
+    frames = [pd.read_csv(folder / name) for folder in (one, two)]
+    left, right = (f.drop(columns=[c for c in TIMES if c in f]) for f in frames)
+    pd.testing.assert_frame_equal(left, right)
