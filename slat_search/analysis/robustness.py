@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,12 @@ def retained(sets: Sets, qualities: np.ndarray) -> np.ndarray:
         area = np.trapezoid(part, ratios, axis=-1)
         shares.append(np.divide(area, flat, out=np.zeros_like(area), where=flat > 0))
     return np.mean(shares, axis=0) if shares else np.ones(qualities.shape[:-1])
+
+
+def interval(drawn: np.ndarray) -> tuple[float, float]:
+    """95 % of the draws of a bootstrap lie between these."""
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -125,19 +132,29 @@ class Robustness:
         ratios = [self.sets[i][1] for i in places]
         return pd.DataFrame({"ratio": ratios, "quality": self.measured[places], "low": low, "high": high})
 
-    def summary(self) -> dict[str, float | str]:
-        """Clean quality, retained quality and the worst case, each with a 95 % interval."""
-        worst = int(self.measured.argmin())
-        kind, ratio = self.sets[worst]
-        found: dict[str, float | str] = {}
+    @property
+    def worst(self) -> int:
+        """Place of the set with the lowest quality."""
+        return int(self.measured.argmin())
+
+    @property
+    def worst_at(self) -> str:
+        """What it is."""
+        kind, ratio = self.sets[self.worst]
+        return f"{kind.replace('_', ' ')} {ratio:.0%}" if ratio else "clean"
+
+    def summary(self) -> dict[str, float]:
+        """Clean quality, what is retained and the worst case with 95 % intervals: ``quality quality_low ...``."""
+        worst = self.worst
+        found: dict[str, float] = {}
         for name, value, drawn in (
             ("quality", self.measured[0], self.drawn[:, 0]),
             ("retained", retained(self.sets, self.measured), retained(self.sets, self.drawn)),
             ("worst", self.measured[worst], self.drawn[:, worst]),
         ):
-            low, high = np.quantile(drawn, (0.025, 0.975))
-            found |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
-        return {**found, "worst_at": f"{kind.replace('_', ' ')} {ratio:.0%}" if ratio else "clean"}
+            low, high = interval(drawn)
+            found |= {name: float(value), f"{name}_low": low, f"{name}_high": high}
+        return found
 
 
 def table(predictions: dict[str, list[Predictions]], robustness: dict[str, Robustness]) -> pd.DataFrame:
@@ -148,8 +165,8 @@ def table(predictions: dict[str, list[Predictions]], robustness: dict[str, Robus
     rows = []
     for method, seeds in predictions.items():
         found = robustness[method]
-        row = {"method": method, **found.summary()}
-        for name, place in (("clean", 0), ("worst", int(found.measured.argmin()))):
+        row: dict[str, Any] = {"method": method, **found.summary(), "worst_at": found.worst_at}
+        for name, place in (("clean", 0), ("worst", found.worst)):
             row |= {f"{key}_{name}": value for key, value in _calibration(seeds, place).items()}
         rows.append(row)
     return pd.DataFrame(rows)

@@ -88,7 +88,7 @@ def _saved(task: cfg.Task) -> dict[str, Table]:
     try:
         saved = datasets.load_from_disk(str(task.train))
     except Exception as error:  # the library raises many kinds; all mean that the folder is damaged
-        raise SlatError(f"task.train: cannot read {task.train}: {_first_line(error)}") from error
+        raise SlatError(f"task.train: cannot read {task.train}: {first_line(error)}") from error
     if isinstance(saved, datasets.Dataset):
         saved = datasets.DatasetDict({"train": saved})
     if "train" not in saved:
@@ -112,11 +112,12 @@ def _read(split: str, path: Path, task: cfg.Task) -> Table:
     try:
         loaded = datasets.load_dataset(_READERS[path.suffix], data_files=str(path), split="train", **options)
     except Exception as error:  # the readers raise many kinds; all mean that the file is malformed
-        raise SlatError(f"{field}: cannot read {path}: {_fault(path) or _first_line(error)}") from error
+        raise SlatError(f"{field}: cannot read {path}: {_fault(path) or first_line(error)}") from error
     return table(loaded, field, str(path), task)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, without what follows it; its cause says more, where it has one."""
     return (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -132,11 +133,21 @@ def _fault(path: Path) -> str:
     except UnicodeDecodeError as error:
         place = raw[: error.start].count(b"\n") + 1
         return f"line {place} is not UTF-8; save the file in that encoding"
-    if path.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), 1):
-            try:
-                if line.strip() and not isinstance(json.loads(line), dict):
-                    return f"line {number} is JSON, but no object"
-            except json.JSONDecodeError as error:
-                return f"line {number} is not JSON ({error.msg} at character {error.pos + 1})"
+    return _fault_in_json(text, path.suffix) if path.suffix in (".json", ".jsonl") else ""
+
+
+def _fault_in_json(text: str, suffix: str) -> str:
+    """The same for JSON: an object a line; a ``.json`` may also be one list of objects."""
+    if suffix == ".json" and text.lstrip().startswith("["):
+        try:
+            json.loads(text)
+        except json.JSONDecodeError as error:
+            return f"line {error.lineno} is not JSON ({error.msg} at character {error.colno})"
+        return ""
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            if line.strip() and not isinstance(json.loads(line), dict):
+                return f"line {number} is JSON, but no object"
+        except json.JSONDecodeError as error:
+            return f"line {number} is not JSON ({error.msg} at character {error.pos + 1})"
     return ""

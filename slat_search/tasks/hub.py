@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi
 
@@ -10,7 +11,10 @@ from .. import config as cfg
 from ..config.task import EMBEDDED
 from ..errors import SlatError
 from .examples import SPLITS
-from .files import Table, table
+from .files import Table, first_line, table
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _HIDDEN = -1  # the label of rows whose true label the publishers keep to themselves
 
@@ -30,9 +34,10 @@ def tables_of_hub(task: cfg.Task) -> dict[str, Table]:
         _ask_hub(task.hub, Path(datasets.config.HF_DATASETS_CACHE))
         loaded = datasets.load_dataset(task.hub, task.subset)
     except Exception as error:  # HTTP errors, missing datasets and broken files, of many kinds and libraries
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         offline = f"; without a connection there are {', '.join(EMBEDDED)} and your own files"
-        raise SlatError(f"task.hub: cannot load {where}: {reason}{'' if _is_local(task.hub) else offline}") from error
+        raise SlatError(
+            f"task.hub: cannot load {where}: {first_line(error)}{'' if _is_local(task.hub) else offline}"
+        ) from error
     wanted = {name: name for name in SPLITS if name in loaded or name == "train"}
     if task.hub_splits:
         wanted = {"train": "train", **{str(split): there for split, there in task.hub_splits.items()}}
@@ -59,6 +64,6 @@ def _ask_hub(name: str, cache: Path) -> None:
         HfApi().dataset_info(name, timeout=10)
 
 
-def _hidden(dataset: object, task: cfg.Task) -> bool:
-    labels = dataset[task.label] if task.label in dataset.column_names else ()  # type: ignore[index, attr-defined]
+def _hidden(dataset: Dataset, task: cfg.Task) -> bool:
+    labels = dataset[task.label] if task.label in dataset.column_names else ()
     return len(labels) > 0 and all(label == _HIDDEN for label in labels)

@@ -253,6 +253,7 @@ def test_bad_content_is_one_sentence(tmp_path: Path, content: str | bytes, messa
     ("lines", "message"),
     [
         ('{"text": "a", "label": 1}\n{"text": "b", "label": 0\n', "line 2 is not JSON"),
+        ("[1, 2]\n", "line 1 is JSON, but no object"),
         ('{"text": "a", "label": 1}\n["b", 0]\n', "line 2 is JSON, but no object"),
         ('{"text": "a", "label": 1}\n{"text": null, "label": 0}\n', "row 2 has an empty text or label"),
         ('{"text": "a", "label": 1}\n{"text": "b"}\n', "row 2 has an empty text or label"),
@@ -265,6 +266,20 @@ def test_bad_lines_are_named(tmp_path: Path, lines: str, message: str) -> None:
         load_task(Task(name="mine", train=path), seed=0)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"text": "a", "label": 1},\n {"text": "b", "label": 0}\n', "line 3 is not JSON"),
+        ('{"text": "a", "label": 1}\n{"text": "b", "label": 0\n', "line 2 is not JSON"),
+    ],
+)
+def test_a_json_file_is_a_list_or_has_an_object_a_line(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(content)
+    with pytest.raises(SlatError, match=message):
+        load_task(Task(name="mine", train=path), seed=0)
 
 
 def test_more_classes_in_test_than_in_train(tmp_path: Path) -> None:

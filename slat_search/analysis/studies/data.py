@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from ...run_folder import RunFolder, read_json
-from ..robustness import Predictions, Robustness, kinds_of, places_of
+from ..robustness import Predictions, Robustness, interval, kinds_of, places_of
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ def _robustness(seeds: Sequence[Predictions], config: dict[str, Any]) -> Robustn
 
 
 def _measured(value: float, drawn: np.ndarray, name: str = "quality", prefix: str = "") -> dict[str, float]:
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return {name: float(value), f"{prefix}low": float(low), f"{prefix}high": float(high)}
+    low, high = interval(drawn)
+    return {name: float(value), f"{prefix}low": low, f"{prefix}high": high}
 
 
 def _change(found: Robustness, place: int, reference: Robustness | None, its_place: int) -> dict[str, float]:
