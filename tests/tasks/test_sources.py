@@ -253,7 +253,6 @@ def test_bad_content_is_one_sentence(tmp_path: Path, content: str | bytes, messa
     ("lines", "message"),
     [
         ('{"text": "a", "label": 1}\n{"text": "b", "label": 0\n', "line 2 is not JSON"),
-        ("[1, 2]\n", "line 1 is JSON, but no object"),
         ('{"text": "a", "label": 1}\n["b", 0]\n', "line 2 is JSON, but no object"),
         ('{"text": "a", "label": 1}\n{"text": null, "label": 0}\n', "row 2 has an empty text or label"),
         ('{"text": "a", "label": 1}\n{"text": "b"}\n', "row 2 has an empty text or label"),
