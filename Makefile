@@ -2,7 +2,8 @@
 # make test   set up .venv, lint, type check, tests
 # make test-slow   the checks that take minutes: whole runs, killed and resumed
 # make test-side-by-side   against the adapters library, in a venv of its own
-# make results   run the demo anew and keep its tables and figures in experiments/results/
+# make results, make sensitivity-results   run it anew and keep tables and figures in experiments/results/
+# make sensitivity-demo   what sparsity weight, noise and perturbed text do to the search and three baselines
 # make docs   write docs/config.md from the configuration model
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-side-by-side lint format docs results equal-params clean
+.PHONY: demo test test-slow test-side-by-side lint format docs results sensitivity-demo sensitivity-results equal-params clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
@@ -36,6 +37,9 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+sensitivity-demo: $(READY)
+	$(BIN)/slat sensitivity experiments/sensitivity_headline.yaml $(ARGS)
+
 KEPT := config.yaml environment.json trials.csv history.csv results.csv perturbation.csv robustness.csv comparison.* pareto.csv \
 	hypervolume.json selection.json structures figures report.html
 
@@ -44,6 +48,14 @@ results: $(READY)
 	rm -rf experiments/results/quickstart
 	mkdir -p experiments/results/quickstart
 	cd runs/quickstart && cp -r $(KEPT) ../../experiments/results/quickstart/
+
+STUDIES := config.yaml environment.json points.json results.csv curves.csv screening.csv importance.csv figures report.html
+
+sensitivity-results: $(READY)
+	$(BIN)/slat sensitivity experiments/sensitivity_headline.yaml --overwrite
+	rm -rf experiments/results/sensitivity_headline
+	mkdir -p experiments/results/sensitivity_headline
+	cd runs/sensitivity_headline/sensitivity && cp -r $(STUDIES) ../../../experiments/results/sensitivity_headline/
 
 # the benchmark that says whether the search is any good; hours, and it goes on where it was stopped
 equal-params: $(READY)

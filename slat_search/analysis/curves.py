@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ import matplotlib.pyplot as plt
 #: Okabe and Ito's colours, which colour-blind readers can tell apart
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vP*X"
-_ACROSS = 4
+_ACROSS = 3  # panels in a row, while there are no more
+_TICKS = 7  # at the values themselves, while there are no more
 plt.rcParams.update(
     {"figure.dpi": 110, "savefig.dpi": 140, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
 )
@@ -28,7 +30,7 @@ class Line:
     Attributes:
         name: in the legend.
         found: by a search; drawn solid, and others dashed.
-        points: ``x quality low high``.
+        points: ``x quality low high``; no band where low and high are missing.
     """
 
     name: str
@@ -37,8 +39,8 @@ class Line:
 
 
 def panels(curves: Mapping[str, list[Line]], xlabel: str, ylabel: str) -> Figure:
-    """One panel a key, at most four in a row, all on the same scale; bands are from low to high."""
-    columns = min(_ACROSS, len(curves))
+    """One panel a key, all on the same scale; bands are from low to high."""
+    columns = min(len(curves), max(_ACROSS, math.ceil(math.sqrt(len(curves)))) if len(curves) != 4 else 2)
     rows = -(-len(curves) // columns)
     size = (4.6 * columns + 1.6, 3.7 * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
@@ -50,6 +52,9 @@ def panels(curves: Mapping[str, list[Line]], xlabel: str, ylabel: str) -> Figure
         axis.set_title(title.replace("_", " "), loc="left")
         axis.set_xlabel(xlabel)
         axis.grid(alpha=0.25)
+        values = sorted({x for line in lines for x in line.points["x"]})
+        if len(values) <= _TICKS:
+            axis.set_xticks(values, [f"{value:g}" for value in values])
     for row in axes:
         row[0].set_ylabel(ylabel)
     axes[0][-1].legend(fontsize=8, frameon=False, bbox_to_anchor=(1.02, 1), loc="upper left")

@@ -45,7 +45,16 @@ def _figures(studies: Studies) -> Iterator[tuple[str, Figure]]:
 
 
 def _points(curve: pd.DataFrame) -> pd.DataFrame:
-    return curve.assign(x=curve["value"] * 100)
+    return _band_of_change(curve).assign(x=curve["value"] * 100)
+
+
+def _band_of_change(curve: pd.DataFrame) -> pd.DataFrame:
+    """The interval of the change from the reference, put around the curve.
+
+    That of the level is that of a few hundred texts, the same for all settings and methods, and would hide the shape.
+    """
+    reference = curve["quality"] - curve["change"]
+    return curve.assign(low=reference + curve["change_low"], high=reference + curve["change_high"])
 
 
 def sparsity(studies: Studies) -> Figure:
@@ -56,9 +65,9 @@ def sparsity(studies: Studies) -> Figure:
     for position, method in enumerate(studies.methods):
         curve = studies.curve("sparsity", "weight", method)
         if method == SEARCHED:
-            curve = curve.assign(x=np.arange(len(curve)))
+            curve = _band_of_change(curve).assign(x=np.arange(len(curve)))
         elif len(curve):
-            curve = pd.concat([curve, curve]).assign(x=ends)
+            curve = pd.concat([_band_of_change(curve)] * 2).assign(x=ends)
         draw(left, Line(method, method == SEARCHED, curve), position)
         draw(right, Line(method, method == SEARCHED, _size(curve)), position)
     for axis, label in ((left, studies.quality_label), (right, "adapter parameters (without head)")):
@@ -66,8 +75,11 @@ def sparsity(studies: Studies) -> Figure:
         axis.set_xlabel("sparsity weight λ")
         axis.set_ylabel(label)
         axis.grid(alpha=0.25)
-    right.set_yscale("symlog", linthresh=100)
-    right.set_ylim(bottom=0)
+    if (studies.curves["params"] == 0).any():  # the bare head
+        right.set_yscale("symlog", linthresh=100)
+        right.set_ylim(bottom=-20)
+    else:
+        right.set_yscale("log")
     right.legend(fontsize=8, frameon=False, bbox_to_anchor=(1.02, 1), loc="upper left")
     figure.tight_layout()
     return figure

@@ -63,6 +63,7 @@ def section(folder: RunFolder, studies: Studies | None = None) -> dict[str, Any]
         ],
         "changes": {"columns": list(table.columns), "rows": table.values.tolist()},
         "metric": studies.metric,
+        "level": f"{(studies.curves['high'] - studies.curves['low']).mean() / 2:.3f}",
         "weight": f"{sensitivity['weight']:g}",
         "steps": studies.config["training"]["steps"],
         "seeds": studies.config["seeds"],

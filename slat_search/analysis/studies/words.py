@@ -71,8 +71,8 @@ def _ratios(studies: Studies, study: str) -> Iterator[str]:
         if last:
             ordered = sorted(last.items(), key=lambda item: item[1]["change"])
             (least, low), (most, high) = ordered[0], ordered[-1]
-            text += f", {least} by {low['change']:+.3f}"
-            text += f" and {most} by {high['change']:+.3f}" if len(ordered) > 1 else ""
+            text += f"; the baselines by {low['change']:+.3f} ({least})"
+            text += f" to {high['change']:+.3f} ({most})" if len(ordered) > 1 else ""
         yield text + "."
 
 
