@@ -20,7 +20,8 @@ from .structure import Structure, find_sites
 from .tasks import SPLITS
 from .training.bundle import save_bundle
 from .training.context import Context, prepare
-from .training.units import Unit, space
+from .training.trial import space
+from .training.units import Unit
 from .tuning.finals import Contender, train_finals
 from .tuning.fixed import UnitPool
 from .tuning.ledger import Trial, trials_table

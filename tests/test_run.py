@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -16,7 +17,7 @@ from PIL import Image
 from slat_search.analysis.fronts import nondominated
 from slat_search.structure import Structure
 from tests.conftest import small_config
-from tests.whole import SLAT, assert_same, finish, kill_when, lines, start
+from tests.whole import SLAT, assert_same, command_line, descendants, finish, kill_when, lines, start
 
 FILES = (
     "config.yaml",
@@ -123,11 +124,27 @@ def test_another_configuration_does_not_touch_the_folder(run: tuple[Path, str], 
 def test_killed_in_the_search_and_resumed(run: tuple[Path, str], config: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     process = start(config, out)
-    kill_when(process, lambda: lines(out / "search" / "rungs.jsonl") >= 3)
+    kill_when(process, lambda: lines(out / "search" / "rungs.jsonl") >= 1)
     refused = start(config, out)
     assert "holds an unfinished run; use --resume" in refused.communicate(timeout=100)[0]
     assert refused.returncode == 2
-    finish(start(config, out, "--resume"))
+    assert "goes on from its checkpoint" in finish(start(config, out, "--resume"))
+    for name in ("trials.csv", "history.csv", "results.csv"):
+        assert_same(run[0], out, name)
+    assert not list(out.glob("search/ray-*/trial-*/checkpoint_*/state.pt"))  # nothing goes on from them
+
+
+def test_a_worker_that_is_killed_costs_what_it_did_since_its_last_report(
+    run: tuple[Path, str], config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "lost"
+    process = start(config, out)
+    while lines(out / "search" / "rungs.jsonl") < 1:
+        time.sleep(0.02)
+    workers = [pid for pid in descendants(process.pid) if "ray::ImplicitFunc" in command_line(pid)]
+    assert len(workers) == 1
+    os.kill(workers[0], signal.SIGKILL)
+    finish(process)
     for name in ("trials.csv", "history.csv", "results.csv"):
         assert_same(run[0], out, name)
 

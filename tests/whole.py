@@ -50,3 +50,24 @@ def assert_same(one: Path, two: Path, name: str) -> None:
     frames = [pd.read_csv(folder / name) for folder in (one, two)]
     left, right = (f.drop(columns=[c for c in TIMES if c in f]) for f in frames)
     pd.testing.assert_frame_equal(left, right)
+
+
+def command_line(pid: int) -> str:
+    """What a process is called; nothing when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that it started, and those that they started."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    found = children.get(pid, [])
+    return [*found, *(grandchild for child in found for grandchild in descendants(child))]

@@ -39,7 +39,8 @@ from slat_search.provenance import environment
 from slat_search.run_folder import write_json
 from slat_search.structure import Site, Structure, find_sites
 from slat_search.training.context import Context, prepare
-from slat_search.training.units import Unit, space
+from slat_search.training.trial import space
+from slat_search.training.units import Unit
 from slat_search.tuning.fixed import UnitPool
 
 METRICS = {"cola": "matthews", "mrpc": "f1"}

@@ -59,6 +59,13 @@ class Gates(nn.Module):
         self.register_buffer("groups", groups)
         self.group_alpha = nn.Parameter(torch.zeros(int(groups.max()) + 1)) if groups is not None else None
 
+    def get_extra_state(self) -> dict[str, float]:
+        """What ``state_dict`` has beside tensors."""
+        return {"temperature": self.temperature, "price": self.price}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        self.temperature, self.price = state["temperature"], state["price"]
+
     @property
     def variables(self) -> list[nn.Parameter]:
         """The structure variables that are trained."""

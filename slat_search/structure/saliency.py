@@ -70,6 +70,13 @@ class Saliency(Gates):
         self.smoothing = smoothing
         self.seen = False
 
+    def get_extra_state(self) -> dict[str, float]:
+        return {**super().get_extra_state(), "seen": self.seen}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        super().set_extra_state(state)
+        self.seen = bool(state["seen"])
+
     @property
     def variables(self) -> list[nn.Parameter]:
         """None: saliency is measured, not trained."""

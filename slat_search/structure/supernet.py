@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,7 @@ class Supernet(nn.Module):
         self._index(device)
         self.gates: Gates | None = self._gates(gate_kind, gate_init, groups, saliency or {}).to(device)
         self.total_cost = float(self.params)
+        self._standing = torch.arange(len(self.costs), device=device)
         self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.draw())
 
     def _index(self, device: torch.device) -> None:
@@ -233,12 +235,16 @@ class Supernet(nn.Module):
             for part, gate in zip(self.parts, z[self.unit_atom].split([p.units for p in self.parts]), strict=True):
                 module: SiteModule = part.site.parts[part.name]  # type: ignore[assignment]
                 module.fold(gate)
-                part.site.gates.clear()
             if optimiser is not None:
                 for variable in self.gates.variables:
                     replace_parameter(optimiser, variable, None)
-            self.gates = None
+            self._drop_gates()
         return self.adapter
+
+    def _drop_gates(self) -> None:
+        for site in self.adapter.site_adapters():
+            site.gates.clear()
+        self.gates = None
 
     def _remove(self, closed: Tensor, optimiser: Optimizer | None) -> int:
         removed = int(closed.sum())
@@ -256,8 +262,23 @@ class Supernet(nn.Module):
         old, new = self.gates.keep(keep)
         if optimiser is not None:
             replace_parameter(optimiser, old, new, 0, keep)
+        self._standing = self._standing[keep]
         self._index(closed.device)
         return removed
+
+    # -- saving ----------------------------------------------------------------------------------------
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What stands, so that ``load_state_dict`` of a supernet that was made alike can shrink to it first."""
+        return {"standing": self._standing, "budget": self.budget, "settled": self.gates is None}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Shrink to what stood; weights and gates are loaded after this."""
+        closed = ~torch.isin(self._standing, state["standing"].to(self._standing.device))
+        self._remove(closed, None)
+        self.budget = state["budget"]
+        if state["settled"]:
+            self._drop_gates()
 
     def detach(self) -> None:
         """Take everything off the backbone again."""

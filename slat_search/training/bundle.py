@@ -19,7 +19,8 @@ from .backbone import load_backbone, products_in
 from .classifier import TextClassifier
 from .context import Context
 from .evaluate import predict_logits
-from .units import State, Unit, load_state
+from .protocol import State
+from .units import Unit, load_state
 
 FORMAT = "slat-adapter/1"
 

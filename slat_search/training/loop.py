@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -76,69 +76,84 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def train(
-    model: TextClassifier,
-    adapter: nn.Module | None,
-    data: Encoded,
-    plan: Plan,
-    *,
-    stops: Collection[int] = (),
-    special_ids: Collection[int] = (),
-    mask_id: int = 0,
-    controller: Controller | None = None,
-) -> Iterator[int]:
-    """Train head and adapter; yields the number of steps done at each of ``stops`` and at the end.
-
-    The caller may evaluate between, or stop early by not asking for more.
+class Training:
+    """Trains head and adapter; can be left at any stop and gone on with, in another process too, as if never left.
 
     Args:
+        model: backbone and head.
         adapter: holds the parameters to train beside the head; None trains the head alone.
         data: training text; its order depends on ``plan.seed`` alone, so it is the same for every method.
         special_ids: token ids that noise leaves alone.
         mask_id: what ``mask`` noise writes.
+        controller: what a search adds.
 
-    Raises:
-        DivergedError: the loss was not finite; checked at every stop, so that a GPU need not wait each step.
+    Attributes:
+        step: optimiser steps done.
     """
-    device = next(model.parameters()).device
-    head = list(model.head.parameters())
-    groups: list[dict] = [{"params": head, "lr": plan.head_learning_rate}]
-    trained = [p for p in adapter.parameters() if p.requires_grad] if adapter is not None else []
-    if trained:
-        groups.append({"params": trained, "lr": plan.learning_rate, "paced": True})
-    optimiser = AdamW(groups, weight_decay=plan.weight_decay, fused=True)
-    if controller is not None:
-        for group in controller.parameter_groups():
-            optimiser.add_param_group(group)
-    schedule = LambdaLR(optimiser, [_schedule(plan, group, controller) for group in optimiser.param_groups])
-    generator = torch.Generator().manual_seed(plan.seed)
-    data = noisy_labels(data, plan.noise, model.head.out_features, plan.seed)
-    vocabulary = torch.from_numpy(np.unique(data.ids).astype(np.int64))
-    vocabulary = vocabulary[~torch.isin(vocabulary, torch.tensor(sorted(special_ids), dtype=torch.long))]
-    stops = {*stops, plan.steps}
-    finite = torch.ones((), dtype=torch.bool, device=device)
-    model.train()
-    rows, held = held_out(data, controller.held_out if controller is not None else 0.0, plan.seed)
-    batches = training_batches(data, plan.batch_size, plan.seed, rows)
-    gate_batches = training_batches(data, plan.batch_size, plan.seed, held) if len(held) else None
-    embeddings = model.backbone.get_input_embeddings()
 
-    def loss_of(rows: np.ndarray) -> Tensor:
-        batch = noisy_tokens(data.batch(rows), plan.noise, special_ids, mask_id, vocabulary, generator)
-        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        with embedding_noise(embeddings, plan.noise, generator):
-            return task_loss(model(batch), batch["labels"])
+    def __init__(
+        self,
+        model: TextClassifier,
+        adapter: nn.Module | None,
+        data: Encoded,
+        plan: Plan,
+        *,
+        special_ids: Collection[int] = (),
+        mask_id: int = 0,
+        controller: Controller | None = None,
+    ):
+        self.model, self.plan, self.controller = model, plan, controller
+        self.step = 0
+        self._special_ids, self._mask_id = special_ids, mask_id
+        self._device = next(model.parameters()).device
+        groups: list[dict] = [{"params": list(model.head.parameters()), "lr": plan.head_learning_rate}]
+        trained = [p for p in adapter.parameters() if p.requires_grad] if adapter is not None else []
+        if trained:
+            groups.append({"params": trained, "lr": plan.learning_rate, "paced": True})
+        self._optimiser = AdamW(groups, weight_decay=plan.weight_decay, fused=True)
+        for group in controller.parameter_groups() if controller is not None else ():
+            self._optimiser.add_param_group(group)
+        factors = [_schedule(plan, group, controller) for group in self._optimiser.param_groups]
+        self._schedule = LambdaLR(self._optimiser, factors)
+        self._generator = torch.Generator().manual_seed(plan.seed)
+        self._data = noisy_labels(data, plan.noise, model.head.out_features, plan.seed)
+        vocabulary = torch.from_numpy(np.unique(data.ids).astype(np.int64))
+        self._vocabulary = vocabulary[~torch.isin(vocabulary, torch.tensor(sorted(special_ids), dtype=torch.long))]
+        rows, held = held_out(data, controller.held_out if controller is not None else 0.0, plan.seed)
+        self._batches = Batches(training_batches(data, plan.batch_size, plan.seed, rows))
+        self._gate_batches = Batches(training_batches(data, plan.batch_size, plan.seed, held)) if len(held) else None
+        self._finite = torch.ones((), dtype=torch.bool, device=self._device)
 
-    for step in range(1, plan.steps + 1):
-        loss = loss_of(next(batches))
-        finite &= torch.isfinite(loss.detach())
-        moving = controller.variables() if controller is not None and gate_batches is not None else []
-        if moving and gate_batches is not None:
+    def run(self, stops: Collection[int] = ()) -> Iterator[int]:
+        """Yields the number of steps done at each of ``stops`` and at the end.
+
+        The caller may evaluate between, or stop early by not asking for more.
+
+        Raises:
+            DivergedError: the loss was not finite; checked at every stop, so that a GPU need not wait each step.
+        """
+        stops = {*stops, self.plan.steps}
+        self.model.train()
+        while self.step < self.plan.steps:
+            self._one_step()
+            if self.step in stops:
+                if not self._finite:
+                    raise DivergedError(
+                        f"the loss was not finite before step {self.step}; a smaller learning rate may help"
+                    )
+                yield self.step
+
+    def _one_step(self) -> None:
+        optimiser, controller = self._optimiser, self.controller
+        loss = self._loss(next(self._batches))
+        self._finite &= torch.isfinite(loss.detach())
+        moving = controller.variables() if controller is not None and self._gate_batches is not None else []
+        if moving and self._gate_batches is not None:
             loss.backward()
             _forget_gradients(moving)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            loss = loss_of(next(gate_batches))
+            loss = self._loss(next(self._gate_batches))
         extra = controller.loss() if controller is not None else None
         (loss if extra is None else loss + extra).backward()
         if moving:
@@ -146,13 +161,68 @@ def train(
             _forget_gradients(p for group in optimiser.param_groups for p in group["params"] if id(p) not in known)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+        self.step += 1
         if controller is not None:
-            controller.after_step(step, optimiser)
-        schedule.step()
-        if step in stops:
-            if not finite:
-                raise DivergedError(f"the loss was not finite before step {step}; a smaller learning rate may help")
-            yield step
+            controller.after_step(self.step, optimiser)
+        self._schedule.step()
+
+    def _loss(self, rows: np.ndarray) -> Tensor:
+        plan = self.plan
+        batch = noisy_tokens(
+            self._data.batch(rows), plan.noise, self._special_ids, self._mask_id, self._vocabulary, self._generator
+        )
+        batch = {name: value.to(self._device, non_blocking=True) for name, value in batch.items()}
+        with embedding_noise(self.model.backbone.get_input_embeddings(), plan.noise, self._generator):
+            return task_loss(self.model(batch), batch["labels"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on but the adapter and the controller, which keep their own; tensors and
+        plain values. Tensors are the live ones: save them before the next step."""
+        optimiser = self._optimiser.state_dict()
+        optimiser["param_groups"] = [group for group in optimiser["param_groups"] if group["params"]]
+        return {
+            "step": self.step,
+            "head": self.model.head.state_dict(),
+            "optimiser": optimiser,
+            "finite": self._finite,
+            "drawn": [0 if batches is None else batches.drawn for batches in (self._batches, self._gate_batches)],
+            "noise": self._generator.get_state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict` of a training that was made alike, whose adapter and controller stand as they
+        did then."""
+        self.step = state["step"]
+        self.model.head.load_state_dict(state["head"])
+        self._optimiser.load_state_dict(dict(state["optimiser"]))
+        self._schedule.last_epoch = self.step
+        self._finite = state["finite"].to(self._device)
+        for batches, drawn in zip((self._batches, self._gate_batches), state["drawn"], strict=True):
+            if batches is not None:
+                batches.skip(drawn)
+        self._generator.set_state(state["noise"].cpu())
+        torch.set_rng_state(state["random"].cpu())
+        if state["random_cuda"] is not None and self._device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"].cpu(), self._device)
+
+
+class Batches(Iterator[np.ndarray]):
+    """Counts how many batches were drawn, so that another process can go on behind them."""
+
+    def __init__(self, batches: Iterator[np.ndarray]):
+        self._batches = batches
+        self.drawn = 0
+
+    def __next__(self) -> np.ndarray:
+        self.drawn += 1
+        return next(self._batches)
+
+    def skip(self, count: int) -> None:
+        """Draw so many without using them."""
+        for _ in range(count):
+            next(self)
 
 
 def _forget_gradients(parameters: Iterable[nn.Parameter]) -> None:

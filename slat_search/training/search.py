@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +69,17 @@ class StructureSearch:
         if supernet.gates is not None:
             for variable in supernet.gates.variables:
                 variable.requires_grad_(self.start == 0)
+
+    def state_dict(self) -> dict[str, float]:
+        """What the next step depends on beside the supernet, which keeps its own."""
+        return {"ramp": self.ramp, "pace": self.pace}
+
+    def load_state_dict(self, state: Mapping[str, float], step: int) -> None:
+        """Go on after ``step`` with a supernet that stands as it did then."""
+        self.ramp, self.pace = state["ramp"], state["pace"]
+        if self.supernet.gates is not None:
+            for variable in self.supernet.gates.variables:
+                variable.requires_grad_(step >= self.start)
 
     def parameter_groups(self) -> list[dict]:
         variables = self.supernet.gates.variables if self.supernet.gates is not None else []

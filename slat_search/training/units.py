@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..baselines import Applied, apply_method
-from ..config import Config
-from ..structure import Candidate, ModuleOptions, Space, Supernet, find_sites
-from ..tasks import Encoded, Noise
+from ..tasks import Noise
 from .classifier import TextClassifier
 from .context import Context
-from .evaluate import confidence, loss, predict_logits, predict_sets, predicted, quality
-from .loop import Plan, seed_everything, train
-from .search import SearchPlan, StructureSearch
-
-State = dict[str, np.ndarray]
+from .evaluate import confidence, predict_logits, predict_sets, predicted
+from .loop import Training, seed_everything
+from .protocol import State, noise_ids, plan, qualities, trained_arrays, validation_measures
+from .trial import search_trial
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Unit:
     Attributes:
         method: key of ``baselines.METHODS``, or ``search``: a structure search whose own weights are the result.
         label: name of the row in tables, e.g. ``lora`` or ``slat-3f2a...``.
-        options: what the method takes (JSON values only); of ``search`` what :func:`search_trial` takes beside.
+        options: what the method takes (JSON values only); of ``search`` what :func:`.search_trial` takes beside.
         learning_rate, noise_kind, noise_ratio, seed: see :class:`Plan`.
     """
 
@@ -51,120 +47,6 @@ class Unit:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def plan(config: Config, learning_rate: float, seed: int, noise: Noise, head_only: bool = False) -> Plan:
-    """The plan that all methods share; ``head_only`` makes ``learning_rate`` that of the head."""
-    t = config.training
-    return Plan(
-        steps=t.steps,
-        batch_size=t.batch_size,
-        learning_rate=learning_rate,
-        head_learning_rate=learning_rate if head_only else t.head_learning_rate,
-        weight_decay=t.weight_decay,
-        warmup=t.warmup,
-        noise=noise,
-        seed=config.seed + seed,
-    )
-
-
-def _noise_ids(context: Context) -> dict[str, Any]:
-    tokenizer = context.backbone().tokenizer
-    mask = tokenizer.mask_token_id
-    return {
-        "special_ids": tuple(tokenizer.all_special_ids),
-        "mask_id": mask if mask is not None else (tokenizer.unk_token_id or 0),
-    }
-
-
-def _rung_measures(model: TextClassifier, context: Context) -> dict[str, float]:
-    """Quality on validation, clean and perturbed, their ratio, and the loss on clean text."""
-    sets, metric = [context.validation, context.validation_perturbed], context.config.task.metric
-    logits = predict_sets(model, sets)
-    clean, perturbed = _qualities(metric, sets, logits)
-    return {
-        "quality": clean,
-        "quality_perturbed": perturbed,
-        "retained": perturbed / clean if clean > 0 else 0.0,
-        "loss": loss(context.validation.labels, logits[0]),
-    }
-
-
-def _qualities(metric: str, sets: Sequence[Encoded], logits: Sequence[np.ndarray]) -> list[float]:
-    return [quality(metric, data.labels, found) for data, found in zip(sets, logits, strict=True)]
-
-
-def space(config: Config) -> Space:
-    """The supernet's candidates as the structure engine takes them."""
-    candidates = {str(kind): Candidate(c.size, c.group) for kind, c in config.space.kinds.items()}
-    return Space(candidates, ModuleOptions(config.space.activation, config.space.scale))
-
-
-def search_trial(context: Context, sampled: Mapping[str, Any], stops: list[int]) -> Generator[dict[str, Any]]:
-    """One differentiable structure search; yields a report at each of ``stops`` and at the end.
-
-    Every report is of the discretised structure, which it holds under ``structure``; the last one holds its trained
-    weights under ``state``.
-
-    Args:
-        sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``noise_kind``, ``noise_ratio``, and
-            ``gate_learning_rate`` where gates are trained.
-
-    Raises:
-        DivergedError: the loss was not finite.
-    """
-    config = context.config
-    seed_everything(config.seed)
-    model = context.classifier()
-    sites = find_sites(model.backbone, config.space.include, config.space.exclude)
-    g = config.gates
-    saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
-    supernet = Supernet(model.backbone, sites, space(config), g.kind, g.init, g.groups, saliency)
-    search = SearchPlan(
-        sparsity=sampled.get("sparsity", 0.0),
-        budget=sampled.get("budget"),
-        gate_learning_rate=sampled.get("gate_learning_rate", 0.0),
-        temperature=g.temperature,
-        warmup=g.warmup,
-        settle=g.settle,
-        shrink_every=g.shrink_every,
-        depth=g.depth,
-        entropy=g.entropy,
-        diversity=g.diversity,
-        held_out=g.held_out,
-        growth=g.growth,
-    )
-    controller = StructureSearch(supernet, search, config.training.steps)
-    noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
-    training = plan(config, sampled["learning_rate"], 0, noise)
-    began = time.perf_counter()
-    try:
-        for step in train(
-            model,
-            supernet.adapter,
-            context.train,
-            training,
-            stops=stops,
-            controller=controller,
-            **_noise_ids(context),
-        ):
-            supernet.eval()
-            measures = _rung_measures(model, context)
-            supernet.train()
-            structure = supernet.structure()
-            report = {
-                "step": step,
-                **measures,
-                "params": structure.params,
-                "atoms": len(supernet.costs),
-                "seconds": time.perf_counter() - began,
-                "structure": structure,
-            }
-            if step == training.steps:
-                report["state"] = _state(dict(supernet.settle().named_parameters()), model)
-            yield report
-    finally:
-        supernet.detach()
 
 
 @contextmanager
@@ -190,16 +72,16 @@ def train_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
         noise = Noise(unit.noise_kind, unit.noise_ratio)
         training = plan(context.config, unit.learning_rate, unit.seed, noise, head_only=applied.module is None)
         began = time.perf_counter()
-        for _ in train(model, applied.module, context.train, training, **_noise_ids(context)):
+        for _ in Training(model, applied.module, context.train, training, **noise_ids(context)).run():
             pass
         seconds = time.perf_counter() - began
         result = {
-            "validation": _rung_measures(model, context),
+            "validation": validation_measures(model, context),
             "params": applied.params,
             "seconds": seconds,
             "step_seconds": seconds / training.steps,
         }
-        state = _state(applied.trained(), model)
+        state = trained_arrays(applied.trained(), model)
     return result, state
 
 
@@ -217,11 +99,6 @@ def _search_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
     return result, last["state"]
 
 
-def _state(trained: Mapping[str, nn.Parameter], model: TextClassifier) -> State:
-    state = {f"adapter.{name}": p.detach().cpu().numpy().copy() for name, p in trained.items()}
-    return state | {f"head.{name}": p.detach().cpu().numpy().copy() for name, p in model.head.named_parameters()}
-
-
 def evaluate_unit(context: Context, unit: Unit, state: State) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Test quality of trained weights, clean and perturbed, and the seconds that logits take for a clean text.
 
@@ -233,7 +110,7 @@ def evaluate_unit(context: Context, unit: Unit, state: State) -> tuple[dict[str,
         load_state(model, applied, state)
         sets = [context.test, *context.test_perturbed.values()]
         logits = predict_sets(model, sets)
-        clean, *perturbed = _qualities(context.config.task.metric, sets, logits)
+        clean, *perturbed = qualities(context.config.task.metric, sets, logits)
         began = time.perf_counter()
         predict_logits(model, context.test)
         latency = (time.perf_counter() - began) / len(context.test)

@@ -18,7 +18,8 @@ from ..errors import SlatError
 from ..run_folder import read_json, write_json
 from ..training.context import Context
 from ..training.loop import DivergedError
-from ..training.units import State, Unit, evaluate_unit, train_unit
+from ..training.protocol import State
+from ..training.units import Unit, evaluate_unit, train_unit
 
 _RETRIES = 3  # of a task whose worker was killed
 

@@ -18,8 +18,9 @@ from ..config import Config, Objective
 from ..errors import SlatError
 from ..training.context import Context
 from ..training.loop import DivergedError
-from ..training.units import search_trial
+from ..training.trial import search_trial
 from .asha import RungScheduler
+from .checkpoints import Forget, find, given, trial_name, written
 from .ledger import Ledger, Trial
 from .progress import TrialReporter
 from .sampler import OptunaSearcher, todo
@@ -35,14 +36,19 @@ def rung_steps(config: Config) -> list[int]:
     return sorted({max(1, round(share * steps)) for share in config.search.scheduler.rungs} - {steps})
 
 
-def trainable(sampled: dict[str, Any], context: Context, stops: list[int], threads: int) -> None:
+def trainable(
+    sampled: dict[str, Any], context: Context, stops: list[int], threads: int, checkpoints: dict[int, bytes]
+) -> None:
     """Ray Tune function trainable around :func:`search_trial`."""
     torch.set_num_threads(threads)
+    number = sampled["number"]
+    resumed = given(number, checkpoints)
     try:
-        with closing(search_trial(context, sampled, stops)) as reports:  # a stopped trial leaves the backbone bare
+        with closing(search_trial(context, sampled, stops, resumed)) as reports:  # a stopped trial leaves it bare
             for report in reports:
-                kept = {name: value for name, value in report.items() if name != "state"}
-                tune.report({**kept, "structure": report["structure"].packed()})
+                report.pop("state", None)
+                with written(number, report.pop("checkpoint", None)) as checkpoint:
+                    tune.report({**report, "structure": report["structure"].packed()}, checkpoint=checkpoint)
     except DivergedError as error:  # a result, not a failure: it must not be tried again
         tune.report({"diverged": str(error)})
 
@@ -72,9 +78,14 @@ def run_search(config: Config, context: Context, folder: Path, say: Callable[[st
 def _fit(config: Config, context: Context, folder: Path, ledger: Ledger, left: int, say: Callable[[str], None]) -> None:
     """Run the trials that are ``left`` in an experiment of Ray's own; the ledger tells what became of them."""
     stops = rung_steps(config)
+    checkpoints = find(folder, [trial.number for trial in ledger.trials if not trial.is_over])
+    for number in checkpoints:
+        say(f"trial {number:>2} goes on from its checkpoint")
     resources = per_trial(config.resources, config.resources.concurrent_trials)
     trial = tune.with_resources(
-        tune.with_parameters(trainable, context=context, stops=stops, threads=int(resources["CPU"])),
+        tune.with_parameters(
+            trainable, context=context, stops=stops, threads=int(resources["CPU"]), checkpoints=checkpoints
+        ),
         {k.lower(): v for k, v in resources.items()},
     )
     searcher = OptunaSearcher(
@@ -100,7 +111,12 @@ def _fit(config: Config, context: Context, folder: Path, ledger: Ledger, left: i
         run_config=tune.RunConfig(
             name=f"ray-{1 + len(list(folder.glob('ray-*')))}",
             storage_path=str(folder),
-            callbacks=[TrialReporter(config.search.trials, config.training.steps, say), JsonLoggerCallback()],
+            callbacks=[
+                TrialReporter(config.search.trials, config.training.steps, say),
+                JsonLoggerCallback(),
+                Forget(folder),
+            ],
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=_RETRIES),
         ),
@@ -111,8 +127,7 @@ def _fit(config: Config, context: Context, folder: Path, ledger: Ledger, left: i
 
 
 def _trial_name(trial: Any) -> str:
-    """Name of a trial's folder and its key in the rungs."""
-    return f"trial-{trial.config['number']:04d}"
+    return trial_name(trial.config["number"])
 
 
 def search_space(config: Config, backbone: int) -> dict[str, BaseDistribution]:

@@ -12,7 +12,8 @@ from slat_search.structure import Structure, find_sites
 from slat_search.tasks.bbc import articles
 from slat_search.training.bundle import load_bundle, save_bundle
 from slat_search.training.context import Context, prepare
-from slat_search.training.units import Unit, evaluate_unit, search_trial, train_unit
+from slat_search.training.trial import search_trial
+from slat_search.training.units import Unit, evaluate_unit, train_unit
 from tests.conftest import TEXTS, small_config
 
 

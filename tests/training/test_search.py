@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import closing
 from dataclasses import fields, replace
 
@@ -14,9 +15,9 @@ from slat_search.structure import GATE_KINDS, Candidate, Site, Space, Structure,
 from slat_search.tasks import held_out
 from slat_search.training.backbone import Backbone
 from slat_search.training.context import Context
-from slat_search.training.loop import DivergedError, Plan, train
+from slat_search.training.loop import DivergedError, Plan, Training
 from slat_search.training.search import SearchPlan, StructureSearch
-from slat_search.training.units import search_trial
+from slat_search.training.trial import search_trial
 from tests.conftest import small_config
 
 SAMPLED = {
@@ -34,7 +35,10 @@ def reports(context: Context, stops: tuple[int, ...] = (3, 6), **sampled: object
 
 def without_times(found: list[dict]) -> list[dict]:
     """Reports that can be compared; weights as bytes."""
-    plain = [{key: value for key, value in report.items() if key not in ("seconds", "state")} for report in found]
+    plain = [
+        {key: value for key, value in report.items() if key not in ("seconds", "state", "checkpoint")}
+        for report in found
+    ]
     weights = {name: value.tobytes() for name, value in found[-1]["state"].items()}
     return [*plain, weights]
 
@@ -52,6 +56,40 @@ def test_a_report_at_every_stop_and_at_the_end(context: Context, kind: str, spar
 
 def test_same_seed_same_reports(context: Context) -> None:
     assert without_times(reports(context)) == without_times(reports(context))
+
+
+@pytest.mark.parametrize(
+    ("gates", "sampled", "training"),
+    [
+        ({"kind": "saliency"}, {"sparsity": 1.0, "noise_kind": "mixed", "noise_ratio": 0.3}, {}),
+        ({"kind": "saliency"}, {"budget": 3000.0, "noise_kind": "embedding"}, {}),
+        ({"kind": "hard_concrete", "groups": ["layer", "kind"], "entropy": 0.1}, {"sparsity": 5.0}, {}),
+        ({"kind": "sigmoid", "held_out": 0.3}, {"budget": 3000.0}, {}),
+        ({"kind": "straight_through"}, {"sparsity": 50.0}, {"warmup": 0.5}),
+    ],
+)
+def test_left_at_any_report_and_gone_on_with_is_never_left(
+    context: Context, gates: dict, sampled: dict, training: dict
+) -> None:
+    """Through bytes and a fresh supernet: before the gates move, while atoms are removed, and when they are gone."""
+    config = small_config(gates={**gates, "warmup": 0.2, "settle": 0.7}, training={"steps": 10, **training})
+    context = replace(context, config=config)
+    values, stops = {**SAMPLED, **sampled}, [1, 4, 6, 8]
+    files: list[bytes] = []
+    whole: list[dict] = []
+    for report in search_trial(context, values, stops):
+        if "checkpoint" in report:
+            file = io.BytesIO()
+            torch.save(report["checkpoint"], file)
+            files.append(file.getvalue())
+        whole.append(report)
+    assert len(files) == len(stops)
+    for place, raw in enumerate(files):
+        torch.manual_seed(place)  # whatever another process did before
+        checkpoint = torch.load(io.BytesIO(raw), weights_only=True)
+        again = list(search_trial(context, values, stops, checkpoint))
+        assert without_times(again) == without_times(whole)[place:], stops[place]
+        assert again[0]["seconds"] > whole[place - 1]["seconds"] * (place > 0)
 
 
 def test_another_seed_another_search(context: Context) -> None:
@@ -114,7 +152,7 @@ def test_bilevel_parts_the_gradients(minilm: Backbone, context: Context, sites: 
     data = Watched(**{f.name: getattr(context.train, f.name) for f in fields(context.train)})
     handle = register_optimizer_step_pre_hook(watch)
     try:
-        for _ in train(model, supernet.adapter, data, Plan(4, 16, 1e-3, 1e-2), controller=search):
+        for _ in Training(model, supernet.adapter, data, Plan(4, 16, 1e-3, 1e-2), controller=search).run():
             pass
     finally:
         handle.remove()
@@ -186,9 +224,8 @@ def test_the_learning_rate_grows_as_the_supernet_shrinks(context: Context) -> No
     handle = register_optimizer_step_pre_hook(watch)
     try:
         training = Plan(steps, 16, 1e-3, 1e-2, warmup=0.0)
-        for _ in train(
-            model, supernet.adapter, context.train, training, controller=StructureSearch(supernet, plan, steps)
-        ):
+        search = StructureSearch(supernet, plan, steps)
+        for _ in Training(model, supernet.adapter, context.train, training, controller=search).run():
             pass
     finally:
         handle.remove()

@@ -1,0 +1,67 @@
+"""What all trainings share: the plan, the measures on validation, and how trained weights are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..config import Config
+from ..tasks import Encoded, Noise
+from .classifier import TextClassifier
+from .context import Context
+from .evaluate import loss, predict_sets, quality
+from .loop import Plan
+
+State = dict[str, np.ndarray]
+
+
+def plan(config: Config, learning_rate: float, seed: int, noise: Noise, head_only: bool = False) -> Plan:
+    """The plan that all methods share; ``head_only`` makes ``learning_rate`` that of the head."""
+    t = config.training
+    return Plan(
+        steps=t.steps,
+        batch_size=t.batch_size,
+        learning_rate=learning_rate,
+        head_learning_rate=learning_rate if head_only else t.head_learning_rate,
+        weight_decay=t.weight_decay,
+        warmup=t.warmup,
+        noise=noise,
+        seed=config.seed + seed,
+    )
+
+
+def noise_ids(context: Context) -> dict[str, Any]:
+    """Token ids that noise leaves alone, and the one that it masks with."""
+    tokenizer = context.backbone().tokenizer
+    mask = tokenizer.mask_token_id
+    return {
+        "special_ids": tuple(tokenizer.all_special_ids),
+        "mask_id": mask if mask is not None else (tokenizer.unk_token_id or 0),
+    }
+
+
+def validation_measures(model: TextClassifier, context: Context) -> dict[str, float]:
+    """Quality on validation, clean and perturbed, their ratio, and the loss on clean text."""
+    sets, metric = [context.validation, context.validation_perturbed], context.config.task.metric
+    logits = predict_sets(model, sets)
+    clean, perturbed = qualities(metric, sets, logits)
+    return {
+        "quality": clean,
+        "quality_perturbed": perturbed,
+        "retained": perturbed / clean if clean > 0 else 0.0,
+        "loss": loss(context.validation.labels, logits[0]),
+    }
+
+
+def qualities(metric: str, sets: Sequence[Encoded], logits: Sequence[np.ndarray]) -> list[float]:
+    """The task's metric on each set."""
+    return [quality(metric, data.labels, found) for data, found in zip(sets, logits, strict=True)]
+
+
+def trained_arrays(trained: Mapping[str, nn.Parameter], model: TextClassifier) -> State:
+    """Trained parameters of the adapter and of the head by name: ``adapter.*`` and ``head.*``."""
+    state = {f"adapter.{name}": p.detach().cpu().numpy().copy() for name, p in trained.items()}
+    return state | {f"head.{name}": p.detach().cpu().numpy().copy() for name, p in model.head.named_parameters()}

@@ -1,0 +1,110 @@
+"""One search trial: a differentiable structure search that reports at rungs and can be left there and gone on with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Generator, Mapping
+from typing import Any
+
+from ..config import Config
+from ..structure import Candidate, ModuleOptions, Space, Supernet, find_sites
+from ..tasks import Noise
+from .context import Context
+from .loop import Training, seed_everything
+from .protocol import noise_ids, plan, trained_arrays, validation_measures
+from .search import SearchPlan, StructureSearch
+
+Checkpoint = dict[str, Any]
+
+
+def space(config: Config) -> Space:
+    """The supernet's candidates as the structure engine takes them."""
+    candidates = {str(kind): Candidate(c.size, c.group) for kind, c in config.space.kinds.items()}
+    return Space(candidates, ModuleOptions(config.space.activation, config.space.scale))
+
+
+def search_plan(config: Config, sampled: Mapping[str, Any]) -> SearchPlan:
+    """Phases and pressure of one search: what the configuration fixes and what the trial sampled."""
+    g = config.gates
+    return SearchPlan(
+        sparsity=sampled.get("sparsity", 0.0),
+        budget=sampled.get("budget"),
+        gate_learning_rate=sampled.get("gate_learning_rate", 0.0),
+        temperature=g.temperature,
+        warmup=g.warmup,
+        settle=g.settle,
+        shrink_every=g.shrink_every,
+        depth=g.depth,
+        entropy=g.entropy,
+        diversity=g.diversity,
+        held_out=g.held_out,
+        growth=g.growth,
+    )
+
+
+def search_trial(
+    context: Context, sampled: Mapping[str, Any], stops: Collection[int], checkpoint: Checkpoint | None = None
+) -> Generator[dict[str, Any]]:
+    """One differentiable structure search; yields a report at each of ``stops`` and at the end.
+
+    Every report is of the discretised structure, which it holds under ``structure``. The last one holds its trained
+    weights under ``state``; those before it a ``checkpoint`` of live tensors, to be saved before the next report is
+    asked for. A trial that goes on from a checkpoint first gives the report of that step again, and then what an
+    undisturbed trial would have given, bit for bit on the same machine.
+
+    Args:
+        sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``noise_kind``, ``noise_ratio``, and
+            ``gate_learning_rate`` where gates are trained.
+        checkpoint: of a trial with the same context and the same values.
+
+    Raises:
+        DivergedError: the loss was not finite.
+    """
+    config, g = context.config, context.config.gates
+    seed_everything(config.seed)
+    model = context.classifier()
+    sites = find_sites(model.backbone, config.space.include, config.space.exclude)
+    saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
+    supernet = Supernet(model.backbone, sites, space(config), g.kind, g.init, g.groups, saliency)
+    try:
+        if checkpoint is not None:
+            supernet.load_state_dict(checkpoint["supernet"])
+        controller = StructureSearch(supernet, search_plan(config, sampled), config.training.steps)
+        noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
+        training = Training(
+            model,
+            supernet.adapter,
+            context.train,
+            plan(config, sampled["learning_rate"], 0, noise),
+            controller=controller,
+            **noise_ids(context),
+        )
+        began = time.perf_counter()
+
+        def report() -> dict[str, Any]:
+            supernet.eval()
+            measures = validation_measures(model, context)
+            supernet.train()
+            structure = supernet.structure()
+            found = {
+                "step": training.step,
+                **measures,
+                "params": structure.params,
+                "atoms": len(supernet.costs),
+                "seconds": time.perf_counter() - began,
+                "structure": structure,
+            }
+            if training.step == config.training.steps:
+                return {**found, "state": trained_arrays(dict(supernet.settle().named_parameters()), model)}
+            states = {"supernet": supernet.state_dict(), "search": controller.state_dict()}
+            return {**found, "checkpoint": {**states, "training": training.state_dict(), "seconds": found["seconds"]}}
+
+        if checkpoint is not None:
+            training.load_state_dict(checkpoint["training"])
+            controller.load_state_dict(checkpoint["search"], training.step)
+            began -= checkpoint["seconds"]
+            yield report()
+        for _ in training.run(stops):
+            yield report()
+    finally:
+        supernet.detach()
