@@ -60,7 +60,7 @@ sensitivity-results: $(READY)
 # the benchmark that says whether the search is any good; hours, and it goes on where it was stopped
 equal-params: $(READY)
 	$(BIN)/python experiments/benchmarks/equal_params.py --data $(DATA) --out runs/equal_params --precision bfloat16 \
-		--tasks sick trec sst2 --budgets 1000 4000 16000 --methods SLAT random "uniform LoRA" $(ARGS)
+		--tasks sick trec sst2 cola --budgets 1000 4000 16000 $(ARGS)
 	mkdir -p experiments/results/equal_params
 	cp runs/equal_params/results.json runs/equal_params/equal_params.png experiments/results/equal_params/
 
