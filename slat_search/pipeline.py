@@ -126,11 +126,8 @@ def choose(trials: Sequence[Trial], members: int) -> list[Trial]:
 def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[Trial]) -> None:
     """``trials.csv``: a row a trial; ``history.csv``: a row a report."""
     table = trials_table(trials)
-    table.insert(
-        len(table.columns) - 1,
-        "refitted",
-        table["trial"].isin([t.number for t in members]).map({True: "yes", False: ""}),
-    )
+    refitted = {t.number for t in members}
+    table["refitted"] = ["yes" if number in refitted else "" for number in table["trial"]]
     write_text(folder / "trials.csv", table.to_csv(index=False))
     history = [{"trial": t.number, **report} for t in trials for report in t.history]
     write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))

@@ -230,7 +230,10 @@ def main() -> None:
         for task in options.tasks:
             context, data = prepare(configuration(options.data, task, options.steps, options.precision))
             made_by[task] = {
-                "config": context.config.model_dump(mode="json"),
+                "config": {
+                    **context.config.model_dump(mode="json", exclude={"task": {"train"}}),
+                    "data": f"DATA/{task}",
+                },
                 "environment": environment(context, {name: len(split) for name, split in data.splits.items()}),
             }
             rows += run_task(context, options, options.out / "work" / task)
