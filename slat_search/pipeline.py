@@ -22,11 +22,13 @@ from .training.bundle import save_bundle
 from .training.context import Context, prepare
 from .training.trial import space
 from .training.units import Unit
+from .tuning.earlier import check_earlier
 from .tuning.finals import Contender, train_finals
 from .tuning.fixed import UnitPool
 from .tuning.ledger import Trial, trials_table
 from .tuning.runtime import ray_session
 from .tuning.search import run_search
+from .tuning.space import given_points
 
 Say = Callable[[str], None]
 
@@ -65,6 +67,8 @@ def run(
             return folder
         context, task = prepare(config)
         supernet = check_methods(context)
+        given_points(config, context.backbone_params)  # before the folder is a run: what is wrong in them is known now
+        check_earlier(config, folder / "search")
         folder.begin(config)
         sizes = {name: len(rows) for name, rows in task.splits.items()}
         texts = " / ".join(str(sizes[split]) for split in SPLITS)

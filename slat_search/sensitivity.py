@@ -18,7 +18,8 @@ from .training.context import Context, prepare
 from .tuning.fixed import UnitPool
 from .tuning.ledger import trials_table
 from .tuning.runtime import ray_session
-from .tuning.search import run_search, search_space
+from .tuning.search import run_search
+from .tuning.space import search_space
 from .tuning.studies import run_studies
 
 

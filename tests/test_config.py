@@ -15,7 +15,7 @@ from slat_search.config.section import Section
 from slat_search.structure import ACTIVATIONS, GATE_KINDS, KINDS
 from slat_search.structure.supernet import GROUPINGS
 from slat_search.tasks import NOISE_KINDS, PERTURBATIONS
-from slat_search.tuning.search import search_space
+from slat_search.tuning.space import search_space
 
 ROOT = Path(__file__).parent.parent
 

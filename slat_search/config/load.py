@@ -49,8 +49,13 @@ def load_config(path: str | Path) -> Config:
     model = {"name": str(folder / config.model.name)} if (folder / config.model.name).is_dir() else {}
     if config.task.hub is not None and (folder / config.task.hub).is_dir():
         files["hub"] = str(folder / config.task.hub)
+    earlier = tuple(folder / run for run in config.search.earlier)
     return config.model_copy(
-        update={"task": config.task.model_copy(update=files), "model": config.model.model_copy(update=model)}
+        update={
+            "task": config.task.model_copy(update=files),
+            "model": config.model.model_copy(update=model),
+            "search": config.search.model_copy(update={"earlier": earlier}),
+        }
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +11,11 @@ from .section import Fraction, Positive, Section
 
 NoiseKind = Literal["none", "mask", "replace", "drop", "label", "embedding", "mixed"]
 Objective = Literal["quality", "params", "quality_perturbed"]
+SamplerName = Literal["tpe", "nsga2", "nsga3", "gp", "sobol", "random", "grid"]
+#: samplers that make something of trials that others ran
+LEARNING: tuple[SamplerName, ...] = ("tpe", "gp")
+#: samplers whose trials are all known before the first has run
+PLANNED: tuple[SamplerName, ...] = ("sobol", "grid")
 
 
 class Range(Section):
@@ -18,9 +24,10 @@ class Range(Section):
     low: float = Field(description="smallest value")
     high: float = Field(description="largest value")
     log: bool = Field(False, description="sample on a logarithmic scale")
+    points: int = Field(3, ge=1, description="values that the grid sampler takes, both ends among them")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Range:
+    def _ordered(self) -> Self:
         if self.low > self.high:
             raise ValueError("low must not be above high")
         if self.log and self.low <= 0:
@@ -42,7 +49,7 @@ class BudgetRange(LogRange):
     def in_parameters(self, backbone: int) -> LogRange:
         """The range in parameters, for a frozen model of ``backbone`` parameters."""
         factor = backbone / 100 if self.unit == "percent" else 1.0
-        return LogRange(low=self.low * factor, high=self.high * factor, log=self.log)
+        return LogRange(low=self.low * factor, high=self.high * factor, log=self.log, points=self.points)
 
 
 class Sampled(Section):
@@ -89,8 +96,19 @@ class Search(Section):
     """The Ray Tune search."""
 
     trials: int = Field(16, ge=1, description="structure searches to run")
-    sampler: Literal["tpe", "nsga2", "random"] = Field("tpe", description="Optuna sampler")
+    sampler: SamplerName = Field(
+        "tpe",
+        description="Optuna's multi-objective TPE, NSGA-II, NSGA-III, Gaussian process or random; the points of a "
+        "scrambled Sobol sequence; or a shuffled grid of `points` values a range",
+    )
     space: Sampled = Sampled()
+    points: tuple[dict[str, float | str], ...] = Field(
+        (), description="values to try first, by name; those that a point leaves out are sampled"
+    )
+    earlier: tuple[Path, ...] = Field(
+        (),
+        description="folders of earlier runs that trained the same way; the sampler (tpe, gp) learns from their trials",
+    )
     scheduler: Scheduler = Scheduler()
     members: int = Field(3, ge=1, description="members of the Pareto set that are refitted")
     refit_learning_rates: tuple[Positive, ...] = Field(
@@ -99,3 +117,11 @@ class Search(Section):
     tolerance: float = Field(
         0.01, ge=0, description="recommend the smallest refitted structure within this of the best validation quality"
     )
+
+    @model_validator(mode="after")
+    def _start(self) -> Self:
+        if self.sampler in PLANNED and self.points:
+            raise ValueError(f"sampler {self.sampler} tries points of its own and no others; leave out points")
+        if self.earlier and self.sampler not in LEARNING:
+            raise ValueError(f"sampler {self.sampler} learns nothing from earlier runs; {' or '.join(LEARNING)} does")
+        return self

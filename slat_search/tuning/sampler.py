@@ -8,21 +8,44 @@ each suggestion follows from the seed, the trial's number and the finished trial
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 
 from .ledger import Ledger, Trial
+from .space import Point, Space
 
+
+def _startup(trials: int) -> int:
+    """Random trials before a model is fitted: a third of the search, 3 to 10."""
+    return min(10, max(3, trials // 3))
+
+
+#: name -> sampler for (seed, trials of the search)
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
-    "tpe": lambda seed, trials: TPESampler(seed=seed, n_startup_trials=min(10, max(3, trials // 3))),
+    "tpe": lambda seed, trials: TPESampler(seed=seed, n_startup_trials=_startup(trials)),
     "nsga2": lambda seed, trials: NSGAIISampler(seed=seed),
+    "nsga3": lambda seed, trials: NSGAIIISampler(seed=seed),
+    "gp": lambda seed, trials: GPSampler(seed=seed, n_startup_trials=_startup(trials), deterministic_objective=False),
     "random": lambda seed, trials: RandomSampler(seed=seed),
+    # of these every value is given beforehand, see `given_points`
+    "sobol": lambda seed, trials: RandomSampler(seed=seed),
+    "grid": lambda seed, trials: RandomSampler(seed=seed),
 }
 _STRIDE = 1_000_003  # a prime: seeds of different runs meet in no trial number that a run reaches
 
@@ -41,32 +64,45 @@ class OptunaSearcher(Searcher):
         last_step: step of a trial that ran to its end.
         sampler: key of ``SAMPLERS``.
         seed: of the search.
+        points: values of the first trials; what a point leaves out is sampled.
+        earlier: finished trials of other searches to learn from.
+        journal: file that mirrors the study for ``optuna-dashboard`` and the like; written anew, never read.
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        space: Mapping[str, BaseDistribution],
+        space: Space,
         objectives: Mapping[str, str],
         trials: int,
         last_step: int,
         sampler: str,
         seed: int,
+        points: Sequence[Point] = (),
+        earlier: Sequence[Trial] = (),
+        journal: Path | None = None,
     ):
         super().__init__()
         optuna.logging.set_verbosity(logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # journal, NSGA-III
         self._ledger = ledger
         self._space = dict(space)
         self._objectives = dict(objectives)
         self._last_step = last_step
+        self._points = points
         self._sampler: Callable[[int], BaseSampler] = lambda number: SAMPLERS[sampler](
             (seed * _STRIDE + number) % 2**32, trials
         )
         self._todo = todo(ledger, trials)
         self._running: dict[str, tuple[int, optuna.Trial | None]] = {}
-        directions = ["maximize" if mode == "max" else "minimize" for mode in objectives.values()]
-        self._study = optuna.create_study(directions=directions, sampler=self._sampler(0))
-        self._study.add_trials([self._frozen(trial) for trial in ledger.ended])
+        self._study = optuna.create_study(
+            study_name="search",
+            directions=["maximize" if mode == "max" else "minimize" for mode in objectives.values()],
+            sampler=self._sampler(0),
+            storage=None if journal is None else _anew(journal),
+        )
+        self._study.set_metric_names(list(objectives))
+        self._study.add_trials([self._frozen(trial) for trial in (*earlier, *ledger.ended)])
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         return True  # everything is given at construction
@@ -78,6 +114,8 @@ class OptunaSearcher(Searcher):
         trial = None
         if known is None:
             self._study.sampler = self._sampler(number)
+            if number < len(self._points):
+                self._study.enqueue_trial(self._points[number])
             trial = self._study.ask(self._space)
             attributes = self._study.get_trials(deepcopy=False)[trial.number].system_attrs
             known = Trial(number, trial.params, attributes=dict(attributes))
@@ -99,6 +137,8 @@ class OptunaSearcher(Searcher):
         if trial is None:
             self._study.add_trial(frozen)
         else:
+            for name, value in frozen.user_attrs.items():
+                trial.set_user_attr(name, value)
             self._study.tell(trial, frozen.values, state=frozen.state)
 
     def _status(self, result: dict, error: bool) -> str:
@@ -122,7 +162,22 @@ class OptunaSearcher(Searcher):
             values=[trial.measures[metric] for metric in self._objectives] if completed else None,
             state={"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}.get(trial.status, TrialState.FAIL),
             system_attrs=trial.attributes,
+            user_attrs=_described(trial),
         )
+
+
+def _described(trial: Trial) -> dict[str, Any]:
+    """What a reader of the study wants to know of a trial beside its values."""
+    found = {"structure": trial.structure.describe()} if trial.structure is not None else {}
+    return {**({"number": trial.number} if trial.number >= 0 else {"earlier": True}), "status": trial.status, **found}
+
+
+def _anew(journal: Path) -> BaseStorage:
+    """An empty storage in a file; a killed process may have left the lock beside it."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    for path in journal.parent.glob(f"{journal.name}*"):
+        path.unlink()
+    return JournalStorage(JournalFileBackend(str(journal)))
 
 
 def todo(ledger: Ledger, trials: int) -> list[tuple[int, Trial | None]]:

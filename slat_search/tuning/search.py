@@ -10,7 +10,6 @@ from typing import Any
 from .runtime import per_trial  # first: sets Ray's environment
 
 import torch  # isort: skip
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from ray import tune
 from ray.tune.logger import JsonLoggerCallback
 
@@ -21,9 +20,11 @@ from ..training.loop import DivergedError
 from ..training.trial import search_trial
 from .asha import RungScheduler
 from .checkpoints import Forget, find, given, trial_name, written
+from .earlier import earlier_trials
 from .ledger import Ledger, Trial
 from .progress import TrialReporter
 from .sampler import OptunaSearcher, todo
+from .space import given_points, planned_trials, search_space
 
 # Quality under perturbation and not its ratio to clean quality: a trial that has learnt nothing retains everything.
 OBJECTIVES: dict[Objective, str] = {"quality": "max", "params": "min", "quality_perturbed": "max"}
@@ -63,11 +64,28 @@ def run_search(config: Config, context: Context, folder: Path, say: Callable[[st
         SlatError: every trial failed.
     """
     ledger = Ledger(folder / "ledger.jsonl")
-    left = len(todo(ledger, config.search.trials))
+    points = given_points(config, context.backbone_params)
+    total = planned_trials(config, points)
+    if total < config.search.trials:
+        say(f"search: the grid has {total} points")
+    left = len(todo(ledger, total))
     if left and ledger.trials:
-        say(f"search: going on; {config.search.trials - left} of {config.search.trials} trials are over")
+        say(f"search: going on; {total - left} of {total} trials are over")
     if left:
-        _fit(config, context, folder, ledger, left, say)
+        space = search_space(config, context.backbone_params)
+        searcher = OptunaSearcher(
+            ledger,
+            space,
+            {str(metric): mode for metric, mode in OBJECTIVES.items()},
+            trials=total,
+            last_step=config.training.steps,
+            sampler=config.search.sampler,
+            seed=config.seed,
+            points=points,
+            earlier=earlier_trials(config, space, folder, say),
+            journal=folder / "study.journal",
+        )
+        _fit(config, context, folder, ledger, searcher, total, say)
     trials = ledger.trials
     failed = [trial for trial in trials if trial.status == "failed"]
     if len(failed) == len(trials):
@@ -75,8 +93,16 @@ def run_search(config: Config, context: Context, folder: Path, say: Callable[[st
     return trials
 
 
-def _fit(config: Config, context: Context, folder: Path, ledger: Ledger, left: int, say: Callable[[str], None]) -> None:
-    """Run the trials that are ``left`` in an experiment of Ray's own; the ledger tells what became of them."""
+def _fit(
+    config: Config,
+    context: Context,
+    folder: Path,
+    ledger: Ledger,
+    searcher: OptunaSearcher,
+    total: int,
+    say: Callable[[str], None],
+) -> None:
+    """Run the trials that are left of ``total`` in an experiment of Ray's own; the ledger tells what became of them."""
     stops = rung_steps(config)
     checkpoints = find(folder, [trial.number for trial in ledger.trials if not trial.is_over])
     for number in checkpoints:
@@ -88,21 +114,12 @@ def _fit(config: Config, context: Context, folder: Path, ledger: Ledger, left: i
         ),
         {k.lower(): v for k, v in resources.items()},
     )
-    searcher = OptunaSearcher(
-        ledger,
-        search_space(config, context.backbone_params),
-        {str(metric): mode for metric, mode in OBJECTIVES.items()},
-        trials=config.search.trials,
-        last_step=config.training.steps,
-        sampler=config.search.sampler,
-        seed=config.seed,
-    )
     tuner = tune.Tuner(
         trial,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=_scheduler(config, stops, folder / "rungs.jsonl"),
-            num_samples=left,
+            num_samples=len(todo(ledger, total)),
             max_concurrent_trials=config.resources.concurrent_trials,
             reuse_actors=True,
             trial_name_creator=_trial_name,
@@ -112,7 +129,7 @@ def _fit(config: Config, context: Context, folder: Path, ledger: Ledger, left: i
             name=f"ray-{1 + len(list(folder.glob('ray-*')))}",
             storage_path=str(folder),
             callbacks=[
-                TrialReporter(config.search.trials, config.training.steps, say),
+                TrialReporter(total, config.training.steps, say),
                 JsonLoggerCallback(),
                 Forget(folder),
             ],
@@ -128,21 +145,6 @@ def _fit(config: Config, context: Context, folder: Path, ledger: Ledger, left: i
 
 def _trial_name(trial: Any) -> str:
     return trial_name(trial.config["number"])
-
-
-def search_space(config: Config, backbone: int) -> dict[str, BaseDistribution]:
-    """What a trial samples, by name, for a frozen model of ``backbone`` parameters."""
-    space = config.search.space
-    ranges = {
-        **({"budget": space.budget.in_parameters(backbone)} if space.budget else {"sparsity": space.sparsity}),
-        "learning_rate": space.learning_rate,
-        **({} if config.gates.kind == "saliency" else {"gate_learning_rate": space.gate_learning_rate}),
-        "noise_ratio": space.noise_ratio,
-    }
-    return {
-        **{name: FloatDistribution(value.low, value.high, log=value.log) for name, value in ranges.items()},
-        "noise_kind": CategoricalDistribution(space.noise_kind),
-    }
 
 
 def _scheduler(config: Config, stops: list[int], record: Path) -> tune.schedulers.TrialScheduler:

@@ -6,11 +6,16 @@ import math
 import shutil
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from slat_search import SlatError
+from slat_search.config.search import LEARNING
 from slat_search.structure import Site, Structure
 from slat_search.tuning.asha import RungScheduler
 from slat_search.tuning.ledger import Ledger
@@ -73,7 +78,8 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_were_not(tmp_path
 def test_killed_while_writing_any_line(tmp_path: Path, sampler: str) -> None:
     undisturbed = run(tmp_path / "a", sampler)
     text = (tmp_path / "a" / "ledger.jsonl").read_text()
-    for size in range(0, len(text), max(1, len(text) // 25)):
+    cuts = 5 if sampler == "gp" else 25  # fitting Gaussian processes takes seconds
+    for size in range(0, len(text), max(1, len(text) // cuts)):
         folder = tmp_path / "b"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -88,6 +94,60 @@ def test_samplers_follow_the_seed_and_learn(tmp_path: Path) -> None:
     assert [t.sampled for t in first["tpe"]] != [t.sampled for t in first["random"]]
     noise = [t.sampled["noise_kind"] for t in run(tmp_path / "long", "tpe").trials]
     assert noise[-5:].count("mask") <= noise[:5].count("mask") + 1
+
+
+def searcher_for(ledger: Ledger, sampler: str = "tpe", trials: int = TRIALS, **options: Any) -> OptunaSearcher:
+    return OptunaSearcher(ledger, SPACE, OBJECTIVES, trials, LAST, sampler, seed=3, **options)
+
+
+def finish(searcher: OptunaSearcher, count: int) -> list[dict]:
+    """Let so many trials run to their end, one after another; what they sampled."""
+    sampled = []
+    for name in map(str, range(count)):
+        sampled.append(searcher.suggest(name) or {})
+        searcher.on_trial_complete(name, report(sampled[-1], LAST))
+    return sampled
+
+
+def test_points_come_first_and_are_filled_up(tmp_path: Path) -> None:
+    points = [{"sparsity": 0.5, "noise_kind": "mask"}, {"noise_kind": "none"}]
+    first, second, third = finish(searcher_for(Ledger(tmp_path / "ledger.jsonl"), points=points), 3)
+    assert first == {"sparsity": 0.5, "noise_kind": "mask", "number": 0}
+    assert second["noise_kind"] == "none"
+    assert 0.1 <= second["sparsity"] <= 10
+    assert third == {**finish(searcher_for(Ledger(tmp_path / "other.jsonl"), "random"), 3)[2], "number": 2}
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+def test_a_sampler_learns_from_trials_of_earlier_runs(tmp_path: Path, sampler: str) -> None:
+    earlier = run(tmp_path / "earlier", "random").trials
+    warm = Ledger(tmp_path / "warm.jsonl")
+    options = {"trials": 30, "earlier": [t for t in earlier if t.status == "completed"]}
+    suggested = finish(searcher_for(warm, sampler, **options), 5)
+    cold = finish(searcher_for(Ledger(tmp_path / "cold.jsonl"), sampler, trials=30), 5)
+    assert suggested != cold  # a cold search of 30 begins with 10 random trials
+    assert [t.number for t in warm.trials] == [0, 1, 2, 3, 4]
+    again = finish(searcher_for(Ledger(tmp_path / "again.jsonl"), sampler, **options), 5)
+    assert again == suggested
+
+
+def test_the_study_file_mirrors_the_search(tmp_path: Path) -> None:
+    ledger, journal = Ledger(tmp_path / "ledger.jsonl"), tmp_path / "study.journal"
+    searcher = searcher_for(ledger, journal=journal)
+    finish(searcher, 3)
+    searcher.suggest("left running")
+    searcher = searcher_for(Ledger(tmp_path / "ledger.jsonl"), journal=journal)  # killed, and gone on with
+    first = searcher.suggest("again") or {}
+    searcher.on_trial_complete("again", report(first, RUNG))
+    study = optuna.load_study(study_name="search", storage=JournalStorage(JournalFileBackend(str(journal))))
+    assert study.metric_names == ["quality", "params"]
+    assert [t.state.name for t in study.trials] == ["COMPLETE"] * 3 + ["PRUNED"]
+    for told, trial in zip(study.trials, Ledger(tmp_path / "ledger.jsonl").trials, strict=True):
+        assert told.params == trial.sampled
+        assert trial.structure is not None
+        assert told.user_attrs["structure"] == trial.structure.describe()
+        assert told.user_attrs["status"] == trial.status
+    assert study.trials[0].values == [ledger.trials[0].measures[name] for name in OBJECTIVES]
 
 
 def test_diverged_is_over_and_failed_is_tried_again(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""Trials of earlier runs, for a sampler to learn from before it suggests its first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..config import Config, load_config
+from ..errors import SlatError
+from ..run_folder import read_json, write_json
+from .ledger import Ledger, Trial
+from .space import Space, contains
+
+_KEPT = "earlier.json"
+_MAY_DIFFER = frozenset({"name", "seed", "seeds", "search", "baselines", "sensitivity", "resources"})
+
+
+def earlier_trials(config: Config, space: Space, search: Path, say: Callable[[str], None]) -> list[Trial]:
+    """Finished trials of the runs in ``search.earlier`` that could be trials of this space.
+
+    What was read is kept in the folder of the ``search``: the run that it came from may have gone on, or be gone, when
+    the search itself goes on.
+
+    Raises:
+        SlatError: see :func:`check_earlier`.
+    """
+    if not config.search.earlier:
+        return []
+    keep = search / _KEPT
+    if not keep.is_file():
+        check_earlier(config, search)
+        rows = [row for run in config.search.earlier for row in _of_run(space, run, say)]
+        write_json(keep, rows)
+    return [
+        Trial(-1 - place, row["sampled"], "completed", (row["measures"],)) for place, row in enumerate(read_json(keep))
+    ]
+
+
+def check_earlier(config: Config, search: Path) -> None:
+    """Whether the runs in ``search.earlier`` can be learned from, where the search has not read them yet.
+
+    Raises:
+        SlatError: a folder is no run, or its trials were trained in another way and cannot be compared.
+    """
+    for run in config.search.earlier if not (search / _KEPT).is_file() else ():
+        if not (run / "config.yaml").is_file():
+            raise SlatError(f"search.earlier: {run} is not a run folder")
+        kept = load_config(run / "config.yaml")
+        theirs, ours = (c.model_dump(mode="json", exclude=set(_MAY_DIFFER)) for c in (kept, config))
+        other = next((section for section in ours if ours[section] != theirs[section]), None)
+        if other is not None:
+            raise SlatError(
+                f"search.earlier: {run} has another {other}; values of its trials cannot be compared with these"
+            )
+
+
+def _of_run(space: Space, run: Path, say: Callable[[str], None]) -> list[dict]:
+    completed = [trial for trial in Ledger(run / "search" / "ledger.jsonl").trials if trial.status == "completed"]
+    usable = [trial for trial in completed if contains(space, trial.sampled)]
+    outside = f"; {len(completed) - len(usable)} more are outside of the search space" if usable != completed else ""
+    say(f"search: learns from {len(usable)} trials of {run.name}{outside}")
+    return [{"sampled": trial.sampled, "measures": trial.measures} for trial in usable]
