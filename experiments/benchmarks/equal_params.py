@@ -10,9 +10,9 @@ number of steps in all:
 * ``uniform LoRA``: spread evenly over all projections; ``BitFit`` and ``Houlsby`` where they come in that size.
 
 Beside them, with twice the steps: ``SLAT, refitted`` trains what a search found again from fresh weights, and ``uniform
-LoRA, 2x steps`` is what LoRA makes of as many. The learning rate is tuned on the validation loss (it tells more apart
-than accuracy on some hundred texts), from as many values for all: once for a search and once for each fixed structure,
-with the first seed that trains it. OUT keeps every training, so that a benchmark that was stopped goes on; it writes
+LoRA, 2x steps`` is what LoRA makes of as many. All are tuned on the validation loss (it tells more apart than accuracy
+on some hundred texts), with the first seed that trains them and from as many values: for a fixed structure the learning
+rate, for a search the kinds that are candidates. OUT keeps every training, so that a benchmark that was stopped goes on; it writes
 ``results.json`` (rows, configuration, versions) and ``equal_params.png``.
 """
 
@@ -34,7 +34,7 @@ from slat_search.tuning.runtime import ray_session  # first: sets Ray's environm
 import numpy as np  # isort: skip
 from paired import paired, plot
 
-from slat_search.config import Config
+from slat_search.config import ALL_KINDS, Config
 from slat_search.provenance import environment
 from slat_search.run_folder import write_json
 from slat_search.structure import Site, Structure, find_sites
@@ -45,7 +45,7 @@ from slat_search.tuning.fixed import UnitPool
 
 METRICS = {"cola": "matthews", "mrpc": "f1"}
 SALIENCY = {"kind": "saliency", "growth": 0.35, "warmup": 0.1, "settle": 0.7, "shrink_every": 0.02}
-SEARCH_RATES = (1e-3, 2e-3, 4e-3)  # of the whole supernet; they grow as it shrinks
+SEARCH_RATE = 2e-3  # of the whole supernet; it grows as that shrinks
 #: method -> what its runs have other than the rest; searches first, then what is trained with twice the steps
 VARIANTS: dict[str, dict[str, Any]] = {
     "SLAT": {"gates": SALIENCY},
@@ -64,12 +64,20 @@ def rates(budget: int) -> tuple[float, ...]:
     return (3e-3, 1e-2, 3e-2) if budget < 8_000 else (1e-3, 3e-3, 1e-2)
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What is tuned."""
+
+    learning_rate: float
+    kinds: str = ALL_KINDS
+
+
 Trained = tuple["Entry", Unit, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One training of one method at one budget, at a learning rate to be chosen.
+    """One training of one method at one budget, with a setting to be chosen.
 
     Attributes:
         draw: number of a random structure.
@@ -82,19 +90,22 @@ class Entry:
     structure: Structure | None = None
     draw: int = 0
 
-    @property
-    def rates(self) -> tuple[float, ...]:
-        return SEARCH_RATES if self.structure is None else rates(self.budget)
+    def settings(self, kind_sets: Sequence[str]) -> list[Setting]:
+        """Values to choose from."""
+        if self.structure is None:
+            return [Setting(SEARCH_RATE, kinds) for kinds in kind_sets]
+        return [Setting(rate) for rate in rates(self.budget)]
 
     @property
     def tuned_as(self) -> str:
-        """Name of what shares a learning rate."""
+        """Name of what shares a setting."""
         return f"search-{self.budget}" if self.structure is None else f"fixed-{self.budget}-{self.structure.digest[:8]}"
 
-    def unit(self, rate: float) -> Unit:
+    def unit(self, setting: Setting) -> Unit:
+        rate = setting.learning_rate
         if self.structure is None:
-            options = {"budget": self.budget}
-            return Unit("search", self.tuned_as, rate, self.seed, options=options)
+            options = {"budget": self.budget, "kinds": setting.kinds}
+            return Unit("search", f"{self.tuned_as}-{setting.kinds}", rate, self.seed, options=options)
         return Unit("slat", self.tuned_as, rate, self.seed, options={"structure": self.structure.to_dict()})
 
 
@@ -141,17 +152,18 @@ class Bench:
         self.pool = UnitPool(self.context.config, self.context, folder, partial(print, flush=True))
 
     def run(self, entries: Sequence[Entry]) -> list[Trained]:
-        """Tune the rate of each structure on its first entry, train the others at it; in order of entries."""
+        """Tune the setting of each structure on its first entry, train the others with it; in order of entries."""
         first: dict[str, Entry] = {}
         for entry in entries:
             first.setdefault(entry.tuned_as, entry)
-        tuning = self.pool.train([entry.unit(rate) for entry in first.values() for rate in entry.rates])
+        settings = partial(Entry.settings, kind_sets=self.context.config.kind_sets)
+        tuning = self.pool.train([entry.unit(setting) for entry in first.values() for setting in settings(entry)])
 
-        def loss(entry: Entry, rate: float) -> float:
-            result = tuning[entry.unit(rate).key]
+        def loss(entry: Entry, setting: Setting) -> float:
+            result = tuning[entry.unit(setting).key]
             return np.inf if "error" in result else result["validation"]["loss"]
 
-        best = {key: min(entry.rates, key=partial(loss, entry)) for key, entry in first.items()}
+        best = {key: min(settings(entry), key=partial(loss, entry)) for key, entry in first.items()}
         chosen = [(entry, entry.unit(best[entry.tuned_as])) for entry in entries]
         return self.train(chosen)
 
@@ -172,6 +184,7 @@ class Bench:
                 "draw": entry.draw,
                 "params": structure.params,
                 "learning_rate": unit.learning_rate,
+                "kinds": unit.options.get("kinds", ""),
                 "validation": result["validation"]["quality"],
                 "validation_loss": result["validation"]["loss"],
                 "test": tested[unit.key]["quality"],
@@ -245,7 +258,7 @@ def main() -> None:
         options.out / "results.json",
         {
             "options": settings,
-            "search_rates": SEARCH_RATES,
+            "search_rate": SEARCH_RATE,
             "variants": VARIANTS,
             "rates": {budget: rates(budget) for budget in options.budgets},
             "paired": json.loads(against.to_json(orient="records")),

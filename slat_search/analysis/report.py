@@ -99,6 +99,7 @@ def _trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
         "budget": "{:,.0f}",
         "learning_rate": "{:.2g}",
         "gate_learning_rate": "{:.2g}",
+        "kinds": "{}",
         "noise_kind": "{}",
         "noise_ratio": "{:.0%}",
         "step": "{:.0f}",

@@ -9,12 +9,13 @@ from .model import (
     Resources,
     Training,
 )
-from .search import Objective, Range, Sampled, Scheduler, Search
+from .search import ALL_KINDS, Objective, Range, Sampled, Scheduler, Search
 from .sensitivity import Sensitivity
 from .supernet import Candidate, GatesConfig, SpaceConfig
 from .task import Task
 
 __all__ = [
+    "ALL_KINDS",
     "Baseline",
     "Candidate",
     "Config",

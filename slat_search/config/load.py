@@ -69,9 +69,9 @@ def explain(error: ValidationError) -> str:
         hint = f"did you mean {close[0]}? " if close else ""
         return f"unknown field {path}; {hint}allowed here: {', '.join(known)}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return (
-        f"{path}: {message} (got {first['input']!r})" if not isinstance(first["input"], dict) else f"{path}: {message}"
-    )
+    if not isinstance(first["input"], dict):
+        message += f" (got {first['input']!r})"
+    return f"{path}: {message}" if path else message
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from .search import Search
 from .section import Fraction, Positive, Section
@@ -155,6 +155,16 @@ class Config(Section):
         if twice:
             raise ValueError(f"{twice} stands there twice; give its learning rates in one entry")
         return baselines
+
+    @model_validator(mode="after")
+    def _kinds_are_there(self) -> Self:
+        assert self.kind_sets  # raises where a set names a kind that the space lacks
+        return self
+
+    @property
+    def kind_sets(self) -> tuple[str, ...]:
+        """Sets of candidate kinds that trials sample from: ``all``, or names joined by ``+``."""
+        return self.search.space.kind_sets([kind for kind, c in self.space.kinds.items() if c.size])
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

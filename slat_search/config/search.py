@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, Self
 
@@ -52,6 +53,12 @@ class BudgetRange(LogRange):
         return LogRange(low=self.low * factor, high=self.high * factor, log=self.log, points=self.points)
 
 
+#: in ``Sampled.kinds``: every candidate kind of the space
+ALL_KINDS = "all"
+#: sets to sample from where none are given: everything, what holds projections, and LoRA alone
+_KIND_SETS = (ALL_KINDS, "lora+parallel+serial", "lora")
+
+
 class Sampled(Section):
     """What each trial samples."""
 
@@ -63,12 +70,37 @@ class Sampled(Section):
         LogRange(low=5e-4, high=5e-3), description="of the modules' weights, for the whole supernet; see `gates.growth`"
     )
     gate_learning_rate: LogRange = Field(LogRange(low=0.03, high=0.3), description="of trained gates")
+    kinds: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="candidate kinds, a set a trial: `all` of the space, or some of them joined by `+`; "
+        "by default `all`, `lora+parallel+serial` and `lora`, as far as the space has them",
+    )
     noise_kind: tuple[NoiseKind, ...] = Field(
         ("none", "mask", "replace", "drop", "embedding", "label", "mixed"),
         min_length=1,
         description="noise in training, one a trial",
     )
     noise_ratio: Range = Field(Range(low=0, high=0.3), description="share of tokens or labels, or size on embeddings")
+
+    def kind_sets(self, there: Collection[str]) -> tuple[str, ...]:
+        """Sets of kinds to sample from, in a space that has those ``there``.
+
+        Raises:
+            ValueError: one names a kind that the space does not have.
+        """
+        for chosen in self.kinds or ():
+            missing = [kind for kind in chosen.split("+") if kind not in (*there, ALL_KINDS)]
+            if missing or (ALL_KINDS in chosen and chosen != ALL_KINDS):
+                raise ValueError(f"search.space.kinds: {chosen!r} is neither all nor some of {', '.join(there)}")
+        if self.kinds is not None:
+            return self.kinds
+        found: dict[frozenset[str], str] = {}
+        for known in _KIND_SETS:
+            kinds = [*there] if known == ALL_KINDS else [kind for kind in known.split("+") if kind in there]
+            if kinds:
+                found.setdefault(frozenset(kinds), known if known == ALL_KINDS else "+".join(kinds))
+        return tuple(found.values())
 
 
 class Scheduler(Section):

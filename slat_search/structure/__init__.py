@@ -8,6 +8,7 @@ from .sites import Site, find_blocks, find_sites
 from .space import Candidate, Space
 from .structure import ModuleSpec, Structure
 from .supernet import Supernet
+from .turning import turn_to_principal_directions
 
 __all__ = [
     "ACTIVATIONS",
@@ -29,4 +30,5 @@ __all__ = [
     "attach",
     "find_blocks",
     "find_sites",
+    "turn_to_principal_directions",
 ]

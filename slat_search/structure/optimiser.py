@@ -1,7 +1,8 @@
-"""Let an optimiser follow parameters that got smaller."""
+"""Let an optimiser follow parameters that got smaller or were written in another basis."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -31,3 +32,21 @@ def replace_parameter(
                 for name, value in state.items()
             }
         return
+
+
+@torch.no_grad()
+def turn_parameter(optimiser: Optimizer, parameter: nn.Parameter, matrix: Tensor, dim: int) -> None:
+    """Follow a change of basis of the first units of a parameter along ``dim``: its gradients ``g`` become ``g matrix``
+    (``matrix.T g`` for ``dim=0``).
+
+    Adam's first moment changes as gradients do. Of the second moments only the diagonal is known, and it changes as if
+    there were nothing beside it.
+
+    Args:
+        matrix: (units, units), for as many leading units as it has.
+    """
+    state = optimiser.state.get(parameter, {})
+    for name, factor in (("exp_avg", matrix), ("exp_avg_sq", matrix.square())):
+        if name in state:
+            moments = state[name].movedim(dim, -1)[..., : len(matrix)]
+            moments.copy_(moments @ factor)

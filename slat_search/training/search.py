@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..structure import Supernet
+from ..structure import Supernet, turn_to_principal_directions
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class StructureSearch:
     Phases: *warm-up* trains weights with all gates where they started, so that every atom has done
     something before it is judged; *search* moves the gates while :math:`\lambda` ramps up (or the budget
     falls from the whole supernet to its target, geometrically) and the temperature falls; *settle* trains what
-    is left as a compact adapter. :math:`\lambda` and budget reach their ends half-way through the search, so
+    is left as a compact adapter. LoRA's ranks are turned to their principal directions before any of them closes, where
+    gates are 1 or nothing. :math:`\lambda` and budget reach their ends half-way through the search, so
     that gates have time to answer.
     """
 
@@ -104,20 +105,23 @@ class StructureSearch:
         return self.ramp * torch.stack(terms).sum() if terms else None
 
     def after_step(self, step: int, optimiser: Optimizer) -> None:
-        if self.supernet.gates is None or step < self.start:
+        gates = self.supernet.gates
+        if gates is not None and not gates.soft and step < self.end and step % self.every == 0:
+            turn_to_principal_directions(self.supernet.adapter, optimiser)
+        if gates is None or step < self.start:
             return
         if step >= self.end:
             self.supernet.settle(optimiser)
             self._keep_pace()
             return
         if step == self.start:
-            for variable in self.supernet.gates.variables:
+            for variable in gates.variables:
                 variable.requires_grad_(True)
         passed = (step - self.start) / (self.end - self.start)
         self.ramp = min(1.0, 2 * passed)
         first, last = self.plan.temperature
-        self.supernet.gates.temperature = first * (last / first) ** passed
-        self.supernet.gates.price = self.ramp * self.plan.sparsity / self.supernet.total_cost
+        gates.temperature = first * (last / first) ** passed
+        gates.price = self.ramp * self.plan.sparsity / self.supernet.total_cost
         if self.plan.budget is not None:
             whole = self.supernet.total_cost
             self.supernet.hold(whole * (min(1.0, self.plan.budget / whole)) ** self.ramp)

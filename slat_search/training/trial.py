@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Generator, Mapping
 from typing import Any
 
-from ..config import Config
+from ..config import ALL_KINDS, Config
 from ..structure import Candidate, ModuleOptions, Space, Supernet, find_sites
 from ..tasks import Noise
 from .context import Context
@@ -17,9 +17,10 @@ from .search import SearchPlan, StructureSearch
 Checkpoint = dict[str, Any]
 
 
-def space(config: Config) -> Space:
-    """The supernet's candidates as the structure engine takes them."""
-    candidates = {str(kind): Candidate(c.size, c.group) for kind, c in config.space.kinds.items()}
+def space(config: Config, kinds: str = ALL_KINDS) -> Space:
+    """The supernet's candidates as the structure engine takes them; ``kinds`` is one of :attr:`Config.kind_sets`."""
+    wanted = set(config.space.kinds) if kinds == ALL_KINDS else set(kinds.split("+"))
+    candidates = {str(kind): Candidate(c.size, c.group) for kind, c in config.space.kinds.items() if kind in wanted}
     return Space(candidates, ModuleOptions(config.space.activation, config.space.scale))
 
 
@@ -53,8 +54,8 @@ def search_trial(
     undisturbed trial would have given, bit for bit on the same machine.
 
     Args:
-        sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``noise_kind``, ``noise_ratio``, and
-            ``gate_learning_rate`` where gates are trained.
+        sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``noise_kind``, ``noise_ratio``, ``kinds`` where not all
+            of them are candidates, and ``gate_learning_rate`` where gates are trained.
         checkpoint: of a trial with the same context and the same values.
 
     Raises:
@@ -65,7 +66,8 @@ def search_trial(
     model = context.classifier()
     sites = find_sites(model.backbone, config.space.include, config.space.exclude)
     saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
-    supernet = Supernet(model.backbone, sites, space(config), g.kind, g.init, g.groups, saliency)
+    kinds = space(config, sampled.get("kinds", ALL_KINDS))
+    supernet = Supernet(model.backbone, sites, kinds, g.kind, g.init, g.groups, saliency)
     try:
         if checkpoint is not None:
             supernet.load_state_dict(checkpoint["supernet"])

@@ -31,7 +31,8 @@ class TrialReporter(Callback):
         pressure = f"budget {c['budget']:,.0f}" if "budget" in c else f"sparsity {c['sparsity']:.3g}"
         noise = "no noise" if c["noise_kind"] == "none" else f"{c['noise_kind']} noise {c['noise_ratio']:.0%}"
         gates = f", gates {c['gate_learning_rate']:.2g}" if "gate_learning_rate" in c else ""
-        self._say(f"{self._name(trial)}  starts: {pressure}, learning rate {c['learning_rate']:.2g}{gates}, {noise}")
+        rate = f"learning rate {c['learning_rate']:.2g}"
+        self._say(f"{self._name(trial)}  starts: {c['kinds']}, {pressure}, {rate}{gates}, {noise}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any

@@ -31,6 +31,10 @@ def _ranges(config: Config, backbone: int) -> dict[str, Range]:
     }
 
 
+def _choices(config: Config) -> dict[str, list[Any]]:
+    return {"kinds": list(config.kind_sets), "noise_kind": list(config.search.space.noise_kind)}
+
+
 def search_space(config: Config, backbone: int) -> dict[str, Distribution]:
     """What a trial samples, by name, for a frozen model of ``backbone`` parameters."""
     return {
@@ -38,7 +42,7 @@ def search_space(config: Config, backbone: int) -> dict[str, Distribution]:
             name: FloatDistribution(value.low, value.high, log=value.log)
             for name, value in _ranges(config, backbone).items()
         },
-        "noise_kind": CategoricalDistribution(config.search.space.noise_kind),
+        **{name: CategoricalDistribution(choices) for name, choices in _choices(config).items()},
     }
 
 
@@ -53,7 +57,7 @@ def given_points(config: Config, backbone: int) -> list[Point]:
     space, trials = search_space(config, backbone), config.search.trials
     if config.search.sampler == "grid":
         axes: dict[str, list[Any]] = {name: _values(value) for name, value in _ranges(config, backbone).items()}
-        axes["noise_kind"] = list(config.search.space.noise_kind)
+        axes |= _choices(config)
         points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
         random.Random(config.seed).shuffle(points)
         return points[:trials]
