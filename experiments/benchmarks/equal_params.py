@@ -12,8 +12,8 @@ number of steps in all:
 Beside them, with twice the steps: ``SLAT, refitted`` trains what a search found again from fresh weights, and ``uniform
 LoRA, 2x steps`` is what LoRA makes of as many. All are tuned on the validation loss (it tells more apart than accuracy
 on some hundred texts), with the first seed that trains them and from as many values: for a fixed structure the learning
-rate, for a search the kinds that are candidates. OUT keeps every training, so that a benchmark that was stopped goes on; it writes
-``results.json`` (rows, configuration, versions) and ``equal_params.png``.
+rate, for a search the kinds that are candidates. OUT keeps every training, so that a benchmark that was stopped goes
+on; it writes ``results.json`` (rows, configuration, versions) and ``equal_params.png``.
 """
 
 from __future__ import annotations

@@ -208,6 +208,11 @@ class Supernet(nn.Module):
     # -- closing atoms ---------------------------------------------------------------------------------
 
     @torch.no_grad()
+    def fit(self, budget: float) -> int:
+        """Remove atoms that alone are larger than ``budget``, which would only push out what fits. Returns how many."""
+        return self._remove(self.costs > budget, None)
+
+    @torch.no_grad()
     def shrink(self, optimiser: Optimizer | None = None, below: float = 0.05) -> int:
         """Physically remove atoms whose gate is under ``below``; optimiser state follows. Returns how many.
 

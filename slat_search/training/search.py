@@ -18,7 +18,7 @@ class SearchPlan:
 
     Attributes:
         sparsity: weight ``lambda`` of the cost term; not used when a budget is given.
-        budget: adapter parameters to end at; None for the weight.
+        budget: adapter parameters to end at, atoms larger than it are no candidates; None for the weight.
         depth: weight, 0 to 1, of compute against parameters in the cost.
         entropy: weight of the gates' entropy, against half-open gates.
         held_out: share of the training text for gates alone (bilevel); 0 for the same batches (single-level).
@@ -67,6 +67,8 @@ class StructureSearch:
         self.held_out = plan.held_out
         self.ramp = 0.0
         self.pace = 1.0
+        if plan.budget is not None:
+            supernet.fit(plan.budget)
         if supernet.gates is not None:
             for variable in supernet.gates.variables:
                 variable.requires_grad_(self.start == 0)
