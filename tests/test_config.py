@@ -105,6 +105,33 @@ def test_a_rate_of_gates_is_sampled_where_gates_are_trained() -> None:
     assert "gate_learning_rate" not in search_space(Config(gates={"kind": "saliency"}), 1)
 
 
+@pytest.mark.parametrize(
+    ("space", "sets"),
+    [
+        (("lora", "parallel", "serial", "norm", "bias"), ("all", "lora+parallel+serial", "lora")),
+        (("lora", "bias"), ("all", "lora")),
+        (("serial", "lora"), ("all", "lora")),
+        (("bias", "norm"), ("all",)),
+        (("parallel", "norm"), ("all", "parallel")),
+    ],
+)
+def test_sets_of_kinds_follow_the_space(space: tuple[str, ...], sets: tuple[str, ...]) -> None:
+    kinds = {kind: {} for kind in space}
+    config = Config(space={"kinds": kinds})
+    assert config.kind_sets == sets
+    assert search_space(config, 1)["kinds"].choices == sets
+    assert Config(space={"kinds": kinds}, search={"space": {"kinds": [space[0]]}}).kind_sets == (space[0],)
+
+
+def test_a_set_with_a_kind_that_the_space_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("space: {kinds: {lora: {}, bias: {}}}\nsearch: {space: {kinds: [lora, lora+norm]}}")
+    with pytest.raises(
+        SlatError, match=r"run\.yaml: search\.space\.kinds: 'lora\+norm' is neither all nor some of lora"
+    ):
+        load_config(path)
+
+
 def test_saliency_takes_no_terms_of_trained_gates(tmp_path: Path) -> None:
     assert load(tmp_path, "gates: {kind: saliency, crowding: 0.5}").gates.crowding == 0.5
     for field in ("held_out: 0.2", "groups: [layer]", "depth: 0.1", "entropy: 0.1", "diversity: 0.1"):

@@ -90,8 +90,7 @@ class Sampled(Section):
             ValueError: one names a kind that the space does not have.
         """
         for chosen in self.kinds or ():
-            missing = [kind for kind in chosen.split("+") if kind not in (*there, ALL_KINDS)]
-            if missing or (ALL_KINDS in chosen and chosen != ALL_KINDS):
+            if chosen != ALL_KINDS and not set(chosen.split("+")) <= set(there):
                 raise ValueError(f"search.space.kinds: {chosen!r} is neither all nor some of {', '.join(there)}")
         if self.kinds is not None:
             return self.kinds

@@ -38,8 +38,8 @@ def _turn(part: Projection, optimiser: Optimizer | None) -> None:
     ranks = slice(0, part.rank)
     q, triangle = torch.linalg.qr(part.down[ranks].T)  # A^T = Q R
     outer = part.up[:, ranks] @ triangle.T  # U A = outer Q^T
-    if not outer.any() or not _is_regular(triangle):
-        return  # before the first step, or rows that depend on each other: there is no turn of this basis
+    if not outer.any() or not outer.isfinite().all() or not _is_regular(triangle):
+        return  # nothing learnt yet, a training that diverged, or rows that depend on each other
     inner = torch.linalg.svd(outer, full_matrices=False).Vh
     turn = torch.linalg.solve_triangular(triangle.T, _LENGTH * inner, upper=False, left=False)  # A' = turn A
     back = triangle.T @ inner.T / _LENGTH  # U' = U back, its inverse

@@ -116,6 +116,18 @@ def test_a_budget_is_held_within_one_percent(context: Context, kind: str) -> Non
         assert 0.99 * budget - (768 if kind == "saliency" else 384) < last["params"] <= budget
 
 
+def test_what_is_larger_than_the_budget_pushes_nothing_out(context: Context) -> None:
+    """A rank of the MLP's projections has 1,920 parameters here, one of the attention's 768."""
+    last = reports(replace(context, config=small_config()), budget=1000.0, kinds="lora")[-1]
+    assert [(m.kind, m.size, m.site.d_in, m.site.d_out) for m in last["structure"].modules] == [("lora", 1, 384, 384)]
+
+
+@pytest.mark.parametrize(("kinds", "found"), [("lora", {"lora"}), ("norm+bias", {"norm", "bias"})])
+def test_a_trial_may_choose_among_some_kinds_only(context: Context, kinds: str, found: set[str]) -> None:
+    last = reports(replace(context, config=small_config()), budget=8000.0, kinds=kinds)[-1]
+    assert {m.kind for m in last["structure"].modules} == found
+
+
 def test_bilevel_search_learns_gates_on_other_texts(context: Context) -> None:
     bilevel = replace(context, config=small_config(gates={"kind": "sigmoid", "held_out": 0.3}))
     single = replace(context, config=small_config(gates={"kind": "sigmoid"}))

@@ -18,6 +18,7 @@ BACKBONE = 1_000_000
 NARROW = {
     "sparsity": {"low": 0.1, "high": 10, "points": 3},
     "learning_rate": {"low": 0.001, "high": 0.004, "points": 2},
+    "kinds": ["all"],
     "noise_kind": ["none", "mask"],
     "noise_ratio": {"low": 0.1, "high": 0.1},
 }
