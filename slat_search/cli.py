@@ -51,6 +51,11 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
     """Argument and options of the commands that train."""
     for decorate in (
         click.option("--address", help="Ray cluster, e.g. `auto`.  [default: RAY_ADDRESS, or a Ray of its own]"),
+        click.option(
+            "--storage",
+            help="Folder or URI (s3://...) that all nodes reach, for checkpoints of trials.  "
+            "[default: the run folder; on several nodes none are kept]",
+        ),
         click.option("--overwrite", is_flag=True, help="Throw away what is in the folder already."),
         click.option("--resume", is_flag=True, help="Go on with what was interrupted."),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]"),

@@ -40,6 +40,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     address: str | None = None,
+    storage: str | None = None,
     say: Say = print,
 ) -> RunFolder:
     """Do everything that a configuration asks for; see ``slat run --help``.
@@ -50,6 +51,7 @@ def run(
         resume: go on with a run that was interrupted.
         overwrite: throw an existing run away first.
         address: Ray cluster to run on; a Ray of our own on this machine by default.
+        storage: where trials on several nodes leave checkpoints, a path or URI that all of them reach.
         say: takes a line of progress.
 
     Raises:
@@ -77,7 +79,7 @@ def run(
         say(f"supernet: {supernet.describe()}")
         write_json(folder / "environment.json", environment(context, sizes))
         with ray_session(address):
-            trials = run_search(config, context, folder / "search", say)
+            trials = run_search(config, context, folder / "search", say, storage)
             members = choose(trials, config.search.members)
             _write_trials(folder, trials, members)
             pool = UnitPool(config, context, folder / "units", say)

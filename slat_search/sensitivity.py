@@ -30,6 +30,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     address: str | None = None,
+    storage: str | None = None,
     say: Say = print,
 ) -> RunFolder:
     """What the sparsity weight, noise in training and perturbed text do to the search and to each baseline.
@@ -43,6 +44,7 @@ def run(
             ratios and the number of trials may have changed.
         overwrite: throw existing studies away first.
         address: Ray cluster to run on; a Ray of our own on this machine by default.
+        storage: where trials on several nodes leave checkpoints, a path or URI that all of them reach.
         say: takes a line of progress.
 
     Raises:
@@ -70,7 +72,7 @@ def run(
             clean_pool = UnitPool(config, replace(context, test_perturbed={}), folder / "units", say)
             run_studies(pool, clean_pool, config, folder, say)
             if config.sensitivity.screening:
-                _screen(config, context, folder, say)
+                _screen(config, context, folder, say, storage)
         summary = analyse_studies(folder)
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
         if run_folder.is_done:
@@ -82,18 +84,19 @@ def run(
 
 
 #: of the section ``search``, what the screening does not use
-_NOT_SEARCHED = {"trials", "members", "sampler", "tolerance", "refit_learning_rates"}
+_NOT_SEARCHED = {"trials", "members", "sampler", "points", "earlier", "tolerance", "refit_learning_rates"}
 #: of the section ``sensitivity``, what may change when the studies are gone on with
 _GRIDS = {"weights", "noise_kinds", "noise_ratios", "screening"}
 
 
-def _screen(config: Config, context: Context, folder: RunFolder, say: Say) -> None:
-    """Random trials over the whole search space, none of them stopped, so that all can be compared."""
+def _screen(config: Config, context: Context, folder: RunFolder, say: Say, storage: str | None) -> None:
+    """Trials spread evenly over the whole search space, none of them stopped, so that all can be compared."""
     trials = config.sensitivity.screening
-    say(f"sensitivity: screening, {trials} random trials")
+    say(f"sensitivity: screening, {trials} trials over the whole space")
     scheduler = config.search.scheduler.model_copy(update={"name": "none"})
-    search = config.search.model_copy(update={"trials": trials, "sampler": "random", "scheduler": scheduler})
-    found = run_search(config.model_copy(update={"search": search}), context, folder / "screening", say)
+    spread = {"trials": trials, "sampler": "sobol", "points": (), "earlier": (), "scheduler": scheduler}
+    search = config.search.model_copy(update=spread)
+    found = run_search(config.model_copy(update={"search": search}), context, folder / "screening", say, storage)
     table = trials_table(found)
     write_text(folder / "screening.csv", table.to_csv(index=False))
     mattered = of_screening(table, search_space(config, context.backbone_params), config.seed)

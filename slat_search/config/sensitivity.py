@@ -33,7 +33,7 @@ class Sensitivity(Section):
     screening: int = Field(
         32,
         ge=0,
-        description="random trials over all of `search.space` that tell which dimension mattered; 0 leaves this out",
+        description="trials spread evenly over `search.space` that tell which dimension mattered; 0 leaves this out",
     )
 
     @field_validator("noise_kinds")

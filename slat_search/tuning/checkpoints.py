@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import io
 import pickle
-import shutil
+import re
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import pyarrow
+import ray
 import torch
+from pyarrow.fs import FileSelector, FileSystem
 from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 
+from ..errors import SlatError
+from ..run_folder import write_text
+
 _FILE = "state.pt"
+_PLACE = re.compile(r"ray-(\d+)/(trial-\d+)/checkpoint_(\d+)/state\.pt$")
 _DAMAGED = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError)
 
 
@@ -59,31 +68,92 @@ def given(number: int, found: dict[int, bytes]) -> dict[str, Any] | None:
     return loaded(number, found[number]) if number in found else None
 
 
-def find(folder: Path, numbers: list[int]) -> dict[int, bytes]:
-    """The last whole checkpoint of each of some trials in a search's folder, as far as there are any."""
-    found: dict[int, bytes] = {}
-    for number in numbers:
-        for path in sorted(folder.glob(f"ray-*/{trial_name(number)}/checkpoint_*/{_FILE}"), key=_age):
-            raw = path.read_bytes()
-            if loaded(number, raw) is not None:
-                found[number] = raw
-    return found
-
-
-def _age(path: Path) -> float:
-    return path.stat().st_mtime
-
-
-class Forget(tune.Callback):
-    """Removes the checkpoints of trials that are over: nothing goes on from them, and they are many.
+class Storage:
+    """Where the trials of one search leave their checkpoints: its own folder, or a place that all nodes reach.
 
     Args:
         folder: of the search.
+        given: a folder on a shared file system, or a URI that pyarrow opens (``s3://``, ``gs://``, ``hdfs://``); the
+            search gets a folder of its own in it.
+
+    Attributes:
+        uri: what Ray's ``storage_path`` takes.
+        is_shared: whether workers on other nodes can write there.
+
+    Raises:
+        SlatError: the place cannot be opened or written.
     """
 
-    def __init__(self, folder: Path):
-        self._folder = folder
+    def __init__(self, folder: Path, given: str | None = None):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.is_shared = given is not None
+        self.uri = str(folder) if given is None else _within(given, _name_of(folder))
+        try:
+            self._files, self._root = FileSystem.from_uri(self.uri)
+            self._files.create_dir(self._root, recursive=True)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise SlatError(f"--storage: cannot write to {given or folder}: {str(error).splitlines()[0]}") from error
+
+    @property
+    def experiments(self) -> int:
+        """How many experiments of Ray's are there; they are called ``ray-1``, ``ray-2``, ..."""
+        return sum(info.base_name.startswith("ray-") for info in self._list(self._root))
+
+    def is_written_by_all(self) -> bool:
+        """Whether checkpoints can be kept: on one node, or in a place that was given for several."""
+        return self.is_shared or sum(node["Alive"] for node in ray.nodes()) == 1
+
+    def find(self, numbers: Collection[int]) -> dict[int, bytes]:
+        """The last whole checkpoint of each of some trials, as far as there are any."""
+        found: dict[int, bytes] = {}
+        for number in numbers:
+            for path in self._of(number):
+                with self._files.open_input_stream(path) as stream:
+                    raw = stream.read()
+                if loaded(number, raw) is not None:
+                    found[number] = raw
+        return found
+
+    def forget(self, number: int) -> None:
+        """Remove all checkpoints of a trial."""
+        for path in self._of(number):
+            self._files.delete_dir(path.rpartition("/")[0])
+
+    def _of(self, number: int) -> list[str]:
+        """Paths of a trial's checkpoints, oldest first."""
+        places = []
+        for experiment in self._list(self._root):
+            for info in self._list(f"{experiment.path}/{trial_name(number)}", recursive=True):
+                place = _PLACE.search(info.path)
+                if place:
+                    places.append((int(place[1]), int(place[3]), info.path))
+        return [path for *_, path in sorted(places)]
+
+    def _list(self, path: str, recursive: bool = False) -> list[Any]:
+        return self._files.get_file_info(FileSelector(path, recursive=recursive, allow_not_found=True))
+
+
+def _name_of(folder: Path) -> str:
+    """A name for the search in a place that it shares with others, the same when it goes on."""
+    path = folder / "storage-name"
+    if not path.is_file():
+        write_text(path, f"slat-{uuid.uuid4().hex[:12]}")
+    return path.read_text()
+
+
+def _within(place: str, name: str) -> str:
+    """A folder in a path or URI; what follows a ``?`` in a URI are options."""
+    if "://" not in place:
+        return str(Path(place).resolve() / name)
+    parts = urlsplit(place)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
+
+
+class Forget(tune.Callback):
+    """Removes the checkpoints of trials that are over: nothing goes on from them, and they are many."""
+
+    def __init__(self, storage: Storage):
+        self._storage = storage
 
     def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        for path in self._folder.glob(f"ray-*/{trial_name(trial.config['number'])}/checkpoint_*"):
-            shutil.rmtree(path, ignore_errors=True)
+        self._storage.forget(trial.config["number"])

@@ -60,7 +60,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path):
-        self._path = path
+        self.path = path
         self._trials: dict[int, Trial] = {}
         self._order: list[int] = []
         for event in read_lines(path):
@@ -95,7 +95,7 @@ class Ledger:
         self._write({"event": "over", "number": number, "status": status, "error": error})
 
     def _write(self, event: dict[str, Any]) -> None:
-        append_line(self._path, event)
+        append_line(self.path, event)
         self._apply(event)
 
     def _apply(self, event: dict[str, Any]) -> None:

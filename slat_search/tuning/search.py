@@ -19,7 +19,7 @@ from ..training.context import Context
 from ..training.loop import DivergedError
 from ..training.trial import search_trial
 from .asha import RungScheduler
-from .checkpoints import Forget, find, given, trial_name, written
+from .checkpoints import Forget, Storage, given, trial_name, written
 from .earlier import earlier_trials
 from .ledger import Ledger, Trial
 from .progress import TrialReporter
@@ -38,9 +38,14 @@ def rung_steps(config: Config) -> list[int]:
 
 
 def trainable(
-    sampled: dict[str, Any], context: Context, stops: list[int], threads: int, checkpoints: dict[int, bytes]
+    sampled: dict[str, Any],
+    context: Context,
+    stops: list[int],
+    threads: int,
+    checkpoints: dict[int, bytes],
+    keeps: bool,
 ) -> None:
-    """Ray Tune function trainable around :func:`search_trial`."""
+    """Ray Tune function trainable around :func:`search_trial`; ``keeps`` a checkpoint of each report."""
     torch.set_num_threads(threads)
     number = sampled["number"]
     resumed = given(number, checkpoints)
@@ -48,20 +53,26 @@ def trainable(
         with closing(search_trial(context, sampled, stops, resumed)) as reports:  # a stopped trial leaves it bare
             for report in reports:
                 report.pop("state", None)
-                with written(number, report.pop("checkpoint", None)) as checkpoint:
+                state = report.pop("checkpoint", None)
+                with written(number, state if keeps else None) as checkpoint:
                     tune.report({**report, "structure": report["structure"].packed()}, checkpoint=checkpoint)
     except DivergedError as error:  # a result, not a failure: it must not be tried again
         tune.report({"diverged": str(error)})
 
 
-def run_search(config: Config, context: Context, folder: Path, say: Callable[[str], None]) -> list[Trial]:
+def run_search(
+    config: Config, context: Context, folder: Path, say: Callable[[str], None], storage: str | None = None
+) -> list[Trial]:
     """Run, or go on with, the search in ``folder``; returns all trials in order of creation.
 
     The folder holds the ledger, the rungs, and one of Ray's experiment folders for each time that the search was
     started. Ray's own restore is not used; the ledger says what is left to do.
 
+    Args:
+        storage: where trials leave checkpoints, see :class:`.Storage`; in ``folder`` by default, on one node.
+
     Raises:
-        SlatError: every trial failed.
+        SlatError: every trial failed, or the storage cannot be written.
     """
     ledger = Ledger(folder / "ledger.jsonl")
     points = given_points(config, context.backbone_params)
@@ -85,7 +96,7 @@ def run_search(config: Config, context: Context, folder: Path, say: Callable[[st
             earlier=earlier_trials(config, space, folder, say),
             journal=folder / "study.journal",
         )
-        _fit(config, context, folder, ledger, searcher, total, say)
+        _fit(config, context, Storage(folder, storage), ledger, searcher, total, say)
     trials = ledger.trials
     failed = [trial for trial in trials if trial.status == "failed"]
     if len(failed) == len(trials):
@@ -96,7 +107,7 @@ def run_search(config: Config, context: Context, folder: Path, say: Callable[[st
 def _fit(
     config: Config,
     context: Context,
-    folder: Path,
+    storage: Storage,
     ledger: Ledger,
     searcher: OptunaSearcher,
     total: int,
@@ -104,13 +115,20 @@ def _fit(
 ) -> None:
     """Run the trials that are left of ``total`` in an experiment of Ray's own; the ledger tells what became of them."""
     stops = rung_steps(config)
-    checkpoints = find(folder, [trial.number for trial in ledger.trials if not trial.is_over])
+    checkpoints = storage.find([trial.number for trial in ledger.trials if not trial.is_over])
+    if not storage.is_written_by_all():
+        say("search: several nodes and no --storage that all of them reach; a lost trial begins anew")
     for number in checkpoints:
         say(f"trial {number:>2} goes on from its checkpoint")
     resources = per_trial(config.resources, config.resources.concurrent_trials)
     trial = tune.with_resources(
         tune.with_parameters(
-            trainable, context=context, stops=stops, threads=int(resources["CPU"]), checkpoints=checkpoints
+            trainable,
+            context=context,
+            stops=stops,
+            threads=int(resources["CPU"]),
+            checkpoints=checkpoints,
+            keeps=storage.is_written_by_all(),
         ),
         {k.lower(): v for k, v in resources.items()},
     )
@@ -118,7 +136,7 @@ def _fit(
         trial,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=_scheduler(config, stops, folder / "rungs.jsonl"),
+            scheduler=_scheduler(config, stops, ledger.path.with_name("rungs.jsonl")),
             num_samples=len(todo(ledger, total)),
             max_concurrent_trials=config.resources.concurrent_trials,
             reuse_actors=True,
@@ -126,12 +144,12 @@ def _fit(
             trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
-            name=f"ray-{1 + len(list(folder.glob('ray-*')))}",
-            storage_path=str(folder),
+            name=f"ray-{1 + storage.experiments}",
+            storage_path=storage.uri,
             callbacks=[
                 TrialReporter(total, config.training.steps, say),
                 JsonLoggerCallback(),
-                Forget(folder),
+                Forget(storage),
             ],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             verbose=0,

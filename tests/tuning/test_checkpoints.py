@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from slat_search.tuning.checkpoints import find, loaded, trial_name, written
+from slat_search import SlatError
+from slat_search.tuning.checkpoints import Storage, loaded, trial_name, written
 
 
 def write(folder: Path, experiment: int, number: int, step: int) -> Path:
-    """A checkpoint as Ray leaves it; later ones are younger."""
+    """A checkpoint as Ray leaves it."""
     place = folder / f"ray-{experiment}" / trial_name(number) / f"checkpoint_{step:06d}"
     place.mkdir(parents=True)
     with written(number, {"step": step, "weights": torch.arange(3)}) as checkpoint:
@@ -21,7 +21,6 @@ def write(folder: Path, experiment: int, number: int, step: int) -> Path:
         raw = (Path(checkpoint.path) / "state.pt").read_bytes()
     path = place / "state.pt"
     path.write_bytes(raw)
-    os.utime(path, (step, step))
     return path
 
 
@@ -32,9 +31,11 @@ def step(raw: bytes, number: int) -> int:
 
 
 def test_the_last_one_of_any_experiment_of_the_search(tmp_path: Path) -> None:
-    for experiment, at in ((1, 45), (2, 90)):
+    for experiment, at in ((9, 45), (10, 90), (2, 20)):
         write(tmp_path, experiment, 3, at)
-    found = find(tmp_path, [2, 3])
+    storage = Storage(tmp_path)
+    assert storage.experiments == 3
+    found = storage.find([2, 3])
     assert list(found) == [3]  # trial 2 has none and begins anew
     assert step(found[3], 3) == 90
 
@@ -43,14 +44,38 @@ def test_the_last_one_of_any_experiment_of_the_search(tmp_path: Path) -> None:
 def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     old, new = write(tmp_path, 1, 3, 45), write(tmp_path, 1, 3, 90)
     new.write_bytes(damage(new.read_bytes()))
-    os.utime(new, (90, 90))
-    assert step(find(tmp_path, [3])[3], 3) == 45
+    assert step(Storage(tmp_path).find([3])[3], 3) == 45
     old.write_bytes(damage(old.read_bytes()))
-    assert find(tmp_path, [3]) == {}
+    assert Storage(tmp_path).find([3]) == {}
 
 
 def test_that_of_another_trial_is_none(tmp_path: Path) -> None:
     assert loaded(4, write(tmp_path, 1, 3, 45).read_bytes()) is None
+
+
+def test_forgotten(tmp_path: Path) -> None:
+    kept, gone = write(tmp_path, 1, 2, 45), write(tmp_path, 1, 3, 45)
+    write(tmp_path, 2, 3, 90)
+    Storage(tmp_path).forget(3)
+    assert Storage(tmp_path).find([2, 3]).keys() == {2}
+    assert kept.is_file()
+    assert not gone.parent.exists()
+
+
+def test_two_searches_share_a_place_and_find_their_own(tmp_path: Path) -> None:
+    place = tmp_path / "shared"
+    one, two = Storage(tmp_path / "one", str(place)), Storage(tmp_path / "two", str(place))
+    write(Path(one.uri), 1, 3, 45)
+    assert two.find([3]) == {}
+    assert Storage(tmp_path / "one", str(place)).find([3]).keys() == {3}  # when it is gone on with
+    assert one.is_written_by_all()
+
+
+@pytest.mark.parametrize("place", ["nowhere://bucket", "{file}/within"])
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SlatError, match="--storage: cannot write to"):
+        Storage(tmp_path / "search", place.format(file=tmp_path / "file"))
 
 
 def test_nothing_to_save() -> None:

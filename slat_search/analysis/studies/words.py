@@ -87,6 +87,6 @@ def _screening(studies: Studies) -> Iterator[str]:
         named = [f"{row['factor'].replace('_', ' ')} ({row['importance']:.0%})" for _, row in mattered.iterrows()]
         parts.append(f"for {measure}, {', '.join(named) or 'nothing'} (chance: up to {chance:.0%})")
     yield (
-        f"Of what the search samples, this mattered beyond chance over {studies.screened} random trials, as a share of "
+        f"Of what the search samples, this mattered beyond chance over {studies.screened} trials, as a share of "
         f"the variance: {'; '.join(parts)}. Chance is what a random number gets that cannot matter."
     )
