@@ -1,6 +1,7 @@
 # make demo   set up .venv, run the main job on the embedded model and text, end with a report
 # make test   set up .venv, lint, type check, tests
 # make test-slow   the checks that take minutes: whole runs, killed and resumed
+# make test-cluster   two and three nodes, an autoscaler, S3, submitted jobs: all on this machine
 # make test-side-by-side   against the adapters library, in a venv of its own
 # make results, make sensitivity-results   run it anew and keep tables and figures in experiments/results/
 # make sensitivity-demo   what sparsity weight, noise and perturbed text do to the search and three baselines
@@ -11,16 +12,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-side-by-side lint format docs results sensitivity-demo sensitivity-results equal-params clean
+.PHONY: demo test test-slow test-cluster test-side-by-side lint format docs results sensitivity-demo sensitivity-results equal-params clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
 
 test: lint
-	$(BIN)/pytest -m "not slow and not side_by_side" $(ARGS)
+	$(BIN)/pytest -m "not slow and not cluster and not side_by_side" $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow $(ARGS)
+
+test-cluster: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,cluster]'
+	$(BIN)/pytest -m cluster $(ARGS)
 
 test-side-by-side: $(READY)
 	$(PYTHON) -m venv .venv-adapters

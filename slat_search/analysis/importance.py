@@ -17,7 +17,7 @@ _SHARE = 0.8  # of the trials that a draw takes
 
 
 def of_screening(trials: pd.DataFrame, space: Mapping[str, BaseDistribution], seed: int = 0) -> pd.DataFrame:
-    """What mattered for quality, size and quality under perturbation in a table of trials that were not stopped; see below."""
+    """What mattered for quality, size and quality under perturbation in a table of trials; see below."""
     completed = trials[trials["status"] == "completed"].reset_index(drop=True)
     measures = {
         "quality": completed["quality"],

@@ -26,7 +26,7 @@ _FIGURES = {
     ),
     "importance": (
         "Bars of the share of variance that each setting of the search accounts for, a panel a measure.",
-        "What mattered among the settings that a search samples (fANOVA on trials spread over the space, none stopped). "
+        "What mattered among the settings that a search samples (fANOVA on trials all over the space, none stopped). "
         "Dotted: the most that a random number gets; grey bars do not rise above it. Lines: 5 to 95 % of draws.",
     ),
 }
