@@ -115,16 +115,21 @@ class Evaluation(Section):
 class Resources(Section):
     """What Ray may use."""
 
-    concurrent_trials: int = Field(
-        1,
+    concurrent_trials: int | None = Field(
+        None,
         ge=1,
-        description="search trials at the same time; 1 fixes the order, so that the same seed repeats the search",
+        description="search trials at the same time. Default: as many as the GPUs take; without GPUs 1, which fixes "
+        "the order, so that the same seed repeats the search",
     )
     cpus_per_trial: int | None = Field(
         None, ge=1, description="CPU threads of a trial; default: all CPUs / concurrent trials"
     )
-    gpus_per_trial: float | None = Field(
-        None, ge=0, description="GPU share of a trial; default: all GPUs / concurrent trials"
+    trials_per_gpu: int | None = Field(
+        None,
+        ge=0,
+        description="trials that share a GPU, each with its part of the memory; 0 keeps them on CPUs. Default: 1, or "
+        "as many as `concurrent_trials` asks for; none where there is no GPU. Say it where an autoscaler has yet to "
+        "start GPUs",
     )
 
 

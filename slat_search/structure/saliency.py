@@ -42,6 +42,9 @@ class Saliency(Gates):
         crowding: factor on the worth of each further atom of one kind in one block; 1 for none.
         reach: power of ``blocks``; 0 for none.
         smoothing: share of the old value at each step.
+
+    Attributes:
+        passes: backward passes that make a step; their gradients add up before their size is taken.
     """
 
     kinds = ("saliency",)
@@ -69,6 +72,8 @@ class Saliency(Gates):
         self.crowding = crowding
         self.smoothing = smoothing
         self.seen = False
+        self.passes = 1
+        self._passed: list[Tensor] = []
 
     def get_extra_state(self) -> dict[str, float]:
         return {**super().get_extra_state(), "seen": self.seen}
@@ -105,6 +110,11 @@ class Saliency(Gates):
 
     @torch.no_grad()
     def _observe(self, gradient: Tensor) -> None:
+        self._passed.append(gradient)
+        if len(self._passed) < self.passes:
+            return
+        gradient = sum(self._passed[1:], self._passed[0])
+        self._passed.clear()
         now = gradient.abs().clamp(min=torch.finfo(gradient.dtype).tiny).log() - self.log_costs
         old = self.alpha + math.log(self.smoothing)
         self.alpha.copy_(torch.logaddexp(old, now + math.log(1 - self.smoothing)) if self.seen else now)

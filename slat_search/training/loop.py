@@ -34,6 +34,8 @@ class Plan:
         warmup: share of the steps with a rising learning rate; it then falls linearly to 0.
         noise: injected into training text only.
         seed: of initialisation, data order and noise.
+        parts: a batch goes through the model in so many parts whose gradients add up, for memory that holds no more;
+            the same texts a step, with noise drawn part by part.
     """
 
     steps: int
@@ -44,6 +46,7 @@ class Plan:
     warmup: float = 0.06
     noise: Noise = field(default_factory=Noise)
     seed: int = 0
+    parts: int = 1
 
 
 class Controller(Protocol):
@@ -145,17 +148,15 @@ class Training:
 
     def _one_step(self) -> None:
         optimiser, controller = self._optimiser, self.controller
-        loss = self._loss(next(self._batches))
-        self._finite &= torch.isfinite(loss.detach())
         moving = controller.variables() if controller is not None and self._gate_batches is not None else []
+        rows = next(self._batches)
         if moving and self._gate_batches is not None:
-            loss.backward()
+            self._backward(rows)
             _forget_gradients(moving)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            loss = self._loss(next(self._gate_batches))
-        extra = controller.loss() if controller is not None else None
-        (loss if extra is None else loss + extra).backward()
+            rows = next(self._gate_batches)
+        self._backward(rows, controller)
         if moving:
             known = {id(variable) for variable in moving}
             _forget_gradients(p for group in optimiser.param_groups for p in group["params"] if id(p) not in known)
@@ -165,6 +166,15 @@ class Training:
         if controller is not None:
             controller.after_step(self.step, optimiser)
         self._schedule.step()
+
+    def _backward(self, rows: np.ndarray, controller: Controller | None = None) -> None:
+        """Gradients of the mean loss of some texts, and of what the controller adds to it."""
+        parts = np.array_split(rows, min(self.plan.parts, len(rows)))
+        for part in parts:
+            loss = self._loss(part) * (len(part) / len(rows))
+            self._finite &= torch.isfinite(loss.detach())
+            extra = controller.loss() if controller is not None and part is parts[-1] else None
+            (loss if extra is None else loss + extra).backward()
 
     def _loss(self, rows: np.ndarray) -> Tensor:
         plan = self.plan

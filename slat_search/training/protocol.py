@@ -18,7 +18,9 @@ from .loop import Plan
 State = dict[str, np.ndarray]
 
 
-def plan(config: Config, learning_rate: float, seed: int, noise: Noise, head_only: bool = False) -> Plan:
+def plan(
+    config: Config, learning_rate: float, seed: int, noise: Noise, head_only: bool = False, parts: int = 1
+) -> Plan:
     """The plan that all methods share; ``head_only`` makes ``learning_rate`` that of the head."""
     t = config.training
     return Plan(
@@ -30,6 +32,7 @@ def plan(config: Config, learning_rate: float, seed: int, noise: Noise, head_onl
         warmup=t.warmup,
         noise=noise,
         seed=config.seed + seed,
+        parts=parts,
     )
 
 

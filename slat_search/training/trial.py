@@ -7,7 +7,7 @@ from collections.abc import Collection, Generator, Mapping
 from typing import Any
 
 from ..config import ALL_KINDS, Config
-from ..structure import Candidate, ModuleOptions, Space, Supernet, find_sites
+from ..structure import Candidate, ModuleOptions, Saliency, Space, Supernet, find_sites
 from ..tasks import Noise
 from .context import Context
 from .loop import Training, seed_everything
@@ -44,7 +44,11 @@ def search_plan(config: Config, sampled: Mapping[str, Any]) -> SearchPlan:
 
 
 def search_trial(
-    context: Context, sampled: Mapping[str, Any], stops: Collection[int], checkpoint: Checkpoint | None = None
+    context: Context,
+    sampled: Mapping[str, Any],
+    stops: Collection[int],
+    checkpoint: Checkpoint | None = None,
+    parts: int = 1,
 ) -> Generator[dict[str, Any]]:
     """One differentiable structure search; yields a report at each of ``stops`` and at the end.
 
@@ -57,6 +61,7 @@ def search_trial(
         sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``noise_kind``, ``noise_ratio``, ``kinds`` where not all
             of them are candidates, and ``gate_learning_rate`` where gates are trained.
         checkpoint: of a trial with the same context and the same values.
+        parts: a batch goes through the model in so many.
 
     Raises:
         DivergedError: the loss was not finite.
@@ -68,6 +73,8 @@ def search_trial(
     saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
     kinds = space(config, sampled.get("kinds", ALL_KINDS))
     supernet = Supernet(model.backbone, sites, kinds, g.kind, g.init, g.groups, saliency)
+    if isinstance(supernet.gates, Saliency):
+        supernet.gates.passes = min(parts, config.training.batch_size)
     try:
         if checkpoint is not None:
             supernet.load_state_dict(checkpoint["supernet"])
@@ -77,7 +84,7 @@ def search_trial(
             model,
             supernet.adapter,
             context.train,
-            plan(config, sampled["learning_rate"], 0, noise),
+            plan(config, sampled["learning_rate"], 0, noise, parts=parts),
             controller=controller,
             **noise_ids(context),
         )
@@ -94,6 +101,7 @@ def search_trial(
                 "params": structure.params,
                 "atoms": len(supernet.costs),
                 "seconds": time.perf_counter() - began,
+                "parts": parts,
                 "structure": structure,
             }
             if training.step == config.training.steps:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .classifier import TextClassifier
 from .context import Context
 from .evaluate import confidence, predict_logits, predict_sets, predicted
 from .loop import Training, seed_everything
+from .memory import in_parts_that_fit
 from .protocol import State, noise_ids, plan, qualities, trained_arrays, validation_measures
 from .trial import search_trial
 
@@ -65,12 +67,23 @@ def train_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
     """Train a method; returns validation measures and the trained weights (adapter and head).
 
     The result of a search tells its ``structure``, too; with it the unit can be evaluated as ``slat``.
+
+    Raises:
+        DivergedError: the loss was not finite.
+        OutOfMemoryError: the GPU has no memory for a single text.
     """
-    if unit.method == "search":
-        return _search_unit(context, unit)
+    (trained,) = in_parts_that_fit(context.config.training.batch_size, partial(_trained, context, unit))
+    return trained
+
+
+def _trained(context: Context, unit: Unit, parts: int) -> Generator[tuple[dict[str, Any], State]]:
+    yield (_search_unit if unit.method == "search" else _fixed_unit)(context, unit, parts)
+
+
+def _fixed_unit(context: Context, unit: Unit, parts: int) -> tuple[dict[str, Any], State]:
     with _standing(context, unit) as (model, applied):
         noise = Noise(unit.noise_kind, unit.noise_ratio)
-        training = plan(context.config, unit.learning_rate, unit.seed, noise, head_only=applied.module is None)
+        training = plan(context.config, unit.learning_rate, unit.seed, noise, applied.module is None, parts)
         began = time.perf_counter()
         for _ in Training(model, applied.module, context.train, training, **noise_ids(context)).run():
             pass
@@ -85,10 +98,10 @@ def train_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
     return result, state
 
 
-def _search_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
+def _search_unit(context: Context, unit: Unit, parts: int) -> tuple[dict[str, Any], State]:
     seeded = replace(context, config=context.config.model_copy(update={"seed": context.config.seed + unit.seed}))
     sampled = {name: getattr(unit, name) for name in ("learning_rate", "noise_kind", "noise_ratio")}
-    *_, last = search_trial(seeded, {**sampled, **unit.options}, [])
+    *_, last = search_trial(seeded, {**sampled, **unit.options}, [], parts=parts)
     result = {
         "validation": {name: last[name] for name in ("quality", "quality_perturbed", "retained", "loss")},
         "params": last["params"],

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .runtime import per_trial  # first: sets Ray's environment
+from .runtime import Share, share  # first: sets Ray's environment
 
 import ray  # isort: skip
-import torch
 from safetensors.numpy import load_file, save_file
 
 from ..config import Config
@@ -18,22 +17,23 @@ from ..errors import SlatError
 from ..run_folder import read_json, write_json
 from ..training.context import Context
 from ..training.loop import DivergedError
+from ..training.memory import OutOfMemoryError
 from ..training.protocol import State
 from ..training.units import Unit, evaluate_unit, train_unit
 
 _RETRIES = 3  # of a task whose worker was killed
 
 
-def _train(context: Context, unit: Unit, threads: int) -> tuple[dict[str, Any], State]:
-    torch.set_num_threads(threads)
+def _train(context: Context, unit: Unit, mine: Share) -> tuple[dict[str, Any], State]:
+    mine.take(cpus=1)
     try:
         return train_unit(context, unit)
-    except DivergedError as error:
+    except (DivergedError, OutOfMemoryError) as error:
         return {"error": str(error)}, {}
 
 
-def _evaluate(context: Context, unit: Unit, state: State, threads: int) -> tuple[dict[str, Any], State]:
-    torch.set_num_threads(threads)
+def _evaluate(context: Context, unit: Unit, state: State, mine: Share) -> tuple[dict[str, Any], State]:
+    mine.take(cpus=1)
     return evaluate_unit(context, unit, state)
 
 
@@ -49,16 +49,15 @@ class UnitPool:
         self.folder = folder
         self._say = say
         self._context = ray.put(context)
-        share = per_trial(config.resources, config.resources.concurrent_trials)
-        gpus = share["GPU"]
-        options = {"num_cpus": 1, "num_gpus": gpus, "max_retries": _RETRIES}
+        self._share = share(config.resources)
+        options = {"num_cpus": 1, "num_gpus": self._share.gpus, "max_retries": _RETRIES}
         self._train = ray.remote(**options)(_train)
         self._evaluate = ray.remote(**options)(_evaluate)
 
     def train(self, units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
         """Results by key; a training that diverged has an ``error`` instead of measures."""
         missing = self._missing(units, "train.json")
-        jobs = {self._train.remote(self._context, u, 1): u for u in missing}
+        jobs = {self._train.remote(self._context, u, self._share): u for u in missing}
         for unit, (result, state) in self._as_they_come(jobs):
             if state:
                 self._store(unit, "safetensors", state)
@@ -76,7 +75,7 @@ class UnitPool:
     def evaluate(self, units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
         """Test results by key, of units that were trained; what a search found stands as a structure."""
         missing = self._missing(units, "test.json")
-        jobs = {self._evaluate.remote(self._context, self._as_found(u), self.state(u), 1): u for u in missing}
+        jobs = {self._evaluate.remote(self._context, self._as_found(u), self.state(u), self._share): u for u in missing}
         for unit, (result, predictions) in self._as_they_come(jobs):
             self._store(unit, "test.safetensors", predictions)
             write_json(self._path(unit, "test.json"), result)

@@ -40,9 +40,10 @@ class TrialReporter(Callback):
         if "diverged" in result:
             self._say(f"{self._name(trial)}  diverged: {result['diverged']}")
             return
+        parts = f"  (batches in {result['parts']} parts, for GPU memory)" if result["parts"] > 1 else ""
         self._say(
             f"{self._name(trial)}  step {result['step']:>4}/{self._steps}  validation {result['quality']:.3f}"
-            f"  retained {result['retained']:.1%}  {result['params']:>9,} parameters  {result['seconds']:.0f} s"
+            f"  retained {result['retained']:.1%}  {result['params']:>9,} parameters  {result['seconds']:.0f} s{parts}"
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

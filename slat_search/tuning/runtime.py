@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 # Read by Ray when its modules are imported or its workers start, so they are set before `import ray`.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # we draw our own progress
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a diverged trial has no metrics to report
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the run, not just the search
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a task without a GPU sees none
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import ray
+import torch
 
 from ..config import Resources
 from ..errors import SlatError
@@ -65,16 +68,40 @@ def _probe(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def per_trial(resources: Resources, concurrent: int) -> dict[str, float]:
-    """CPUs and GPUs of each of ``concurrent`` trials: a share of what the cluster has, and no more than one node has.
+@dataclass(frozen=True)
+class Share:
+    """What each of the concurrent trials gets.
+
+    Attributes:
+        concurrent: trials at the same time.
+        cpus: of a trial.
+        gpus: of a trial, a whole one or a part.
+    """
+
+    concurrent: int
+    cpus: int
+    gpus: float
+
+    def take(self, cpus: int | None = None) -> None:
+        """In a worker, keep to it: Ray counts CPUs and parts of GPUs and limits neither."""
+        torch.set_num_threads(cpus or self.cpus)
+        if not self.gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        elif self.gpus < 1 and torch.cuda.is_available():
+            torch.cuda.set_per_process_memory_fraction(self.gpus)
+
+
+def share(resources: Resources) -> Share:
+    """A share of what the cluster has, and no more than one node has.
 
     Nodes that an autoscaler has yet to start are not there to be shared: set ``resources`` for them.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-    def share(kind: str) -> float:
-        return min(max(node.get(kind, 0.0) for node in nodes), sum(node.get(kind, 0.0) for node in nodes) / concurrent)
-
-    cpus = resources.cpus_per_trial or max(1, int(share("CPU")))
-    gpus = resources.gpus_per_trial if resources.gpus_per_trial is not None else min(1.0, share("GPU"))
-    return {"CPU": cpus, "GPU": gpus}
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    per_gpu = resources.trials_per_gpu
+    if per_gpu is None:
+        per_gpu = math.ceil((resources.concurrent_trials or gpus) / gpus) if gpus else 0
+    concurrent = resources.concurrent_trials or max(1, int(gpus * per_gpu))
+    cpus = [node.get("CPU", 0.0) for node in nodes]
+    of_all = min(max(cpus), sum(cpus) / concurrent)
+    return Share(concurrent, resources.cpus_per_trial or max(1, int(of_all)), 1 / per_gpu if per_gpu else 0.0)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from .runtime import per_trial  # first: sets Ray's environment
+from .runtime import Share, share  # first: sets Ray's environment
 
-import torch  # isort: skip
-from ray import tune
+from ray import tune  # isort: skip
 from ray.tune.logger import JsonLoggerCallback
 
 from ..config import Config, Objective
 from ..errors import SlatError
 from ..training.context import Context
 from ..training.loop import DivergedError
+from ..training.memory import OutOfMemoryError, in_parts_that_fit
 from ..training.trial import search_trial
 from .asha import RungScheduler
 from .checkpoints import Forget, Storage, given, trial_name, written
@@ -41,22 +41,26 @@ def trainable(
     sampled: dict[str, Any],
     context: Context,
     stops: list[int],
-    threads: int,
+    mine: Share,
     checkpoints: dict[int, bytes],
     keeps: bool,
 ) -> None:
     """Ray Tune function trainable around :func:`search_trial`; ``keeps`` a checkpoint of each report."""
-    torch.set_num_threads(threads)
+    mine.take()
     number = sampled["number"]
-    resumed = given(number, checkpoints)
+
+    def attempt(parts: int) -> Generator[dict[str, Any]]:
+        return search_trial(context, sampled, stops, given(number, checkpoints), parts)
+
     try:
-        with closing(search_trial(context, sampled, stops, resumed)) as reports:  # a stopped trial leaves it bare
+        reports = in_parts_that_fit(context.config.training.batch_size, attempt)
+        with closing(reports):  # a stopped trial leaves the backbone bare
             for report in reports:
                 report.pop("state", None)
                 state = report.pop("checkpoint", None)
                 with written(number, state if keeps else None) as checkpoint:
                     tune.report({**report, "structure": report["structure"].packed()}, checkpoint=checkpoint)
-    except DivergedError as error:  # a result, not a failure: it must not be tried again
+    except (DivergedError, OutOfMemoryError) as error:  # a result, not a failure: it must not be tried again
         tune.report({"diverged": str(error)})
 
 
@@ -120,17 +124,17 @@ def _fit(
         say("search: several nodes and no --storage that all of them reach; a lost trial begins anew")
     for number in checkpoints:
         say(f"trial {number:>2} goes on from its checkpoint")
-    resources = per_trial(config.resources, config.resources.concurrent_trials)
+    mine = share(config.resources)
     trial = tune.with_resources(
         tune.with_parameters(
             trainable,
             context=context,
             stops=stops,
-            threads=int(resources["CPU"]),
+            mine=mine,
             checkpoints=checkpoints,
             keeps=storage.is_written_by_all(),
         ),
-        {k.lower(): v for k, v in resources.items()},
+        {"cpu": mine.cpus, "gpu": mine.gpus},
     )
     tuner = tune.Tuner(
         trial,
@@ -138,7 +142,7 @@ def _fit(
             search_alg=searcher,
             scheduler=_scheduler(config, stops, ledger.path.with_name("rungs.jsonl")),
             num_samples=len(todo(ledger, total)),
-            max_concurrent_trials=config.resources.concurrent_trials,
+            max_concurrent_trials=mine.concurrent,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,

@@ -13,22 +13,30 @@ TWO_NODES = [
 ]
 
 
+ONE_CPU_NODE = [{"Alive": True, "Resources": {"CPU": 4.0}}]
+
+
 @pytest.mark.parametrize(
-    ("concurrent", "given", "expected"),
+    ("nodes", "given", "expected"),
     [
-        (1, {}, (8, 1.0)),  # a trial cannot span nodes
-        (2, {}, (6, 1.0)),
-        (4, {}, (3, 0.5)),
-        (100, {}, (1, 0.02)),
-        (4, {"cpus_per_trial": 2, "gpus_per_trial": 0.0}, (2, 0.0)),
+        (TWO_NODES, {}, (2, 6, 1.0)),  # a GPU each
+        (TWO_NODES, {"concurrent_trials": 1}, (1, 8, 1.0)),  # a trial cannot span nodes
+        (TWO_NODES, {"concurrent_trials": 4}, (4, 3, 0.5)),
+        (TWO_NODES, {"concurrent_trials": 3}, (3, 4, 0.5)),  # of two thirds only one would fit on a GPU
+        (TWO_NODES, {"concurrent_trials": 100}, (100, 1, 0.02)),
+        (TWO_NODES, {"trials_per_gpu": 3}, (6, 2, 1 / 3)),
+        (TWO_NODES, {"trials_per_gpu": 0, "cpus_per_trial": 2}, (1, 2, 0.0)),
+        (ONE_CPU_NODE, {}, (1, 4, 0.0)),
+        (ONE_CPU_NODE, {"concurrent_trials": 2}, (2, 2, 0.0)),
+        (ONE_CPU_NODE, {"concurrent_trials": 8, "trials_per_gpu": 2}, (8, 1, 0.5)),  # GPUs that are yet to come
     ],
 )
 def test_share_of_a_trial(
-    monkeypatch: pytest.MonkeyPatch, concurrent: int, given: dict, expected: tuple[int, float]
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict], given: dict, expected: tuple[int, int, float]
 ) -> None:
-    monkeypatch.setattr(runtime.ray, "nodes", lambda: TWO_NODES)
-    share = runtime.per_trial(Resources(**given), concurrent)
-    assert (share["CPU"], share["GPU"]) == expected
+    monkeypatch.setattr(runtime.ray, "nodes", lambda: nodes)
+    share = runtime.share(Resources(**given))
+    assert (share.concurrent, share.cpus, share.gpus) == expected
 
 
 def test_no_cluster_there_is_one_sentence() -> None:

@@ -1,0 +1,89 @@
+"""A batch in parts: the same gradients, and what happens when a GPU has no memory for the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from slat_search.structure import Structure
+from slat_search.training.context import Context
+from slat_search.training.memory import OutOfMemoryError, in_parts_that_fit
+from slat_search.training.trial import search_trial
+from slat_search.training.units import Unit, train_unit
+from tests.conftest import small_config
+
+SAMPLED = {"sparsity": 0.02, "learning_rate": 3e-3, "noise_kind": "none", "noise_ratio": 0.0}
+TEXTS = 16  # a batch of the small configuration
+
+
+@pytest.fixture
+def memory(context: Context) -> Iterator[list[int]]:
+    """A GPU's memory that holds as many texts as the list's last number says: more raise what torch raises."""
+    room = [TEXTS]
+
+    def full(module: torch.nn.Module, args: tuple, inputs: dict) -> None:
+        if torch.is_grad_enabled() and len(inputs["input_ids"]) > room[-1]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    handle = context.backbone().model.register_forward_pre_hook(full, with_kwargs=True, prepend=True)
+    yield room
+    handle.remove()
+
+
+def trial(context: Context, parts: int) -> Iterator[dict]:
+    return search_trial(context, SAMPLED, [5], parts=parts)
+
+
+def found(reports: list[dict]) -> list[tuple]:
+    return [(r["step"], r["parts"], r["structure"], r["loss"]) for r in reports]
+
+
+@pytest.mark.parametrize("kind", ["saliency", "sigmoid"])
+def test_a_batch_in_parts_is_the_same_search(context: Context, kind: str) -> None:
+    context = replace(context, config=small_config(gates={"kind": kind}))
+    sampled = {**SAMPLED, "gate_learning_rate": 0.3}
+    whole, parted = (list(search_trial(context, sampled, [5], parts=parts)) for parts in (1, 3))
+    for one, other in zip(whole, parted, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-3)
+        assert other["structure"].overlap(one["structure"]) > 0.98
+    assert 0 < whole[-1]["params"] < 100_000  # of 403 k: gates did close
+
+
+def test_what_does_not_fit_goes_in_parts(context: Context, memory: list[int]) -> None:
+    memory.append(5)
+    reports = list(in_parts_that_fit(TEXTS, partial(trial, context)))
+    assert found(reports) == found(list(trial(context, 4)))
+
+
+def test_memory_that_runs_out_in_the_middle(context: Context, memory: list[int]) -> None:
+    steps = []
+    for report in in_parts_that_fit(TEXTS, partial(trial, context)):
+        steps.append((report["step"], report["parts"]))
+        memory.append(8)
+    assert steps == [(5, 1), (5, 2), (10, 2)]
+
+
+def test_not_even_one_text_fits(context: Context, memory: list[int]) -> None:
+    memory.append(0)
+    with pytest.raises(OutOfMemoryError, match="full with one text at a time"):
+        list(in_parts_that_fit(TEXTS, partial(trial, context)))
+
+
+def test_a_fixed_training_goes_on_in_parts(context: Context, memory: list[int]) -> None:
+    unit = Unit("slat", "lora", 3e-3, 0, options={"structure": Structure.lora(_sites(context), 2).to_dict()})
+    _, whole = train_unit(context, unit)
+    memory.append(8)
+    _, parted = train_unit(context, unit)
+    for name, value in whole.items():
+        np.testing.assert_allclose(parted[name], value, atol=2e-3)
+
+
+def _sites(context: Context) -> tuple:
+    from slat_search.structure import find_sites
+
+    return find_sites(context.backbone().model)
