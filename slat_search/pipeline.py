@@ -29,6 +29,7 @@ from .tuning.ledger import Trial, trials_table
 from .tuning.runtime import ray_session
 from .tuning.search import run_search
 from .tuning.space import given_points
+from .tuning.trackers import trackers
 
 Say = Callable[[str], None]
 
@@ -71,6 +72,7 @@ def run(
         supernet = check_methods(context)
         given_points(config, context.backbone_params)  # before the folder is a run: what is wrong in them is known now
         check_earlier(config, folder / "search")
+        trackers(config)
         folder.begin(config)
         sizes = {name: len(rows) for name, rows in task.splits.items()}
         texts = " / ".join(str(sizes[split]) for split in SPLITS)

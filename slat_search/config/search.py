@@ -141,6 +141,11 @@ class Search(Section):
         description="folders of earlier runs that trained the same way; the sampler (tpe, gp) learns from their trials",
     )
     scheduler: Scheduler = Scheduler()
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
+        ("tensorboard",),
+        description="where reports of trials go beside the run folder; mlflow and wandb read their own environment "
+        "variables (MLFLOW_TRACKING_URI, WANDB_API_KEY)",
+    )
     members: int = Field(3, ge=1, description="members of the Pareto set that are refitted")
     refit_learning_rates: tuple[Positive, ...] = Field(
         (1e-3, 3e-3, 1e-2), min_length=1, description="values to choose from when a found structure is trained again"

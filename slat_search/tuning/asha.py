@@ -71,7 +71,7 @@ class RungScheduler(FIFOScheduler):
         rungs: values of ``time_attr`` at which trials are compared; a result between rungs changes nothing.
         objectives: metric -> ``max`` or ``min``.
         reduction_factor: one in so many passes.
-        record: file (JSON lines) that keeps every record and decision.
+        record: file (JSON lines) that keeps every record and decision; None keeps them for this process alone.
         time_attr: key of a result that counts the work done.
         key: names a trial in the record; must stay the same when a lost trial is created again.
     """
@@ -81,7 +81,7 @@ class RungScheduler(FIFOScheduler):
         rungs: Sequence[int],
         objectives: dict[str, str],
         reduction_factor: float,
-        record: str | Path,
+        record: str | Path | None,
         time_attr: str = "step",
         key: Callable[[Trial], str] = lambda trial: trial.trial_id,
     ):
@@ -91,7 +91,7 @@ class RungScheduler(FIFOScheduler):
         self._rungs = frozenset(rungs)
         self._objectives = objectives
         self._factor = reduction_factor
-        self._path = Path(record)
+        self._path = None if record is None else Path(record)
         self._time = time_attr
         self._key = key
         self._records: dict[int, dict[str, tuple[list[float], str]]] | None = None
@@ -123,13 +123,14 @@ class RungScheduler(FIFOScheduler):
         goes_on = place < math.ceil(len(table) / self._factor)
         decision = TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
         rung[trial] = (values, decision)
-        append_line(self._path, {"trial": trial, "step": step, "values": values, "decision": decision})
+        if self._path is not None:
+            append_line(self._path, {"trial": trial, "step": step, "values": values, "decision": decision})
         return decision
 
     def _load(self) -> dict[int, dict[str, tuple[list[float], str]]]:
         if self._records is None:
             self._records = {}
-            for r in read_lines(self._path):
+            for r in read_lines(self._path) if self._path is not None else ():
                 self._records.setdefault(r["step"], {})[r["trial"]] = (r["values"], r["decision"])
         return self._records
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 from .runtime import Share, share  # first: sets Ray's environment
 
 from ray import tune  # isort: skip
-from ray.tune.logger import JsonLoggerCallback
 
 from ..config import Config, Objective
 from ..errors import SlatError
@@ -22,9 +21,11 @@ from .asha import RungScheduler
 from .checkpoints import Forget, Storage, given, trial_name, written
 from .earlier import earlier_trials
 from .ledger import Ledger, Trial
+from .overview import LiveTable
 from .progress import TrialReporter
 from .sampler import OptunaSearcher, todo
 from .space import given_points, planned_trials, search_space
+from .trackers import trackers
 
 # Quality under perturbation and not its ratio to clean quality: a trial that has learnt nothing retains everything.
 OBJECTIVES: dict[Objective, str] = {"quality": "max", "params": "min", "quality_perturbed": "max"}
@@ -124,7 +125,9 @@ def _fit(
         say("search: several nodes and no --storage that all of them reach; a lost trial begins anew")
     for number in checkpoints:
         say(f"trial {number:>2} goes on from its checkpoint")
-    mine = share(config.resources)
+    mine, steps = share(config.resources), config.training.steps
+    live = LiveTable(ledger, total, steps) if LiveTable.is_wanted() else None
+    callbacks = [TrialReporter(total, steps, say), Forget(storage), *trackers(config), *([live] if live else [])]
     trial = tune.with_resources(
         tune.with_parameters(
             trainable,
@@ -150,17 +153,15 @@ def _fit(
         run_config=tune.RunConfig(
             name=f"ray-{1 + storage.experiments}",
             storage_path=storage.uri,
-            callbacks=[
-                TrialReporter(total, config.training.steps, say),
-                JsonLoggerCallback(),
-                Forget(storage),
-            ],
+            callbacks=callbacks,
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=_RETRIES),
         ),
     )
-    for result in tuner.fit():
+    with closing(live) if live else nullcontext():
+        results = tuner.fit()
+    for result in results:
         if result.error is not None and result.config is not None:
             ledger.over(result.config["number"], "failed", str(result.error).strip().splitlines()[-1])
 
