@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -168,6 +169,30 @@ def test_killed_at_any_moment_and_resumed(run: tuple[Path, str], config: Path, t
     for name in ("trials.csv", "history.csv", "results.csv", "perturbation.csv", "robustness.csv"):
         assert_same(run[0], out, name)
     assert yaml.safe_load((out / "config.yaml").read_text())["name"] == "small"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["search/rungs.jsonl", "search/ledger.jsonl", "units/.head_lr0.01_seed0.train.json.part"]
+)
+def test_a_full_disk_is_one_sentence_and_costs_nothing(
+    run: tuple[Path, str], config: Path, tmp_path: Path, name: str
+) -> None:
+    """Writing to ``/dev/full`` fails as on a full disk."""
+    out = tmp_path / "run"
+    kill_when(start(config, out), lambda: (out / "environment.json").is_file())
+    shutil.rmtree(out / "search", ignore_errors=True)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).symlink_to("/dev/full")
+    process = start(config, out, "--resume")
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 2, output
+    assert "No space left on device; everything finished is kept" in output.splitlines()[-1]
+    assert "Traceback" not in output
+    (out / name).unlink()
+    finish(start(config, out, "--resume"))
+    for table in ("trials.csv", "history.csv", "results.csv"):
+        assert_same(run[0], out, table)
 
 
 @pytest.mark.slow
