@@ -3,8 +3,8 @@
     python experiments/benchmarks/trial_overhead.py [--trials 8] [--steps 40] [--rounds 3]
 
 Real searches on headlines, one trial after another and two at a time. A start counts from the end of the trial before
-(for the first: from the call of the search) to the first step, by the trial's own clock. Memory is what a worker does not
-share with others (USS); figures are medians over trials and rounds.
+(for the first: from the call of the search) to the first step, by the trial's own clock. Memory is what a worker does
+not share with others (USS); figures are medians over trials and rounds.
 """
 
 from __future__ import annotations

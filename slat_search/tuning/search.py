@@ -160,10 +160,20 @@ def _fit(
         ),
     )
     with closing(live) if live else nullcontext():
-        results = tuner.fit()
+        results = _fitted(tuner)
     for result in results:
         if result.error is not None and result.config is not None:
             ledger.over(result.config["number"], "failed", str(result.error).strip().splitlines()[-1])
+
+
+def _fitted(tuner: tune.Tuner) -> tune.ResultGrid:
+    """What the tuner returns; an error of ours that Ray met in its loop, a full disk for one, comes out as it was."""
+    try:
+        return tuner.fit()
+    except tune.TuneError as error:
+        if isinstance(error.__context__, OSError | SlatError):
+            raise error.__context__ from error
+        raise
 
 
 def _trial_name(trial: Any) -> str:
