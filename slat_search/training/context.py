@@ -27,8 +27,7 @@ class Context:
         test_perturbed: (kind, ratio) -> perturbed test text.
         majority: quality on test of always saying the most frequent training label.
         scale: mean and standard deviation of the labels that a regression learns at mean 0 and deviation 1.
-        backbone_params: size of the frozen model.
-        width: size of a token vector.
+        frozen: the model, which travels with the rest.
     """
 
     config: Config
@@ -40,12 +39,16 @@ class Context:
     test_perturbed: dict[tuple[str, float], Encoded]
     majority: float
     scale: tuple[float, float]
-    backbone_params: int
-    width: int
+    frozen: Backbone
+
+    @property
+    def backbone_params(self) -> int:
+        """Size of the frozen model."""
+        return self.frozen.params
 
     @property
     def head_params(self) -> int:
-        return (self.width + 1) * self.outputs
+        return (self.frozen.width + 1) * self.outputs
 
     @property
     def outputs(self) -> int:
@@ -53,10 +56,9 @@ class Context:
         return max(1, len(self.labels))
 
     def backbone(self) -> Backbone:
-        """The frozen model of this worker, loaded on first use, on the GPU when there is one."""
-        found = shared_backbone(self.config.model.name, self.config.model.dropout)
-        found.place("cuda" if torch.cuda.is_available() else "cpu", self.config.model.precision)
-        return found
+        """The frozen model of this process, on the GPU when there is one."""
+        self.frozen.place("cuda" if torch.cuda.is_available() else "cpu", self.config.model.precision)
+        return self.frozen
 
     def classifier(self) -> TextClassifier:
         """A fresh head on this worker's backbone."""
@@ -100,7 +102,6 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
         },
         majority=majority_quality(task.metric, train.labels, test.labels),
         scale=task.scale,
-        backbone_params=backbone.params,
-        width=backbone.width,
+        frozen=backbone,
     )
     return context, task

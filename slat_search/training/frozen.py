@@ -1,0 +1,73 @@
+"""A frozen model as arrays and back: it goes through Ray's object store, where the workers of a node share it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A frozen model whose weights are NumPy arrays, which Ray maps into each process without copying them.
+
+    Attributes:
+        kind: class of the model.
+        config: its configuration.
+        children: names of its modules; others that the class makes were taken out of it.
+        arrays: name -> the tensor's bytes, type and shape; parameters, buffers and other tensors of modules.
+    """
+
+    kind: type[PreTrainedModel]
+    config: object
+    children: tuple[str, ...]
+    arrays: dict[str, tuple[np.ndarray, torch.dtype, tuple[int, ...]]]
+
+
+def packed(model: PreTrainedModel) -> Packed:
+    """Pack a frozen model; its weights on a CPU are not copied here."""
+    arrays = {}
+    for name, tensor in _tensors(model):
+        flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        arrays[name] = (flat.numpy(), tensor.dtype, tuple(tensor.shape))
+    return Packed(type(model), model.config, tuple(dict(model.named_children())), arrays)
+
+
+def unpacked(found: Packed) -> PreTrainedModel:
+    """The model again, over the arrays as they are. They may be shared: nothing may be written into its weights."""
+    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+        model = found.kind(found.config)
+    for name in dict(model.named_children()).keys() - set(found.children):
+        setattr(model, name, None)
+    modules = dict(model.named_modules())
+    for name, (array, dtype, shape) in found.arrays.items():
+        owner, _, leaf = name.rpartition(".")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            tensor = torch.from_numpy(array).view(dtype).reshape(shape)
+        module = modules[owner]
+        if leaf in module._parameters:
+            module._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+        elif leaf in module._buffers:
+            module._buffers[leaf] = tensor
+        else:
+            setattr(module, leaf, tensor)
+    left = [name for name, tensor in _tensors(model) if tensor.is_meta]
+    if left:
+        raise RuntimeError(f"tensors of the model were not packed: {', '.join(left)}")
+    return model.eval()
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All tensors that a model consists of, those that ``state_dict`` leaves out as well."""
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        for held in (module._parameters, module._buffers, vars(module)):
+            for name, value in held.items():
+                if isinstance(value, Tensor):
+                    yield prefix + name, value
