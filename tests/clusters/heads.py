@@ -50,7 +50,8 @@ def head(*options: str, **environment: str) -> Iterator[Head]:
         command, env={**os.environ, **environment, "PATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _wait(process, port)
+        for answers in (port, jobs):
+            _wait(process, answers)
         yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{jobs}")
     finally:
         ours = [pid for pid in descendants(process.pid) if place in command_line(pid)]
@@ -92,6 +93,10 @@ def autoscaling(folder: Path, workers: int) -> tuple[list[str], dict[str, str]]:
         "head_node_type": "ray.head.default",
         "auth": {},
         "file_mounts": {},
+        "cluster_synced_files": [],
+        "file_mounts_sync_continuously": False,
+        "rsync_exclude": [],
+        "rsync_filter": [],
         **{f"{name}_commands": [] for name in ("initialization", "setup", "head_setup", "worker_setup")},
         **{f"{node}_start_ray_commands": [] for node in ("head", "worker")},
     }
