@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests.whole import command_line, descendants
 
@@ -37,7 +40,7 @@ def _free_port() -> int:
 
 @contextmanager
 def head(*options: str, **environment: str) -> Iterator[Head]:
-    """``ray start --head`` with ports of its own; ends what it started, and nothing else."""
+    """``ray start --head`` with ports and a token of its own; ends what it started, and nothing else."""
     port, jobs, client, agent = (_free_port() for _ in range(4))
     place = tempfile.mkdtemp(prefix="slat-")  # short: sockets in it have paths of at most 107 characters
     command = [
@@ -45,10 +48,16 @@ def head(*options: str, **environment: str) -> Iterator[Head]:
         f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}", f"--temp-dir={place}",
         "--node-ip-address=127.0.0.1", "--object-store-memory=268435456", "--disable-usage-stats", *options,
     ]  # fmt: skip
-    path = f"{BINARIES}:{os.environ['PATH']}"
-    process = subprocess.Popen(
-        command, env={**os.environ, **environment, "PATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        path = f"{BINARIES}:{os.environ['PATH']}"
+        everything = {**os.environ, **environment, "PATH": path}
+        process = subprocess.Popen(command, env=everything, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        yield from _until_left(process, port, jobs, place)
+
+
+def _until_left(process: subprocess.Popen, port: int, jobs: int, place: str) -> Iterator[Head]:
     try:
         for answers in (port, jobs):
             _wait(process, answers)
