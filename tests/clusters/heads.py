@@ -32,16 +32,16 @@ class Head:
     jobs: str
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 @contextmanager
-def head(*options: str, **environment: str) -> Iterator[Head]:
+def head(*options: str, port: int | None = None, **environment: str) -> Iterator[Head]:
     """``ray start --head`` with ports and a token of its own; ends what it started, and nothing else."""
-    port, jobs, client, agent = (_free_port() for _ in range(4))
+    port, jobs, client, agent = (port or free_port(), *(free_port() for _ in range(3)))
     place = tempfile.mkdtemp(prefix="slat-")  # short: sockets in it have paths of at most 107 characters
     command = [
         BINARIES / "ray", "start", "--head", "--block", f"--port={port}", f"--dashboard-port={jobs}",
@@ -83,8 +83,8 @@ def _wait(process: subprocess.Popen, port: int) -> None:
         time.sleep(0.2)
 
 
-def autoscaling(folder: Path, workers: int) -> tuple[list[str], dict[str, str]]:
-    """Options and environment of a head without CPUs that starts up to so many nodes of one CPU as they are needed.
+def autoscaling(folder: Path, workers: int, port: int) -> tuple[list[str], dict[str, str]]:
+    """Options and environment of a head at ``port`` that has no CPUs and starts up to so many nodes of one CPU.
 
     Ray's own fake provider: nodes are processes on this machine.
     """
@@ -97,7 +97,7 @@ def autoscaling(folder: Path, workers: int) -> tuple[list[str], dict[str, str]]:
         "max_workers": workers,
         "upscaling_speed": 1.0,
         "idle_timeout_minutes": 1,
-        "provider": {"type": "fake_multinode"},
+        "provider": {"type": "fake_multinode", "gcs_address": f"127.0.0.1:{port}"},
         "available_node_types": node_types,
         "head_node_type": "ray.head.default",
         "auth": {},

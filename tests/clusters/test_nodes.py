@@ -11,7 +11,7 @@ import pytest
 from pyarrow.fs import FileSelector, FileSystem
 from ray.cluster_utils import Cluster
 
-from tests.clusters.heads import BINARIES, autoscaling, head
+from tests.clusters.heads import BINARIES, autoscaling, free_port, head
 from tests.conftest import small_config
 from tests.whole import assert_same, finish, lines, start
 
@@ -75,8 +75,9 @@ def test_a_node_that_is_lost_costs_no_trial(
 
 
 def test_nodes_that_an_autoscaler_has_yet_to_start(spread: Path, undisturbed: Path, tmp_path: Path) -> None:
-    options, environment = autoscaling(tmp_path, workers=2)
-    with head(*options, **environment) as cluster:
+    port = free_port()
+    options, environment = autoscaling(tmp_path, workers=2, port=port)
+    with head(*options, port=port, **environment) as cluster:
         finish(start(spread, tmp_path / "run", "--address", cluster.address))
     for name in TABLES:
         assert_same(undisturbed, tmp_path / "run", name)
