@@ -100,7 +100,7 @@ def autoscaling(folder: Path, workers: int, port: int) -> tuple[list[str], dict[
         "provider": {"type": "fake_multinode", "gcs_address": f"127.0.0.1:{port}"},
         "available_node_types": node_types,
         "head_node_type": "ray.head.default",
-        "auth": {},
+        "auth": {"ssh_user": "nobody"},
         "file_mounts": {},
         "cluster_synced_files": [],
         "file_mounts_sync_continuously": False,
