@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-side-by-side lint format docs results sensitivity-demo sensitivity-results equal-params clean
+.PHONY: demo test test-slow test-cluster test-side-by-side lint format docs results sensitivity-demo sensitivity-results equal-params stopping clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
@@ -68,6 +68,11 @@ equal-params: $(READY)
 		--tasks sick trec sst2 cola --budgets 1000 4000 16000 $(ARGS)
 	mkdir -p experiments/results/equal_params
 	cp runs/equal_params/results.json runs/equal_params/equal_params.png experiments/results/equal_params/
+
+# which early stopping finds most for its steps: about six minutes
+stopping: $(READY)
+	$(BIN)/slat run experiments/stopping_headline.yaml --resume
+	$(BIN)/python experiments/benchmarks/stopping.py runs/stopping_headline --out experiments/results/stopping
 
 docs: $(READY)
 	$(BIN)/python -m slat_search.config.reference > docs/config.md
