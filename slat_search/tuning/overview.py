@@ -124,6 +124,10 @@ class LiveTable(Callback):
         self._began = self._looked = time.monotonic()
         self._live = Live(auto_refresh=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray pickles callbacks for a restore of its own, which no search uses, and a terminal cannot be."""
+        return {}
+
     @staticmethod
     def is_wanted() -> bool:
         """Whether somebody looks: a terminal, and not that of a CI."""

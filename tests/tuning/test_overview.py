@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import struct
 import sys
 from pathlib import Path
@@ -61,6 +62,11 @@ def test_a_terminal_gets_it_and_a_ci_does_not(monkeypatch: pytest.MonkeyPatch) -
     assert LiveTable.is_wanted()
     monkeypatch.setenv("CI", "true")
     assert not LiveTable.is_wanted()
+
+
+def test_ray_pickles_callbacks(tmp_path: Path) -> None:
+    """A tuner does so with all of them before anything runs; the lock of a terminal cannot be."""
+    assert isinstance(pickle.loads(pickle.dumps(LiveTable(Ledger(tmp_path / "ledger.jsonl"), 3, 10))), LiveTable)
 
 
 def test_an_empty_search_is_closed_as_well(tmp_path: Path) -> None:
