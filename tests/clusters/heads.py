@@ -97,7 +97,7 @@ def autoscaling(folder: Path, workers: int, port: int) -> tuple[list[str], dict[
         "max_workers": workers,
         "upscaling_speed": 1.0,
         "idle_timeout_minutes": 30,  # the fake provider takes nodes for idle that are at work
-        "provider": {"type": "fake_multinode", "gcs_address": f"127.0.0.1:{port}"},
+        "provider": {"type": "fake_multinode", "disable_node_updaters": True, "gcs_address": f"127.0.0.1:{port}"},
         "available_node_types": node_types,
         "head_node_type": "ray.head.default",
         "auth": {"ssh_user": "nobody"},
