@@ -132,6 +132,13 @@ def test_a_set_with_a_kind_that_the_space_lacks(tmp_path: Path) -> None:
         load_config(path)
 
 
+def test_a_space_of_nothing_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("space: {kinds: {lora: {size: 0}}}")
+    with pytest.raises(SlatError, match=r"run\.yaml: space\.kinds: every kind has size 0"):
+        load_config(path)
+
+
 def test_saliency_takes_no_terms_of_trained_gates(tmp_path: Path) -> None:
     assert load(tmp_path, "gates: {kind: saliency, crowding: 0.5}").gates.crowding == 0.5
     for field in ("held_out: 0.2", "groups: [layer]", "depth: 0.1", "entropy: 0.1", "diversity: 0.1"):

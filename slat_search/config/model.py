@@ -163,7 +163,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _kinds_are_there(self) -> Self:
-        assert self.kind_sets  # raises where a set names a kind that the space lacks
+        if not self.kind_sets:  # which raises where a set names a kind that the space lacks
+            raise ValueError("space.kinds: every kind has size 0, so there is nothing to search")
         return self
 
     @property

@@ -67,6 +67,9 @@ class Controller(Protocol):
     def variables(self) -> list[nn.Parameter]:
         """Structure variables that move at this step."""
 
+    def before_step(self, passes: int) -> None:
+        """Called before the backward passes whose gradients the step is made of."""
+
     def parameter_groups(self) -> list[dict]:
         """Further optimiser groups (structure variables)."""
 
@@ -170,6 +173,8 @@ class Training:
     def _backward(self, rows: np.ndarray, controller: Controller | None = None) -> None:
         """Gradients of the mean loss of some texts, and of what the controller adds to it."""
         parts = np.array_split(rows, min(self.plan.parts, len(rows)))
+        if controller is not None:
+            controller.before_step(len(parts))
         for part in parts:
             loss = self._loss(part) * (len(part) / len(rows))
             self._finite &= torch.isfinite(loss.detach())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..structure import Supernet, turn_to_principal_directions
+from ..structure import Saliency, Supernet, turn_to_principal_directions
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,10 @@ class StructureSearch:
     def variables(self) -> list[nn.Parameter]:
         gates = self.supernet.gates
         return [] if gates is None else [v for v in gates.variables if v.requires_grad]
+
+    def before_step(self, passes: int) -> None:
+        if isinstance(self.supernet.gates, Saliency):
+            self.supernet.gates.passes = passes
 
     def loss(self) -> Tensor | None:
         if self.supernet.gates is None or not self.supernet.gates.variables or self.ramp == 0:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Generator, Mapping
 from typing import Any
 
 from ..config import ALL_KINDS, Config
-from ..structure import Candidate, ModuleOptions, Saliency, Space, Supernet, find_sites
+from ..structure import Candidate, ModuleOptions, Space, Supernet, find_sites
 from ..tasks import Noise
 from .context import Context
 from .loop import Training, seed_everything
@@ -73,8 +73,6 @@ def search_trial(
     saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
     kinds = space(config, sampled.get("kinds", ALL_KINDS))
     supernet = Supernet(model.backbone, sites, kinds, g.kind, g.init, g.groups, saliency)
-    if isinstance(supernet.gates, Saliency):
-        supernet.gates.passes = min(parts, config.training.batch_size)
     try:
         if checkpoint is not None:
             supernet.load_state_dict(checkpoint["supernet"])

@@ -56,7 +56,7 @@ class Ledger:
     """Events of trials as JSON lines, and the trials that follow from them.
 
     Args:
-        path: the file; an existing one is gone on with.
+        path: the file, an attribute as well; an existing one is gone on with.
     """
 
     def __init__(self, path: Path):

@@ -121,7 +121,8 @@ def _fit(
     """Run the trials that are left of ``total`` in an experiment of Ray's own; the ledger tells what became of them."""
     stops = rung_steps(config)
     checkpoints = storage.find([trial.number for trial in ledger.trials if not trial.is_over])
-    if not storage.is_written_by_all():
+    keeps = storage.is_written_by_all()
+    if not keeps:
         say("search: several nodes and no --storage that all of them reach; a lost trial begins anew")
     for number in checkpoints:
         say(f"trial {number:>2} goes on from its checkpoint")
@@ -135,7 +136,7 @@ def _fit(
             stops=stops,
             mine=mine,
             checkpoints=checkpoints,
-            keeps=storage.is_written_by_all(),
+            keeps=keeps,
         ),
         {"cpu": mine.cpus, "gpu": mine.gpus},
     )

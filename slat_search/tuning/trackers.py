@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from ray.tune import Callback
 from ray.tune.logger import JsonLoggerCallback, TBXLoggerCallback
@@ -12,24 +13,22 @@ from ..errors import SlatError
 
 
 def _mlflow(config: Config) -> Callback:
-    import mlflow  # noqa: F401 - Ray's callback only fails when it is set up
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
     return MLflowLoggerCallback(experiment_name=config.name)
 
 
 def _wandb(config: Config) -> Callback:
-    import wandb  # noqa: F401
     from ray.air.integrations.wandb import WandbLoggerCallback
 
     return WandbLoggerCallback(project=config.name)
 
 
-#: name in the configuration -> callback; where they report to is told by their own environment variables
-TRACKERS: dict[str, Callable[[Config], Callback]] = {
-    "tensorboard": lambda config: TBXLoggerCallback(),
-    "mlflow": _mlflow,
-    "wandb": _wandb,
+#: name in the configuration -> package, callback; where they report to is told by their own environment variables
+TRACKERS: dict[str, tuple[str, Callable[[Config], Callback]]] = {
+    "tensorboard": ("tensorboardX", lambda config: TBXLoggerCallback()),
+    "mlflow": ("mlflow", _mlflow),
+    "wandb": ("wandb", _wandb),
 }
 
 
@@ -41,8 +40,8 @@ def trackers(config: Config) -> list[Callback]:
     """
     found: list[Callback] = [JsonLoggerCallback()]
     for name in config.search.trackers:
-        try:
-            found.append(TRACKERS[name](config))
-        except ImportError as error:
-            raise SlatError(f"search.trackers: {name} is not installed here ({error}); pip install {name}") from error
+        package, callback = TRACKERS[name]
+        if find_spec(package) is None:  # Ray's own callbacks fail when the search has begun
+            raise SlatError(f"search.trackers: {name} needs a package that is not installed: pip install {package}")
+        found.append(callback(config))
     return found

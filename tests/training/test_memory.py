@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from slat_search.structure import Structure
-from slat_search.training.context import Context
+from slat_search.training.context import Context, prepare
 from slat_search.training.memory import OutOfMemoryError, in_parts_that_fit
 from slat_search.training.trial import search_trial
 from slat_search.training.units import Unit, train_unit
@@ -58,6 +58,14 @@ def test_what_does_not_fit_goes_in_parts(context: Context, memory: list[int]) ->
     memory.append(5)
     reports = list(in_parts_that_fit(TEXTS, partial(trial, context)))
     assert found(reports) == found(list(trial(context, 4)))
+
+
+def test_more_parts_than_texts() -> None:
+    """A training set that is smaller than a batch: each text is a part, and saliency is measured every step."""
+    few, _ = prepare(small_config(task={"name": "bbc-headline", "max_rows": 10}))
+    whole, parted = (list(trial(few, parts)) for parts in (1, TEXTS))
+    assert parted[-1]["loss"] == pytest.approx(whole[-1]["loss"], rel=1e-3)
+    assert parted[-1]["structure"].overlap(whole[-1]["structure"]) > 0.98
 
 
 def test_memory_that_runs_out_in_the_middle(context: Context, memory: list[int]) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import pty
+import select
+import signal
 import struct
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +24,7 @@ from slat_search.structure import Site, Structure
 from slat_search.tuning.ledger import Ledger, Trial
 from slat_search.tuning.overview import LiveTable, overview, table
 from slat_search.tuning.trackers import trackers
+from tests.whole import SLAT
 
 SITE = Site(0, "layer.0.q", "q", 8, 8)
 
@@ -64,6 +71,34 @@ def test_a_terminal_gets_it_and_a_ci_does_not(monkeypatch: pytest.MonkeyPatch) -
     assert not LiveTable.is_wanted()
 
 
+def test_a_run_on_a_terminal_and_ctrl_c(config: Path, tmp_path: Path) -> None:
+    """A real run, its output on a pseudo-terminal; left when the table has shown a report."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    environment.pop("CI", None)
+    command = [SLAT, "run", str(config), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    seen, interrupted, deadline = "", False, time.monotonic() + 100
+    while time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.5)[0]:
+            try:
+                seen += os.read(ours, 4096).decode(errors="replace")
+            except OSError:  # nobody is left on the other side
+                break
+        elif process.poll() is not None:
+            break
+        if "front of 1" in seen and not interrupted:
+            process.send_signal(signal.SIGINT)
+            interrupted = True
+    os.close(ours)
+    assert process.wait(timeout=10) == 130, seen
+    assert "4 trials: 1 running; front of 1" in seen
+    assert "go on with --resume" in seen
+    assert "Traceback" not in seen
+    assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h")  # the cursor is there again
+
+
 def test_ray_pickles_callbacks(tmp_path: Path) -> None:
     """A tuner does so with all of them before anything runs; the lock of a terminal cannot be."""
     assert isinstance(pickle.loads(pickle.dumps(LiveTable(Ledger(tmp_path / "ledger.jsonl"), 3, 10))), LiveTable)
@@ -77,7 +112,9 @@ def test_an_empty_search_is_closed_as_well(tmp_path: Path) -> None:
 
 
 def test_a_tracker_that_is_not_installed_is_one_sentence() -> None:
-    with pytest.raises(SlatError, match=r"search\.trackers: wandb is not installed here \(.*\); pip install wandb"):
+    with pytest.raises(
+        SlatError, match=r"search\.trackers: wandb needs a package that is not installed: pip install wandb"
+    ):
         trackers(Config(search={"trackers": ["wandb"]}))
 
 
