@@ -16,12 +16,21 @@ SLAT = str(Path(sys.executable).with_name("slat"))
 TIMES = ["seconds", "train_seconds", "seconds_per_text"]
 
 
-def start(config: Path, out: Path, *options: str, command: str = "run") -> subprocess.Popen[str]:
+def _hear_ctrl_c() -> None:
+    """Where the tests themselves run in the background of a shell, Ctrl-C is ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def start(
+    config: Path, out: Path, *options: str, command: str = "run", output: int = subprocess.PIPE, **environment: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [SLAT, command, str(config), "--out", str(out), *options],
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, **environment},
+        preexec_fn=_hear_ctrl_c,
     )
 
 

@@ -9,7 +9,6 @@ import pty
 import select
 import signal
 import struct
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ from slat_search.structure import Site, Structure
 from slat_search.tuning.ledger import Ledger, Trial
 from slat_search.tuning.overview import LiveTable, overview, table
 from slat_search.tuning.trackers import trackers
-from tests.whole import SLAT
+from tests.whole import start
 
 SITE = Site(0, "layer.0.q", "q", 8, 8)
 
@@ -74,10 +73,7 @@ def test_a_terminal_gets_it_and_a_ci_does_not(monkeypatch: pytest.MonkeyPatch) -
 def test_a_run_on_a_terminal_and_ctrl_c(config: Path, tmp_path: Path) -> None:
     """A real run, its output on a pseudo-terminal; left when the table has shown a report."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    environment.pop("CI", None)
-    command = [SLAT, "run", str(config), "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment)
+    process = start(config, tmp_path / "run", output=theirs, TERM="xterm", COLUMNS="120", CI="")
     os.close(theirs)
     seen, interrupted, deadline = "", False, time.monotonic() + 100
     while time.monotonic() < deadline:
