@@ -69,7 +69,7 @@ equal-params: $(READY)
 	mkdir -p experiments/results/equal_params
 	cp runs/equal_params/results.json runs/equal_params/equal_params.png experiments/results/equal_params/
 
-# which early stopping finds most for its steps: about six minutes
+# which early stopping finds most for its steps: about ten minutes
 stopping: $(READY)
 	$(BIN)/slat run experiments/stopping_headline.yaml --resume
 	$(BIN)/python experiments/benchmarks/stopping.py runs/stopping_headline --out experiments/results/stopping

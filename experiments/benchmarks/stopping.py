@@ -62,6 +62,14 @@ def play(trials: Sequence[list[Report]], decide: Decide, grid: np.ndarray, refer
     return np.array([*curve, *[np.nan] * (len(grid) - len(curve))])
 
 
+def steps_to(means: pd.DataFrame, level: float) -> dict[str, float | None]:
+    """Steps at which the mean of each rule is first at ``level``; None where it never is."""
+    return {
+        str(name): (float(mean[mean >= level].index[0]) if mean.max() >= level else None)
+        for name, mean in means.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -77,7 +85,7 @@ def main() -> None:
     rungs = sorted({report["step"] for reports in full for report in reports} - {config.training.steps})
     factor = config.search.scheduler.reduction_factor
     environment = read_json(options.run / "environment.json")
-    reference = Reference(quality=float(history["quality"].min()), params=environment["backbone_params"])
+    reference = Reference(quality=float(history["quality"].min()), params=environment["model"]["params"])
 
     def rules(random: np.random.Generator) -> dict[str, Decide]:
         return {
@@ -104,6 +112,7 @@ def main() -> None:
             difference = (ours - np.array(found))[:, len(known) - 1]
             low, high = np.quantile(difference, [0.025, 0.975])
             against[name] = {"difference": float(difference.mean()), "low": float(low), "high": float(high)}
+    levels = [share * known.iloc[-1].max() for share in (0.9, 0.95, 0.98)]
     write_json(
         options.out / "stopping.json",
         {
@@ -113,12 +122,14 @@ def main() -> None:
             "trials": len(full),
             "steps_compared": float(known.index[-1]),
             "hypervolume": json.loads(known.to_json()),
+            "steps until the mean reaches": {f"{level:.3f}": steps_to(known, level) for level in levels},
             "multi-objective ASHA minus": against,
         },
     )
     plot(curves, grid, options.out / "stopping.png")
     print(known.iloc[:: max(1, len(known) // 8)].round(4).to_string())
     print(pd.DataFrame(against).T.round(4).to_string())
+    print(pd.DataFrame({f"steps to {level:.3f}": steps_to(known, level) for level in levels}).to_string())
 
 
 def plot(curves: dict[str, list[np.ndarray]], grid: np.ndarray, path: Path) -> None:

@@ -105,7 +105,7 @@ def run_search(
     trials = ledger.trials
     failed = [trial for trial in trials if trial.status == "failed"]
     if len(failed) == len(trials):
-        raise SlatError(f"search: all {len(trials)} trials failed; the first: {failed[0].error}")
+        raise SlatError(f"search: every trial failed ({len(trials)}); the first: {failed[0].error}")
     return trials
 
 
