@@ -41,7 +41,7 @@ def test_a_trial_that_raises_is_tried_again_and_then_left(context: Context, tmp_
     lines: list[str] = []
     with ray_session():
         trials = run_search(context.config, breaking, tmp_path, lines.append)
-        assert [trial.status for trial in trials][0] == "failed"
+        assert trials[0].status == "failed"
         assert "the device fell off the bus" in trials[0].error
         assert all(trial.status in ("completed", "stopped") for trial in trials[1:])
         assert len(trials) == context.config.search.trials
@@ -56,5 +56,5 @@ def test_a_trial_that_raises_is_tried_again_and_then_left(context: Context, tmp_
 @pytest.mark.slow
 def test_a_search_whose_trials_all_raise_is_one_sentence(context: Context, tmp_path: Path) -> None:
     breaking = Breaking(**vars(context), begun=tmp_path / "begun", times=1000)
-    with ray_session(), pytest.raises(SlatError, match="every trial failed \(1\); the first: .*fell off the bus"):
+    with ray_session(), pytest.raises(SlatError, match=r"every trial failed \(1\); the first: .*fell off the bus"):
         run_search(small_config(search={"trials": 1}), breaking, tmp_path, lambda line: None)
