@@ -23,7 +23,7 @@ from .training.context import Context, prepare
 from .training.trial import space
 from .training.units import Unit
 from .tuning.earlier import check_earlier
-from .tuning.finals import Contender, train_finals
+from .tuning.finals import Contender, method_options, train_finals
 from .tuning.fixed import UnitPool
 from .tuning.ledger import Trial, trials_table
 from .tuning.runtime import ray_session
@@ -105,7 +105,8 @@ def check_methods(context: Context) -> Structure:
     """
     config, backbone = context.config, context.backbone().model
     for baseline in config.baselines:
-        apply_method(baseline.method, backbone, baseline.options).undo()
+        sized = baseline.model_copy(update={"budget": baseline.budget or 1000})
+        apply_method(baseline.method, backbone, {**method_options(sized, config), "seed": 0}).undo()
     return space(config).supernet(find_sites(backbone, config.space.include, config.space.exclude))
 
 

@@ -10,6 +10,7 @@ from .analysis.importance import of_screening
 from .analysis.report import analyse
 from .analysis.studies import analyse_studies
 from .config import Config, load_config
+from .errors import SlatError
 from .pipeline import Say, check_methods
 from .provenance import environment
 from .run_folder import STUDIES, RunFolder, write_json, write_text
@@ -52,6 +53,9 @@ def run(
     """
     if not isinstance(config, Config):
         config = load_config(config)
+    sized = next((baseline.method for baseline in config.baselines if baseline.same_size), None)
+    if sized:
+        raise SlatError(f"baselines: {sized} has the size of found structures; studies have none, so give it a budget")
     run_folder = RunFolder(out or Path("runs") / config.name)
     folder = RunFolder(run_folder / STUDIES)
     began = time.perf_counter()

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from slat_search import SlatError
 from slat_search.baselines import METHODS
-from slat_search.config import Config, load_config, model, search, supernet
+from slat_search.config import Config, baselines, load_config, model, search, supernet
 from slat_search.config.load import section_in
 from slat_search.config.reference import reference
 from slat_search.config.section import Section
@@ -153,7 +153,7 @@ def test_names_in_the_configuration_are_those_of_the_code() -> None:
     assert set(get_args(supernet.Activation)) == set(ACTIVATIONS)
     assert set(get_args(model.PerturbationKind)) == set(PERTURBATIONS)
     assert set(get_args(search.NoiseKind)) == set(NOISE_KINDS)
-    assert {*get_args(model.MethodName), "slat"} == set(METHODS)
+    assert {*get_args(baselines.MethodName), "slat"} == set(METHODS)
 
 
 def test_the_reference_is_up_to_date() -> None:

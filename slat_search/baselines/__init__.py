@@ -1,5 +1,6 @@
 """Methods made by hand, and the door through which every fixed method is trained."""
 
-from .methods import METHODS, Applied, apply_method
+from .applied import Applied
+from .methods import METHODS, apply_method
 
 __all__ = ["METHODS", "Applied", "apply_method"]

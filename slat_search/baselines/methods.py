@@ -1,55 +1,21 @@
 """Hand-made methods, each applied to a backbone and taken off again.
 
-One function and one entry in ``METHODS`` is a new baseline. ``slat`` is the found structure, trained again
-through the same door.
+One function, one entry in ``METHODS`` and one in the configuration's ``USUAL`` is a new baseline. ``slat`` is the found
+structure, trained again through the same door.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ..errors import SlatError
-from ..structure import Structure, attach, find_sites
+from ..structure import Candidate, ModuleOptions, Space, Structure, Supernet, attach, find_sites
+from . import through_peft
+from .applied import Applied
 
-
-@dataclass
-class Applied:
-    """A method that stands on a backbone.
-
-    Attributes:
-        module: holds the parameters to train; None trains the head alone.
-        structure: what stands where, if the method is a fixed structure.
-        undo: takes it off the backbone.
-    """
-
-    module: nn.Module | None = None
-    structure: Structure | None = None
-    undo: Callable[[], object] = field(default=lambda: None)
-
-    def trained(self) -> dict[str, nn.Parameter]:
-        """Names and parameters that this method trains."""
-        if self.module is None:
-            return {}
-        return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
-
-    @property
-    def params(self) -> int:
-        return sum(p.numel() for p in self.trained().values())
-
-    @torch.no_grad()
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Put saved values back; names and shapes must be those of :meth:`trained`."""
-        trained = self.trained()
-        if set(trained) != set(state):
-            raise SlatError(f"adapter weights do not fit: {sorted(set(trained) ^ set(state))[:3]} ...")
-        for name, value in state.items():
-            trained[name].copy_(value)
+Options = Mapping[str, Any]
 
 
 def _structure(backbone: nn.Module, structure: Structure) -> Applied:
@@ -57,56 +23,104 @@ def _structure(backbone: nn.Module, structure: Structure) -> Applied:
     return Applied(adapter, structure, adapter.detach)
 
 
-def slat(backbone: nn.Module, options: Mapping[str, Any]) -> Applied:
+def slat(backbone: nn.Module, options: Options) -> Applied:
     """A found structure; ``structure`` is its :meth:`Structure.to_dict`."""
     return _structure(backbone, Structure.from_dict(options["structure"]))
 
 
-def houlsby(backbone: nn.Module, options: Mapping[str, Any]) -> Applied:
-    """Serial adapters of width ``size`` (Houlsby et al. 2019)."""
+def houlsby(backbone: nn.Module, options: Options) -> Applied:
+    """Serial adapters of width ``size`` after attention and MLP (Houlsby et al. 2019, arXiv 1902.00751)."""
     return _structure(backbone, Structure.houlsby(find_sites(backbone), options["size"]))
 
 
-def bitfit(backbone: nn.Module, options: Mapping[str, Any]) -> Applied:
-    """All biases of the blocks (Ben Zaken et al. 2021)."""
+def pfeiffer(backbone: nn.Module, options: Options) -> Applied:
+    """Serial adapters of width ``size`` after the MLP alone (Pfeiffer et al. 2021, arXiv 2005.00247)."""
+    return _structure(backbone, Structure.pfeiffer(find_sites(backbone), options["size"]))
+
+
+def parallel(backbone: nn.Module, options: Options) -> Applied:
+    """Adapters of width ``size`` beside attention output and MLP output (He et al. 2022, arXiv 2110.04366)."""
+    return _structure(backbone, Structure.parallel(find_sites(backbone), options["size"]))
+
+
+def bitfit(backbone: nn.Module, options: Options) -> Applied:
+    """All biases of the blocks (Ben Zaken et al. 2022, arXiv 2106.10199)."""
     return _structure(backbone, Structure.bitfit(find_sites(backbone)))
 
 
-def lora(backbone: nn.Module, options: Mapping[str, Any]) -> Applied:
-    """LoRA of rank ``size`` on ``roles`` through the peft library, ``lora_alpha = 16`` (Hu et al. 2021)."""
-    import peft
+def uniform(backbone: nn.Module, options: Options) -> Applied:
+    """LoRA spread as evenly over all projections as ``budget`` parameters allow, scale 2."""
+    return _structure(backbone, Structure.uniform(find_sites(backbone), options["budget"], "lora", scale=2.0))
 
-    targets = [s.name for s in find_sites(backbone) if s.role in options["roles"]]
-    if not targets:
-        raise SlatError(f"baselines.roles: no projection of this model has a role in {', '.join(options['roles'])}")
-    config = peft.LoraConfig(r=options["size"], lora_alpha=16, lora_dropout=0.0, target_modules=targets)
-    with warnings.catch_warnings():  # peft remembers an earlier adapter on the same backbone and says so
-        warnings.simplefilter("ignore", UserWarning)
-        warnings.simplefilter("ignore", FutureWarning)  # peft's own use of transformers, nothing for our user
-        model = peft.get_peft_model(backbone, config)
+
+def random(backbone: nn.Module, options: Options) -> Applied:
+    """``budget`` parameters drawn from what a search chooses from, ``kinds`` and sizes; another draw each ``seed``."""
+    kinds = {kind: Candidate(size) for kind, size in options["kinds"].items()}
+    sites = find_sites(backbone, **options.get("sites", {}))
+    whole = Space(kinds, ModuleOptions(**options.get("modules", {}))).supernet(sites)
+    return _structure(backbone, whole.random_part(options["budget"], options["seed"]))
+
+
+class Mixture(Supernet):
+    """Modules of several kinds under gates that are trained and never closed: what is evaluated is soft."""
+
+    def _is_open(self) -> Tensor:
+        return self.costs > 0
+
+
+def unipelt(backbone: nn.Module, options: Options) -> Applied:
+    """LoRA, parallel and serial adapters of ``size``, one sigmoid gate each, without sparsity.
+
+    As UniPELT (Mao et al. 2022, arXiv 2110.07577), but gates do not depend on the text, and no prefix is among the
+    kinds. LoRA stands on queries, values and the MLP's output, adapters at the latter.
+    """
+    size = options["size"]
+    kinds = {kind: Candidate(size, group=size) for kind in ("lora", "parallel", "serial")}
+    sites = [s for s in find_sites(backbone) if s.role in ("q", "v", "qkv", "mlp_out")]
+    mixture = Mixture(backbone, sites, Space(kinds), gate_kind="sigmoid", gate_init=0.0)
+    return Applied(mixture, None, mixture.detach)
+
+
+def full(backbone: nn.Module, options: Options) -> Applied:
+    """Everything is trained, in a copy: the frozen weights come back unharmed."""
+    kept = [(m, name, p) for m in backbone.modules() for name, p in m.named_parameters(recurse=False)]
+    copies = {id(p): nn.Parameter(p.detach().clone()) for _, _, p in kept}  # tied weights stay tied
+    for module, name, p in kept:
+        setattr(module, name, copies[id(p)])
 
     def undo() -> None:
-        model.unload()
-        if hasattr(backbone, "peft_config"):
-            del backbone.peft_config
+        for module, name, p in kept:
+            setattr(module, name, p)
 
-    return Applied(model, None, undo)
+    return Applied(backbone, None, undo)
 
 
-def head(backbone: nn.Module, options: Mapping[str, Any]) -> Applied:
+def head(backbone: nn.Module, options: Options) -> Applied:
     """The linear head alone."""
     return Applied(None, Structure())
 
 
-METHODS: dict[str, Callable[[nn.Module, Mapping[str, Any]], Applied]] = {
+METHODS: dict[str, Callable[[nn.Module, Options], Applied]] = {
     "slat": slat,
-    "lora": lora,
+    "lora": through_peft.lora,
+    "dora": through_peft.dora,
+    "adalora": through_peft.adalora,
+    "vera": through_peft.vera,
+    "ia3": through_peft.ia3,
+    "layernorm": through_peft.layernorm,
+    "prefix": through_peft.prefix,
     "houlsby": houlsby,
+    "pfeiffer": pfeiffer,
+    "parallel": parallel,
     "bitfit": bitfit,
+    "unipelt": unipelt,
+    "uniform": uniform,
+    "random": random,
     "head": head,
+    "full": full,
 }
 
 
-def apply_method(name: str, backbone: nn.Module, options: Mapping[str, Any]) -> Applied:
+def apply_method(name: str, backbone: nn.Module, options: Options) -> Applied:
     """Put method ``name`` on ``backbone``; initial weights follow torch's global seed."""
     return METHODS[name](backbone, options)

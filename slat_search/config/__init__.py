@@ -1,8 +1,8 @@
 """One validated model of the YAML."""
 
+from .baselines import Baseline
 from .load import load_config
 from .model import (
-    Baseline,
     Config,
     Evaluation,
     Model,

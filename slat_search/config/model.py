@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from .baselines import Baseline, entries
 from .search import Search
 from .section import Fraction, Positive, Section
 from .sensitivity import Sensitivity
@@ -28,7 +29,6 @@ PerturbationKind = Literal[
     "word_duplicate",
     "distraction",
 ]
-MethodName = Literal["lora", "houlsby", "bitfit", "head"]
 
 
 class Model(Section):
@@ -52,51 +52,6 @@ class Training(Section):
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay on adapter and head")
     warmup: Fraction = Field(0.06, description="share of the steps with a rising learning rate; then linear decay")
     head_learning_rate: Positive = Field(0.01, description="learning rate of the task head, the same for all methods")
-
-
-_LORA_ROLES = ("q", "v", "qkv")
-_TITLES: dict[MethodName, str] = {
-    "lora": "LoRA r={size}",
-    "houlsby": "Houlsby d={size}",
-    "bitfit": "BitFit",
-    "head": "linear head",
-}
-
-
-class Baseline(Section):
-    """A hand-made method, tuned over its learning rates."""
-
-    method: MethodName = Field("lora", description="the method; `head` trains nothing but the task head")
-    learning_rates: tuple[Positive, ...] = Field(
-        (1e-3, 3e-3, 1e-2),
-        min_length=1,
-        description="values to choose from on validation; for `head` they are the head's own learning rate",
-    )
-    size: int = Field(8, ge=1, description="LoRA rank or bottleneck width; the other methods have none")
-    roles: tuple[str, ...] = Field(_LORA_ROLES, min_length=1, description="projections that a LoRA is put on")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the method takes, JSON values only."""
-        if self.method == "lora":
-            return {"size": self.size, "roles": list(self.roles)}
-        return {"size": self.size} if self.method == "houlsby" else {}
-
-    @property
-    def _projections(self) -> tuple[str, ...]:
-        return self.roles if self.method == "lora" and self.roles != _LORA_ROLES else ()
-
-    @property
-    def label(self) -> str:
-        """Short name for files: ``lora-8``, ``bitfit``."""
-        size = [str(self.size)] if "size" in self.options else []
-        return "-".join([self.method, *size, *self._projections])
-
-    @property
-    def title(self) -> str:
-        """Name in tables."""
-        where = f" ({', '.join(self._projections)})" if self._projections else ""
-        return _TITLES[self.method].format(size=self.size) + where
 
 
 class Evaluation(Section):
@@ -146,19 +101,27 @@ class Config(Section):
     gates: GatesConfig = GatesConfig()
     search: Search = Search()
     baselines: tuple[Baseline, ...] = Field(
-        default_factory=lambda: tuple(Baseline(method=m) for m in get_args(MethodName))
+        "few",
+        validate_default=True,
+        description="what found structures are compared with: a list of methods, each by its name or with fields; or a "
+        "set: `few` (LoRA, Houlsby, BitFit, head), `standard` (fifteen), `all`",
     )
     evaluation: Evaluation = Evaluation()
     sensitivity: Sensitivity = Sensitivity()
     resources: Resources = Resources()
 
+    @field_validator("baselines", mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        return entries(raw)
+
     @field_validator("baselines")
     @classmethod
     def _distinct(cls, baselines: tuple[Baseline, ...]) -> tuple[Baseline, ...]:
-        labels = [b.label for b in baselines]
-        twice = next((label for label in labels if labels.count(label) > 1), None)
-        if twice:
-            raise ValueError(f"{twice} stands there twice; give its learning rates in one entry")
+        for names in ([b.label for b in baselines], [b.title for b in baselines]):
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice:
+                raise ValueError(f"{twice} stands there twice; give its learning rates in one entry")
         return baselines
 
     @model_validator(mode="after")

@@ -59,8 +59,6 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(value, BaseModel) and not isinstance(value, Range):
         return ""
-    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-        return "each method once"
     return f"`{json.dumps(_plain(value))}`" if value is not None else "none"
 
 

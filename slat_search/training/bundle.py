@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from ..baselines import apply_method
 from ..errors import SlatError
 from ..tasks import Example, encode
 from .backbone import load_backbone, products_in
@@ -105,7 +104,7 @@ def load_bundle(folder: str | Path) -> Predictor:
     unit = Unit(**description["unit"])
     outputs = max(1, len(description["labels"]))
     model = TextClassifier(backbone.model, backbone.width, outputs, description["model"]["pooling"])
-    load_state(model, apply_method(unit.method, model.backbone, unit.options), state)
+    load_state(model, unit.apply(model.backbone), state)
     model.to(device).eval()
     return Predictor(model, backbone.tokenizer, description, precision)
 

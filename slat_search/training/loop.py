@@ -74,7 +74,7 @@ class Controller(Protocol):
         """Further optimiser groups (structure variables)."""
 
     def after_step(self, step: int, optimiser: Optimizer) -> None:
-        """Called after each optimiser step, with the number of steps done."""
+        """Called after each optimiser step, with the number of steps done, while gradients are still there."""
 
 
 def seed_everything(seed: int) -> None:
@@ -164,10 +164,10 @@ class Training:
             known = {id(variable) for variable in moving}
             _forget_gradients(p for group in optimiser.param_groups for p in group["params"] if id(p) not in known)
         optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
         self.step += 1
         if controller is not None:
             controller.after_step(self.step, optimiser)
+        optimiser.zero_grad(set_to_none=True)
         self._schedule.step()
 
     def _backward(self, rows: np.ndarray, controller: Controller | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ..baselines import Applied, apply_method
 from ..tasks import Noise
@@ -47,6 +48,10 @@ class Unit:
         """File name of the result."""
         return f"{self.label}_lr{self.learning_rate:g}_seed{self.seed}"
 
+    def apply(self, backbone: nn.Module) -> Applied:
+        """Put the method on a backbone."""
+        return apply_method(self.method, backbone, {**self.options, "seed": self.seed})
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -56,7 +61,7 @@ def _standing(context: Context, unit: Unit) -> Iterator[tuple[TextClassifier, Ap
     """A classifier with the unit's method on it, seeded; the backbone is bare again afterwards."""
     seed_everything(context.config.seed + unit.seed)
     model = context.classifier()
-    applied = apply_method(unit.method, model.backbone, unit.options)
+    applied = unit.apply(model.backbone)
     try:
         yield model, applied
     finally:
@@ -85,7 +90,10 @@ def _fixed_unit(context: Context, unit: Unit, parts: int) -> tuple[dict[str, Any
         noise = Noise(unit.noise_kind, unit.noise_ratio)
         training = plan(context.config, unit.learning_rate, unit.seed, noise, applied.module is None, parts)
         began = time.perf_counter()
-        for _ in Training(model, applied.module, context.train, training, **noise_ids(context)).run():
+        controller = applied.controller(training.steps) if applied.controller is not None else None
+        for _ in Training(
+            model, applied.module, context.train, training, controller=controller, **noise_ids(context)
+        ).run():
             pass
         seconds = time.perf_counter() - began
         result = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,9 +78,9 @@ def train_finals(
     """
     contenders = [
         *(_found(trial, config, folder) for trial in members),
-        *(baseline_contender(baseline) for baseline in config.baselines),
+        *baseline_contenders(config, members),
     ]
-    say(f"tune the learning rates of {len(members)} found structures and {len(config.baselines)} baselines")
+    say(f"tune the learning rates of {len(members)} found structures and {len(contenders) - len(members)} baselines")
     tuned, tuning = tune(pool, contenders, say)
     finals = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(config.seeds)]
     say(f"train each with {config.seeds} seeds")
@@ -119,10 +119,33 @@ def _found(trial: Trial, config: Config, folder: RunFolder) -> Contender:
     return Contender(f"SLAT {size} (trial {trial.number})", grid, structure.digest)
 
 
-def baseline_contender(baseline: Baseline) -> Contender:
-    """A hand-made method at each of its learning rates."""
+def baseline_contenders(config: Config, members: Sequence[Trial] = ()) -> Iterator[Contender]:
+    """Hand-made methods at each of their learning rates; those of the found size once for each size of ``members``."""
+    for baseline in config.baselines:
+        if baseline.same_size:
+            sizes = sorted({t.structure.params for t in members if t.structure is not None and t.structure.modules})
+            for size in sizes:
+                yield _baseline_contender(baseline.model_copy(update={"budget": size}), config)
+        else:
+            yield _baseline_contender(baseline, config)
+
+
+def _baseline_contender(baseline: Baseline, config: Config) -> Contender:
+    options = method_options(baseline, config)
     grid = tuple(
-        Unit(baseline.method, baseline.label, rate, seed=0, options=baseline.options)
-        for rate in baseline.learning_rates
+        Unit(baseline.method, baseline.label, rate, seed=0, options=options) for rate in baseline.learning_rates
     )
     return Contender(baseline.title, grid)
+
+
+def method_options(baseline: Baseline, config: Config) -> dict[str, Any]:
+    """What a baseline's method takes; random structures are drawn from what the search chooses from."""
+    if baseline.method != "random":
+        return baseline.options
+    space = config.space
+    return {
+        **baseline.options,
+        "kinds": {str(kind): candidate.size for kind, candidate in space.kinds.items() if candidate.size},
+        "modules": {"activation": space.activation, "scale": space.scale},
+        "sites": {"include": list(space.include), "exclude": list(space.exclude)},
+    }

@@ -10,7 +10,7 @@ from ..config.sensitivity import SEARCHED
 from ..errors import SlatError
 from ..run_folder import RunFolder, write_json
 from ..training.units import Unit
-from .finals import Contender, baseline_contender, tune
+from .finals import Contender, baseline_contenders, tune
 from .fixed import UnitPool
 
 
@@ -45,7 +45,7 @@ def run_studies(
     Raises:
         SlatError: the search diverged at every learning rate.
     """
-    contenders = [search_contender(config), *(baseline_contender(baseline) for baseline in config.baselines)]
+    contenders = [search_contender(config), *baseline_contenders(config)]
     say(f"sensitivity: tune the learning rates of the search and {len(contenders) - 1} baselines")
     tuned, tuning = tune(pool, contenders, say)
     if not tuned or tuned[0][0].title != SEARCHED:

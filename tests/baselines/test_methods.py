@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from typing import Any, get_args
+
+import numpy as np
 import peft
 import pytest
 import torch
@@ -9,10 +12,19 @@ from transformers import PreTrainedModel
 
 from slat_search import SlatError
 from slat_search.baselines import METHODS, apply_method
+from slat_search.config import Config
+from slat_search.config.baselines import MethodName
 from slat_search.structure import Site, Structure, attach, find_sites
+from slat_search.training.context import Context
+from slat_search.training.units import Unit, train_unit
+from slat_search.tuning.finals import method_options
 
 Inputs = dict[str, Tensor]
-OPTIONS = {"lora": {"size": 4, "roles": ["q", "v"]}, "houlsby": {"size": 6}, "bitfit": {}, "head": {}}
+CONFIG = Config.model_validate({"baselines": "all"})
+OPTIONS: dict[str, dict[str, Any]] = {
+    b.method: {**method_options(b.model_copy(update={"budget": 4000}), CONFIG), "seed": 3} for b in CONFIG.baselines
+}
+OPTIONS |= {"lora": {"size": 4, "roles": ["q", "v"]}, "houlsby": {"size": 6}}
 BASELINES = sorted(set(METHODS) - {"slat"})
 
 
@@ -33,7 +45,8 @@ def test_starts_as_the_backbone_trains_only_its_own_and_leaves(
 ) -> None:
     bare = run(backbone, batch)
     applied = apply_method(name, backbone, OPTIONS[name])
-    torch.testing.assert_close(run(backbone, batch), bare, atol=1e-6, rtol=1e-6)
+    if name != "prefix":  # whose vectors are drawn, and are attended to
+        torch.testing.assert_close(run(backbone, batch), bare, atol=1e-6, rtol=1e-6)
     trained = applied.trained()
     assert applied.params == sum(p.numel() for p in trained.values())
     shake(trained)
@@ -133,3 +146,81 @@ def test_found_structure_comes_back_from_its_dictionary(backbone: PreTrainedMode
     assert applied.structure == structure
     assert applied.params == structure.params
     applied.undo()
+
+
+def test_every_method_of_the_configuration_is_there() -> None:
+    assert set(BASELINES) == set(get_args(MethodName)) == {b.method for b in CONFIG.baselines}
+
+
+def test_prefix_is_what_pefts_own_model_computes(backbone: PreTrainedModel, batch: Inputs) -> None:
+    torch.manual_seed(5)
+    applied = apply_method("prefix", backbone, {"size": 3})
+    output = run(backbone, batch)
+    applied.undo()
+    torch.manual_seed(5)
+    config = peft.PrefixTuningConfig(num_virtual_tokens=3, task_type="FEATURE_EXTRACTION")
+    before = set(vars(backbone))
+    theirs = peft.get_peft_model(backbone, config)
+    expected = theirs(**batch).last_hidden_state
+    for name in set(vars(backbone)) - before:
+        delattr(backbone, name)
+    torch.testing.assert_close(output, expected, atol=1e-6, rtol=1e-6)
+    assert applied.params == 6 * 2 * 3 * 384
+
+
+def test_adalora_ends_at_its_mean_rank(context: Context) -> None:
+    unit = Unit("adalora", "adalora", 3e-3, seed=0, options=OPTIONS["adalora"])
+    result, state = train_unit(context, unit)
+    values = [value for name, value in state.items() if "lora_E" in name]
+    assert sum(value.size for value in values) == 12 * 6
+    left = sum(np.count_nonzero(value) for value in values)
+    assert left == 12 * 4
+    assert result["params"] == left * (384 + 384 + 1)
+
+
+def test_fields_of_peft_reach_it(backbone: PreTrainedModel) -> None:
+    applied = apply_method("lora", backbone, {"size": 4, "roles": ["q"], "peft": {"use_rslora": True, "lora_alpha": 8}})
+    config = applied.module.peft_config["default"]
+    applied.undo()
+    assert (config.use_rslora, config.lora_alpha, config.r) == (True, 8, 4)
+    with pytest.raises(SlatError, match="LoraConfig of peft has no field 'use_rslra'; did you mean use_rslora"):
+        apply_method("lora", backbone, {"size": 4, "roles": ["q"], "peft": {"use_rslra": True}})
+    with pytest.raises(SlatError, match="baselines: peft says: "):
+        apply_method("lora", backbone, {"size": 4, "roles": ["q"], "peft": {"target_modules": ["nowhere"]}})
+
+
+def test_all_projections(backbone: PreTrainedModel) -> None:
+    applied = apply_method("lora", backbone, {"size": 2, "roles": ["all"]})
+    assert applied.params == 6 * 2 * (4 * (384 + 384) + 2 * (384 + 1536))
+    applied.undo()
+
+
+def test_random_structures_differ_by_seed_and_have_the_size(backbone: PreTrainedModel) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        applied = apply_method("random", backbone, {**OPTIONS["random"], "seed": seed})
+        found.append(applied.structure)
+        applied.undo()
+    assert found[0] == found[1] != found[2]
+    assert all(3600 < structure.params <= 4000 for structure in found)
+
+
+def test_a_mixture_keeps_every_gate_soft(backbone: PreTrainedModel, batch: Inputs) -> None:
+    applied = apply_method("unipelt", backbone, {"size": 2})
+    shake(applied.trained())
+    soft = run(backbone, batch)
+    with torch.no_grad():
+        applied.module.gates.alpha.fill_(-3.0)
+    applied.module.eval()
+    assert not torch.allclose(run(backbone, batch), soft, atol=1e-3)
+    closed = run(backbone, batch)
+    applied.undo()
+    assert not torch.allclose(run(backbone, batch), closed, atol=1e-4)
+
+
+def test_full_fine_tuning_leaves_the_frozen_weights(context: Context) -> None:
+    before = {name: value.clone() for name, value in context.backbone().model.state_dict().items()}
+    result, _ = train_unit(context, Unit("full", "full", 1e-3, seed=0))
+    after = context.backbone().model.state_dict()
+    assert result["params"] == context.backbone_params
+    assert all(torch.equal(before[name], after[name]) for name in before)

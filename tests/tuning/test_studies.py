@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from slat_search.tuning.finals import baseline_contender
+from slat_search.tuning.finals import baseline_contenders
 from slat_search.tuning.studies import noise_points, search_contender, sparsity_points
 from tests.conftest import small_config
 
@@ -22,7 +22,7 @@ CONFIG = small_config(
         "learning_rates": [0.002, 0.004],
     },
 )
-TUNED = [(c, c.grid[-1]) for c in (search_contender(CONFIG), *map(baseline_contender, CONFIG.baselines))]
+TUNED = [(c, c.grid[-1]) for c in (search_contender(CONFIG), *baseline_contenders(CONFIG))]
 
 
 def test_every_weight_stands_once_for_each_seed_and_baselines_have_none() -> None:

@@ -1,0 +1,51 @@
+"""A method that stands on a backbone, whatever it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SlatError
+from ..structure import Structure
+
+
+@dataclass
+class Applied:
+    """A method that stands on a backbone.
+
+    Attributes:
+        module: holds the parameters to train; None trains the head alone.
+        structure: what stands where, if the method is a fixed structure.
+        undo: takes it off the backbone.
+        controller: steps of a training -> what the method does beside plain training, a ``Controller`` of the loop.
+        count: trained parameters that are left, where the method drops some of them.
+    """
+
+    module: nn.Module | None = None
+    structure: Structure | None = None
+    undo: Callable[[], object] = field(default=lambda: None)
+    controller: Callable[[int], Any] | None = None
+    count: Callable[[], int] | None = None
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Names and parameters that this method trains."""
+        if self.module is None:
+            return {}
+        return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+
+    @property
+    def params(self) -> int:
+        return self.count() if self.count is not None else sum(p.numel() for p in self.trained().values())
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Put saved values back; names and shapes must be those of :meth:`trained`."""
+        trained = self.trained()
+        if set(trained) != set(state):
+            raise SlatError(f"adapter weights do not fit: {sorted(set(trained) ^ set(state))[:3]} ...")
+        for name, value in state.items():
+            trained[name].copy_(value)

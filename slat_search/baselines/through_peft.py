@@ -1,0 +1,208 @@
+"""Methods of the peft library, by peft itself; ``peft`` in an entry passes further fields to its configuration."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..errors import SlatError
+from ..structure import Site, find_sites
+from .applied import Applied
+
+Options = Mapping[str, Any]
+_ALPHA = 16
+_EVERY = "all"  # in ``roles``
+_KEYS_AND_VALUES = ("k", "v", "qkv")
+_DOWN = "mlp_out"
+
+
+def lora(backbone: nn.Module, options: Options) -> Applied:
+    """LoRA of rank ``size`` on ``roles``, ``lora_alpha = 16`` (Hu et al. 2021, arXiv 2106.09685)."""
+    return _tuner(backbone, "LoraConfig", {"r": options["size"], "lora_alpha": _ALPHA}, options)
+
+
+def dora(backbone: nn.Module, options: Options) -> Applied:
+    """LoRA of the direction, and a trained magnitude (Liu et al. 2024, arXiv 2402.09353)."""
+    return _tuner(backbone, "LoraConfig", {"r": options["size"], "lora_alpha": _ALPHA, "use_dora": True}, options)
+
+
+def vera(backbone: nn.Module, options: Options) -> Applied:
+    """Trained scales of random projections that all sites share (Kopiczko et al. 2024, arXiv 2310.11454)."""
+    return _tuner(backbone, "VeraConfig", {"r": options["size"]}, options)
+
+
+def adalora(backbone: nn.Module, options: Options) -> Applied:
+    """LoRA in SVD form whose ranks fall to ``size`` on the mean (Zhang et al. 2023, arXiv 2303.10512).
+
+    It starts at half as many again, as in the paper; ``params`` counts the ranks that are left.
+    """
+    size = options["size"]
+    given = {"init_r": max(size + 1, 3 * size // 2), "target_r": size, "lora_alpha": _ALPHA, "total_step": 2**30}
+    applied = _tuner(backbone, "AdaLoraConfig", given, options)
+    model: Any = applied.module
+    applied.controller = lambda steps: _Allocation(model, steps, options.get("peft", {}))
+    applied.count = lambda: _standing(model)
+    return applied
+
+
+def ia3(backbone: nn.Module, options: Options) -> Applied:
+    """Rescaled keys, values and inputs of the MLP's second projection (Liu et al. 2022, arXiv 2205.05638)."""
+    sites = find_sites(backbone)
+    inner = _named(sites, (_DOWN,))
+    targets = {"target_modules": [*_named(sites, _KEYS_AND_VALUES), *inner], "feedforward_modules": inner}
+    return _tuner(backbone, "IA3Config", targets, options)
+
+
+def layernorm(backbone: nn.Module, options: Options) -> Applied:
+    """All norms of the blocks (Zhao et al. 2023, arXiv 2312.11420)."""
+    targets = [site.name for site in find_sites(backbone) if site.is_norm]
+    return _tuner(backbone, "LNTuningConfig", {"target_modules": targets}, options)
+
+
+def prefix(backbone: nn.Module, options: Options) -> Applied:
+    """``size`` trained key and value vectors before the text in each block (Li and Liang 2021, arXiv 2101.00190)."""
+    import peft
+
+    given = {"num_virtual_tokens": options["size"], "task_type": "FEATURE_EXTRACTION"}
+    config = _config("PrefixTuningConfig", given, options)
+    with _as_user_errors(), _quiet(), _restored(backbone):
+        model = peft.get_peft_model(backbone, config)
+
+    def prepend(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """What ``PeftModelForFeatureExtraction.forward`` does before it calls the backbone."""
+        mask = kwargs["attention_mask"]
+        seen = mask.new_ones(len(mask), config.num_virtual_tokens)
+        vectors = model.get_prompt(len(mask))
+        return args, kwargs | {"attention_mask": torch.cat((seen, mask), dim=1), "past_key_values": vectors}
+
+    hook = backbone.register_forward_pre_hook(prepend, with_kwargs=True)
+    return Applied(model.prompt_encoder, None, hook.remove)
+
+
+def _tuner(backbone: nn.Module, config_name: str, given: dict[str, Any], options: Options) -> Applied:
+    """Put a method of peft that replaces modules on the backbone."""
+    import peft
+
+    if "target_modules" not in given | options.get("peft", {}):
+        given = given | {"target_modules": _named(find_sites(backbone), options["roles"])}
+    config = _config(config_name, given, options)
+    with _as_user_errors(), _quiet():
+        model = peft.get_peft_model(backbone, config)
+
+    def undo() -> None:
+        model.unload()
+        if hasattr(backbone, "peft_config"):
+            del backbone.peft_config
+
+    return Applied(model, None, undo)
+
+
+def _config(name: str, given: dict[str, Any], options: Options) -> Any:
+    """A configuration of peft; what the user says goes before what we do.
+
+    Raises:
+        SlatError: peft knows no such field, or refuses a value.
+    """
+    import peft
+
+    kind = getattr(peft, name)
+    known = [field.name for field in fields(kind)]
+    for field in options.get("peft", {}):
+        if field not in known:
+            close = difflib.get_close_matches(field, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise SlatError(f"baselines.peft: {name} of peft has no field {field!r}{hint}")
+    with _as_user_errors():
+        return kind(**given | options.get("peft", {}))
+
+
+def _named(sites: Sequence[Site], roles: Sequence[str]) -> list[str]:
+    targets = [s.name for s in sites if s.role in roles or (_EVERY in roles and not s.is_norm)]
+    if not targets:
+        raise SlatError(f"baselines.roles: no projection of this model has a role in {', '.join(roles)}")
+    return targets
+
+
+@contextmanager
+def _as_user_errors() -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise SlatError(f"baselines: peft says: {error}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """peft remembers an earlier adapter on the same backbone and says so; nothing in it is for our user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+@contextmanager
+def _restored(backbone: nn.Module) -> Iterator[None]:
+    """Leave no name of peft's behind on a backbone that it only reads."""
+    before = set(vars(backbone))
+    yield
+    for name in set(vars(backbone)) - before:
+        delattr(backbone, name)
+
+
+class _Allocation:
+    """AdaLoRA's part in the loop: the orthogonality term, and ranks that fall over the middle of a training.
+
+    The phases are shares of the steps, a tenth at the start with all ranks and three tenths at the end with the last
+    ones; ``tinit``, ``tfinal`` and ``deltaT`` among the fields of peft are steps, and go before.
+    """
+
+    held_out = 0.0
+    pace = 1.0
+
+    def __init__(self, model: Any, steps: int, given: Mapping[str, Any]):
+        self._model, self._steps = model, steps
+        config = model.peft_config["default"]
+        config.total_step = steps
+        config.tinit = given.get("tinit", steps // 10)
+        config.tfinal = given.get("tfinal", 3 * steps // 10)
+        config.deltaT = given.get("deltaT", max(1, steps // 50))
+        self._weight = config.orth_reg_weight
+        self._bases = [(n, p) for n, p in model.named_parameters() if "lora_A" in n or "lora_B" in n]
+
+    def loss(self) -> Tensor | None:
+        """Mean distance of both bases from orthonormal ones; peft adds it to a loss that a backbone does not have."""
+        grams = [p @ p.T if "lora_A" in name else p.T @ p for name, p in self._bases]
+        terms = [torch.linalg.norm(gram - torch.eye(len(gram), device=gram.device)) for gram in grams]
+        return self._weight * torch.stack(terms).mean()
+
+    def variables(self) -> list[nn.Parameter]:
+        return []
+
+    def before_step(self, passes: int) -> None:
+        pass
+
+    def parameter_groups(self) -> list[dict]:
+        return []
+
+    def after_step(self, step: int, optimiser: Optimizer) -> None:
+        self._model.base_model.update_and_allocate(step)
+
+
+def _standing(model: nn.Module) -> int:
+    """Parameters of the ranks that no mask has set to nothing."""
+    total = 0
+    for name, value in model.named_parameters():
+        if "lora_E" in name:
+            down = model.get_parameter(name.replace("lora_E", "lora_A"))
+            up = model.get_parameter(name.replace("lora_E", "lora_B"))
+            masked = int((value == 0).sum()) if value.any() else 0  # before training all are 0
+            total += (value.numel() - masked) * (down.shape[1] + up.shape[0] + 1)
+    return total

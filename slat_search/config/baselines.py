@@ -1,0 +1,194 @@
+"""Section on the methods that found structures are compared with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from .section import Positive, Section
+
+MethodName = Literal[
+    "lora",
+    "dora",
+    "adalora",
+    "vera",
+    "ia3",
+    "layernorm",
+    "prefix",
+    "houlsby",
+    "pfeiffer",
+    "parallel",
+    "bitfit",
+    "unipelt",
+    "uniform",
+    "random",
+    "head",
+    "full",
+]
+_QUERY_VALUE = ("q", "v", "qkv")
+_SLOW, _MIDDLE, _FAST = (3e-5, 1e-4, 3e-4), (1e-3, 3e-3, 1e-2), (3e-3, 1e-2, 3e-2)
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What a method is called and takes where an entry says nothing else.
+
+    Attributes:
+        title: name in tables.
+        learning_rates: to choose from.
+        size: rank, width or number of vectors; None where the method has none.
+        roles: projections that it is put on; None where it has its own places.
+        budget: whether it fills a number of parameters.
+        peft: whether it goes through the peft library and takes that library's fields.
+    """
+
+    title: str
+    learning_rates: tuple[float, ...]
+    size: int | None = None
+    roles: tuple[str, ...] | None = None
+    budget: bool = False
+    peft: bool = False
+
+
+USUAL: dict[MethodName, Usual] = {
+    "lora": Usual("LoRA r={size}", _MIDDLE, 8, _QUERY_VALUE, peft=True),
+    "dora": Usual("DoRA r={size}", _MIDDLE, 8, _QUERY_VALUE, peft=True),
+    "adalora": Usual("AdaLoRA r={size}", _MIDDLE, 4, _QUERY_VALUE, peft=True),
+    "vera": Usual("VeRA r={size}", _FAST, 256, _QUERY_VALUE, peft=True),
+    "ia3": Usual("IA3", _FAST, peft=True),
+    "layernorm": Usual("LayerNorm", _FAST, peft=True),
+    "prefix": Usual("prefix {size}", _FAST, 16, peft=True),
+    "houlsby": Usual("Houlsby d={size}", _MIDDLE, 8),
+    "pfeiffer": Usual("Pfeiffer d={size}", _MIDDLE, 16),
+    "parallel": Usual("parallel adapter d={size}", _MIDDLE, 8),
+    "bitfit": Usual("BitFit", _FAST),
+    "unipelt": Usual("UniPELT-like d={size}", _MIDDLE, 8),
+    "uniform": Usual("even LoRA", _MIDDLE, budget=True),
+    "random": Usual("random structure", _MIDDLE, budget=True),
+    "head": Usual("linear head", _FAST),
+    "full": Usual("full fine-tuning", _SLOW),
+}
+_FEW: tuple[Any, ...] = ("lora", "houlsby", "bitfit", "head")
+#: name of a set -> its entries
+SETS: dict[str, tuple[Any, ...]] = {
+    "few": _FEW,
+    "standard": (
+        "lora",
+        {"method": "lora", "size": 2, "roles": ["all"]},
+        "dora",
+        "adalora",
+        "ia3",
+        "layernorm",
+        "houlsby",
+        "pfeiffer",
+        "parallel",
+        "bitfit",
+        "unipelt",
+        "uniform",
+        "random",
+        "head",
+        "full",
+    ),
+    "all": tuple(USUAL),
+}
+
+
+class Baseline(Section):
+    """A hand-made method, tuned over its learning rates."""
+
+    method: MethodName = Field(
+        "lora",
+        description="the method; `uniform` and `random` are structures of a given size, `unipelt` a mixture under "
+        "gates without sparsity, `head` trains nothing but the task head, `full` everything",
+    )
+    name: str | None = Field(None, description="name in tables; one is made of the method and its size by default")
+    learning_rates: tuple[Positive, ...] = Field(
+        (),
+        description="values to choose from on validation, three of the method's by default; for `head` they are the "
+        "head's own",
+    )
+    size: int | None = Field(None, ge=1, description="LoRA rank, bottleneck width, or prefix vectors of a block")
+    roles: tuple[str, ...] | None = Field(
+        None, min_length=1, description="projections that a LoRA is put on, q and v by default; `all` for every one"
+    )
+    budget: int | None = Field(
+        None, ge=1, description="parameters of `uniform` and `random`; by default as many as each found structure has"
+    )
+    peft: dict[str, Any] = Field({}, description="further fields of the method's configuration in the peft library")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual(cls, raw: Any) -> Any:
+        """Fill in what is left out, so that the resolved configuration says it."""
+        if not isinstance(raw, Mapping):
+            return raw
+        usual = USUAL.get(raw.get("method", "lora"))
+        if usual is None:
+            return raw
+        filled = {"learning_rates": usual.learning_rates, "size": usual.size, "roles": usual.roles}
+        return filled | {key: value for key, value in raw.items() if value is not None and value != ()}
+
+    @model_validator(mode="after")
+    def _takes(self) -> Self:
+        usual = USUAL[self.method]
+        for field, takes in (
+            ("size", usual.size is not None),
+            ("roles", usual.roles is not None),
+            ("budget", usual.budget),
+            ("peft", usual.peft),
+        ):
+            if getattr(self, field) and not takes:
+                raise ValueError(f"{self.method} takes no {field}")
+        return self
+
+    @property
+    def same_size(self) -> bool:
+        """Whether it is made once for each found structure, in its size."""
+        return USUAL[self.method].budget and self.budget is None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the method takes, JSON values only."""
+        found = {"size": self.size, "roles": self.roles and list(self.roles), "budget": self.budget, "peft": self.peft}
+        return {name: value for name, value in found.items() if value}
+
+    @property
+    def _places(self) -> tuple[str, ...]:
+        return self.roles if self.roles is not None and self.roles != USUAL[self.method].roles else ()
+
+    @property
+    def label(self) -> str:
+        """Short name for files: ``lora-8``, ``bitfit``."""
+        parts = [self.method, *(str(n) for n in (self.size, self.budget) if n), *self._places]
+        if self.peft:
+            parts.append(hashlib.sha256(json.dumps(self.peft, sort_keys=True).encode()).hexdigest()[:6])
+        return "-".join(parts)
+
+    @property
+    def title(self) -> str:
+        """Name in tables."""
+        if self.name is not None:
+            return self.name
+        title = USUAL[self.method].title.format(size=self.size)
+        size = f" {self.budget:,}" if self.budget else ""
+        where = f" ({', '.join(self._places)})" if self._places else ""
+        fields = f" [{', '.join(f'{key}={value}' for key, value in self.peft.items())}]" if self.peft else ""
+        return title + size + where + fields
+
+
+def entries(raw: Any) -> Any:
+    """Entries of a list in which a set's or a method's name may stand for what it usually is; or of one such name."""
+    if isinstance(raw, str):
+        raw = [raw]
+    if not isinstance(raw, list | tuple):
+        return raw
+    found: list[Any] = []
+    for entry in raw:
+        named = SETS.get(entry, (entry,)) if isinstance(entry, str) else (entry,)
+        found += [{"method": method} if isinstance(method, str) else method for method in named]
+    return found
