@@ -166,6 +166,27 @@ def show(run: Path) -> None:
 
 
 @main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True, help="Where to."
+)
+def compare(runs: tuple[Path, ...], out: Path) -> None:
+    """Compare finished RUNs over tasks, models or searches: one table with averages, ranks and tests, and a page.
+
+    What was found stands there as each run's recommended structure and its best one, both chosen on validation.
+
+    \b
+    Example:
+        slat compare runs/headline runs/match --out runs/compare
+    """
+    from .analysis.across import compare_runs
+
+    page = compare_runs(runs, out)
+    click.echo((out / "comparison.md").read_text(encoding="utf-8"))
+    click.echo(f"report: {page}")
+
+
+@main.command()
 @click.argument("task", required=False)
 @click.option("--seed", default=0, show_default=True, help="Of the splits, where TASK is a name.")
 @click.option("--examples", default=3, show_default=True, help="How many rows to show.")

@@ -43,6 +43,41 @@ def nondominated(frame: pd.DataFrame) -> np.ndarray:
     return moocore.is_nondominated(points(frame), keep_weakly=True)
 
 
+def on_plane(frame: pd.DataFrame) -> np.ndarray:
+    """Which rows no other one dominates in quality and parameters alone, (n,) of bool."""
+    return moocore.is_nondominated(points(frame)[:, :2], keep_weakly=True)
+
+
+def knee(frame: pd.DataFrame) -> int | None:
+    """Position of the knee of the front of quality over log parameters: the point of it that lies farthest beyond the
+    line between its ends, both axes scaled to the front (Das 1999). None where the front has no inner point."""
+    front = np.flatnonzero(on_plane(frame))
+    values = points(frame)[front, :2]
+    low, high = values.min(axis=0), values.max(axis=0)
+    if len(front) < 3 or (high == low).any():
+        return None
+    beyond = 1 - ((values - low) / (high - low)).sum(axis=1)
+    return int(front[beyond.argmax()]) if beyond.max() > 1e-9 else None
+
+
+def smallest_near_best(frame: pd.DataFrame, share: float = 0.01) -> int:
+    """Position of the row with fewest parameters among those within ``share`` of the best quality."""
+    quality, params = frame["quality"].to_numpy(float), frame["params"].to_numpy(float)
+    near = np.flatnonzero(quality >= quality.max() - share * abs(quality.max()))
+    return int(min(near, key=lambda i: (params[i], -quality[i])))
+
+
+def attainment(sets: Sequence[pd.DataFrame], share: float) -> np.ndarray:
+    """Parameters and quality that at least a ``share`` of the sets (one a seed) reach or beat together, (n, 2).
+
+    The corners of the empirical attainment surface (Grunert da Fonseca et al. 2001).
+    """
+    rows = [np.column_stack([points(part)[:, [1, 0]], np.full(len(part), i)]) for i, part in enumerate(sets)]
+    found = moocore.eaf(np.concatenate(rows), percentiles=[100 * share])
+    corners = found[np.argsort(found[:, 0])]
+    return np.column_stack([10 ** corners[:, 0] - 1, -corners[:, 1]])
+
+
 def hypervolume(frame: pd.DataFrame, reference: Reference) -> float:
     """Share of the box between the reference and the ideal (quality 1, 1 parameter, all retained), 0 to 1."""
     if frame.empty:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from ..run_folder import STUDIES, RunFolder, write_text
 from . import robustness
 from .figures import save_all
 from .page import as_yaml, embedded, flat, template
+from .scatter import Point, scatter
 from .studies import section
 from .tables import RunData, display, hypervolumes, read_run, recommended, write_tables
 
 _ALT = {
-    "pareto": "Two scatter plots: test quality, and retained quality, against adapter parameters, one point a method.",
     "gates": "A grid of layers by modules for each found structure; a filled cell names the modules kept there.",
     "perturbation": "Curves of test quality over the share of perturbed words, a panel a kind, a line a method.",
     "search": "Validation quality and parameter count of every trial over its steps; crosses mark stopped trials.",
@@ -47,7 +51,8 @@ def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path], studies
             {"cells": cells, "found": family == "slat"}
             for cells, family in zip(shown.values.tolist(), table["family"], strict=True)
         ],
-        figures={name: embedded(path) for name, path in figures.items()},
+        figures={name: embedded(figures[name]) for name in _ALT},
+        scatters=scatters(table, data),
         alt=_ALT,
         volumes={k: v for k, v in volumes.items() if isinstance(v, dict) and "value" in v},
         tuning=data.selection["tuning"],
@@ -61,6 +66,47 @@ def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path], studies
         steps=data.config["training"]["steps"],
         seeds=data.config["seeds"],
     )
+
+
+def scatters(table: pd.DataFrame, data: RunData) -> list[Markup]:
+    """Test quality and what is retained of it over parameters, one plot each."""
+    metric = data.config["task"]["metric"]
+
+    def point(row: pd.Series, column: str) -> Point:
+        value, spread = row[column], 0.0 if np.isnan(row[f"{column}_sd"]) else row[f"{column}_sd"]
+        structure = data.structures.get(row["method"])
+        details = [
+            f"test {metric} {row['quality']:.3f}, retained {row['retained']:.1%}",
+            f"{row['params']:,} parameters, {row['params_percent']:.3f} % of the backbone",
+            *(modules_by_block(structure) if structure else []),
+        ]
+        target = f"s-{row['structure']}" if structure else ""
+        found = row["family"] == "slat"
+        return Point(row["name"], row["params"], value, value - spread, value + spread, found, details, target)
+
+    plots = (("quality", f"test {metric}"), ("retained", "retained under perturbation"))
+    return [
+        scatter(
+            [point(row, column) for _, row in table.iterrows()],
+            label,
+            f"{label} over trained parameters, a mark a method; the table above holds the same figures",
+        )
+        for column, label in plots
+    ]
+
+
+def modules_by_block(structure: dict[str, Any]) -> list[str]:
+    """Lines that say what stands in each block: ``block 2: lora 3, bias 1 (2,304 parameters)``."""
+    lines = []
+    for block, modules in groupby(structure["modules"], itemgetter("layer")):
+        sizes: dict[str, int] = {}
+        params = 0
+        for module in modules:
+            sizes[module["kind"]] = sizes.get(module["kind"], 0) + module["size"]
+            params += module["params"]
+        kinds = ", ".join(f"{kind} {size}" for kind, size in sorted(sizes.items()))
+        lines.append(f"block {block}: {kinds} ({params:,} parameters)")
+    return lines
 
 
 def answer(table: pd.DataFrame, data: RunData) -> str:

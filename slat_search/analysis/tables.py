@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +105,8 @@ def _final_rows(
         "method": final["label"],
         "name": final["name"],
         "structure": final.get("structure", ""),
+        "group": final["group"],
+        "budget": final["budget"],
         "seed": unit["seed"],
         "learning_rate": unit["learning_rate"],
         "noise_kind": unit["noise_kind"],
@@ -118,6 +121,8 @@ def _final_rows(
         "head_params": environment["model"]["head_params"],
         "train_seconds": trained["seconds"],
         "seconds_per_text": tested["seconds_per_text"],
+        "memory": trained["memory"],
+        "steps": trained["steps"],
     }
     return row, curve, said
 
@@ -188,9 +193,12 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 
 def to_latex(frame: pd.DataFrame) -> str:
-    """A booktabs table; special characters escaped, ± in math mode."""
-    escape = str.maketrans({"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$", "±": r"$\pm$"})
-    rows = [[str(cell).translate(escape) for cell in line] for line in [list(frame.columns), *frame.values.tolist()]]
+    """A booktabs table; special characters escaped, ± and ≈ in math mode, ``**bold**`` in bold type."""
+    escape = str.maketrans(
+        {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$", "±": r"$\pm$", "≈": r"$\approx$"}
+    )
+    lines = [list(frame.columns), *frame.values.tolist()]
+    rows = [[re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", str(cell).translate(escape)) for cell in line] for line in lines]
     body = "\n".join(" & ".join(line) + r" \\" for line in rows[1:])
     columns = "l" + "r" * (len(frame.columns) - 1)
     header = " & ".join(rows[0]) + r" \\"

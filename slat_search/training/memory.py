@@ -1,8 +1,9 @@
-"""Going on with smaller parts of a batch when a GPU has no memory for the whole."""
+"""How much memory a training takes, and going on with smaller parts of a batch when a GPU has none for the whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -10,6 +11,44 @@ import torch
 from ..errors import SlatError
 
 T = TypeVar("T")
+
+
+_PROCESS = Path("/proc/self")
+
+
+class Peak:
+    """The most memory that this process has taken at a time since this object was made, beyond what it had then.
+
+    On a GPU what torch has allocated there; on a CPU what the system counts as resident, where that is Linux.
+    """
+
+    def __init__(self) -> None:
+        self._before: int | None
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+            self._before = torch.cuda.memory_allocated()
+        else:
+            try:
+                (_PROCESS / "clear_refs").write_text("5")  # the peak counts anew
+                self._before = _resident("VmRSS")
+            except OSError:  # another system
+                self._before = None
+
+    @property
+    def bytes(self) -> int | None:
+        """So far; None where the system does not tell."""
+        if self._before is None:
+            return None
+        now = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _resident("VmHWM")
+        return max(0, now - self._before)
+
+
+def _resident(field: str) -> int:
+    """A line of the process's status, in bytes."""
+    for line in (_PROCESS / "status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no {field} in the status of a process")
 
 
 class OutOfMemoryError(SlatError):

@@ -19,7 +19,7 @@ from .classifier import TextClassifier
 from .context import Context
 from .evaluate import confidence, predict_logits, predict_sets, predicted
 from .loop import Training, seed_everything
-from .memory import in_parts_that_fit
+from .memory import Peak, in_parts_that_fit
 from .protocol import State, noise_ids, plan, qualities, trained_arrays, validation_measures
 from .trial import search_trial
 
@@ -89,18 +89,20 @@ def _fixed_unit(context: Context, unit: Unit, parts: int) -> tuple[dict[str, Any
     with _standing(context, unit) as (model, applied):
         noise = Noise(unit.noise_kind, unit.noise_ratio)
         training = plan(context.config, unit.learning_rate, unit.seed, noise, applied.module is None, parts)
-        began = time.perf_counter()
+        peak, began = Peak(), time.perf_counter()
         controller = applied.controller(training.steps) if applied.controller is not None else None
         for _ in Training(
             model, applied.module, context.train, training, controller=controller, **noise_ids(context)
         ).run():
             pass
-        seconds = time.perf_counter() - began
+        seconds, memory = time.perf_counter() - began, peak.bytes
         result = {
             "validation": validation_measures(model, context),
             "params": applied.params,
+            "steps": training.steps,
             "seconds": seconds,
             "step_seconds": seconds / training.steps,
+            "memory": memory,
         }
         state = trained_arrays(applied.trained(), model)
     return result, state
@@ -109,12 +111,15 @@ def _fixed_unit(context: Context, unit: Unit, parts: int) -> tuple[dict[str, Any
 def _search_unit(context: Context, unit: Unit, parts: int) -> tuple[dict[str, Any], State]:
     seeded = replace(context, config=context.config.model_copy(update={"seed": context.config.seed + unit.seed}))
     sampled = {name: getattr(unit, name) for name in ("learning_rate", "noise_kind", "noise_ratio")}
+    peak = Peak()
     *_, last = search_trial(seeded, {**sampled, **unit.options}, [], parts=parts)
     result = {
         "validation": {name: last[name] for name in ("quality", "quality_perturbed", "retained", "loss")},
         "params": last["params"],
+        "steps": last["step"],
         "seconds": last["seconds"],
         "step_seconds": last["seconds"] / last["step"],
+        "memory": peak.bytes,
         "structure": last["structure"].to_dict(),
     }
     return result, last["state"]

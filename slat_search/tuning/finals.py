@@ -22,11 +22,15 @@ class Contender:
         title: name in tables.
         grid: its training with seed 0 at every learning rate that is tried.
         digest: of its structure, for a found one.
+        group: its name where runs are compared, as sizes differ from task to task.
+        budget: size that it was made for, if it was made in the size of a found structure.
     """
 
     title: str
     grid: tuple[Unit, ...]
     digest: str = ""
+    group: str = "SLAT"
+    budget: int | None = None
 
     def best(self, results: Mapping[str, dict[str, Any]]) -> Unit | None:
         """The unit with the best validation quality, of equals that with the least loss; None when all diverged."""
@@ -88,7 +92,17 @@ def train_finals(
     finals = [(contender, unit) for contender, unit in finals if "error" not in trained[unit.key]]
     if not any(contender.digest for contender, _ in finals):
         raise SlatError("search: training diverged for every structure that was found")
-    named = [{"key": u.key, "label": u.label, "name": c.title, "structure": c.digest} for c, u in finals]
+    named = [
+        {
+            "key": unit.key,
+            "label": unit.label,
+            "name": contender.title,
+            "structure": contender.digest,
+            "group": contender.group,
+            "budget": contender.budget,
+        }
+        for contender, unit in finals
+    ]
     write_json(folder / "selection.json", {"finals": named, "tuning": tuning})
     return finals
 
@@ -125,7 +139,8 @@ def baseline_contenders(config: Config, members: Sequence[Trial] = ()) -> Iterat
         if baseline.same_size:
             sizes = sorted({t.structure.params for t in members if t.structure is not None and t.structure.modules})
             for size in sizes:
-                yield _baseline_contender(baseline.model_copy(update={"budget": size}), config)
+                made = _baseline_contender(baseline.model_copy(update={"budget": size}), config)
+                yield replace(made, group=f"{baseline.title}, same size", budget=size)
         else:
             yield _baseline_contender(baseline, config)
 
@@ -135,7 +150,7 @@ def _baseline_contender(baseline: Baseline, config: Config) -> Contender:
     grid = tuple(
         Unit(baseline.method, baseline.label, rate, seed=0, options=options) for rate in baseline.learning_rates
     )
-    return Contender(baseline.title, grid)
+    return Contender(baseline.title, grid, group=baseline.title)
 
 
 def method_options(baseline: Baseline, config: Config) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from slat_search.structure import Structure
 from slat_search.training.context import Context, prepare
-from slat_search.training.memory import OutOfMemoryError, in_parts_that_fit
+from slat_search.training.memory import OutOfMemoryError, Peak, in_parts_that_fit
 from slat_search.training.trial import search_trial
 from slat_search.training.units import Unit, train_unit
 from tests.conftest import small_config
@@ -95,3 +96,16 @@ def _sites(context: Context) -> tuple:
     from slat_search.structure import find_sites
 
     return find_sites(context.backbone().model)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
+def test_the_peak_is_what_was_taken_and_given_back() -> None:
+    peak = Peak()
+    first = peak.bytes
+    taken = torch.ones(50 * 2**20)  # 200 MiB
+    del taken
+    assert first is not None
+    last = peak.bytes
+    assert last is not None
+    assert 180 * 2**20 < last - first < 260 * 2**20
+    assert Peak().bytes < 100 * 2**20  # type: ignore[operator]

@@ -1,0 +1,125 @@
+"""``slat compare``: tables, figures and one page over finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ...errors import SlatError
+from ...run_folder import write_json, write_text
+from ..curves import plt
+from ..page import embedded, template
+from ..scatter import Point, scatter
+from . import figures
+from .runs import Compared, read_runs
+from .table import AVERAGE, all_rows, comparison, hypervolumes, rank_summary, reference_method, tests
+from .words import NOTE, answer, html_rows, latex, markdown, tests_shown
+
+_MARK = "compared.json"
+
+
+def compare_runs(folders: Sequence[str | Path], out: str | Path) -> Path:
+    """Compare finished runs over tasks and models; returns the page.
+
+    Writes to ``out``: ``results.csv`` (every row of every run, and under ``as`` which method it stands for),
+    ``comparison.csv``, ``.md``, ``.tex``, ``.html``, ``tests.csv``, ``hypervolume.json``, ``ranks.json``, ``figures/``.
+
+    Raises:
+        SlatError: a folder is no finished run, or ``out`` holds other things.
+    """
+    out = Path(out)
+    if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
+        raise SlatError(f"--out: {out} is not empty and holds no comparison; choose another")
+    runs = read_runs([Path(folder) for folder in folders])
+    table = comparison(runs)
+    reference = reference_method(table)
+    against = tests(runs, reference) if reference is not None else pd.DataFrame()
+    ranked = rank_summary(table)
+    volumes = hypervolumes(runs)
+    try:
+        write_json(out / _MARK, {"runs": [str(folder) for folder in folders]})
+        write_text(out / "results.csv", all_rows(runs).to_csv(index=False))
+        write_text(out / "comparison.csv", table.to_csv(index=False))
+        write_text(out / "comparison.md", markdown(table))
+        write_text(out / "comparison.tex", latex(table))
+        write_text(out / "tests.csv", against.to_csv(index=False))
+        write_json(out / "hypervolume.json", volumes)
+        write_json(out / "ranks.json", ranked)
+        drawn = _draw(out / "figures", runs, ranked)
+        write_text(out / "comparison.html", _page(runs, table, against, ranked, volumes, drawn))
+    except NotADirectoryError as error:
+        raise SlatError(f"--out: {out} is no folder") from error
+    return out / "comparison.html"
+
+
+def _draw(folder: Path, runs: Sequence[Compared], ranked: dict[str, Any]) -> dict[str, Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn: dict[str, Figure] = {"attained": figures.attained(runs)}
+    if ranked:
+        drawn["ranks"] = figures.mean_ranks(ranked)
+    for name, figure in drawn.items():
+        figure.savefig(folder / f"{name}.png", bbox_inches="tight")
+        plt.close(figure)
+    return {name: folder / f"{name}.png" for name in drawn}
+
+
+def _page(
+    runs: Sequence[Compared],
+    table: pd.DataFrame,
+    against: pd.DataFrame,
+    ranked: dict[str, Any],
+    volumes: dict[str, Any],
+    drawn: dict[str, Path],
+) -> str:
+    shown = html_rows(table)
+    return template("comparison.html.j2").render(
+        name=", ".join(dict.fromkeys(run.name for run in runs)),
+        sentences=answer(table, against, ranked),
+        columns=list(shown.columns),
+        rows=shown.values.tolist(),
+        found=[name.startswith("SLAT") for name in shown["method"]],
+        note=NOTE,
+        scatters=[_scatter(part, str(name)) for name, part in table.groupby("dataset", sort=False)],
+        near=_near(table),
+        tests=tests_shown(against),
+        volumes=volumes,
+        figures={name: embedded(path) for name, path in drawn.items()},
+        runs=[{"name": r.name, "dataset": r.dataset, "metric": r.metric, "texts": f"{r.texts:,}"} for r in runs],
+    )
+
+
+def _scatter(part: pd.DataFrame, name: str) -> str:
+    points = []
+    for row in part.to_dict("records"):
+        bounds = [row["quality"] if pd.isna(row[end]) else row[end] for end in ("low", "high")]
+        details = [
+            f"test {row['quality']:.3f}, retained {row['retained']:.1%}, rank {row['rank']:.1f}",
+            f"{row['params']:,.0f} parameters, {row['params_percent']:.3f} % of the backbone",
+            f"{row['train_seconds']:.0f} s a training",
+        ]
+        found = row["family"] == "slat"
+        points.append(Point(row["method"], row["params"], row["quality"], bounds[0], bounds[1], found, details))
+    over = "mean over tasks" if name == AVERAGE else name
+    return scatter(points, f"test quality, {over}", f"Test quality over trained parameters, {over}, a mark a method")
+
+
+def _near(table: pd.DataFrame) -> list[dict[str, str]]:
+    """For each task: the best, the knee and the smallest within 1 % of the best."""
+    rows = []
+    for name, part in table.groupby("dataset", sort=False):
+        best = part.iloc[int(part["quality"].argmax())]
+        least = part[part["smallest_near_best"]].iloc[0]
+        share = least["quality"] / best["quality"] if best["quality"] else 1.0
+        rows.append(
+            {
+                "task": str(name),
+                "best": str(best["method"]),
+                "knee": str(next(iter(part["method"][part["knee"]]), "-")),
+                "smallest within 1 % of the best": f"{least['method']} ({least['params']:,.0f}, {share:.1%})",
+            }
+        )
+    return rows

@@ -1,0 +1,137 @@
+"""The comparison as people read it: wide tables, and what they say in a few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from ..tables import to_latex, to_markdown
+from .runs import RECOMMENDED
+from .table import AVERAGE
+
+#: mark -> how a value that has it is written
+_MARKS: dict[str, Callable[[str], str]] = {"best": lambda s: f"**{s}**", "level": lambda s: f"{s} ≈", "": str}
+_HTML_MARKS = _MARKS | {"best": lambda s: Markup("<strong>{}</strong>").format(s)}
+NOTE = (
+    "Test quality, mean ± standard deviation over seeds; the best of each task is bold, and ≈ marks what differs from "
+    "it by no more than chance (95 %). The average and the mean rank are over tasks, of methods that all of them have. "
+    "Parameters, retained quality, seconds and memory are means over tasks; memory is what a training took beyond "
+    "model and data."
+)
+
+
+def wide(table: pd.DataFrame, marks: dict[str, Callable[[str], str]] = _MARKS) -> pd.DataFrame:
+    """One row a method, found ones first and then by parameters; one column a task."""
+    datasets = [name for name in table["dataset"].unique() if name != AVERAGE]
+    many = len(datasets) > 1
+    rows = []
+    for method, part in table.groupby("method", sort=False):
+        by_dataset = part.set_index("dataset")
+        tasks = by_dataset.drop(index=AVERAGE, errors="ignore")
+        cells: dict[str, Any] = {"method": method}
+        for name in datasets:
+            cells[name] = _quality(by_dataset.loc[name], marks) if name in by_dataset.index else "-"
+        if many:
+            whole = AVERAGE in by_dataset.index
+            cells[AVERAGE] = f"{float(by_dataset['quality'][AVERAGE]):.3f}" if whole else "-"
+            cells["mean rank"] = f"{float(by_dataset['rank'][AVERAGE]):.1f}" if whole else "-"
+        params, percent = tasks["params"].mean(), tasks["params_percent"].mean()
+        memory = tasks["memory"].mean()
+        cells |= {
+            "parameters": f"{params:,.0f}",
+            "% of backbone": f"{percent:.3f}",
+            "compression": f"{100 / percent:,.0f}x" if percent else "-",
+            "retained": f"{tasks['retained'].mean():.3f}",
+            "seconds": f"{tasks['train_seconds'].mean():.0f}",
+            "memory": "-" if np.isnan(memory) else f"{memory / 2**20:,.0f} MiB",
+            "front": "yes" if _on_front(by_dataset, many) else "",
+        }
+        rows.append((part["family"].iloc[0] != "slat", params, cells))
+    return pd.DataFrame([cells for _, _, cells in sorted(rows, key=lambda row: row[:2])])
+
+
+def _on_front(by_dataset: pd.DataFrame, many: bool) -> bool:
+    """Of the averages where there are several tasks."""
+    if many:
+        return AVERAGE in by_dataset.index and bool(by_dataset.loc[AVERAGE, "on_front"])
+    return bool(by_dataset["on_front"].iloc[0])
+
+
+def _quality(row: pd.Series, marks: dict[str, Callable[[str], str]]) -> str:
+    spread = "" if np.isnan(row["quality_sd"]) else f" ± {row['quality_sd']:.3f}"
+    return marks[row["mark"]](f"{row['quality']:.3f}{spread}")
+
+
+def markdown(table: pd.DataFrame) -> str:
+    return to_markdown(wide(table))
+
+
+def latex(table: pd.DataFrame) -> str:
+    return to_latex(wide(table))
+
+
+def html_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """With the best in bold type."""
+    return wide(table, _HTML_MARKS)
+
+
+def answer(table: pd.DataFrame, tests: pd.DataFrame, ranks: dict[str, Any]) -> list[str]:
+    """What the comparison comes to, whichever side wins."""
+    tasks = [name for name in table["dataset"].unique() if name != AVERAGE]
+    rows = table[table["dataset"] == (AVERAGE if len(tasks) > 1 else tasks[0])]
+    on = f"over {len(tasks)} tasks" if len(tasks) > 1 else f"on {tasks[0]}"
+    said = []
+    for found in rows[rows["method"].str.startswith(RECOMMENDED)].to_dict("records"):
+        said += [
+            f"{found['method']}: {found['quality']:.3f} {on} with {found['params']:,.0f} parameters "
+            f"({found['params_percent']:.3f} % of the backbone); it retains {found['retained']:.1%} under perturbed "
+            f"input.",
+            *_beside(found, rows),
+        ]
+    for test in tests.to_dict("records"):
+        if test["method"].startswith("SLAT") and not np.isnan(test["low"]):
+            said.append(
+                f"{test['method']} minus {test['minus']}, the baseline that is best on validation: "
+                f"{test['difference']:+.3f} ({test['low']:+.3f} to {test['high']:+.3f}, {test['pairs']} pairs of task "
+                f"and seed, p = {test['p_holm']:.2g} after Holm's correction)."
+            )
+    if ranks.get("critical_difference"):
+        said.append(
+            f"Mean ranks that lie less than {ranks['critical_difference']:.2f} apart do not differ (Nemenyi, 5 %); "
+            f"Friedman's p = {ranks['friedman_p']:.2g}."
+        )
+    return said
+
+
+def _beside(found: dict[Hashable, Any], rows: pd.DataFrame) -> list[str]:
+    """A found structure beside full fine-tuning and beside the smallest baseline that reaches as much."""
+    said = [
+        f"That is {found['quality'] / ceiling['quality']:.1%} of {ceiling['method']} ({ceiling['quality']:.3f})."
+        for ceiling in rows[rows["ceiling"]].to_dict("records")
+        if ceiling["quality"] > 0
+    ]
+    equals = rows[(rows["family"] == "baseline") & ~rows["ceiling"] & (rows["quality"] >= found["quality"])]
+    if equals.empty:
+        return [*said, "No baseline reaches that."]
+    least = equals.sort_values("params").iloc[0]
+    size = f"{least['params']:,.0f}"
+    return [*said, f"The smallest baseline that reaches it is {least['method']} with {size} parameters."]
+
+
+def tests_shown(tests: pd.DataFrame) -> Sequence[dict[str, str]]:
+    return [
+        {
+            "method": row["method"],
+            "minus": row["minus"],
+            "pairs": str(row["pairs"]),
+            "difference": f"{row['difference']:+.3f}",
+            "95 % interval": "-" if np.isnan(row["low"]) else f"{row['low']:+.3f} to {row['high']:+.3f}",
+            "p": f"{row['p']:.2g}",
+            "p (Holm)": f"{row['p_holm']:.2g}",
+        }
+        for row in tests.to_dict("records")
+    ]
