@@ -72,8 +72,9 @@ def attainment(sets: Sequence[pd.DataFrame], share: float) -> np.ndarray:
 
     The corners of the empirical attainment surface (Grunert da Fonseca et al. 2001).
     """
-    rows = [np.column_stack([points(part)[:, [1, 0]], np.full(len(part), i)]) for i, part in enumerate(sets)]
-    found = moocore.eaf(np.concatenate(rows), percentiles=[100 * share])
+    values = np.concatenate([points(part)[:, [1, 0]] for part in sets])
+    number = np.repeat(np.arange(len(sets)), [len(part) for part in sets])
+    found = moocore.eaf(values, sets=number, percentiles=[100 * share])
     corners = found[np.argsort(found[:, 0])]
     return np.column_stack([10 ** corners[:, 0] - 1, -corners[:, 1]])
 

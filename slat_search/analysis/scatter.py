@@ -81,7 +81,7 @@ def _mark(point: Point, x: float, y: Scale, label_at: float) -> str:
     if not math.isnan(point.low) and point.high > point.low:
         bar = f'<path class="bar" d="M{x:.1f} {y(point.low):.1f}V{y(point.high):.1f}"/>'
     tip = escape("\n".join((point.name, *point.details)))
-    name = f'<text x="{x + 9:.1f}" y="{label_at + 3.5:.1f}">{escape(point.name)}</text>'
+    name = f'<text x="{x + 9:.1f}" y="{label_at - 5:.1f}">{escape(point.name)}</text>'
     content = f'<g class="{kind}" data-tip="{tip}">{bar}{shape}{name}</g>'
     words = escape(", ".join((point.name, *point.details)))
     if point.target:

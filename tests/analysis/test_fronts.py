@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slat_search.analysis.fronts import Reference, choose_members, hypervolume, hypervolume_interval, nondominated
+from slat_search.analysis.fronts import (
+    Reference,
+    attainment,
+    choose_members,
+    hypervolume,
+    hypervolume_interval,
+    knee,
+    nondominated,
+    on_plane,
+    smallest_near_best,
+)
 
 REFERENCE = Reference(quality=0.2, params=10**6)
 
@@ -82,3 +92,38 @@ def test_interval_holds_the_value_and_follows_the_seed() -> None:
     assert low < high
     assert hypervolume_interval(pd.DataFrame(rows), REFERENCE, seed=1) == (value, low, high)
     assert hypervolume_interval(pd.DataFrame(rows[:0]), REFERENCE) == (0, 0, 0)
+
+
+def test_knee_of_a_known_front() -> None:
+    known = pd.DataFrame({"quality": [0.5, 0.88, 0.9, 0.91], "params": [0, 99, 9999, 999], "retained": 1.0})
+    assert knee(known) == 1
+    assert knee(known.iloc[[0, 3]]) is None
+    straight = pd.DataFrame({"quality": [0.5, 0.6, 0.7], "params": [0, 9, 99], "retained": 1.0})
+    assert knee(straight) is None
+
+
+def test_smallest_within_one_percent() -> None:
+    known = pd.DataFrame({"quality": [0.9, 0.892, 0.89], "params": [1000, 100, 10], "retained": 1.0})
+    assert smallest_near_best(known) == 1
+    assert smallest_near_best(known, 0.02) == 2
+
+
+@pytest.mark.parametrize("attained_by", [1, 2, 3])
+def test_attainment_against_brute_force(attained_by: int) -> None:
+    """A point is attained by a set when some member has at most its parameters and at least its quality."""
+    rng = np.random.default_rng(3)
+    sets = [
+        pd.DataFrame({"quality": rng.uniform(size=4), "params": rng.integers(1, 1000, size=4), "retained": 1.0})
+        for _ in range(3)
+    ]
+    corners = attainment(sets, attained_by / 3)
+    for params, quality in product((5, 50, 300, 900), (0.1, 0.4, 0.7, 0.9)):
+        reached = sum(((s["params"] <= params) & (s["quality"] >= quality)).any() for s in sets)
+        inside = ((corners[:, 0] <= params + 1e-6) & (corners[:, 1] >= quality)).any()
+        assert inside == (reached >= attained_by), (params, quality)
+
+
+def test_on_plane_knows_nothing_of_robustness() -> None:
+    known = pd.DataFrame({"quality": [0.9, 0.8], "params": [10, 10], "retained": [0.1, 0.9]})
+    assert on_plane(known).tolist() == [True, False]
+    assert nondominated(known).tolist() == [True, True]

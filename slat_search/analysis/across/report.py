@@ -17,7 +17,7 @@ from ..scatter import Point, scatter
 from . import figures
 from .runs import Compared, read_runs
 from .table import AVERAGE, all_rows, comparison, hypervolumes, rank_summary, reference_method, tests
-from .words import NOTE, answer, html_rows, latex, markdown, tests_shown
+from .words import NOTE, answer, html, latex, markdown, tests_shown, wide
 
 _MARK = "compared.json"
 
@@ -75,12 +75,12 @@ def _page(
     volumes: dict[str, Any],
     drawn: dict[str, Path],
 ) -> str:
-    shown = html_rows(table)
+    shown = wide(table)
     return template("comparison.html.j2").render(
         name=", ".join(dict.fromkeys(run.name for run in runs)),
         sentences=answer(table, against, ranked),
         columns=list(shown.columns),
-        rows=shown.values.tolist(),
+        rows=[[html(cell) for cell in row] for row in shown.values.tolist()],
         found=[name.startswith("SLAT") for name in shown["method"]],
         note=NOTE,
         scatters=[_scatter(part, str(name)) for name, part in table.groupby("dataset", sort=False)],

@@ -60,6 +60,9 @@ def read_runs(folders: Sequence[Path]) -> list[Compared]:
     if twice is not None:
         raise SlatError(f"{twice}: given twice")
     runs = [_read(RunFolder(folder)) for folder in resolved]
+    if all(_same(run.results, RECOMMENDED, BEST) for run in runs):
+        for run in runs:
+            run.results.drop(run.results.index[run.results["as"] == BEST], inplace=True)
     several = len({model for run in runs for model in run.results["model"]}) > 1
     for run in runs:
         rows = run.results
@@ -72,6 +75,11 @@ def read_runs(folders: Sequence[Path]) -> list[Compared]:
             run.results["as"] = [f"{group} [{name}]" if group else "" for group in run.results["as"]]
         named.append(run.name)
     return runs
+
+
+def _same(results: pd.DataFrame, one: str, two: str) -> bool:
+    """Whether two names stand for the same structure of a run."""
+    return set(results["method"][results["as"] == one]) == set(results["method"][results["as"] == two])
 
 
 def _read(run: RunFolder) -> Compared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -15,7 +16,6 @@ from .table import AVERAGE
 
 #: mark -> how a value that has it is written
 _MARKS: dict[str, Callable[[str], str]] = {"best": lambda s: f"**{s}**", "level": lambda s: f"{s} ≈", "": str}
-_HTML_MARKS = _MARKS | {"best": lambda s: Markup("<strong>{}</strong>").format(s)}
 NOTE = (
     "Test quality, mean ± standard deviation over seeds; the best of each task is bold, and ≈ marks what differs from "
     "it by no more than chance (95 %). The average and the mean rank are over tasks, of methods that all of them have. "
@@ -24,7 +24,7 @@ NOTE = (
 )
 
 
-def wide(table: pd.DataFrame, marks: dict[str, Callable[[str], str]] = _MARKS) -> pd.DataFrame:
+def wide(table: pd.DataFrame) -> pd.DataFrame:
     """One row a method, found ones first and then by parameters; one column a task."""
     datasets = [name for name in table["dataset"].unique() if name != AVERAGE]
     many = len(datasets) > 1
@@ -34,7 +34,7 @@ def wide(table: pd.DataFrame, marks: dict[str, Callable[[str], str]] = _MARKS) -
         tasks = by_dataset.drop(index=AVERAGE, errors="ignore")
         cells: dict[str, Any] = {"method": method}
         for name in datasets:
-            cells[name] = _quality(by_dataset.loc[name], marks) if name in by_dataset.index else "-"
+            cells[name] = _quality(by_dataset.loc[name]) if name in by_dataset.index else "-"
         if many:
             whole = AVERAGE in by_dataset.index
             cells[AVERAGE] = f"{float(by_dataset['quality'][AVERAGE]):.3f}" if whole else "-"
@@ -61,9 +61,9 @@ def _on_front(by_dataset: pd.DataFrame, many: bool) -> bool:
     return bool(by_dataset["on_front"].iloc[0])
 
 
-def _quality(row: pd.Series, marks: dict[str, Callable[[str], str]]) -> str:
+def _quality(row: pd.Series) -> str:
     spread = "" if np.isnan(row["quality_sd"]) else f" ± {row['quality_sd']:.3f}"
-    return marks[row["mark"]](f"{row['quality']:.3f}{spread}")
+    return _MARKS[row["mark"]](f"{row['quality']:.3f}{spread}")
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -74,9 +74,10 @@ def latex(table: pd.DataFrame) -> str:
     return to_latex(wide(table))
 
 
-def html_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """With the best in bold type."""
-    return wide(table, _HTML_MARKS)
+def html(cell: str) -> str:
+    """A cell of a table that was written for Markdown."""
+    bold = re.fullmatch(r"\*\*(.+)\*\*", cell)
+    return Markup("<strong>{}</strong>").format(bold[1]) if bold else cell
 
 
 def answer(table: pd.DataFrame, tests: pd.DataFrame, ranks: dict[str, Any]) -> list[str]:
@@ -86,12 +87,12 @@ def answer(table: pd.DataFrame, tests: pd.DataFrame, ranks: dict[str, Any]) -> l
     on = f"over {len(tasks)} tasks" if len(tasks) > 1 else f"on {tasks[0]}"
     said = []
     for found in rows[rows["method"].str.startswith(RECOMMENDED)].to_dict("records"):
-        said += [
+        outcome = (
             f"{found['method']}: {found['quality']:.3f} {on} with {found['params']:,.0f} parameters "
             f"({found['params_percent']:.3f} % of the backbone); it retains {found['retained']:.1%} under perturbed "
-            f"input.",
-            *_beside(found, rows),
-        ]
+            f"input."
+        )
+        said.append(" ".join([outcome, *_beside(found, rows)]))
     for test in tests.to_dict("records"):
         if test["method"].startswith("SLAT") and not np.isnan(test["low"]):
             said.append(

@@ -1,0 +1,182 @@
+"""Comparison over runs, from what is kept of them: every figure is computed again from their rows."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from slat_search import SlatError
+from slat_search.analysis.across import compare_runs
+from slat_search.analysis.tables import compare
+from slat_search.cli import main
+
+BACKBONE = 1_000_000
+#: method -> family, group, parameters, quality above the task's own
+METHODS = {
+    "slat-a": ("slat", "SLAT", 2000, 0.04),
+    "slat-b": ("slat", "SLAT", 9000, 0.045),
+    "lora-8": ("baseline", "LoRA r=8", 20_000, 0.05),
+    "bitfit": ("baseline", "BitFit", 8000, 0.02),
+    "uniform-2000": ("baseline", "even LoRA, same size", 2000, 0.0),
+    "uniform-9000": ("baseline", "even LoRA, same size", 9000, 0.03),
+    "head": ("baseline", "linear head", 0, -0.1),
+    "full": ("baseline", "full fine-tuning", BACKBONE, 0.06),
+}
+
+
+def made_run(folder: Path, task: str, level: float, seeds: int = 3, drop: str = "", name: str | None = None) -> Path:
+    """What a run keeps in ``experiments/results``: no trained weights, no predictions."""
+    rng = np.random.default_rng(len(task))
+    rows = [
+        {
+            "task": task, "model": "tiny", "family": family, "method": method, "name": method, "structure": "",
+            "group": group, "budget": params if "same size" in group else None, "seed": seed, "learning_rate": 0.01,
+            "validation": level + gain + 0.002 * (method == "slat-b"), "quality": level + gain + rng.normal(0, 0.004),
+            "retained": 0.9 + rng.normal(0, 0.01), "params": params, "params_percent": 100 * params / BACKBONE,
+            "compression": BACKBONE / params if params else np.inf, "train_seconds": 5.0, "memory": 10**8,
+        }
+        for method, (family, group, params, gain) in METHODS.items()
+        for seed in range(seeds)
+        if method != drop
+    ]  # fmt: skip
+    folder.mkdir()
+    pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
+    config = {"name": name or task, "task": {"metric": "accuracy"}, "search": {"tolerance": 0.01}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    environment = {
+        "task": {"name": task, "majority": 0.3, "test": 4000},
+        "model": {"name": "tiny", "params": BACKBONE},
+    }
+    (folder / "environment.json").write_text(json.dumps(environment))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    return [made_run(tmp_path / task, task, level) for task, level in (("one", 0.7), ("two", 0.8), ("three", 0.6))]
+
+
+def test_the_table_follows_from_rows_of_results(runs: list[Path], tmp_path: Path) -> None:
+    compare_runs(runs, tmp_path / "out")
+    rows = pd.concat([pd.read_csv(run / "results.csv") for run in runs])
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    names = {
+        "SLAT, recommended": "slat-a",
+        "LoRA r=8": "lora-8",
+        "BitFit": "bitfit",
+        "even LoRA, same size": "uniform-2000",
+    }
+    for shown, method in names.items():
+        mine = rows[rows["method"] == method].groupby("task")["quality"]
+        part = table[table["method"] == shown].set_index("dataset")
+        for task in ("one", "two", "three"):
+            assert part["quality"][task] == pytest.approx(mine.mean()[task])
+            assert part["quality_sd"][task] == pytest.approx(mine.std()[task])
+        assert part["quality"]["average"] == pytest.approx(mine.mean().mean())
+    average = table[table["dataset"] == "average"]
+    per_task = table[table["dataset"] != "average"].pivot(index="dataset", columns="method", values="quality")
+    expected = per_task.rank(axis=1, ascending=False).mean()
+    assert average.set_index("method")["rank"].to_dict() == pytest.approx(expected.to_dict())
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    for task, level in per_task["LoRA r=8"].items():
+        assert f"{level:.3f}" in text, task
+    kept = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False)
+    for (run, name), part in kept[kept["as"] != ""].groupby(["run", "as"]):
+        shown_quality = table[(table["dataset"] == run) & (table["method"] == name)]["quality"].item()
+        assert part["quality"].mean() == pytest.approx(shown_quality)
+
+
+def test_differences_are_paired_by_task_and_seed(runs: list[Path], tmp_path: Path) -> None:
+    compare_runs(runs, tmp_path / "out")
+    tests = pd.read_csv(tmp_path / "out" / "tests.csv").set_index("method")
+    assert set(tests["minus"]) == {"LoRA r=8"}  # full fine-tuning is the ceiling
+    rows = pd.concat([pd.read_csv(run / "results.csv") for run in runs])
+    wide = rows.pivot(index=["task", "seed"], columns="method", values="quality")
+    difference = wide["bitfit"] - wide["lora-8"]
+    assert tests["difference"]["BitFit"] == pytest.approx(difference.mean())
+    assert tests["pairs"]["BitFit"] == 9
+    assert tests["p"]["BitFit"] == pytest.approx(2 / 2**9)
+    assert tests["low"]["BitFit"] < difference.mean() < tests["high"]["BitFit"]
+    assert (tests["p_holm"] >= tests["p"]).all()
+
+
+def test_marks_say_what_may_be_chance(runs: list[Path], tmp_path: Path) -> None:
+    """With 4,000 texts, 0.02 is chance at a quality of 0.7 and 0.2 is not."""
+    compare_runs(runs, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv", keep_default_na=False)
+    for _, part in table[table["dataset"] != "average"].groupby("dataset"):
+        marks = part.set_index("method")["mark"]
+        assert (marks == "best").sum() == 1
+        assert marks["linear head"] == ""
+        assert {marks["full fine-tuning"], marks["LoRA r=8"]} <= {"best", "level"}
+
+
+def test_a_method_that_one_task_lacks_has_no_average(runs: list[Path], tmp_path: Path) -> None:
+    other = made_run(tmp_path / "four", "four", 0.5, drop="bitfit")
+    compare_runs([*runs, other], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    average = table[table["dataset"] == "average"]["method"]
+    assert "BitFit" not in set(average)
+    assert "LoRA r=8" in set(average)
+    line = next(line for line in (tmp_path / "out" / "comparison.md").read_text().splitlines() if "BitFit" in line)
+    assert line.split("|")[5].strip() == "-"
+
+
+def test_from_five_tasks_on_ranks_have_a_critical_difference(runs: list[Path], tmp_path: Path) -> None:
+    more = [made_run(tmp_path / task, task, level) for task, level in (("fourth", 0.5), ("fifths", 0.9))]
+    compare_runs(runs, tmp_path / "few")
+    compare_runs([*runs, *more], tmp_path / "many")
+    assert json.loads((tmp_path / "few" / "ranks.json").read_text())["critical_difference"] is None
+    ranks = json.loads((tmp_path / "many" / "ranks.json").read_text())
+    assert ranks["friedman_p"] < 0.01
+    assert 0 < ranks["critical_difference"] < len(ranks["mean_ranks"])
+    assert "do not differ (Nemenyi" in (tmp_path / "many" / "comparison.html").read_text()
+
+
+def test_two_searches_of_one_task_are_named_by_their_run(tmp_path: Path) -> None:
+    made = [made_run(tmp_path / n, "one", 0.7 + 0.01 * i, name=n) for i, n in enumerate(("tight", "loose"))]
+    compare_runs(made, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    assert set(table["dataset"]) == {"one"}
+    assert {"SLAT, recommended [tight]", "SLAT, recommended [loose]", "BitFit [loose]"} <= set(table["method"])
+
+
+def test_one_run_alone_needs_no_average(runs: list[Path], tmp_path: Path) -> None:
+    compare_runs(runs[:1], tmp_path / "out")
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    assert "average" not in text
+    assert "SLAT, best" in text
+    recommended = compare(pd.read_csv(runs[0] / "results.csv")).set_index("method").loc["slat-a"]
+    assert f"{recommended['quality']:.3f}" in text
+
+
+def test_what_cannot_be_compared_is_one_sentence(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(SlatError, match=r"no finished run there \(results.csv is missing\)"):
+        compare_runs([tmp_path / "nothing"], tmp_path / "out")
+    with pytest.raises(SlatError, match="given twice"):
+        compare_runs([runs[0], runs[0]], tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(SlatError, match="is not empty and holds no comparison"):
+        compare_runs(runs, tmp_path / "mine")
+    results = pd.read_csv(runs[0] / "results.csv").drop(columns="group")
+    results.to_csv(runs[0] / "results.csv", index=False)
+    with pytest.raises(SlatError, match="has no column group; it was made by another version"):
+        compare_runs(runs, tmp_path / "out")
+
+
+def test_the_command_prints_the_table(runs: list[Path], tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["compare", *map(str, runs), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"\| LoRA r=8 +\| +0\.7", done.output)
+    again = CliRunner().invoke(main, ["compare", str(runs[0]), "--out", str(tmp_path / "out")])
+    assert again.exit_code == 0, again.output
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "http" not in re.sub(r"base64,[^\"]*", "", page)
