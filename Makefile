@@ -2,6 +2,7 @@
 # make test   set up .venv, lint, type check, tests
 # make test-slow   the checks that take minutes: whole runs, killed and resumed
 # make test-cluster   two and three nodes, an autoscaler, S3, submitted jobs: all on this machine
+# make test-browser   the pages in headless Chromium (CHROMIUM=path)
 # make test-side-by-side   against the adapters library, in a venv of its own
 # make results, make sensitivity-results   run it anew and keep tables and figures in experiments/results/
 # make sensitivity-demo   what sparsity weight, noise and perturbed text do to the search and three baselines
@@ -12,13 +13,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-side-by-side lint format docs results sensitivity-demo sensitivity-results equal-params stopping clean
+.PHONY: demo test test-slow test-cluster test-browser test-side-by-side lint format docs results sensitivity-demo sensitivity-results equal-params stopping clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
 
 test: lint
-	$(BIN)/pytest -m "not slow and not cluster and not side_by_side" $(ARGS)
+	$(BIN)/pytest -m "not slow and not cluster and not browser and not side_by_side" $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow $(ARGS)
@@ -26,6 +27,10 @@ test-slow: $(READY)
 test-cluster: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,cluster]'
 	$(BIN)/pytest -m cluster $(ARGS)
+
+test-browser: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,browser]'
+	$(BIN)/pytest -m browser $(ARGS)
 
 test-side-by-side: $(READY)
 	$(PYTHON) -m venv .venv-adapters
@@ -45,7 +50,7 @@ format: $(READY)
 sensitivity-demo: $(READY)
 	$(BIN)/slat sensitivity experiments/sensitivity_headline.yaml $(ARGS)
 
-KEPT := config.yaml environment.json trials.csv history.csv results.csv perturbation.csv robustness.csv comparison.* pareto.csv \
+KEPT := config.yaml environment.json trials.csv history.csv results.csv budget.csv perturbation.csv robustness.csv comparison.* pareto.csv \
 	hypervolume.json selection.json structures figures report.html
 
 results: $(READY)

@@ -33,6 +33,7 @@ FILES = (
     "comparison.md",
     "comparison.tex",
     "pareto.csv",
+    "budget.csv",
     "hypervolume.json",
     "report.html",
     "done.json",
@@ -74,6 +75,18 @@ def test_the_table_follows_from_the_results(run: tuple[Path, str]) -> None:
     front = nondominated(table)
     assert table["on_front"].tolist() == front.tolist()
     assert set(pd.read_csv(run[0] / "pareto.csv")["method"]) == set(table.index[front])
+
+
+def test_every_method_was_given_as_much(run: tuple[Path, str]) -> None:
+    """Two learning rates with seed 0, and the better one with seed 1; of the bare head there is one rate."""
+    budget = pd.read_csv(run[0] / "budget.csv").set_index("name")
+    assert budget.loc["LoRA r=2", ["tuned", "trainings", "steps"]].tolist() == [2, 3, 30]
+    assert budget.loc["linear head", ["tuned", "trainings", "steps"]].tolist() == [1, 2, 20]
+    found = budget[budget.index.str.startswith("SLAT")]
+    assert found[["tuned", "trainings", "steps"]].drop_duplicates().to_numpy().tolist() == [[2, 3, 30]]
+    trials = pd.read_csv(run[0] / "trials.csv")
+    assert budget.loc["the search itself", "steps"] == trials["step"].sum()
+    assert (budget["seconds"] > 0).all()
 
 
 def test_retained_quality_follows_from_the_curves(run: tuple[Path, str]) -> None:

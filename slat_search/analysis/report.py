@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from ..run_folder import STUDIES, RunFolder, write_text
 from . import robustness
+from .budget import budgets
 from .figures import save_all
 from .page import as_yaml, embedded, flat, template
 from .scatter import Point, scatter
@@ -35,11 +36,19 @@ def analyse(run: RunFolder) -> tuple[pd.DataFrame, RunData]:
     figures = save_all(run / "figures", data, table)
     studies = RunFolder(run / STUDIES)
     parts = section(studies) if studies.is_done else None
-    write_text(run / "report.html", render(data, table, figures, parts))
+    budget = budgets(run, data)
+    budget.to_csv(run / "budget.csv", index=False)
+    write_text(run / "report.html", render(data, table, figures, budget, parts))
     return table, data
 
 
-def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path], studies: dict[str, Any] | None = None) -> str:
+def render(
+    data: RunData,
+    table: pd.DataFrame,
+    figures: dict[str, Path],
+    budget: pd.DataFrame,
+    studies: dict[str, Any] | None = None,
+) -> str:
     """The page of a run as text, with the section on its sensitivity studies where there are some."""
     volumes = hypervolumes(data)
     shown = display(table, data.config["task"]["metric"])
@@ -56,9 +65,9 @@ def render(data: RunData, table: pd.DataFrame, figures: dict[str, Path], studies
         alt=_ALT,
         volumes={k: v for k, v in volumes.items() if isinstance(v, dict) and "value" in v},
         tuning=data.selection["tuning"],
+        budget=_budget_rows(budget),
         robust=robustness_table(data, table),
         trials=_trial_rows(data.trials),
-        search_steps=int(data.trials["step"].fillna(0).sum()),
         structures=[_structure_row(row, data) for _, row in table[table["family"] == "slat"].iterrows()],
         studies=studies,
         environment=flat(data.environment),
@@ -160,6 +169,19 @@ def _trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
         known = {key: form for key, form in formats.items() if key in trials}
         rows.append({key: "-" if pd.isna(trial[key]) else form.format(trial[key]) for key, form in known.items()})
     return rows
+
+
+def _budget_rows(budget: pd.DataFrame) -> list[dict[str, str]]:
+    return [
+        {
+            "method": row["name"],
+            "settings tried": f"{row['tuned']:,}",
+            "trainings": f"{row['trainings']:,}",
+            "steps": f"{row['steps']:,}",
+            "seconds": f"{row['seconds']:,.0f}",
+        }
+        for row in budget.to_dict("records")
+    ]
 
 
 def robustness_table(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
