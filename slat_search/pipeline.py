@@ -70,7 +70,8 @@ def run(
             return folder
         context, task = prepare(config)
         supernet = check_methods(context)
-        given_points(config, context.backbone_params)  # before the folder is a run: what is wrong in them is known now
+        # before the folder is a run, so that what is wrong in them is known now
+        given_points(config, context.backbone_params, context.layers)
         check_earlier(config, folder / "search")
         trackers(config)
         folder.begin(config)

@@ -103,5 +103,5 @@ def _screen(config: Config, context: Context, folder: RunFolder, say: Say, stora
     found = run_search(config.model_copy(update={"search": search}), context, folder / "screening", say, storage)
     table = trials_table(found)
     write_text(folder / "screening.csv", table.to_csv(index=False))
-    mattered = of_screening(table, search_space(config, context.backbone_params), config.seed)
+    mattered = of_screening(table, search_space(config, context.backbone_params, context.layers), config.seed)
     write_text(folder / "importance.csv", mattered.to_csv(index=False))

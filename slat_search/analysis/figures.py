@@ -145,7 +145,8 @@ def search(data: RunData) -> Figure:
     """Every trial's discretised structure over its steps: validation quality and parameters; crosses were stopped."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
     status = data.trials.set_index("trial")["status"]
-    sampled, label = ("budget", "budget (parameters)") if "budget" in data.trials else ("sparsity", "sparsity weight")
+    labels = {"budget": "budget (parameters)", "sparsity": "sparsity weight", "learning_rate": "learning rate"}
+    sampled, label = next((name, label) for name, label in labels.items() if name in data.trials)
     pressure = data.trials.set_index("trial")[sampled]
     scale = matplotlib.colors.LogNorm(max(pressure.min(), 1e-6), max(pressure.max(), 1.1e-6))
     colours = matplotlib.cm.ScalarMappable(scale, "viridis")

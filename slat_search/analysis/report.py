@@ -155,6 +155,7 @@ def _trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
         "learning_rate": "{:.2g}",
         "gate_learning_rate": "{:.2g}",
         "kinds": "{}",
+        **{name: "{:.0f}" for name in map(str, trials) if name.startswith("layer_") or name.endswith("_size")},
         "noise_kind": "{}",
         "noise_ratio": "{:.0%}",
         "step": "{:.0f}",

@@ -126,6 +126,12 @@ class Scheduler(Section):
 class Search(Section):
     """The Ray Tune search."""
 
+    method: Literal["gates", "static"] = Field(
+        "gates",
+        description="`gates`: each trial is a differentiable search. `static`: each trains one sampled structure "
+        "(blocks on or off, a size for each kind), as AutoPEFT does; its sizes end at those of `space.kinds`",
+    )
+
     trials: int = Field(16, ge=1, description="structure searches to run")
     sampler: SamplerName = Field(
         "tpe",

@@ -10,6 +10,7 @@ import torch
 from ..config import Config
 from ..errors import SlatError
 from ..metrics import majority_quality
+from ..structure import find_blocks
 from ..tasks import Encoded, Example, TaskData, encode, load_task, perturb
 from .backbone import Backbone, shared_backbone
 from .classifier import TextClassifier
@@ -45,6 +46,11 @@ class Context:
     def backbone_params(self) -> int:
         """Size of the frozen model."""
         return self.frozen.params
+
+    @property
+    def layers(self) -> int:
+        """Repeated blocks of the model."""
+        return len(find_blocks(self.frozen.model)[1])
 
     @property
     def head_params(self) -> int:

@@ -13,6 +13,7 @@ from .context import Context
 from .loop import Training, seed_everything
 from .protocol import noise_ids, plan, trained_arrays, validation_measures
 from .search import SearchPlan, StructureSearch
+from .static import FixedNet, sampled_structure
 
 Checkpoint = dict[str, Any]
 
@@ -50,7 +51,8 @@ def search_trial(
     checkpoint: Checkpoint | None = None,
     parts: int = 1,
 ) -> Generator[dict[str, Any]]:
-    """One differentiable structure search; yields a report at each of ``stops`` and at the end.
+    """One differentiable structure search, or the training of one sampled structure in a static search; yields a
+    report at each of ``stops`` and at the end.
 
     Every report is of the discretised structure, which it holds under ``structure``. The last one holds its trained
     weights under ``state``; those before it a ``checkpoint`` of live tensors, to be saved before the next report is
@@ -59,7 +61,8 @@ def search_trial(
 
     Args:
         sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``noise_kind``, ``noise_ratio``, ``kinds`` where not all
-            of them are candidates, and ``gate_learning_rate`` where gates are trained.
+            of them are candidates, and ``gate_learning_rate`` where gates are trained; in a static search what
+            :func:`.sampled_structure` takes in their place.
         checkpoint: of a trial with the same context and the same values.
         parts: a batch goes through the model in so many.
 
@@ -71,12 +74,18 @@ def search_trial(
     model = context.classifier()
     sites = find_sites(model.backbone, config.space.include, config.space.exclude)
     saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
-    kinds = space(config, sampled.get("kinds", ALL_KINDS))
-    supernet = Supernet(model.backbone, sites, kinds, g.kind, g.init, g.groups, saliency)
+    supernet: Supernet | FixedNet
+    if config.search.method == "static":
+        supernet = FixedNet(model.backbone, sampled_structure(config, sites, sampled))
+    else:
+        kinds = space(config, sampled.get("kinds", ALL_KINDS))
+        supernet = Supernet(model.backbone, sites, kinds, g.kind, g.init, g.groups, saliency)
     try:
         if checkpoint is not None:
             supernet.load_state_dict(checkpoint["supernet"])
-        controller = StructureSearch(supernet, search_plan(config, sampled), config.training.steps)
+        controller = None
+        if isinstance(supernet, Supernet):
+            controller = StructureSearch(supernet, search_plan(config, sampled), config.training.steps)
         noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
         training = Training(
             model,
@@ -104,12 +113,13 @@ def search_trial(
             }
             if training.step == config.training.steps:
                 return {**found, "state": trained_arrays(dict(supernet.settle().named_parameters()), model)}
-            states = {"supernet": supernet.state_dict(), "search": controller.state_dict()}
+            states = {"supernet": supernet.state_dict(), "search": controller.state_dict() if controller else {}}
             return {**found, "checkpoint": {**states, "training": training.state_dict(), "seconds": found["seconds"]}}
 
         if checkpoint is not None:
             training.load_state_dict(checkpoint["training"])
-            controller.load_state_dict(checkpoint["search"], training.step)
+            if controller is not None:
+                controller.load_state_dict(checkpoint["search"], training.step)
             began -= checkpoint["seconds"]
             yield report()
         for _ in training.run(stops):

@@ -28,11 +28,10 @@ class TrialReporter(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         c = trial.config
-        pressure = f"budget {c['budget']:,.0f}" if "budget" in c else f"sparsity {c['sparsity']:.3g}"
         noise = "no noise" if c["noise_kind"] == "none" else f"{c['noise_kind']} noise {c['noise_ratio']:.0%}"
         gates = f", gates {c['gate_learning_rate']:.2g}" if "gate_learning_rate" in c else ""
         rate = f"learning rate {c['learning_rate']:.2g}"
-        self._say(f"{self._name(trial)}  starts: {c['kinds']}, {pressure}, {rate}{gates}, {noise}")
+        self._say(f"{self._name(trial)}  starts: {_candidates(c)}, {rate}{gates}, {noise}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -54,3 +53,13 @@ class TrialReporter(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._say(f"{self._name(trial)}  failed: {trial.error_file}")
+
+
+def _candidates(sampled: dict[str, Any]) -> str:
+    """What competes, and under which pressure; of a static search what stands."""
+    if "kinds" in sampled:
+        pressure = f"budget {sampled['budget']:,.0f}" if "budget" in sampled else f"sparsity {sampled['sparsity']:.3g}"
+        return f"{sampled['kinds']}, {pressure}"
+    bits = "".join(str(on) for name, on in sampled.items() if name.startswith("layer_"))
+    sizes = [f"{name.removesuffix('_size')} {n}" for name, n in sampled.items() if name.endswith("_size") and n]
+    return f"blocks {bits}, {', '.join(sizes) or 'nothing'}"

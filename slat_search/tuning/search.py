@@ -80,7 +80,7 @@ def run_search(
         SlatError: every trial failed, or the storage cannot be written.
     """
     ledger = Ledger(folder / "ledger.jsonl")
-    points = given_points(config, context.backbone_params)
+    points = given_points(config, context.backbone_params, context.layers)
     total = planned_trials(config, points)
     if total < config.search.trials:
         say(f"search: the grid has {total} points")
@@ -88,7 +88,7 @@ def run_search(
     if left and ledger.trials:
         say(f"search: going on; {total - left} of {total} trials are over")
     if left:
-        space = search_space(config, context.backbone_params)
+        space = search_space(config, context.backbone_params, context.layers)
         searcher = OptunaSearcher(
             ledger,
             space,

@@ -15,6 +15,7 @@ from scipy.stats import qmc
 from ..config import Config
 from ..config.search import Range
 from ..errors import SlatError
+from ..training.static import layer_bit, sizes
 
 Distribution: TypeAlias = FloatDistribution | CategoricalDistribution
 Space = Mapping[str, Distribution]
@@ -23,6 +24,8 @@ Point = dict[str, Any]
 
 def _ranges(config: Config, backbone: int) -> dict[str, Range]:
     space = config.search.space
+    if config.search.method == "static":
+        return {"learning_rate": space.learning_rate, "noise_ratio": space.noise_ratio}
     return {
         **({"budget": space.budget.in_parameters(backbone)} if space.budget else {"sparsity": space.sparsity}),
         "learning_rate": space.learning_rate,
@@ -31,22 +34,25 @@ def _ranges(config: Config, backbone: int) -> dict[str, Range]:
     }
 
 
-def _choices(config: Config) -> dict[str, list[Any]]:
-    return {"kinds": list(config.kind_sets), "noise_kind": list(config.search.space.noise_kind)}
+def _choices(config: Config, layers: int) -> dict[str, list[Any]]:
+    noise = {"noise_kind": list(config.search.space.noise_kind)}
+    if config.search.method == "static":
+        return {**{layer_bit(layer): [1, 0] for layer in range(layers)}, **sizes(config), **noise}
+    return {"kinds": list(config.kind_sets), **noise}
 
 
-def search_space(config: Config, backbone: int) -> dict[str, Distribution]:
-    """What a trial samples, by name, for a frozen model of ``backbone`` parameters."""
+def search_space(config: Config, backbone: int, layers: int = 0) -> dict[str, Distribution]:
+    """What a trial samples, by name, for a frozen model of ``backbone`` parameters in so many ``layers``."""
     return {
         **{
             name: FloatDistribution(value.low, value.high, log=value.log)
             for name, value in _ranges(config, backbone).items()
         },
-        **{name: CategoricalDistribution(choices) for name, choices in _choices(config).items()},
+        **{name: CategoricalDistribution(choices) for name, choices in _choices(config, layers).items()},
     }
 
 
-def given_points(config: Config, backbone: int) -> list[Point]:
+def given_points(config: Config, backbone: int, layers: int = 0) -> list[Point]:
     """What the first trials take: the points of the configuration, or all of a sampler that plans them.
 
     A grid comes in an order that follows from the seed, so that the first trials of a long one are no corner of it.
@@ -54,10 +60,10 @@ def given_points(config: Config, backbone: int) -> list[Point]:
     Raises:
         SlatError: a point names what is not sampled, or lies outside of the space.
     """
-    space, trials = search_space(config, backbone), config.search.trials
+    space, trials = search_space(config, backbone, layers), config.search.trials
     if config.search.sampler == "grid":
         axes: dict[str, list[Any]] = {name: _values(value) for name, value in _ranges(config, backbone).items()}
-        axes |= _choices(config)
+        axes |= _choices(config, layers)
         points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
         random.Random(config.seed).shuffle(points)
         return points[:trials]
