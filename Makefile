@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-side-by-side lint format docs results sensitivity-demo sensitivity-results equal-params stopping clean
+.PHONY: demo test test-slow test-cluster test-browser test-side-by-side lint format docs results sensitivity-demo sensitivity-results equal-params stopping search-efficiency clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
@@ -78,6 +78,12 @@ equal-params: $(READY)
 stopping: $(READY)
 	$(BIN)/slat run experiments/stopping_headline.yaml --resume
 	$(BIN)/python experiments/benchmarks/stopping.py runs/stopping_headline --out experiments/results/stopping
+
+# a search in each trial, or a structure in each: about forty minutes, and it goes on where it was stopped
+search-efficiency: $(READY)
+	$(BIN)/python experiments/benchmarks/search_efficiency.py --out runs/search_efficiency $(ARGS)
+	mkdir -p experiments/results/search_efficiency
+	cp runs/search_efficiency/search_efficiency.* experiments/results/search_efficiency/
 
 docs: $(READY)
 	$(BIN)/python -m slat_search.config.reference > docs/config.md

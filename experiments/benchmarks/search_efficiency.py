@@ -3,7 +3,7 @@
     python experiments/benchmarks/search_efficiency.py --out OUT [--trials 16] [--steps 60] [--seeds 3]
 
 Searches with the same trials, steps, rungs and stopping: trials that search by gradient, their settings by TPE or at
-random; and trials that train one sampled structure each (blocks on or off, a size a kind), by TPE, NSGA-II or at random.
+random; and trials that train one sampled structure each (blocks on or off, a size a kind), by TPE, NSGA-II, at random.
 What counts is the hypervolume (quality, parameters, quality under perturbation, on validation) of all that was
 reported, over the steps that were spent. Headlines on MiniLM, clean training text. OUT keeps the searches, so that a
 benchmark that was stopped goes on, and gets ``search_efficiency.json`` and ``search_efficiency.png``.
