@@ -166,6 +166,26 @@ def show(run: Path) -> None:
 
 
 @main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def report(run: Path) -> None:
+    """Write tables, figures and report of RUN anew from what its trainings and tests left; trains nothing.
+
+    \b
+    Example:
+        slat report runs/quickstart
+    """
+    from .analysis.report import analyse
+    from .run_folder import RunFolder
+
+    folder = RunFolder(run)
+    if not folder.is_done:
+        raise SlatError(f"{run}: no finished run there")
+    with folder.lock():
+        analyse(folder)
+    click.echo(f"report: {folder / 'report.html'}")
+
+
+@main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True, help="Where to."

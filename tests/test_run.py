@@ -89,6 +89,20 @@ def test_every_method_was_given_as_much(run: tuple[Path, str]) -> None:
     assert (budget["seconds"] > 0).all()
 
 
+def test_a_report_is_written_anew_from_what_is_there(run: tuple[Path, str], tmp_path: Path) -> None:
+    copy = shutil.copytree(run[0], tmp_path / "copy")
+    for name in ("report.html", "comparison.csv", "budget.csv", "figures/gates.png"):
+        (copy / name).unlink()
+    done = subprocess.run([SLAT, "report", str(copy)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("results.csv", "comparison.csv", "budget.csv"):
+        assert (copy / name).read_text() == (run[0] / name).read_text()
+    assert (copy / "report.html").stat().st_size > 100_000
+    (copy / "done.json").unlink()
+    refused = subprocess.run([SLAT, "report", str(copy)], capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr.count("no finished run there")) == (2, 1)
+
+
 def test_retained_quality_follows_from_the_curves(run: tuple[Path, str]) -> None:
     results = pd.read_csv(run[0] / "results.csv").set_index(["method", "seed"])
     curves = pd.read_csv(run[0] / "perturbation.csv")

@@ -123,12 +123,15 @@ def answer(table: pd.DataFrame, data: RunData) -> str:
     metric = data.config["task"]["metric"]
     tolerance = data.config["search"]["tolerance"]
     best = recommended(table, tolerance)
-    baselines = table[table["family"] == "baseline"]
+    baselines = table[(table["family"] == "baseline") & (table["params_percent"] < 100)]
     text = (
         f"{best['name']}, the smallest found structure within {tolerance:g} of the best validation {metric}, reaches "
         f"{best['quality']:.3f} on test with {best['params']:,} trained parameters ({best['params_percent']:.3f} % of "
         f"the backbone) and retains {best['retained']:.1%} of it under perturbed input."
     )
+    ceilings = table[(table["family"] == "baseline") & (table["params_percent"] >= 100)]
+    for ceiling in ceilings.to_dict("records"):
+        text += f" That is {best['quality'] / ceiling['quality']:.1%} of {ceiling['name']} ({ceiling['quality']:.3f})."
     if baselines.empty:
         return text
     rival = baselines.sort_values("validation", ascending=False).iloc[0]

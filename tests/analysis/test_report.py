@@ -148,3 +148,13 @@ def test_analysis_needs_neither_torch_nor_ray() -> None:
     code = "import sys, slat_search.analysis.report; print({'torch', 'ray', 'transformers'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_full_fine_tuning_is_the_ceiling_and_not_the_rival(folder: RunFolder) -> None:
+    for path in (folder / "units").glob("lora-*.train.json"):
+        trained = json.loads(path.read_text())
+        path.write_text(json.dumps({**trained, "params": 1000}))
+    analyse(folder)
+    answer = (folder / "report.html").read_text().split('class="answer">')[1].split("</p>")[0]
+    assert "That is 100.0% of LoRA &amp; co (0.800)." in answer
+    assert "baseline chosen" not in answer
