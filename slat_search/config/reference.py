@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from .baselines import USUAL, Baseline
 from .load import is_section, section_in
 from .model import Config
 from .search import Range
@@ -32,7 +33,30 @@ def reference() -> str:
         for name, field in section.model_fields.items():
             cells = (f"`{name}`", _default(field), _values(field), field.description or _purpose(field))
             parts.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+        if section is Baseline:
+            parts.append(_usual())
     return "\n".join(parts) + "\n"
+
+
+def _usual() -> str:
+    """What each method is and takes where an entry says nothing else."""
+    rows = ["\n| method | name in tables | size | learning rates | takes |", "|---|---|---|---|---|"]
+    for method, usual in USUAL.items():
+        takes = {
+            "`size`": usual.size,
+            "`roles`": usual.roles,
+            "`budget`": usual.budget,
+            "`peft`": usual.peft,
+        }
+        cells = (
+            f"`{method}`",
+            usual.title.format(size=usual.size),
+            "" if usual.size is None else str(usual.size),
+            ", ".join(f"{rate:g}" for rate in usual.learning_rates),
+            ", ".join(name for name, given in takes.items() if given),
+        )
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
 
 
 def _sections() -> dict[type[Section], list[str]]:

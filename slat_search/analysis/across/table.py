@@ -11,7 +11,7 @@ import pandas as pd
 from ..fronts import hypervolume_interval, knee, nondominated, on_plane, smallest_near_best
 from ..robustness import paired_difference
 from ..statistics import critical_difference, friedman, holm, mean_interval, ranks, sign_flip_test
-from .runs import RECOMMENDED, Compared
+from .runs import Compared
 
 AVERAGE = "average"
 _RANKED_TASKS = 5  # from so many on, mean ranks have a critical difference
@@ -183,8 +183,3 @@ def hypervolumes(runs: Sequence[Compared]) -> dict[str, Any]:
             value, low, high = hypervolume_interval(rows[rows["family"].isin(chosen) | bare], mine[0].reference)
             out[name][part] = {"value": value, "low": low, "high": high}
     return out
-
-
-def first_in_table(method: str) -> tuple[bool, str]:
-    """Sort key: found structures first."""
-    return not method.startswith(RECOMMENDED.split(",")[0]), method
