@@ -31,7 +31,8 @@ MethodName = Literal[
     "full",
 ]
 _QUERY_VALUE = ("q", "v", "qkv")
-_SLOW, _MIDDLE, _FAST = (3e-5, 1e-4, 3e-4), (1e-3, 3e-3, 1e-2), (3e-3, 1e-2, 3e-2)
+_FINE, _SLOW = (3e-5, 1e-4, 3e-4), (3e-4, 1e-3, 3e-3)
+_MIDDLE, _FAST = (1e-3, 3e-3, 1e-2), (3e-3, 1e-2, 3e-2)
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,13 @@ USUAL: dict[MethodName, Usual] = {
     "prefix": Usual("prefix {size}", _FAST, 16, peft=True),
     "houlsby": Usual("Houlsby d={size}", _MIDDLE, 8),
     "pfeiffer": Usual("Pfeiffer d={size}", _MIDDLE, 16),
-    "parallel": Usual("parallel adapter d={size}", _MIDDLE, 8),
+    "parallel": Usual("parallel adapter d={size}", _SLOW, 8),
     "bitfit": Usual("BitFit", _FAST),
     "unipelt": Usual("UniPELT-like d={size}", _MIDDLE, 8),
     "uniform": Usual("even LoRA", _MIDDLE, budget=True),
     "random": Usual("random structure", _MIDDLE, budget=True),
     "head": Usual("linear head", _FAST),
-    "full": Usual("full fine-tuning", _SLOW),
+    "full": Usual("full fine-tuning", _FINE),
 }
 _FEW: tuple[Any, ...] = ("lora", "houlsby", "bitfit", "head")
 #: name of a set -> its entries
