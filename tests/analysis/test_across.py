@@ -48,7 +48,10 @@ def made_run(folder: Path, task: str, level: float, seeds: int = 3, drop: str = 
     ]  # fmt: skip
     folder.mkdir()
     pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
-    config = {"name": name or task, "task": {"metric": "accuracy"}, "search": {"tolerance": 0.01}}
+    config = {
+        "name": name or task, "seed": 0, "task": {"metric": "accuracy"}, "model": {"name": "tiny"},
+        "search": {"tolerance": 0.01},
+    }  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {
         "task": {"name": task, "majority": 0.3, "test": 4000},
@@ -146,6 +149,16 @@ def test_two_searches_of_one_task_are_named_by_their_run(tmp_path: Path) -> None
     table = pd.read_csv(tmp_path / "out" / "comparison.csv")
     assert set(table["dataset"]) == {"one"}
     assert {"SLAT, recommended [tight]", "SLAT, recommended [loose]", "BitFit [loose]"} <= set(table["method"])
+
+
+def test_other_texts_of_one_task_are_another_task(tmp_path: Path) -> None:
+    made = [made_run(tmp_path / f"run-{i}", "one", 0.7, name="same") for i in range(2)]
+    config = yaml.safe_load((made[1] / "config.yaml").read_text())
+    (made[1] / "config.yaml").write_text(yaml.safe_dump({**config, "seed": 5}))
+    compare_runs(made, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    assert set(table["dataset"]) == {"one [same]", "one [same 2]", "average"}
+    assert "BitFit" in set(table["method"])
 
 
 def test_one_run_alone_needs_no_average(runs: list[Path], tmp_path: Path) -> None:

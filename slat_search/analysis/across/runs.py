@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ class Compared:
     """One run.
 
     Attributes:
-        name: of its configuration.
+        name: of its configuration, with a number where others have it too.
+        config: the resolved configuration.
         metric: of the task.
         texts: number of test texts.
         reference: of hypervolumes.
@@ -35,6 +37,7 @@ class Compared:
     """
 
     name: str
+    config: dict[str, Any]
     metric: str
     texts: int
     reference: Reference
@@ -44,13 +47,19 @@ class Compared:
     @property
     def dataset(self) -> str:
         """Task, and model where there are several: what makes qualities comparable."""
-        return self.results["dataset"].iloc[0]
+        return str(self.results["dataset"].iloc[0])
+
+    @property
+    def same_texts(self) -> str:
+        """Equal where two runs of one task test the same texts."""
+        return json.dumps([self.config["task"], self.config["seed"], self.texts], sort_keys=True, default=str)
 
 
 def read_runs(folders: Sequence[Path]) -> list[Compared]:
     """Read finished runs, or what is kept of them: configuration, environment and ``results.csv``.
 
-    Where two runs are of one task and model, methods are named with their run.
+    Where two runs are of one task and model, methods are named with their run; where they test other texts of it, they
+    count as different tasks.
 
     Raises:
         SlatError: a folder holds no such thing, or is given twice.
@@ -59,22 +68,35 @@ def read_runs(folders: Sequence[Path]) -> list[Compared]:
     twice = next((folder for folder in resolved if resolved.count(folder) > 1), None)
     if twice is not None:
         raise SlatError(f"{twice}: given twice")
-    runs = [_read(RunFolder(folder)) for folder in resolved]
+    runs: list[Compared] = []
+    for folder in resolved:
+        run = _read(RunFolder(folder))
+        before = sum(other.config["name"] == run.config["name"] for other in runs)
+        runs.append(replace(run, name=f"{run.name} {before + 1}") if before else run)
     if all(_same(run.results, RECOMMENDED, BEST) for run in runs):
         for run in runs:
             run.results.drop(run.results.index[run.results["as"] == BEST], inplace=True)
-    several = len({model for run in runs for model in run.results["model"]}) > 1
+    for run in runs:
+        run.results["run"] = run.name
+    _name_datasets(runs)
+    datasets = [run.dataset for run in runs]
+    for run in runs:
+        if datasets.count(run.dataset) > 1:
+            run.results["as"] = [f"{group} [{run.name}]" if group else "" for group in run.results["as"]]
+    return runs
+
+
+def _name_datasets(runs: Sequence[Compared]) -> None:
+    """By task, by model where there are several, and by run where a task was not cut into the same texts."""
+    several = len({run.config["model"]["name"] for run in runs}) > 1
     for run in runs:
         rows = run.results
         rows["dataset"] = rows["task"] + (" (" + rows["model"] + ")" if several else "")
-    datasets = [run.dataset for run in runs]
-    named: list[str] = []
+    texts: dict[str, set[str]] = {}
     for run in runs:
-        if datasets.count(run.dataset) > 1:
-            name = run.name if run.name not in named else f"{run.name} {1 + len(named)}"
-            run.results["as"] = [f"{group} [{name}]" if group else "" for group in run.results["as"]]
-        named.append(run.name)
-    return runs
+        texts.setdefault(run.dataset, set()).add(run.same_texts)
+    for run in [run for run in runs if len(texts[run.dataset]) > 1]:
+        run.results["dataset"] += f" [{run.name}]"
 
 
 def _same(results: pd.DataFrame, one: str, two: str) -> bool:
@@ -91,10 +113,10 @@ def _read(run: RunFolder) -> Compared:
     results = pd.read_csv(run / "results.csv", keep_default_na=False, na_values=[""])
     if missing := _NEEDED - set(results):
         raise SlatError(f"{run.root}: results.csv has no column {min(missing)}; it was made by another version")
-    results = results.assign(run=config["name"])
     results["as"] = _names(results, config["search"]["tolerance"])
     return Compared(
         name=config["name"],
+        config=config,
         metric=config["task"]["metric"],
         texts=environment["task"]["test"],
         reference=Reference(environment["task"]["majority"], environment["model"]["params"]),
