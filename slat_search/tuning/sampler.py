@@ -36,11 +36,17 @@ def _startup(trials: int) -> int:
     return min(10, max(3, trials // 3))
 
 
+def _population(trials: int) -> int:
+    """Trials of a generation: a quarter of the search, 4 to 50. With Optuna's own 50 most searches would end before the
+    second one, and be random."""
+    return min(50, max(4, trials // 4))
+
+
 #: name -> sampler for (seed, trials of the search)
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
     "tpe": lambda seed, trials: TPESampler(seed=seed, n_startup_trials=_startup(trials)),
-    "nsga2": lambda seed, trials: NSGAIISampler(seed=seed),
-    "nsga3": lambda seed, trials: NSGAIIISampler(seed=seed),
+    "nsga2": lambda seed, trials: NSGAIISampler(seed=seed, population_size=_population(trials)),
+    "nsga3": lambda seed, trials: NSGAIIISampler(seed=seed, population_size=_population(trials)),
     "gp": lambda seed, trials: GPSampler(seed=seed, n_startup_trials=_startup(trials), deterministic_objective=False),
     "random": lambda seed, trials: RandomSampler(seed=seed),
     # of these every value is given beforehand, see `given_points`

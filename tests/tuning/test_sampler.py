@@ -92,6 +92,8 @@ def test_samplers_follow_the_seed_and_learn(tmp_path: Path) -> None:
     first = {name: run(tmp_path / name, name).trials for name in SAMPLERS}
     assert first["tpe"] == run(tmp_path / "again", "tpe").trials
     assert [t.sampled for t in first["tpe"]] != [t.sampled for t in first["random"]]
+    for evolving in ("nsga2", "nsga3"):  # which begin at random, but not for a whole short search
+        assert [t.sampled for t in first[evolving]] != [t.sampled for t in first["random"]]
     noise = [t.sampled["noise_kind"] for t in run(tmp_path / "long", "tpe").trials]
     assert noise[-5:].count("mask") <= noise[:5].count("mask") + 1
 
