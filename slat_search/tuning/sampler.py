@@ -101,14 +101,8 @@ class OptunaSearcher(Searcher):
         )
         self._todo = todo(ledger, trials)
         self._running: dict[str, tuple[int, optuna.Trial | None]] = {}
-        self._study = optuna.create_study(
-            study_name="search",
-            directions=["maximize" if mode == "max" else "minimize" for mode in objectives.values()],
-            sampler=self._sampler(0),
-            storage=None if journal is None else _anew(journal),
-        )
-        self._study.set_metric_names(list(objectives))
-        self._study.add_trials([self._frozen(trial) for trial in (*earlier, *ledger.ended)])
+        self._earlier = earlier
+        self._mirror = None if journal is None else self._study(RandomSampler(), _anew(journal))
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         return True  # everything is given at construction
@@ -117,17 +111,40 @@ class OptunaSearcher(Searcher):
         if not self._todo:
             return None
         number, known = self._todo.pop(0)
-        trial = None
         if known is None:
-            self._study.sampler = self._sampler(number)
-            if number < len(self._points):
-                self._study.enqueue_trial(self._points[number])
-            trial = self._study.ask(self._space)
-            attributes = self._study.get_trials(deepcopy=False)[trial.number].system_attrs
-            known = Trial(number, trial.params, attributes=dict(attributes))
-        self._running[trial_id] = number, trial
+            known = self._new(number)
+        mirrored = None
+        if self._mirror is not None:
+            self._mirror.enqueue_trial(known.sampled)
+            mirrored = self._mirror.ask(self._space)
+        self._running[trial_id] = number, mirrored
         self._ledger.created(number, known.sampled, known.attributes)
         return {**known.sampled, "number": number}
+
+    def _new(self, number: int) -> Trial:
+        """A trial as the sampler has it.
+
+        The study is made anew each time: evolutionary samplers keep in it what was true when a generation began, which
+        a search that goes on could not know.
+        """
+        study = self._study(self._sampler(number))
+        if number < len(self._points):
+            study.enqueue_trial(self._points[number])
+        trial = study.ask(self._space)
+        attributes = study.get_trials(deepcopy=False)[trial.number].system_attrs
+        return Trial(number, trial.params, attributes=dict(attributes))
+
+    def _study(self, sampler: BaseSampler, storage: BaseStorage | None = None) -> optuna.Study:
+        """A study that knows the trials that are over."""
+        study = optuna.create_study(
+            study_name="search",
+            directions=["maximize" if mode == "max" else "minimize" for mode in self._objectives.values()],
+            sampler=sampler,
+            storage=storage,
+        )
+        study.set_metric_names(list(self._objectives))
+        study.add_trials([self._frozen(trial) for trial in (*self._earlier, *self._ledger.ended)])
+        return study
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
         if "diverged" not in result:
@@ -139,13 +156,11 @@ class OptunaSearcher(Searcher):
         if "step" in result:
             self._ledger.reported(number, result)
         self._ledger.over(number, self._status(result, error), str(result.get("diverged", "")))
-        frozen = self._frozen(self._ledger[number])
-        if trial is None:
-            self._study.add_trial(frozen)
-        else:
+        if self._mirror is not None and trial is not None:
+            frozen = self._frozen(self._ledger[number])
             for name, value in frozen.user_attrs.items():
                 trial.set_user_attr(name, value)
-            self._study.tell(trial, frozen.values, state=frozen.state)
+            self._mirror.tell(trial, frozen.values, state=frozen.state)
 
     def _status(self, result: dict, error: bool) -> str:
         if error:
