@@ -79,7 +79,7 @@ stopping: $(READY)
 	$(BIN)/slat run experiments/stopping_headline.yaml --resume
 	$(BIN)/python experiments/benchmarks/stopping.py runs/stopping_headline --out experiments/results/stopping
 
-# a search in each trial, or a structure in each: about forty minutes, and it goes on where it was stopped
+# a search in each trial, or a structure in each: up to an hour, and it goes on where it was stopped
 search-efficiency: $(READY)
 	$(BIN)/python experiments/benchmarks/search_efficiency.py --out runs/search_efficiency $(ARGS)
 	mkdir -p experiments/results/search_efficiency

@@ -15,6 +15,7 @@ from .errors import SlatError
 
 if TYPE_CHECKING:
     from .config import Config
+    from .run_folder import RunFolder
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
@@ -73,6 +74,15 @@ def _interruptible(work: Callable[..., Any], config: Config, options: dict[str, 
     except KeyboardInterrupt:
         click.echo("interrupted; everything finished is kept: go on with --resume", err=True)
         sys.exit(130)
+
+
+def _finished(run: Path) -> RunFolder:
+    from .run_folder import RunFolder
+
+    folder = RunFolder(run)
+    if not folder.is_done:
+        raise SlatError(f"{run}: no finished run there")
+    return folder
 
 
 @main.command()
@@ -156,11 +166,7 @@ def show(run: Path) -> None:
     Example:
         slat show runs/quickstart
     """
-    from .run_folder import RunFolder
-
-    folder = RunFolder(run)
-    if not folder.is_done:
-        raise SlatError(f"{run}: no finished run there")
+    folder = _finished(run)
     click.echo((folder / "comparison.md").read_text())
     click.echo(f"report: {folder / 'report.html'}")
 
@@ -175,11 +181,8 @@ def report(run: Path) -> None:
         slat report runs/quickstart
     """
     from .analysis.report import analyse
-    from .run_folder import RunFolder
 
-    folder = RunFolder(run)
-    if not folder.is_done:
-        raise SlatError(f"{run}: no finished run there")
+    folder = _finished(run)
     with folder.lock():
         analyse(folder)
     click.echo(f"report: {folder / 'report.html'}")

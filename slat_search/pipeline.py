@@ -106,8 +106,8 @@ def check_methods(context: Context) -> Structure:
     """
     config, backbone = context.config, context.backbone().model
     for baseline in config.baselines:
-        sized = baseline.model_copy(update={"budget": baseline.budget or 1000})
-        apply_method(baseline.method, backbone, {**method_options(sized, config), "seed": 0}).undo()
+        options = method_options(baseline.sized(1000), config)
+        apply_method(baseline.method, backbone, {**options, "seed": 0}).undo()
     return space(config).supernet(find_sites(backbone, config.space.include, config.space.exclude))
 
 

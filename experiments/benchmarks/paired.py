@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import pandas as pd
+
+from slat_search.analysis.statistics import mean_interval
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 
-def paired(rows: pd.DataFrame, method: str, rival: str, draws: int = 5000) -> pd.DataFrame:
+def paired(rows: pd.DataFrame, method: str, rival: str) -> pd.DataFrame:
     """Mean over tasks and seeds of ``method`` minus ``rival`` at each budget, with a 95 % bootstrap interval.
 
     A pair is a task and a seed; a method with several draws of one seed counts with their mean.
 
     Args:
         rows: ``budget``, ``task``, ``seed``, ``method`` and ``test`` (quality).
-        draws: of the bootstrap.
     """
     table = rows.groupby(["budget", "task", "seed", "method"])["test"].mean().unstack()
     out = []
@@ -27,8 +27,7 @@ def paired(rows: pd.DataFrame, method: str, rival: str, draws: int = 5000) -> pd
         for budget, part in table.groupby(level="budget"):
             difference = (part[method] - part[rival]).dropna().to_numpy()
             if len(difference):
-                means = np.random.default_rng(0).choice(difference, (draws, len(difference))).mean(axis=1)
-                low, high = np.quantile(means, [0.025, 0.975])
+                low, high = mean_interval(difference)
                 row = {"method": method, "rival": rival, "budget": budget, "pairs": len(difference)}
                 out.append({**row, "difference": difference.mean(), "low": low, "high": high})
     return pd.DataFrame(out)

@@ -114,6 +114,23 @@ def choose_members(frame: pd.DataFrame, count: int) -> list[int]:
     return chosen
 
 
+def hypervolumes(results: pd.DataFrame, reference: Reference, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Of the found structures, of the baselines, and of all together, each with its interval over seeds.
+
+    The linear head alone belongs to each of them: it is the end of every front, and costs nothing. Full fine-tuning has
+    the parameters of the reference, so it adds nothing to any.
+
+    Args:
+        results: one row a method and seed, with ``family``, ``method``, ``seed`` and the objectives.
+    """
+    out = {}
+    for name, families in (("found", ["slat"]), ("baselines", ["baseline"]), ("all", ["slat", "baseline"])):
+        part = results[results["family"].isin(families) | (results["params"] == 0)]
+        value, low, high = hypervolume_interval(part, reference, seed)
+        out[name] = {"value": value, "low": low, "high": high}
+    return out
+
+
 def hypervolume_interval(
     frame: pd.DataFrame, reference: Reference, seed: int = 0, draws: int = 1000
 ) -> tuple[float, float, float]:

@@ -20,7 +20,7 @@ from .figures import save_all
 from .page import as_yaml, embedded, flat, template
 from .scatter import Point, scatter
 from .studies import section
-from .tables import RunData, display, hypervolumes, read_run, recommended, write_tables
+from .tables import RunData, display, hypervolumes_of, read_run, recommended, write_tables
 
 _ALT = {
     "gates": "A grid of layers by modules for each found structure; a filled cell names the modules kept there.",
@@ -50,7 +50,7 @@ def render(
     studies: dict[str, Any] | None = None,
 ) -> str:
     """The page of a run as text, with the section on its sensitivity studies where there are some."""
-    volumes = hypervolumes(data)
+    volumes = hypervolumes_of(data)
     shown = display(table, data.config["task"]["metric"])
     return template("report.html.j2").render(
         name=data.config["name"],

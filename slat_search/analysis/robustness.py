@@ -13,6 +13,7 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 from ..metrics import calibration_error, quality
+from .statistics import interval
 
 _DRAWS = {"accuracy": 1000}  # of the bootstrap; other metrics are computed draw by draw
 _FEWER_DRAWS = 200
@@ -47,12 +48,6 @@ def retained(sets: Sets, qualities: np.ndarray) -> np.ndarray:
         area = np.trapezoid(part, ratios, axis=-1)
         shares.append(np.divide(area, flat, out=np.zeros_like(area), where=flat > 0))
     return np.mean(shares, axis=0) if shares else np.ones(qualities.shape[:-1])
-
-
-def interval(drawn: np.ndarray) -> tuple[float, float]:
-    """95 % of the draws of a bootstrap lie between these."""
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return float(low), float(high)
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,18 @@ _DRAWS = 5000
 _EXACT = 14  # pairs up to which every change of signs is tried
 
 
+def interval(drawn: np.ndarray) -> tuple[float, float]:
+    """95 % of the draws of a bootstrap lie between these."""
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(low), float(high)
+
+
 def mean_interval(values: Sequence[float] | np.ndarray, seed: int = 0) -> tuple[float, float]:
     """95 % percentile bootstrap interval of a mean; nan where there is but one value."""
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return float("nan"), float("nan")
-    means = np.random.default_rng(seed).choice(values, (_DRAWS, len(values))).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    return interval(np.random.default_rng(seed).choice(values, (_DRAWS, len(values))).mean(axis=1))
 
 
 def sign_flip_test(differences: Sequence[float] | np.ndarray, seed: int = 0) -> float:

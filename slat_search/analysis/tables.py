@@ -15,7 +15,7 @@ import yaml
 
 from ..run_folder import RunFolder, read_json
 from . import robustness
-from .fronts import Reference, hypervolume_interval, nondominated
+from .fronts import Reference, hypervolumes, nondominated
 from .robustness import Predictions, Robustness, retained
 
 
@@ -216,31 +216,18 @@ def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:
     _write(run / "comparison.tex", to_latex(shown))
     robustness.table(data.predictions, data.robustness).to_csv(run / "robustness.csv", index=False)
     table[table["on_front"]].to_csv(run / "pareto.csv", index=False)
-    _write(run / "hypervolume.json", json.dumps(hypervolumes(data), indent=2) + "\n")
+    _write(run / "hypervolume.json", json.dumps(hypervolumes_of(data), indent=2) + "\n")
     return table
 
 
-def hypervolumes(data: RunData) -> dict[str, Any]:
-    """Hypervolume of the found structures, of the baselines, and of all together, on test.
-
-    The linear head alone belongs to each of them: it is the end of every front, and costs nothing.
-    """
-    results = data.results
-    is_head = results["params"] == 0
-    parts = {
-        "found": results[(results["family"] == "slat") | is_head],
-        "baselines": results[(results["family"] == "baseline") | is_head],
-        "all": results,
-    }
-    out: dict[str, Any] = {
+def hypervolumes_of(data: RunData) -> dict[str, Any]:
+    """Those of a run on test, and what they are measured from."""
+    return {
         "reference": vars(data.reference),
         "interval": "95 % bootstrap over seeds",
         "note": "the linear head alone belongs to each set",
+        **hypervolumes(data.results, data.reference, data.config["seed"]),
     }
-    for name, part in parts.items():
-        value, low, high = hypervolume_interval(part, data.reference, data.config["seed"])
-        out[name] = {"value": value, "low": low, "high": high}
-    return out
 
 
 def _write(path: Path, text: str) -> None:

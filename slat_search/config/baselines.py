@@ -152,6 +152,10 @@ class Baseline(Section):
         """Whether it is made once for each found structure, in its size."""
         return USUAL[self.method].budget and self.budget is None
 
+    def sized(self, params: int) -> Baseline:
+        """Made for a structure of ``params`` parameters; itself where it has a size of its own."""
+        return self.model_copy(update={"budget": params}) if self.same_size else self
+
     @property
     def options(self) -> dict[str, Any]:
         """What the method takes, JSON values only."""

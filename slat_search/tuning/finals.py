@@ -139,7 +139,7 @@ def baseline_contenders(config: Config, members: Sequence[Trial] = ()) -> Iterat
         if baseline.same_size:
             sizes = sorted({t.structure.params for t in members if t.structure is not None and t.structure.modules})
             for size in sizes:
-                made = _baseline_contender(baseline.model_copy(update={"budget": size}), config)
+                made = _baseline_contender(baseline.sized(size), config)
                 yield replace(made, group=f"{baseline.title}, same size", budget=size)
         else:
             yield _baseline_contender(baseline, config)

@@ -22,7 +22,7 @@ from slat_search.tuning.finals import method_options
 Inputs = dict[str, Tensor]
 CONFIG = Config.model_validate({"baselines": "all"})
 OPTIONS: dict[str, dict[str, Any]] = {
-    b.method: {**method_options(b.model_copy(update={"budget": 4000}), CONFIG), "seed": 3} for b in CONFIG.baselines
+    b.method: {**method_options(b.sized(4000), CONFIG), "seed": 3} for b in CONFIG.baselines
 }
 OPTIONS |= {"lora": {"size": 4, "roles": ["q", "v"]}, "houlsby": {"size": 6}}
 BASELINES = sorted(set(METHODS) - {"slat"})

@@ -16,7 +16,7 @@ from ..page import embedded, template
 from ..scatter import Point, scatter
 from . import figures
 from .runs import Compared, read_runs
-from .table import AVERAGE, all_rows, comparison, hypervolumes, rank_summary, reference_method, tests
+from .table import AVERAGE, all_rows, comparison, hypervolumes_by_task, rank_summary, reference_method, tests
 from .words import NOTE, answer, html, latex, markdown, tests_shown, wide
 
 _MARK = "compared.json"
@@ -39,7 +39,7 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path) -> Path:
     reference = reference_method(table)
     against = tests(runs, reference) if reference is not None else pd.DataFrame()
     ranked = rank_summary(table)
-    volumes = hypervolumes(runs)
+    volumes = hypervolumes_by_task(runs)
     try:
         write_json(out / _MARK, {"runs": [str(folder) for folder in folders]})
         write_text(out / "results.csv", all_rows(runs).to_csv(index=False))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..fronts import hypervolume_interval, knee, nondominated, on_plane, smallest_near_best
+from ..fronts import hypervolumes, knee, nondominated, on_plane, smallest_near_best
 from ..robustness import paired_difference
 from ..statistics import critical_difference, friedman, holm, mean_interval, ranks, sign_flip_test
 from .runs import Compared
@@ -166,20 +166,11 @@ def rank_summary(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def hypervolumes(runs: Sequence[Compared]) -> dict[str, Any]:
-    """Of found structures, baselines and all together on each task, with intervals over seeds.
-
-    The linear head, which costs nothing, belongs to each set, and full fine-tuning, which is no adapter, to none.
-    """
+def hypervolumes_by_task(runs: Sequence[Compared]) -> dict[str, Any]:
+    """Of found structures, baselines and all together on each task, whatever run they come from."""
     out: dict[str, Any] = {}
     for name in _datasets(runs):
         mine = [run for run in runs if run.dataset == name]
         rows = all_rows(mine).drop_duplicates(["run", "method", "seed"])
-        rows = rows[rows["params_percent"] < 100].assign(method=rows["run"] + "/" + rows["method"])
-        bare = rows["params"] == 0
-        out[name] = {}
-        families = {"found": ["slat"], "baselines": ["baseline"], "all": ["slat", "baseline"]}
-        for part, chosen in families.items():
-            value, low, high = hypervolume_interval(rows[rows["family"].isin(chosen) | bare], mine[0].reference)
-            out[name][part] = {"value": value, "low": low, "high": high}
+        out[name] = hypervolumes(rows.assign(method=rows["run"] + "/" + rows["method"]), mine[0].reference)
     return out

@@ -12,7 +12,8 @@ import pandas as pd
 import yaml
 
 from ...run_folder import RunFolder, read_json
-from ..robustness import Predictions, Robustness, interval, kinds_of, places_of
+from ..robustness import Predictions, Robustness, kinds_of, places_of
+from ..statistics import interval
 
 
 @dataclass(frozen=True)
