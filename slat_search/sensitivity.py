@@ -56,6 +56,8 @@ def run(
     sized = next((baseline.method for baseline in config.baselines if baseline.same_size), None)
     if sized:
         raise SlatError(f"baselines: {sized} has the size of found structures; studies have none, so give it a budget")
+    if config.search.method == "static":
+        raise SlatError("search.method: the studies are of a search by gates; a static one has no sparsity to study")
     run_folder = RunFolder(out or Path("runs") / config.name)
     folder = RunFolder(run_folder / STUDIES)
     began = time.perf_counter()

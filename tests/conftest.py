@@ -15,13 +15,21 @@ from slat_search.training.backbone import Backbone, load_backbone
 from slat_search.training.context import Context, prepare
 from tests.whole import finish, start
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # two tests run at a time
 
 TEXTS = (
     "Markets fall after a surprise rise in interest rates",
     "Chelsea win away",
     "Film festival opens with a documentary on the history of jazz in New Orleans",
 )
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, each file goes to one of them, and all that look at the finished run to the same."""
+    for item in items:
+        group = "run" if "run" in getattr(item, "fixturenames", ()) else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)

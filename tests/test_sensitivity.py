@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from slat_search import sensitivity
+from slat_search.errors import SlatError
 from slat_search.run_folder import read_json
 from tests.conftest import small_config
 from tests.whole import assert_same, finish, kill_when, start
@@ -112,6 +114,19 @@ def test_another_task_does_not_touch_the_folder(studied: tuple[Path, str], tmp_p
     process = start(other, studied[0].parent, "--resume", command="sensitivity")
     assert "another configuration" in process.communicate(timeout=100)[0]
     assert process.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search": {"method": "static"}}, "has no sparsity to study"),
+        ({"baselines": ["uniform"]}, "uniform has the size of found structures"),
+    ],
+)
+def test_what_cannot_be_studied_is_refused_at_once(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(SlatError, match=message):
+        sensitivity.run(small_config(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from ..run_folder import STUDIES, RunFolder, write_text
 from . import robustness
 from .budget import budgets
 from .figures import save_all
 from .page import as_yaml, embedded, flat, template
-from .scatter import Point, scatter
+from .plots import found_overlaps, histories, scatters, trial_rows
 from .studies import section
+from .svg import gate_map, gate_map_legend
 from .tables import RunData, display, hypervolumes_of, read_run, recommended, write_tables
 
 _ALT = {
-    "gates": "A grid of layers by modules for each found structure; a filled cell names the modules kept there.",
     "perturbation": "Curves of test quality over the share of perturbed words, a panel a kind, a line a method.",
-    "search": "Validation quality and parameter count of every trial over its steps; crosses mark stopped trials.",
 }
 
 
@@ -67,55 +62,17 @@ def render(
         tuning=data.selection["tuning"],
         budget=_budget_rows(budget),
         robust=robustness_table(data, table),
-        trials=_trial_rows(data.trials),
+        trials=trial_rows(data.trials),
         structures=[_structure_row(row, data) for _, row in table[table["family"] == "slat"].iterrows()],
+        legend=gate_map_legend(),
+        overlaps=found_overlaps(data, table),
+        histories=histories(data),
         studies=studies,
         environment=flat(data.environment),
         config=as_yaml(data.config),
         steps=data.config["training"]["steps"],
         seeds=data.config["seeds"],
     )
-
-
-def scatters(table: pd.DataFrame, data: RunData) -> list[Markup]:
-    """Test quality and what is retained of it over parameters, one plot each."""
-    metric = data.config["task"]["metric"]
-
-    def point(row: pd.Series, column: str) -> Point:
-        value, spread = row[column], 0.0 if np.isnan(row[f"{column}_sd"]) else row[f"{column}_sd"]
-        structure = data.structures.get(row["method"])
-        details = [
-            f"test {metric} {row['quality']:.3f}, retained {row['retained']:.1%}",
-            f"{row['params']:,} parameters, {row['params_percent']:.3f} % of the backbone",
-            *(modules_by_block(structure) if structure else []),
-        ]
-        target = f"s-{row['structure']}" if structure else ""
-        found = row["family"] == "slat"
-        return Point(row["name"], row["params"], value, value - spread, value + spread, found, details, target)
-
-    plots = (("quality", f"test {metric}"), ("retained", "retained under perturbation"))
-    return [
-        scatter(
-            [point(row, column) for _, row in table.iterrows()],
-            label,
-            f"{label} over trained parameters, a mark a method; the table above holds the same figures",
-        )
-        for column, label in plots
-    ]
-
-
-def modules_by_block(structure: dict[str, Any]) -> list[str]:
-    """Lines that say what stands in each block: ``block 2: lora 3, bias 1 (2,304 parameters)``."""
-    lines = []
-    for block, modules in groupby(structure["modules"], itemgetter("layer")):
-        sizes: dict[str, int] = {}
-        params = 0
-        for module in modules:
-            sizes[module["kind"]] = sizes.get(module["kind"], 0) + module["size"]
-            params += module["params"]
-        kinds = ", ".join(f"{kind} {size}" for kind, size in sorted(sizes.items()))
-        lines.append(f"block {block}: {kinds} ({params:,} parameters)")
-    return lines
 
 
 def answer(table: pd.DataFrame, data: RunData) -> str:
@@ -146,33 +103,6 @@ def answer(table: pd.DataFrame, data: RunData) -> str:
         f"{text} The baseline chosen on validation, {rival['name']}, reaches {rival['quality']:.3f} with "
         f"{rival['params']:,} parameters{ratio}: {verdict}."
     )
-
-
-def _trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """Cells of the trials table; what a failed trial never measured is a dash."""
-    formats = {
-        "trial": "{:.0f}",
-        "status": "{}",
-        "sparsity": "{:.3g}",
-        "budget": "{:,.0f}",
-        "learning_rate": "{:.2g}",
-        "gate_learning_rate": "{:.2g}",
-        "kinds": "{}",
-        **{name: "{:.0f}" for name in map(str, trials) if name.startswith("layer_") or name.endswith("_size")},
-        "noise_kind": "{}",
-        "noise_ratio": "{:.0%}",
-        "step": "{:.0f}",
-        "quality": "{:.3f}",
-        "retained": "{:.1%}",
-        "params": "{:,.0f}",
-        "seconds": "{:.0f}",
-        "refitted": "{}",
-    }
-    rows = []
-    for _, trial in trials.iterrows():
-        known = {key: form for key, form in formats.items() if key in trials}
-        rows.append({key: "-" if pd.isna(trial[key]) else form.format(trial[key]) for key, form in known.items()})
-    return rows
 
 
 def _budget_rows(budget: pd.DataFrame) -> list[dict[str, str]]:
@@ -214,9 +144,11 @@ def robustness_table(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _structure_row(row: pd.Series, data: RunData) -> dict[str, Any]:
-    structure = data.structures[row["method"]]
+    structure, model = data.structures[row["method"]], data.environment["model"]
     return {
         "name": row["name"],
+        "map": gate_map(structure["modules"], model["layers"], model["site_columns"], row["name"]),
+        "quality": f"{row['quality']:.3f}",
         "digest": row["structure"],
         "json": json.dumps(structure, indent=1),
         "modules": len(structure["modules"]),

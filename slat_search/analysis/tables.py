@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from ..errors import SlatError
 from ..run_folder import RunFolder, read_json
 from . import robustness
 from .fronts import Reference, hypervolumes, nondominated
@@ -60,10 +61,12 @@ def read_run(run: RunFolder) -> RunData:
     """Read a run whose trainings and tests are finished.
 
     Raises:
-        SlatError: a file is missing or damaged.
+        SlatError: a file is missing, damaged, or of a version that kept less.
     """
     environment = read_json(run / "environment.json")
     selection = read_json(run / "selection.json")
+    if any("group" not in final for final in selection["finals"]):
+        raise SlatError(f"{run.root}: the run was made by an earlier version, which kept less; run it again")
     rows, curves = [], []
     predictions: dict[str, list[Predictions]] = {}
     for final in selection["finals"]:

@@ -71,6 +71,10 @@ def test_the_report_of_a_run(page: sync_api.Page, run: tuple[Path, str]) -> None
     part = page.locator(target)
     assert part.get_attribute("open") is not None
     assert '"modules"' in part.inner_text()
+    assert page.locator("svg.history").count() == 2
+    for plot, words in (("svg.gates", "block"), ("svg.history", "trial")):
+        page.locator(f"{plot} [data-tip]").first.focus()
+        assert words in tip.inner_text()
 
 
 def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page: sync_api.Page, comparison: Path) -> None:

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from ...errors import SlatError
 from ...run_folder import write_json, write_text
 from ..curves import plt
+from ..overlap import overlaps
 from ..page import embedded, template
-from ..scatter import Point, scatter
+from ..svg import Point, scatter
 from . import figures
 from .runs import Compared, read_runs
 from .table import AVERAGE, all_rows, comparison, hypervolumes_by_task, rank_summary, reference_method, tests
@@ -87,6 +88,7 @@ def _page(
         near=_near(table),
         tests=tests_shown(against),
         volumes=volumes,
+        overlaps=overlaps({run.name: run.structure for run in runs if run.structure is not None}),
         figures={name: embedded(path) for name, path in drawn.items()},
         runs=[{"name": r.name, "dataset": r.dataset, "metric": r.metric, "texts": f"{r.texts:,}"} for r in runs],
     )

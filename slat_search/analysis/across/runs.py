@@ -34,6 +34,7 @@ class Compared:
         results: rows of ``results.csv`` with ``run``, ``dataset`` and ``as``, the name of the method over runs; a row
             whose name is empty stands in no table of methods.
         predictions: by method, where the run folder still has them.
+        structure: JSON of the recommended structure, where it is kept.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Compared:
     reference: Reference
     results: pd.DataFrame
     predictions: dict[str, list[Predictions]] = field(default_factory=dict)
+    structure: dict[str, Any] | None = None
 
     @property
     def dataset(self) -> str:
@@ -113,7 +115,9 @@ def _read(run: RunFolder) -> Compared:
     results = pd.read_csv(run / "results.csv", keep_default_na=False, na_values=[""])
     if missing := _NEEDED - set(results):
         raise SlatError(f"{run.root}: results.csv has no column {min(missing)}; it was made by another version")
-    results["as"] = _names(results, config["search"]["tolerance"])
+    chosen = recommended(compare(results), config["search"]["tolerance"])
+    results["as"] = _names(results, chosen)
+    structure = run / "structures" / f"{chosen['method']}.json"
     return Compared(
         name=config["name"],
         config=config,
@@ -122,12 +126,12 @@ def _read(run: RunFolder) -> Compared:
         reference=Reference(environment["task"]["majority"], environment["model"]["params"]),
         results=_with_best(results),
         predictions=read_run(run).predictions if (run / "units").is_dir() else {},
+        structure=read_json(structure) if structure.is_file() else None,
     )
 
 
-def _names(results: pd.DataFrame, tolerance: float) -> list[str]:
+def _names(results: pd.DataFrame, chosen: pd.Series) -> list[str]:
     """Of each row: the recommended structure, a baseline, or nothing for another structure and for sizes of others."""
-    chosen = recommended(compare(results), tolerance)
     sizes = pd.to_numeric(results["budget"])
     names = []
     for row, size in zip(results.to_dict("records"), sizes, strict=True):

@@ -1,0 +1,114 @@
+"""The plots of a run's report that answer to pointer and keyboard."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from .overlap import overlaps
+from .svg import Point, Progress, history, scatter
+from .tables import RunData
+
+
+def scatters(table: pd.DataFrame, data: RunData) -> list[Markup]:
+    """Test quality and what is retained of it over parameters, one plot each."""
+    metric = data.config["task"]["metric"]
+
+    def point(row: pd.Series, column: str) -> Point:
+        value, spread = row[column], 0.0 if np.isnan(row[f"{column}_sd"]) else row[f"{column}_sd"]
+        structure = data.structures.get(row["method"])
+        details = [
+            f"test {metric} {row['quality']:.3f}, retained {row['retained']:.1%}",
+            f"{row['params']:,} parameters, {row['params_percent']:.3f} % of the backbone",
+            *(modules_by_block(structure) if structure else []),
+        ]
+        target = f"s-{row['structure']}" if structure else ""
+        found = row["family"] == "slat"
+        return Point(row["name"], row["params"], value, value - spread, value + spread, found, details, target)
+
+    plots = (("quality", f"test {metric}"), ("retained", "retained under perturbation"))
+    return [
+        scatter(
+            [point(row, column) for _, row in table.iterrows()],
+            label,
+            f"{label} over trained parameters, a mark a method; the table above holds the same figures",
+        )
+        for column, label in plots
+    ]
+
+
+def histories(data: RunData) -> list[Markup]:
+    """Validation quality and size of every trial's discretised structure over its steps, one plot each."""
+    told = {row["trial"]: [f"{k.replace('_', ' ')} {v}" for k, v in row.items()] for row in trial_rows(data.trials)}
+    trials = data.trials.set_index("trial").to_dict("index")
+
+    def progress(number: int, reports: pd.DataFrame, column: str) -> Progress:
+        trial = trials[number]
+        steps, values = reports["step"].tolist(), reports[column].tolist()
+        stopped, chosen = trial["status"] == "stopped", trial["refitted"] == "yes"
+        return Progress(f"trial {number}", steps, values, stopped, chosen, told[str(number)][1:])
+
+    metric, last = data.config["task"]["metric"], data.config["training"]["steps"]
+    plots = (("quality", f"validation {metric}", False), ("params", "parameters", True))
+    return [
+        history(
+            [progress(int(str(number)), reports, column) for number, reports in data.history.groupby("trial")],
+            last,
+            label,
+            f"{label} of each trial over its steps; the table below holds what each trial came to",
+            counts,
+        )
+        for column, label, counts in plots
+    ]
+
+
+def found_overlaps(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
+    """Of the found structures, by name."""
+    found = table[table["family"] == "slat"]
+    return overlaps({row["name"]: data.structures[row["method"]] for _, row in found.iterrows()})
+
+
+def modules_by_block(structure: dict[str, Any]) -> list[str]:
+    """Lines that say what stands in each block: ``block 2: lora 3, bias 1 (2,304 parameters)``."""
+    lines = []
+    for block, modules in groupby(structure["modules"], itemgetter("layer")):
+        sizes: dict[str, int] = {}
+        params = 0
+        for module in modules:
+            sizes[module["kind"]] = sizes.get(module["kind"], 0) + module["size"]
+            params += module["params"]
+        kinds = ", ".join(f"{kind} {size}" for kind, size in sorted(sizes.items()))
+        lines.append(f"block {block}: {kinds} ({params:,} parameters)")
+    return lines
+
+
+def trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
+    """Cells of the trials table; what a failed trial never measured is a dash."""
+    formats = {
+        "trial": "{:.0f}",
+        "status": "{}",
+        "sparsity": "{:.3g}",
+        "budget": "{:,.0f}",
+        "learning_rate": "{:.2g}",
+        "gate_learning_rate": "{:.2g}",
+        "kinds": "{}",
+        **{name: "{:.0f}" for name in map(str, trials) if name.startswith("layer_") or name.endswith("_size")},
+        "noise_kind": "{}",
+        "noise_ratio": "{:.0%}",
+        "step": "{:.0f}",
+        "quality": "{:.3f}",
+        "retained": "{:.1%}",
+        "params": "{:,.0f}",
+        "seconds": "{:.0f}",
+        "refitted": "{}",
+    }
+    rows = []
+    for _, trial in trials.iterrows():
+        known = {key: form for key, form in formats.items() if key in trials}
+        rows.append({key: "-" if pd.isna(trial[key]) else form.format(trial[key]) for key, form in known.items()})
+    return rows

@@ -1,0 +1,85 @@
+"""Gate maps, search histories and overlaps: what is drawn is what the JSON says."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+
+import pytest
+
+from slat_search.analysis.overlap import overlaps
+from slat_search.analysis.svg import Progress, gate_map, history
+from slat_search.analysis.svg.axes import log_size, sizes, ticks
+from slat_search.structure import Candidate, ModuleOptions, Site, Space, Structure
+from slat_search.structure.structure import ModuleSpec
+
+COLUMNS = ["attention.self.query", "output.LayerNorm"]
+SITES = tuple(
+    Site(layer, f"encoder.layer.{layer}.{column}", role, 8, 8)
+    for layer in range(3)
+    for column, role in zip(COLUMNS, ("q", "norm"), strict=True)
+)
+
+
+def as_json(structure: Structure) -> dict:
+    return json.loads(structure.to_json())
+
+
+def tips(plot: str) -> list[list[str]]:
+    return [unescape(tip).split("\n") for tip in re.findall(r'data-tip="([^"]*)"', plot)]
+
+
+def test_a_gate_map_has_a_square_a_unit_and_says_what_each_cell_holds() -> None:
+    structure = Structure(
+        (ModuleSpec(SITES[0], "lora", 3), ModuleSpec(SITES[0], "bias"), ModuleSpec(SITES[5], "norm")), ModuleOptions()
+    )
+    plot = gate_map(as_json(structure)["modules"], 3, COLUMNS, "one")
+    drawn = {kind: len(re.findall(f'class="unit-{kind}"', plot)) for kind in ("lora", "bias", "norm", "serial")}
+    assert drawn == {"lora": 3, "bias": 1, "norm": 1, "serial": 0}
+    assert tips(plot) == [
+        ["block 0, attention.self.query", "3 LoRA ranks", "1 bias", "56 parameters"],
+        ["block 2, output.LayerNorm", "1 norm", "16 parameters"],
+    ]
+
+
+@pytest.mark.parametrize("rank", [1, 16, 64, 400])
+def test_squares_of_any_number_stay_in_their_cell(rank: int) -> None:
+    plot = gate_map(as_json(Structure((ModuleSpec(SITES[0], "lora", rank),)))["modules"], 3, COLUMNS, "one")
+    squares = [
+        tuple(float(v) for v in found)
+        for found in re.findall(r'class="unit-lora" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"', plot)
+    ]
+    field = re.search(r'class="field" x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"', plot)
+    assert field is not None
+    left, top, width, height = map(float, field.groups())
+    assert len(squares) == rank
+    assert all(left <= x and x + w <= left + width for x, _, w, _ in squares)
+    assert all(top <= y and y + h <= top + height for _, y, _, h in squares)
+
+
+def test_a_history_has_a_line_a_trial_and_the_chosen_ones_on_top() -> None:
+    trials = [
+        Progress("trial 0", [10, 20], [5000, 400], stopped=False, chosen=True, details=["params 400"]),
+        Progress("trial 1", [10], [80_000], stopped=True, chosen=False, details=["params 80,000"]),
+    ]
+    plot = history(trials, 20, "parameters", "what it shows", counts=True)
+    assert tips(plot) == [["trial 1", "params 80,000"], ["trial 0", "params 400"]]
+    assert ">1k<" in plot
+    heights = [float(y) for y in re.findall(r'class="line" d="M[\d.]+ ([\d.]+)', plot)]
+    assert heights[0] < heights[1]  # more parameters stand higher
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert list(ticks(0, 150)) == [0, 25, 50, 75, 100, 125, 150]
+    assert sizes(log_size(0) - 0.1, log_size(20_000)) == {0.0: "0", 1.0: "10", 2.0: "100", 3.0: "1k", 4.0: "10k"}
+
+
+def test_overlap_is_that_of_the_structures() -> None:
+    whole = Space({"lora": Candidate(4), "norm": Candidate(1), "bias": Candidate(1)}).supernet(SITES)
+    drawn = {str(seed): whole.random_part(150, seed) for seed in range(6)} | {"none": Structure(), "all": whole}
+    table = overlaps({name: as_json(structure) for name, structure in drawn.items()})
+    for one, structure in drawn.items():
+        for two, other in drawn.items():
+            assert table.loc[one, two] == pytest.approx(structure.overlap(other))
+    assert table.loc["none", "all"] == 0
