@@ -26,10 +26,11 @@ TEXTS = (
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, each file goes to one of them, and all that look at the finished run to the same."""
+    """With several workers, each file goes to one of them, and all that look at the finished run to the same, first."""
     for item in items:
-        group = "run" if "run" in getattr(item, "fixturenames", ()) else item.path.name
+        group = "run" if "run" in getattr(item, "fixturenames", ()) else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "run" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session", autouse=True)

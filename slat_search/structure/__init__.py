@@ -4,10 +4,14 @@ from .adapter import Adapter, attach
 from .gates import TRAINED_GATES, Gates
 from .kinds import ACTIVATIONS, KINDS, Kind, ModuleOptions, SiteModule
 from .saliency import GATE_KINDS, Saliency
+from .shared import SharedStructure
+from .shared_adapter import SharedAdapter, attach_alone, attach_shared
+from .shared_supernet import SharedSupernet
 from .sites import Site, find_blocks, find_sites
 from .space import Candidate, Space
 from .structure import ModuleSpec, Structure
 from .supernet import Supernet
+from .task_gates import TaskGates
 from .turning import turn_to_principal_directions
 
 __all__ = [
@@ -22,12 +26,18 @@ __all__ = [
     "ModuleOptions",
     "ModuleSpec",
     "Saliency",
+    "SharedAdapter",
+    "SharedStructure",
+    "SharedSupernet",
     "Site",
     "SiteModule",
     "Space",
     "Structure",
     "Supernet",
+    "TaskGates",
     "attach",
+    "attach_alone",
+    "attach_shared",
     "find_blocks",
     "find_sites",
     "turn_to_principal_directions",

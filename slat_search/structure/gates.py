@@ -40,10 +40,12 @@ class Gates(nn.Module):
         price: loss that a parameter must be worth; read by :class:`.Saliency` alone, as trained gates meet the price in
             the loss.
         soft: whether gates take values between 0 and 1.
+        passes: backward passes that make a step.
     """
 
     kinds: ClassVar[tuple[str, ...]] = TRAINED_GATES
     soft = True
+    passes = 1
     shift: Tensor
     groups: Tensor | None
 
@@ -79,13 +81,18 @@ class Gates(nn.Module):
         return own + self.group_alpha[self.groups].sum(dim=0) / self.temperature
 
     @torch.no_grad()
-    def keep(self, atoms: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
+    def shift_by(self, value: Tensor) -> None:
+        """Set the shift of all logits, a scalar."""
+        self.shift.copy_(value)
+
+    @torch.no_grad()
+    def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
         """Keep only ``atoms`` (indices); returns the old and the new ``alpha``, for an optimiser to follow."""
         old = self.alpha
         self.alpha = nn.Parameter(old.index_select(0, atoms), requires_grad=old.requires_grad)
         if self.groups is not None:
             self.groups = self.groups.index_select(1, atoms)
-        return old, self.alpha
+        return [(old, self.alpha)]
 
     def sample(self) -> Tensor:
         """Gates for one training step, (atoms,) in [0, 1], differentiable in ``alpha``."""

@@ -43,8 +43,7 @@ class Saliency(Gates):
         reach: power of ``blocks``; 0 for none.
         smoothing: share of the old value at each step.
 
-    Attributes:
-        passes: backward passes that make a step; their gradients add up before their size is taken.
+    The gradients of the backward passes that make a step add up before their size is taken.
     """
 
     kinds = ("saliency",)
@@ -72,7 +71,6 @@ class Saliency(Gates):
         self.crowding = crowding
         self.smoothing = smoothing
         self.seen = False
-        self.passes = 1
         self._passed: list[Tensor] = []
 
     def get_extra_state(self) -> dict[str, float]:
@@ -89,13 +87,14 @@ class Saliency(Gates):
 
     def logits(self) -> Tensor:
         """What an atom is worth over what it costs, in logarithms, (atoms,); positive = open."""
-        return self._density() - (math.log(max(self.price, sys.float_info.min)) if self.seen else 0.0)
+        return self.density() - (math.log(max(self.price, sys.float_info.min)) if self.seen else 0.0)
 
     def worth(self) -> Tensor:
         """What the loss is taken to lose without each atom, (atoms,)."""
-        return (self._density() + self.log_costs).exp()
+        return (self.density() + self.log_costs).exp()
 
-    def _density(self) -> Tensor:
+    def density(self) -> Tensor:
+        """Logarithm of what each atom is worth for each of its parameters, (atoms,); the first values until seen."""
         if not self.seen:
             return self.alpha.detach()
         density = self.alpha + self.log_reach
@@ -130,7 +129,7 @@ class Saliency(Gates):
         return torch.ones_like(self.alpha)
 
     @torch.no_grad()
-    def keep(self, atoms: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
+    def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
         for name in ("log_costs", "crowd", "log_reach"):
             setattr(self, name, getattr(self, name).index_select(0, atoms))
         return super().keep(atoms)

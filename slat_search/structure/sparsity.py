@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .gates import Gates
+from .task_gates import TaskGates
 
 _BISECTIONS = 40  # halves an interval of at most a few hundred to below float32 resolution
 
@@ -57,7 +58,7 @@ def kind_diversity(expected: Tensor, costs: Tensor, kind: Tensor, kinds: int) ->
 
 
 @torch.no_grad()
-def shift_to_budget(gates: Gates, costs: Tensor, budget: float) -> None:
+def shift_to_budget(gates: Gates | TaskGates, costs: Tensor, budget: float) -> None:
     """Set the shift of ``gates`` so that the expected cost equals ``budget`` (the shifted global sigmoid).
 
     Atoms then compete for a fixed sum: what one gains the others lose, and no weight has to be tuned. By bisection,
@@ -68,15 +69,15 @@ def shift_to_budget(gates: Gates, costs: Tensor, budget: float) -> None:
         costs: (atoms,) parameters of each atom.
         budget: expected parameters to hold.
     """
-    gates.shift.zero_()
+    gates.shift_by(costs.new_zeros(()))
     logits = gates.logits()
     low, high = logits.min() - 30, logits.max() + 30
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        gates.shift.copy_(middle)
+        gates.shift_by(middle)
         above = (costs * gates.expected()).sum() > budget
         low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-    gates.shift.copy_((low + high) / 2)
+    gates.shift_by((low + high) / 2)
 
 
 def open_within(logits: Tensor, costs: Tensor, budget: float, worth: Tensor | None = None) -> Tensor:

@@ -107,11 +107,7 @@ class Structure:
 
     def to_json(self) -> str:
         """Human-readable and diffable: one line a module."""
-        raw = self.to_dict()
-        lines = [json.dumps(m) for m in raw.pop("modules")]
-        body = ",\n    ".join(lines)
-        modules = f"[\n    {body}\n  ]" if lines else "[]"
-        return f'{{\n  {json.dumps(raw)[1:-1]},\n  "modules": {modules}\n}}\n'
+        return by_line(self.to_dict())
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Structure:
@@ -143,15 +139,12 @@ class Structure:
 
     def packed(self) -> str:
         """Compressed text of about a twentieth of the JSON's size, for places where only a short string fits."""
-        return base64.b85encode(zlib.compress(json.dumps(self.to_dict()).encode(), 9)).decode()
+        return packed(self.to_dict())
 
     @classmethod
     def unpack(cls, text: str) -> Structure:
         """Inverse of :meth:`packed`; raises as :meth:`from_dict` does, and on text that is not packed."""
-        try:
-            return cls.from_json(zlib.decompress(base64.b85decode(text)).decode())
-        except (ValueError, zlib.error) as error:
-            raise SlatError(f"structure: not a packed structure ({error})") from error
+        return cls.from_dict(unpacked(text))
 
     def save(self, path: str | Path) -> None:
         Path(path).write_text(self.to_json())
@@ -276,3 +269,28 @@ class Structure:
         """Parameters of the intersection over those of the union (Jaccard), 0 to 1; two empty ones are the same."""
         union = (self | other).params
         return (self & other).params / union if union else 1.0
+
+
+def packed(raw: Mapping[str, Any]) -> str:
+    """JSON values as compressed text."""
+    return base64.b85encode(zlib.compress(json.dumps(raw).encode(), 9)).decode()
+
+
+def unpacked(text: str) -> dict[str, Any]:
+    """Inverse of :func:`packed`.
+
+    Raises:
+        SlatError: the text is not packed.
+    """
+    try:
+        return json.loads(zlib.decompress(base64.b85decode(text)))
+    except (ValueError, zlib.error) as error:
+        raise SlatError(f"structure: not a packed structure ({error})") from error
+
+
+def by_line(raw: dict[str, Any]) -> str:
+    """JSON with one line a module."""
+    lines = [json.dumps(m) for m in raw.pop("modules")]
+    body = ",\n    ".join(lines)
+    modules = f"[\n    {body}\n  ]" if lines else "[]"
+    return f'{{\n  {json.dumps(raw)[1:-1]},\n  "modules": {modules}\n}}\n'

@@ -19,6 +19,8 @@ from .saliency import GATE_KINDS, Saliency
 from .sites import Site
 from .space import Space
 from .structure import ModuleSpec, Structure
+from .task_gates import TaskGates
+from .turning import turn_to_principal_directions
 
 GROUPINGS = ("layer", "kind", "site")
 
@@ -88,7 +90,7 @@ class Supernet(nn.Module):
         self._kinds = [kind for kind in KINDS if space.candidates.get(kind) and space.candidates[kind].size]
         self._layers = 1 + max(site.layer for site in sites)
         self._index(device)
-        self.gates: Gates | None = self._gates(gate_kind, gate_init, groups, saliency or {}).to(device)
+        self.gates: Gates | TaskGates | None = self._gates(gate_kind, gate_init, groups, saliency or {}).to(device)
         self.total_cost = float(self.params)
         self._standing = torch.arange(len(self.costs), device=device)
         self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.draw())
@@ -123,7 +125,7 @@ class Supernet(nn.Module):
             for name, values in zip(GROUPINGS, (layers, kinds, places), strict=True)
         }
 
-    def _gates(self, kind: str, init: float, groups: Sequence[str], options: Mapping[str, float]) -> Gates:
+    def _gates(self, kind: str, init: float, groups: Sequence[str], options: Mapping[str, float]) -> Gates | TaskGates:
         if kind == "saliency":
             layer = self._of_atom["layer"]
             crowd = layer * len(self._kinds) + self._of_atom["kind"]
@@ -205,6 +207,10 @@ class Supernet(nn.Module):
             modules += [ModuleSpec(part.site.site, kind, size) for kind, size in sizes.items()]
         return Structure(tuple(modules), self.space.options)
 
+    def turn(self, optimiser: Optimizer | None = None) -> None:
+        """Write each LoRA in its principal directions, see :func:`.turn_to_principal_directions`."""
+        turn_to_principal_directions(self.adapter, optimiser)
+
     # -- closing atoms ---------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -264,9 +270,9 @@ class Supernet(nn.Module):
                     replace_parameter(optimiser, old, new, dim, index)
         self.adapter.drop_empty_sites()
         keep = (~closed).nonzero().squeeze(1)
-        old, new = self.gates.keep(keep)
-        if optimiser is not None:
-            replace_parameter(optimiser, old, new, 0, keep)
+        for variable, left in self.gates.keep(keep):
+            if optimiser is not None:
+                replace_parameter(optimiser, variable, left, 0, keep)
         self._standing = self._standing[keep]
         self._index(closed.device)
         return removed

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .adapter import Adapter
@@ -16,7 +17,9 @@ _LENGTH = 1 / math.sqrt(3)  # of a row of the down-projection as it is initialis
 
 
 @torch.no_grad()
-def turn_to_principal_directions(adapter: Adapter, optimiser: Optimizer | None = None) -> None:
+def turn_to_principal_directions(
+    adapter: Adapter, optimiser: Optimizer | None = None, left_out: Collection[nn.Module] = ()
+) -> None:
     r"""Replace the ranks of each LoRA by the singular directions of their sum; what it computes stays as it is.
 
     Ranks that learn together at one site share one task: each holds a part of what one of them could do, and by its own
@@ -27,10 +30,15 @@ def turn_to_principal_directions(adapter: Adapter, optimiser: Optimizer | None =
     and 1.
 
     AdaLoRA (Zhang et al. 2023, arXiv 2303.10512) holds its ranks near this form by a penalty.
+
+    Args:
+        left_out: projections that stay as they are.
     """
     for site in adapter.site_adapters():
         for part in site.parts.values():
-            if isinstance(part, Projection) and 2 <= part.rank <= min(part.down.shape[1], part.up.shape[0]):
+            if part in left_out or not isinstance(part, Projection):
+                continue
+            if 2 <= part.rank <= min(part.down.shape[1], part.up.shape[0]):
                 _turn(part, optimiser)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..structure import Saliency, Supernet, turn_to_principal_directions
+from ..structure import Supernet
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class StructureSearch:
         return [] if gates is None else [v for v in gates.variables if v.requires_grad]
 
     def before_step(self, passes: int) -> None:
-        if isinstance(self.supernet.gates, Saliency):
+        if self.supernet.gates is not None:
             self.supernet.gates.passes = passes
 
     def loss(self) -> Tensor | None:
@@ -113,7 +113,7 @@ class StructureSearch:
     def after_step(self, step: int, optimiser: Optimizer) -> None:
         gates = self.supernet.gates
         if gates is not None and not gates.soft and step < self.end and step % self.every == 0:
-            turn_to_principal_directions(self.supernet.adapter, optimiser)
+            self.supernet.turn(optimiser)
         if gates is None or step < self.start:
             return
         if step >= self.end:

@@ -1,0 +1,196 @@
+"""A pool of modules that tasks share: which task uses which units of it. An immutable value, JSON in and out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from ..errors import SlatError
+from .kinds import ModuleOptions
+from .structure import FORMAT as PLAIN
+from .structure import ModuleSpec, Structure, by_line, packed, unpacked
+
+FORMAT = "slat-shared/1"
+Users = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SharedStructure:
+    """The union of what the tasks use, and the users of each of its units.
+
+    Attributes:
+        tasks: names, at least one.
+        pool: the union; its modules are sorted, and units are numbered through them.
+        users: for each unit of the pool the numbers of the tasks that use it, increasing and at least one.
+    """
+
+    tasks: tuple[str, ...]
+    pool: Structure
+    users: tuple[Users, ...]
+
+    def __post_init__(self) -> None:
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            raise SlatError("structure: a shared one needs tasks with different names")
+        units = sum(m.size for m in self.pool.modules)
+        if len(self.users) != units:
+            raise SlatError(f"structure: {units} units, and users of {len(self.users)}")
+        known = range(len(self.tasks))
+        for users in self.users:
+            if not users or list(users) != sorted(set(users)) or not set(users) <= set(known):
+                raise SlatError(f"structure: {list(users)} are no users among {len(self.tasks)} tasks")
+
+    # -- what it is ------------------------------------------------------------------------------------
+
+    @property
+    def modules(self) -> tuple[ModuleSpec, ...]:
+        """Those of the pool."""
+        return self.pool.modules
+
+    @property
+    def options(self) -> ModuleOptions:
+        return self.pool.options
+
+    @property
+    def params(self) -> int:
+        """Parameters of the pool, those that several tasks use counted once."""
+        return self.pool.params
+
+    @property
+    def lowest_layer(self) -> int | None:
+        return self.pool.lowest_layer
+
+    @cached_property
+    def digest(self) -> str:
+        """Short stable name of the value: the first 10 hex digits of the SHA-256 of its JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
+
+    def _by_module(self) -> list[tuple[ModuleSpec, tuple[Users, ...]]]:
+        found, start = [], 0
+        for module in self.modules:
+            found.append((module, self.users[start : start + module.size]))
+            start += module.size
+        return found
+
+    def units_of(self, task: str) -> list[tuple[ModuleSpec, list[int]]]:
+        """The modules that a task uses, each with the numbers of its units inside the pool's module."""
+        number = self.number(task)
+        found = []
+        for module, users in self._by_module():
+            mine = [unit for unit, tasks in enumerate(users) if number in tasks]
+            if mine:
+                found.append((module, mine))
+        return found
+
+    def of(self, task: str) -> Structure:
+        """What one task uses, as a structure of its own.
+
+        Raises:
+            SlatError: no such task.
+        """
+        return replace(self.pool, modules=tuple(replace(m, size=len(units)) for m, units in self.units_of(task)))
+
+    def shared_by(self) -> dict[int, int]:
+        """Number of users -> parameters that have so many."""
+        found = dict.fromkeys(range(1, len(self.tasks) + 1), 0)
+        for module, users in self._by_module():
+            for tasks in users:
+                found[len(tasks)] += module.params // module.size
+        return found
+
+    def overlap(self, one: str, two: str) -> float:
+        """Parameters that two tasks both use over those that either uses (Jaccard), 0 to 1; unit by unit."""
+        first, second = self.number(one), self.number(two)
+        both = either = 0
+        for module, users in self._by_module():
+            cost = module.params // module.size
+            for tasks in users:
+                both += cost * (first in tasks and second in tasks)
+                either += cost * (first in tasks or second in tasks)
+        return both / either if either else 1.0
+
+    def describe(self) -> str:
+        """One line for people."""
+        own = ", ".join(f"{task} {self.of(task).params:,}" for task in self.tasks)
+        return f"{self.pool.describe()}; {own}"
+
+    def number(self, task: str) -> int:
+        """Place of a task among them.
+
+        Raises:
+            SlatError: no such task.
+        """
+        if task not in self.tasks:
+            raise SlatError(f"structure: no task {task!r}; there are {', '.join(self.tasks)}")
+        return self.tasks.index(task)
+
+    # -- JSON ------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: those of the pool, with ``tasks``, and with ``users`` of each unit of each module."""
+        raw = self.pool.to_dict()
+        modules = [
+            {**module, "users": [list(tasks) for tasks in users]}
+            for module, (_, users) in zip(raw.pop("modules"), self._by_module(), strict=True)
+        ]
+        return {**raw, "format": FORMAT, "tasks": list(self.tasks), "modules": modules}
+
+    def to_json(self) -> str:
+        """Human-readable and diffable: one line a module."""
+        return by_line(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> SharedStructure:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            SlatError: fields are missing, another format version, or a module that cannot be.
+        """
+        try:
+            if raw["format"] != FORMAT:
+                raise SlatError(f"structure: format {raw['format']!r} is not {FORMAT!r}")
+            pool = Structure.from_dict({**raw, "format": PLAIN})
+            by_place = {(m["name"], m["kind"]): m["users"] for m in raw["modules"]}
+            users = tuple(tuple(tasks) for m in pool.modules for tasks in by_place[m.site.name, m.kind])
+            return cls(tuple(raw["tasks"]), pool, users)
+        except (KeyError, TypeError) as error:
+            raise SlatError(f"structure: not a shared structure ({error!r})") from error
+
+    def packed(self) -> str:
+        """Compressed text, as of :meth:`.Structure.packed`."""
+        return packed(self.to_dict())
+
+    # -- made by hand ----------------------------------------------------------------------------------
+
+    @classmethod
+    def everything(cls, tasks: Sequence[str], pool: Structure) -> SharedStructure:
+        """A pool that every task uses whole: what a shared LoRA or adapter is."""
+        units = sum(m.size for m in pool.modules)
+        return cls(tuple(tasks), pool, (tuple(range(len(tasks))),) * units)
+
+    @classmethod
+    def apart(cls, structures: Mapping[str, Structure]) -> SharedStructure:
+        """Structures of several tasks side by side in one pool, with nothing in common.
+
+        Raises:
+            SlatError: a kind of which a site holds one unit only is used by two tasks, or they have different options.
+        """
+        if len({structure.options for structure in structures.values()}) > 1:
+            raise SlatError("structure: those of different options cannot stand in one pool")
+        tasks = tuple(structures)
+        users: dict[tuple[Any, str], list[Users]] = {}
+        for number, structure in enumerate(structures.values()):
+            for m in structure.modules:
+                users.setdefault((m.site, m.kind), []).extend([(number,)] * m.size)
+        modules = sorted(ModuleSpec(site, kind, len(found)) for (site, kind), found in users.items())
+        options = next(iter(structures.values())).options
+        ordered = tuple(one for m in modules for one in users[m.site, m.kind])
+        return cls(tasks, Structure(tuple(modules), options), ordered)
+
+
+def unpack(text: str) -> Structure | SharedStructure:
+    """Inverse of ``packed`` of either; raises as ``from_dict`` does, and on text that is not packed."""
+    raw = unpacked(text)
+    return SharedStructure.from_dict(raw) if raw.get("format") == FORMAT else Structure.from_dict(raw)

@@ -1,0 +1,302 @@
+"""A pool that tasks share: who uses what, what it costs, and that each task computes what it would alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+import transformers as hf
+from torch import Tensor, nn
+
+from slat_search.errors import SlatError
+from slat_search.structure import (
+    GATE_KINDS,
+    TRAINED_GATES,
+    Candidate,
+    Gates,
+    Saliency,
+    SharedStructure,
+    SharedSupernet,
+    Space,
+    Structure,
+    TaskGates,
+    attach_alone,
+    attach_shared,
+    find_sites,
+)
+from slat_search.structure.shared import unpack
+from tests.structure.test_families import SMALL
+from tests.structure.test_kinds import shake
+
+TASKS = ("one", "two", "three")
+SPACE = Space({"lora": Candidate(3), "parallel": Candidate(4, group=2), "norm": Candidate(1), "bias": Candidate(1)})
+IDS = torch.tensor([[3, 4, 5, 6, 0], [7, 8, 9, 10, 11]])
+
+
+@pytest.fixture
+def bare() -> Iterator[nn.Module]:
+    """A model, which a test must leave without hooks."""
+    torch.manual_seed(0)
+    model = hf.BertModel(hf.BertConfig(**SMALL), add_pooling_layer=False).requires_grad_(False).eval()
+    yield model
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def output(model: nn.Module) -> Tensor:
+    with torch.no_grad():
+        return model(input_ids=IDS, attention_mask=(IDS > 0).long()).last_hidden_state
+
+
+def supernet(model: nn.Module, kind: str = "saliency", sharing: float = 0.5) -> SharedSupernet:
+    torch.manual_seed(1)
+    made = SharedSupernet(model, find_sites(model), SPACE, TASKS, sharing, gate_kind=kind)
+    shake(made.adapter)
+    return made
+
+
+def observe(made: SharedSupernet, model: nn.Module) -> None:
+    """A backward pass a task, with another loss each, so that their saliencies differ."""
+    for number in range(len(TASKS)):
+        made.switch(number)
+        weights = torch.randn(SMALL["hidden_size"], generator=torch.Generator().manual_seed(number))
+        made.train()
+        out = model(input_ids=IDS, attention_mask=(IDS > 0).long()).last_hidden_state
+        (out @ weights).square().mean().backward()
+    made.zero_grad()
+
+
+def searched(model: nn.Module, kind: str, sharing: float = 0.5) -> SharedSupernet:
+    """In the middle of a search: every task has closed something, and not the same."""
+    made = supernet(model, kind, sharing)
+    assert isinstance(made.gates, TaskGates)
+    if kind == "saliency":
+        observe(made, model)
+        made.gates.price = math.exp(float(made.gates._pooled().median()))
+    else:
+        for number, row in enumerate(made.gates.rows):
+            with torch.no_grad():
+                row.alpha.copy_(torch.randn(len(row.alpha), generator=torch.Generator().manual_seed(number)) * 2)
+    made.eval()
+    return made
+
+
+def outputs(made: SharedSupernet, model: nn.Module) -> list[Tensor]:
+    found = []
+    for number in range(len(TASKS)):
+        made.switch(number)
+        found.append(output(model))
+    return found
+
+
+@pytest.mark.parametrize("kind", GATE_KINDS)
+def test_what_settles_computes_what_was_evaluated_and_each_task_alone_too(bare: nn.Module, kind: str) -> None:
+    made = searched(bare, kind)
+    structure, before = made.structure(), outputs(made, bare)
+    assert len({structure.of(task) for task in TASKS}) == 3
+    assert 0 < structure.params < made.params
+    made.shrink()
+    for one, two in zip(outputs(made, bare), before, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
+    shared = made.settle()
+    assert shared.structure == structure == made.structure()
+    assert sum(p.numel() for p in shared.parameters()) == structure.params
+    for one, two in zip(outputs(made, bare), before, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
+    made.detach()
+    alone = {task: shared.alone(task) for task in TASKS}
+    for task, expected in zip(TASKS, before, strict=True):
+        own, weights = alone[task]
+        assert own == structure.of(task)
+        adapter = attach_alone(bare, own, weights)
+        torch.testing.assert_close(output(bare), expected, atol=1e-5, rtol=0)
+        adapter.detach()
+
+
+def test_switched_from_task_to_task_without_the_supernet(bare: nn.Module) -> None:
+    made = searched(bare, "hard_concrete")
+    structure = made.structure()
+    before = outputs(made, bare)
+    shared = made.settle()
+    made.detach()
+    again = attach_shared(bare, structure)
+    again.load_state_dict(shared.state_dict())
+    for task, expected in [*zip(TASKS, before, strict=True), (TASKS[0], before[0])]:
+        again.switch(task)
+        torch.testing.assert_close(output(bare), expected, atol=1e-5, rtol=0)
+    with pytest.raises(SlatError, match="no task 'four'"):
+        again.switch("four")
+    again.detach()
+
+
+def test_a_task_that_uses_nothing_sees_the_untouched_model_bit_for_bit(bare: nn.Module) -> None:
+    untouched = output(bare)
+    structure = SharedStructure(("one", "two"), Structure.lora(find_sites(bare), r=2), ((0,),) * 8)
+    shared = attach_shared(bare, structure)
+    shake(shared.adapter)
+    shared.switch("two")
+    assert torch.equal(output(bare), untouched)
+    shared.switch("one")
+    assert not torch.equal(output(bare), untouched)
+    own, weights = shared.alone("two")
+    assert (own.modules, weights) == ((), {})
+    shared.detach()
+
+
+@pytest.mark.parametrize("kind", TRAINED_GATES)
+@pytest.mark.parametrize("sharing", [0.0, 0.4, 1.0, 1.7])
+def test_the_expected_cost_is_that_of_every_outcome(kind: str, sharing: float) -> None:
+    """Against the sum over all sets of users: c (1 + sharing (n - 1)) for n of them, nothing for none."""
+    rows = [Gates(5, kind) for _ in TASKS]
+    for seed, row in enumerate(rows):
+        torch.nn.init.normal_(row.alpha, generator=torch.Generator().manual_seed(seed))
+    gates = TaskGates(rows, sharing)
+    p = torch.stack([row.expected() for row in rows])
+    expected = torch.zeros(5)
+    for outcome in itertools.product((0, 1), repeat=3):
+        flags = torch.tensor(outcome)[:, None]
+        chance = torch.where(flags == 1, p, 1 - p).prod(dim=0)
+        users = sum(outcome)
+        expected += chance * ((1 + sharing * (users - 1)) if users else 0.0)
+    torch.testing.assert_close(gates.expected(), expected)
+
+
+@pytest.mark.parametrize("sharing", [0.0, 0.3, 1.0, 2.0])
+def test_users_are_the_set_that_gains_most(sharing: float) -> None:
+    """Against all sets of users of each atom, at a price in the middle; and what stands gains something."""
+    torch.manual_seed(3)
+    costs = torch.tensor([2.0, 1.0, 4.0, 3.0, 1.0, 2.0])
+    crowd, blocks = torch.arange(6), torch.ones(6, dtype=torch.long)
+    rows = [Saliency(costs, crowd, blocks, crowding=1.0, reach=0.0) for _ in TASKS]
+    worth = torch.rand(3, 6).exp()
+    for row, values in zip(rows, worth, strict=True):
+        row.alpha.copy_((values / costs).log())
+        row.seen = True
+    gates = TaskGates(rows, sharing)
+    gates.price = 0.9
+    open_atoms = gates.is_open()
+    users = gates.users(open_atoms)
+    assert 0 < int(open_atoms.sum()) <= 6
+    for atom in range(6):
+
+        def gain(chosen: tuple[int, ...], atom: int = atom) -> float:
+            paid = gates.price * float(costs[atom]) * (1 + sharing * (len(chosen) - 1))
+            return sum(float(worth[t, atom]) for t in chosen) - paid
+
+        subsets = [s for n in (1, 2, 3) for s in itertools.combinations(range(3), n)]
+        best = max(subsets, key=gain)
+        assert bool(open_atoms[atom]) == (gain(best) > 0)
+        if open_atoms[atom]:
+            assert tuple(users[:, atom].nonzero().squeeze(1).tolist()) == best
+
+
+def test_sharing_decides_how_much_is_shared(bare: nn.Module) -> None:
+    shares = []
+    for sharing in (0.0, 0.5, 1.0, 3.0):
+        made = searched(bare, "saliency", sharing)
+        made.hold(600)
+        found = made.structure()
+        assert found.params <= 600
+        shares.append(found.shared_by()[3] / found.params)
+        made.detach()
+    assert shares[0] == 1.0  # free, so all use all
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] < 0.5
+
+
+@pytest.mark.parametrize("kind", GATE_KINDS)
+def test_a_budget_counts_the_union(bare: nn.Module, kind: str) -> None:
+    made = searched(bare, kind)
+    made.hold(500)
+    structure = made.structure()
+    largest = max(structure.of(task).params for task in TASKS)
+    assert largest <= structure.params <= 500
+    assert structure.params > 450
+    made.shrink()
+    assert made.structure().params <= 500
+    assert made.settle().structure.params <= 500
+    made.detach()
+
+
+def test_a_step_of_one_task_moves_nothing_that_it_does_not_use(bare: nn.Module) -> None:
+    structure = SharedStructure(("one", "two"), Structure.lora(find_sites(bare), r=2), ((0,), (1,)) * 4)
+    shared = attach_shared(bare, structure)
+    shake(shared.adapter)
+    shared.switch("two")
+    bare(input_ids=IDS, attention_mask=(IDS > 0).long()).last_hidden_state.square().sum().backward()
+    for site in shared.adapter.site_adapters():
+        part = site.parts["Projection"]
+        assert not part.down.grad[0].any()
+        assert part.down.grad[1].any()
+        assert not part.up.grad[:, 0].any()
+    shared.detach()
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("kind", ["saliency", "sigmoid"])
+def test_saved_in_the_middle_and_loaded(bare: nn.Module, kind: str, settled: bool) -> None:
+    made = searched(bare, kind)
+    made.shrink()
+    if settled:
+        made.settle()
+    state = {name: value.clone() if isinstance(value, Tensor) else value for name, value in made.state_dict().items()}
+    structure, before = made.structure(), outputs(made, bare)
+    made.detach()
+    again = SharedSupernet(bare, find_sites(bare), SPACE, TASKS, 0.5, gate_kind=kind)
+    again.load_state_dict(state)
+    again.eval()
+    assert again.structure() == structure
+    assert all(torch.equal(one, two) for one, two in zip(outputs(again, bare), before, strict=True))
+    again.detach()
+
+
+def test_ranks_with_different_users_are_not_turned(bare: nn.Module) -> None:
+    made = searched(bare, "saliency")
+    made.shrink()
+    before = outputs(made, bare)
+    made.turn()
+    for one, two in zip(outputs(made, bare), before, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
+    made.detach()
+
+
+def test_a_shared_structure_as_a_value(bare: nn.Module) -> None:
+    made = searched(bare, "saliency")
+    structure = made.structure()
+    made.detach()
+    assert SharedStructure.from_dict(structure.to_dict()) == structure == unpack(structure.packed())
+    assert hash(structure) == hash(unpack(structure.packed()))
+    assert sum(structure.shared_by().values()) == structure.params
+    own = {task: structure.of(task) for task in TASKS}
+    union = own["one"] | own["two"] | own["three"]
+    assert {(m.site, m.kind) for m in union.modules} == {(m.site, m.kind) for m in structure.modules}
+    assert structure.overlap("one", "one") == 1
+    assert structure.overlap("one", "two") == structure.overlap("two", "one") <= 1
+    everything = SharedStructure.everything(TASKS, structure.pool)
+    assert all(everything.of(task) == structure.pool for task in TASKS)
+    assert everything.overlap("one", "two") == 1
+    ranks = dict(zip(TASKS, (1, 2, 3), strict=True))
+    loras = {task: Structure.lora(find_sites(bare), r=rank, alpha=2 * rank) for task, rank in ranks.items()}
+    apart = SharedStructure.apart(loras)
+    assert {task: apart.of(task) for task in TASKS} == loras
+    assert apart.params == sum(lora.params for lora in loras.values())
+    assert apart.overlap("one", "two") == 0
+    with pytest.raises(SlatError, match="different options"):
+        SharedStructure.apart({"one": loras["one"], "two": Structure.lora(find_sites(bare), r=1, alpha=9)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "slat-shared/9"}, "is not 'slat-shared/1'"),
+        ({"tasks": ["one", "one"]}, "different names"),
+        ({"tasks": ["one"]}, "are no users among 1 tasks"),
+        ({"modules": [{}]}, "not a structure"),
+    ],
+)
+def test_what_is_no_shared_structure_is_one_sentence(bare: nn.Module, change: dict, message: str) -> None:
+    raw = SharedStructure.everything(("one", "two"), Structure.lora(find_sites(bare), r=1)).to_dict()
+    with pytest.raises(SlatError, match=message):
+        SharedStructure.from_dict({**raw, **change})
