@@ -15,22 +15,13 @@ from slat_search.training.backbone import Backbone, load_backbone
 from slat_search.training.context import Context, prepare
 from tests.whole import finish, start
 
-torch.set_num_threads(1)  # two tests run at a time
+torch.set_num_threads(2)
 
 TEXTS = (
     "Markets fall after a surprise rise in interest rates",
     "Chelsea win away",
     "Film festival opens with a documentary on the history of jazz in New Orleans",
 )
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, each file goes to one of them, and all that look at the finished run to the same, first."""
-    for item in items:
-        group = "run" if "run" in getattr(item, "fixturenames", ()) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: "run" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,7 +63,7 @@ def small_config(**changes: object) -> Config:
     """A whole run in little: real model and text, few rows, few steps."""
     fields = {
         "name": "small",
-        "task": {"name": "bbc-headline", "max_rows": 96},
+        "task": {"name": "bbc-headline", "max_rows": 64},
         "training": {"steps": 10, "batch_size": 16},
         "search": {"trials": 4, "members": 2, "refit_learning_rates": [0.003, 0.01]},
         "baselines": [

@@ -149,30 +149,34 @@ def test_another_configuration_does_not_touch_the_folder(run: tuple[Path, str], 
     assert "holds a run with another configuration" in output
 
 
-def test_killed_in_the_search_and_resumed(run: tuple[Path, str], config: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    process = start(config, out)
-    kill_when(process, lambda: lines(out / "search" / "rungs.jsonl") >= 1)
-    refused = start(config, out)
-    assert "holds an unfinished run; use --resume" in refused.communicate(timeout=100)[0]
-    assert refused.returncode == 2
-    assert "goes on from its checkpoint" in finish(start(config, out, "--resume"))
-    for name in ("trials.csv", "history.csv", "results.csv"):
-        assert_same(run[0], out, name)
-    assert not list(out.glob("search/ray-*/trial-*/checkpoint_*/state.pt"))  # nothing goes on from them
-
-
-def test_a_worker_that_is_killed_costs_what_it_did_since_its_last_report(
+def test_a_worker_is_killed_and_then_the_driver_and_the_end_is_the_same(
     run: tuple[Path, str], config: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "lost"
+    """A lost worker costs what its trial did since its last report, a lost driver what it had not written."""
+    out = tmp_path / "killed"
     process = start(config, out)
     while lines(out / "search" / "rungs.jsonl") < 1:
         time.sleep(0.02)
     workers = [pid for pid in descendants(process.pid) if "ray::ImplicitFunc" in command_line(pid)]
     assert len(workers) == 1
     os.kill(workers[0], signal.SIGKILL)
-    finish(process)
+    kill_when(process, lambda: lines(out / "search" / "rungs.jsonl") >= 3)
+    refused = start(config, out)
+    assert "holds an unfinished run; use --resume" in refused.communicate(timeout=100)[0]
+    assert refused.returncode == 2
+    assert "search: going on" in finish(start(config, out, "--resume"))
+    for name in ("trials.csv", "history.csv", "results.csv"):
+        assert_same(run[0], out, name)
+    assert not list(out.glob("search/ray-*/trial-*/checkpoint_*/state.pt"))  # nothing goes on from them
+
+
+@pytest.mark.slow
+def test_killed_in_a_trial_and_gone_on_with_from_its_checkpoint(
+    run: tuple[Path, str], config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    kill_when(start(config, out), lambda: lines(out / "search" / "rungs.jsonl") >= 1)
+    assert "goes on from its checkpoint" in finish(start(config, out, "--resume"))
     for name in ("trials.csv", "history.csv", "results.csv"):
         assert_same(run[0], out, name)
 

@@ -91,6 +91,7 @@ def test_the_screening_stops_no_trial(studied: tuple[Path, str]) -> None:
     assert trials["sparsity"].nunique() == 4
 
 
+@pytest.mark.slow
 def test_more_points_later_train_only_those(studied: tuple[Path, str], run: tuple[Path, str], tmp_path: Path) -> None:
     out = tmp_path / "small"
     shutil.copytree(studied[0].parent, out)

@@ -52,5 +52,6 @@ def test_a_measure_that_never_changes(trials: pd.DataFrame) -> None:
 
 
 def test_same_seed_same_importance(trials: pd.DataFrame) -> None:
-    one, two = (importances(trials, SPACE, {"quality": trials["rate"]}, seed=3) for _ in range(2))
+    few = trials[:10]
+    one, two = (importances(few, SPACE, {"quality": few["rate"]}, seed=3) for _ in range(2))
     pd.testing.assert_frame_equal(one, two)
