@@ -129,8 +129,11 @@ def sensitivity(config: Path, **options: Any) -> None:
 @click.option("--text", "texts", multiple=True, required=True, help="Text to classify; may be given several times.")
 @click.option("--text-pair", "pairs", multiple=True, help="Second text, for tasks with text pairs.")
 @click.option("--adapter", help="Which adapter of the run.  [default: the best]")
+@click.option("--task", help="Whose adapter, in a run over several tasks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def predict(run: Path, texts: tuple[str, ...], pairs: tuple[str, ...], adapter: str | None, as_json: bool) -> None:
+def predict(
+    run: Path, texts: tuple[str, ...], pairs: tuple[str, ...], adapter: str | None, task: str | None, as_json: bool
+) -> None:
     """Label texts with an adapter of RUN, a run folder or an adapter folder.
 
     \b
@@ -143,7 +146,7 @@ def predict(run: Path, texts: tuple[str, ...], pairs: tuple[str, ...], adapter: 
 
     if pairs and len(pairs) != len(texts):
         raise SlatError(f"--text-pair: given {len(pairs)} times, but --text {len(texts)} times")
-    predictor = load_bundle(adapter_folder(run, adapter))
+    predictor = load_bundle(adapter_folder(run, adapter, task))
     rows: list[str | tuple[str, ...]] = [*zip(texts, pairs, strict=True)] if pairs else [*texts]
     for text, probabilities in zip(texts, predictor(rows), strict=True):
         if not predictor.labels:

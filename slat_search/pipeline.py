@@ -14,18 +14,21 @@ from .analysis.tables import recommended
 from .baselines import apply_method
 from .config import Config, load_config
 from .errors import SlatError
+from .multitask import finish as finish_pool
+from .multitask import train_apart
 from .provenance import environment
 from .run_folder import STUDIES, RunFolder, write_json, write_text
 from .structure import Structure, find_sites
-from .tasks import SPLITS
+from .tasks import SPLITS, TaskData
 from .training.bundle import save_bundle
 from .training.context import Context, prepare
+from .training.pool import AnyContext, PoolContext, prepare_pool
 from .training.trial import space
 from .training.units import Unit
 from .tuning.earlier import check_earlier
 from .tuning.finals import Contender, method_options, train_finals
 from .tuning.fixed import UnitPool
-from .tuning.ledger import Trial, trials_table
+from .tuning.ledger import Trial, flat, trials_table
 from .tuning.runtime import ray_session
 from .tuning.search import run_search
 from .tuning.space import given_points
@@ -68,19 +71,24 @@ def run(
         if folder.already_done(config, resume, may_differ={STUDIES: True}):
             say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
             return folder
-        context, task = prepare(config)
+        context: AnyContext
+        tasks: list[TaskData]
+        if config.tasks:
+            context, tasks = prepare_pool(config)
+        else:
+            context, task = prepare(config)
+            tasks = [task]
         supernet = check_methods(context)
         # before the folder is a run, so that what is wrong in them is known now
         given_points(config, context.backbone_params, context.layers)
         check_earlier(config, folder / "search")
         trackers(config)
         folder.begin(config)
-        sizes = {name: len(rows) for name, rows in task.splits.items()}
-        texts = " / ".join(str(sizes[split]) for split in SPLITS)
-        say(f"task {task.name}: {texts} texts, {len(task.labels)} classes")
+        for task in tasks:
+            say(describe(task))
         say(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
         say(f"supernet: {supernet.describe()}")
-        write_json(folder / "environment.json", environment(context, sizes))
+        write_json(folder / "environment.json", environment(context, tasks))
         with ray_session(address):
             trials = run_search(config, context, folder / "search", say, storage)
             members = choose(trials, config.search.members)
@@ -89,8 +97,13 @@ def run(
             finals = train_finals(pool, config, members, folder, say)
             say(f"test: {len(finals)} trained models, clean and perturbed; read once")
             pool.evaluate([unit for _, unit in finals])
-            table, _ = analyse(folder)
-            _save_adapters(folder, context, pool, finals, recommended(table, config.search.tolerance)["method"])
+            if isinstance(context, PoolContext):
+                train_apart(config, context, folder, members, say)
+                finish_pool(config, context, folder, pool, finals)
+            else:
+                table, _ = analyse(folder)
+                best = recommended(table, config.search.tolerance)["method"]
+                _save_adapters(folder, context, pool, finals, best)
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
     say("")
     say((folder / "comparison.md").read_text())
@@ -98,7 +111,13 @@ def run(
     return folder
 
 
-def check_methods(context: Context) -> Structure:
+def describe(task: TaskData) -> str:
+    """A line on a task: name, texts of each split, classes."""
+    sizes = " / ".join(str(len(task.splits[split])) for split in SPLITS)
+    return f"task {task.name}: {sizes} texts, {len(task.labels)} classes"
+
+
+def check_methods(context: AnyContext) -> Structure:
     """Put every method on the backbone once, before hours are spent; returns the whole supernet.
 
     Raises:
@@ -139,7 +158,7 @@ def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[
     refitted = {t.number for t in members}
     table["refitted"] = ["yes" if number in refitted else "" for number in table["trial"]]
     write_text(folder / "trials.csv", table.to_csv(index=False))
-    history = [{"trial": t.number, **report} for t in trials for report in t.history]
+    history = [{"trial": t.number, **flat(report)} for t in trials for report in t.history]
     write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
 
 

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from .structure import find_blocks, find_sites
-from .training.context import Context
+from .tasks import TaskData
+from .training.pool import AnyContext
 
 _PACKAGES = ("slat-search", "torch", "transformers", "peft", "ray", "optuna", "datasets", "pandas", "numpy", "moocore")
 
 
-def environment(context: Context, sizes: dict[str, int]) -> dict[str, Any]:
-    """The content of ``environment.json``; ``sizes`` is split -> number of texts."""
+def environment(context: AnyContext, tasks: Sequence[TaskData]) -> dict[str, Any]:
+    """The content of ``environment.json``; what is said of the task stands under ``tasks`` where there are several."""
     backbone = context.backbone().model
     prefix, blocks = find_blocks(backbone)
     columns = [s.name.removeprefix(f"{prefix}.0.") for s in find_sites(backbone) if s.layer == 0]
+    told = [
+        {
+            "name": task.name,
+            "labels": list(part.labels),
+            "majority": part.majority,
+            **{split: len(rows) for split, rows in task.splits.items()},
+        }
+        for part, task in zip(context.parts, tasks, strict=True)
+    ]
     return {
         "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
         "hardware": {
@@ -27,12 +38,7 @@ def environment(context: Context, sizes: dict[str, int]) -> dict[str, Any]:
             "cpus": os.cpu_count(),
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
-        "task": {
-            "name": context.config.task.name,
-            "labels": list(context.labels),
-            "majority": context.majority,
-            **sizes,
-        },
+        **({"task": told[0]} if len(told) == 1 else {"tasks": told}),
         "model": {
             "name": context.config.model.name,
             "params": context.backbone_params,

@@ -11,10 +11,9 @@ from .analysis.report import analyse
 from .analysis.studies import analyse_studies
 from .config import Config, load_config
 from .errors import SlatError
-from .pipeline import Say, check_methods
+from .pipeline import Say, check_methods, describe
 from .provenance import environment
 from .run_folder import STUDIES, RunFolder, write_json, write_text
-from .tasks import SPLITS
 from .training.context import Context, prepare
 from .tuning.fixed import UnitPool
 from .tuning.ledger import trials_table
@@ -56,6 +55,8 @@ def run(
     sized = next((baseline.method for baseline in config.baselines if baseline.same_size), None)
     if sized:
         raise SlatError(f"baselines: {sized} has the size of found structures; studies have none, so give it a budget")
+    if config.tasks:
+        raise SlatError("tasks: the studies are of one task; give it as `task`")
     if config.search.method == "static":
         raise SlatError("search.method: the studies are of a search by gates; a static one has no sparsity to study")
     run_folder = RunFolder(out or Path("runs") / config.name)
@@ -70,9 +71,8 @@ def run(
         context, task = prepare(config)
         check_methods(context)
         folder.begin(config)
-        sizes = {name: len(rows) for name, rows in task.splits.items()}
-        say(f"task {task.name}: {' / '.join(str(sizes[split]) for split in SPLITS)} texts, {len(task.labels)} classes")
-        write_json(folder / "environment.json", environment(context, sizes))
+        say(describe(task))
+        write_json(folder / "environment.json", environment(context, [task]))
         with ray_session(address):
             pool = UnitPool(config, context, folder / "units", say)
             clean_pool = UnitPool(config, replace(context, test_perturbed={}), folder / "units", say)

@@ -63,7 +63,7 @@ def small_config(**changes: object) -> Config:
     """A whole run in little: real model and text, few rows, few steps."""
     fields = {
         "name": "small",
-        "task": {"name": "bbc-headline", "max_rows": 64},
+        "task": {"name": "bbc-headline", "max_rows": 96},
         "training": {"steps": 10, "batch_size": 16},
         "search": {"trials": 4, "members": 2, "refit_learning_rates": [0.003, 0.01]},
         "baselines": [

@@ -13,9 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from click.testing import CliRunner
 from PIL import Image
 
 from slat_search.analysis.fronts import nondominated
+from slat_search.cli import main
 from slat_search.structure import Structure
 from tests.conftest import small_config
 from tests.whole import SLAT, assert_same, command_line, descendants, finish, kill_when, lines, start
@@ -93,14 +95,14 @@ def test_a_report_is_written_anew_from_what_is_there(run: tuple[Path, str], tmp_
     copy = shutil.copytree(run[0], tmp_path / "copy")
     for name in ("report.html", "comparison.csv", "budget.csv", "figures/gates.png"):
         (copy / name).unlink()
-    done = subprocess.run([SLAT, "report", str(copy)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(main, ["report", str(copy)])
+    assert done.exit_code == 0, done.output
     for name in ("results.csv", "comparison.csv", "budget.csv"):
         assert (copy / name).read_text() == (run[0] / name).read_text()
     assert (copy / "report.html").stat().st_size > 100_000
     (copy / "done.json").unlink()
-    refused = subprocess.run([SLAT, "report", str(copy)], capture_output=True, text=True)
-    assert (refused.returncode, refused.stderr.count("no finished run there")) == (2, 1)
+    refused = CliRunner().invoke(main, ["report", str(copy)])
+    assert (refused.exit_code, refused.stderr.count("no finished run there")) == (2, 1)
 
 
 def test_retained_quality_follows_from_the_curves(run: tuple[Path, str]) -> None:
@@ -130,23 +132,23 @@ def test_predict_in_a_new_process(run: tuple[Path, str]) -> None:
     for row in rows:
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
-    assert subprocess.run(command, capture_output=True, text=True).stdout == out.stdout
+    here = CliRunner().invoke(main, command[1:])
+    assert here.output == out.stdout
 
 
 def test_a_second_run_says_that_it_is_done(run: tuple[Path, str], config: Path) -> None:
     folder, _ = run
     before = (folder / "results.csv").stat().st_mtime_ns
-    assert "is done already" in finish(start(config, folder))
+    assert "is done already" in CliRunner().invoke(main, ["run", str(config), "--out", str(folder)]).output
     assert (folder / "results.csv").stat().st_mtime_ns == before
 
 
 def test_another_configuration_does_not_touch_the_folder(run: tuple[Path, str], tmp_path: Path) -> None:
     other = tmp_path / "small.yaml"
     other.write_text(small_config(seed=5).to_yaml())
-    process = start(other, run[0])
-    output, _ = process.communicate(timeout=100)
-    assert process.returncode == 2
-    assert "holds a run with another configuration" in output
+    refused = CliRunner().invoke(main, ["run", str(other), "--out", str(run[0])])
+    assert refused.exit_code == 2
+    assert "holds a run with another configuration" in refused.output
 
 
 def test_a_worker_is_killed_and_then_the_driver_and_the_end_is_the_same(
@@ -161,9 +163,9 @@ def test_a_worker_is_killed_and_then_the_driver_and_the_end_is_the_same(
     assert len(workers) == 1
     os.kill(workers[0], signal.SIGKILL)
     kill_when(process, lambda: lines(out / "search" / "rungs.jsonl") >= 3)
-    refused = start(config, out)
-    assert "holds an unfinished run; use --resume" in refused.communicate(timeout=100)[0]
-    assert refused.returncode == 2
+    refused = CliRunner().invoke(main, ["run", str(config), "--out", str(out)])
+    assert "holds an unfinished run; use --resume" in refused.output
+    assert refused.exit_code == 2
     assert "search: going on" in finish(start(config, out, "--resume"))
     for name in ("trials.csv", "history.csv", "results.csv"):
         assert_same(run[0], out, name)

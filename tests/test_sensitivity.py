@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from safetensors.numpy import load_file
 
 from slat_search import sensitivity
+from slat_search.cli import main
 from slat_search.errors import SlatError
 from slat_search.run_folder import read_json
 from tests.conftest import small_config
@@ -112,15 +114,17 @@ def test_more_points_later_train_only_those(studied: tuple[Path, str], run: tupl
 def test_another_task_does_not_touch_the_folder(studied: tuple[Path, str], tmp_path: Path) -> None:
     other = tmp_path / "small.yaml"
     other.write_text(small_config(seed=5).to_yaml())
-    process = start(other, studied[0].parent, "--resume", command="sensitivity")
-    assert "another configuration" in process.communicate(timeout=100)[0]
-    assert process.returncode == 2
+    command = ["sensitivity", str(other), "--out", str(studied[0].parent), "--resume"]
+    refused = CliRunner().invoke(main, command)
+    assert "another configuration" in refused.output
+    assert refused.exit_code == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"search": {"method": "static"}}, "has no sparsity to study"),
+        ({"tasks": ["bbc-headline", "bbc-match"], "task": {"name": "bbc-headline"}}, "the studies are of one task"),
         ({"baselines": ["uniform"]}, "uniform has the size of found structures"),
     ],
 )

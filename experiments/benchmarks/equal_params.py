@@ -247,7 +247,7 @@ def main() -> None:
                     **context.config.model_dump(mode="json", exclude={"task": {"train"}}),
                     "data": f"DATA/{task}",
                 },
-                "environment": environment(context, {name: len(split) for name, split in data.splits.items()}),
+                "environment": environment(context, [data]),
             }
             rows += run_task(context, options, options.out / "work" / task)
     frame = pd.DataFrame(rows)

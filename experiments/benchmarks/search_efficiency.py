@@ -103,8 +103,7 @@ def main() -> None:
                 last = float(curves[name][-1][-1])
                 rows.append({"method": name, "seed": seed, "hypervolume": last, "steps": steps, "seconds": seconds})
                 print(rows[-1], flush=True)
-        sizes = {split: len(texts) for split, texts in data.splits.items()}
-        made_by = {"config": config.model_dump(mode="json"), "environment": environment(context, sizes)}
+        made_by = {"config": config.model_dump(mode="json"), "environment": environment(context, [data])}
     table = pd.DataFrame(rows)
     write_json(
         options.out / "search_efficiency.json",

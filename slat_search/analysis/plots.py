@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,18 @@ def scatters(table: pd.DataFrame, data: RunData) -> list[Markup]:
     ]
 
 
-def histories(data: RunData) -> list[Markup]:
+class Searched(Protocol):
+    """What a run left of its search."""
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+    @property
+    def trials(self) -> pd.DataFrame: ...
+    @property
+    def history(self) -> pd.DataFrame: ...
+
+
+def histories(data: Searched) -> list[Markup]:
     """Validation quality and size of every trial's discretised structure over its steps, one plot each."""
     told = {row["trial"]: [f"{k.replace('_', ' ')} {v}" for k, v in row.items()] for row in trial_rows(data.trials)}
     trials = data.trials.set_index("trial").to_dict("index")
@@ -53,7 +64,8 @@ def histories(data: RunData) -> list[Markup]:
         stopped, chosen = trial["status"] == "stopped", trial["refitted"] == "yes"
         return Progress(f"trial {number}", steps, values, stopped, chosen, told[str(number)][1:])
 
-    metric, last = data.config["task"]["metric"], data.config["training"]["steps"]
+    metric = "quality, mean over tasks" if data.config.get("tasks") else data.config["task"]["metric"]
+    last = data.config["training"]["steps"]
     plots = (("quality", f"validation {metric}", False), ("params", "parameters", True))
     return [
         history(
@@ -97,11 +109,13 @@ def trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
         "learning_rate": "{:.2g}",
         "gate_learning_rate": "{:.2g}",
         "kinds": "{}",
+        "sharing": "{:.2f}",
         **{name: "{:.0f}" for name in map(str, trials) if name.startswith("layer_") or name.endswith("_size")},
         "noise_kind": "{}",
         "noise_ratio": "{:.0%}",
         "step": "{:.0f}",
         "quality": "{:.3f}",
+        "quality_worst": "{:.3f}",
         "retained": "{:.1%}",
         "params": "{:,.0f}",
         "seconds": "{:.0f}",

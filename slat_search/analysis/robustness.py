@@ -67,9 +67,10 @@ class Predictions:
     confidence: np.ndarray
 
     @classmethod
-    def read(cls, path: Path, sets: Sequence[tuple[str, float]]) -> Predictions:
-        """What a test evaluation left beside its measures."""
-        return cls(sets=(("clean", 0.0), *sets), **load_file(path))
+    def read(cls, path: Path, sets: Sequence[tuple[str, float]], prefix: str = "") -> Predictions:
+        """What a test evaluation left beside its measures; of several tasks those of one, whose names begin so."""
+        arrays = {n.removeprefix(prefix): array for n, array in load_file(path).items() if n.startswith(prefix)}
+        return cls(sets=(("clean", 0.0), *sets), **arrays)
 
     @property
     def clean(self) -> Predictions:

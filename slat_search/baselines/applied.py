@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SlatError
-from ..structure import Structure
+from ..structure import SharedStructure, Structure
 
 
 @dataclass
@@ -23,13 +23,15 @@ class Applied:
         undo: takes it off the backbone.
         controller: steps of a training -> what the method does beside plain training, a ``Controller`` of the loop.
         count: trained parameters that are left, where the method drops some of them.
+        switch: number of a task -> its part of the method is open, where tasks share it and do not use the same of it.
     """
 
     module: nn.Module | None = None
-    structure: Structure | None = None
+    structure: Structure | SharedStructure | None = None
     undo: Callable[[], object] = field(default=lambda: None)
     controller: Callable[[int], Any] | None = None
     count: Callable[[], int] | None = None
+    switch: Callable[[int], None] = field(default=lambda task: None)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Names and parameters that this method trains."""

@@ -11,7 +11,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..structure import Candidate, ModuleOptions, Space, Structure, Supernet, attach, find_sites
+from ..structure import (
+    Candidate,
+    ModuleOptions,
+    Space,
+    Structure,
+    Supernet,
+    attach,
+    attach_shared,
+    find_sites,
+    read_structure,
+)
 from . import through_peft
 from .applied import Applied
 
@@ -24,8 +34,12 @@ def _structure(backbone: nn.Module, structure: Structure) -> Applied:
 
 
 def slat(backbone: nn.Module, options: Options) -> Applied:
-    """A found structure; ``structure`` is its :meth:`Structure.to_dict`."""
-    return _structure(backbone, Structure.from_dict(options["structure"]))
+    """A found structure, of one task or shared by several; ``structure`` is what its ``to_dict`` gave."""
+    found = read_structure(options["structure"])
+    if isinstance(found, Structure):
+        return _structure(backbone, found)
+    shared = attach_shared(backbone, found)
+    return Applied(shared.adapter, found, shared.detach, switch=lambda number: shared.switch(found.tasks[number]))
 
 
 def houlsby(backbone: nn.Module, options: Options) -> Applied:

@@ -9,6 +9,7 @@ from .model import (
     Resources,
     Training,
 )
+from .multitask import MultiTask
 from .search import ALL_KINDS, Objective, Range, Sampled, Scheduler, Search
 from .sensitivity import Sensitivity
 from .supernet import Candidate, GatesConfig, SpaceConfig
@@ -22,6 +23,7 @@ __all__ = [
     "Evaluation",
     "GatesConfig",
     "Model",
+    "MultiTask",
     "Objective",
     "Range",
     "Resources",

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from ..errors import SlatError
 from .model import Config
 from .section import Section
+from .task import Task
 
 
 def load_config(path: str | Path) -> Config:
@@ -41,22 +42,28 @@ def load_config(path: str | Path) -> Config:
     except ValidationError as error:
         raise SlatError(f"config {path}: {explain(error)}") from error
     folder = path.resolve().parent  # absolute, so that workers and the copy in the run folder mean the same file
-    files: dict[str, Any] = {
-        field: folder / value
-        for field in ("train", "validation", "test")
-        if (value := getattr(config.task, field)) is not None
-    }
     model = {"name": str(folder / config.model.name)} if (folder / config.model.name).is_dir() else {}
-    if config.task.hub is not None and (folder / config.task.hub).is_dir():
-        files["hub"] = str(folder / config.task.hub)
     earlier = tuple(folder / run for run in config.search.earlier)
     return config.model_copy(
         update={
-            "task": config.task.model_copy(update=files),
+            "task": _found(config.task, folder),
+            "tasks": tuple(_found(task, folder) for task in config.tasks),
             "model": config.model.model_copy(update=model),
             "search": config.search.model_copy(update={"earlier": earlier}),
         }
     )
+
+
+def _found(task: Task, folder: Path) -> Task:
+    """With the paths of its files as they are from ``folder``."""
+    files: dict[str, Any] = {
+        field: folder / value
+        for field in ("train", "validation", "test")
+        if (value := getattr(task, field)) is not None
+    }
+    if task.hub is not None and (folder / task.hub).is_dir():
+        files["hub"] = str(folder / task.hub)
+    return task.model_copy(update=files)
 
 
 def explain(error: ValidationError) -> str:

@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from .baselines import Baseline, entries
+from .multitask import MultiTask
 from .search import Search
 from .section import Fraction, Positive, Section
 from .sensitivity import Sensitivity
@@ -47,7 +48,9 @@ class Model(Section):
 class Training(Section):
     """What every method gets alike: steps, batch, schedule."""
 
-    steps: int = Field(150, ge=1, description="optimiser steps of each full training")
+    steps: int = Field(
+        150, ge=1, description="optimiser steps of each full training; where there are several `tasks`, of all together"
+    )
     batch_size: int = Field(32, ge=1, description="sequences a step")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay on adapter and head")
     warmup: Fraction = Field(0.06, description="share of the steps with a rising learning rate; then linear decay")
@@ -95,6 +98,11 @@ class Config(Section):
     seed: int = Field(0, ge=0, description="everything random follows from it")
     seeds: int = Field(2, ge=1, description="repetitions of every final training")
     task: Task = Task()
+    tasks: tuple[Task, ...] = Field(
+        (),
+        description="in the place of `task`: two or more that share one pool of modules, by name or as sections",
+    )
+    multitask: MultiTask = MultiTask()
     model: Model = Model()
     training: Training = Training()
     space: SpaceConfig = SpaceConfig()
@@ -109,6 +117,15 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     sensitivity: Sensitivity = Sensitivity()
     resources: Resources = Resources()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, data: Any) -> Any:
+        """Each task by its name or with fields; ``task`` stands for the first of them."""
+        if not isinstance(data, dict) or not isinstance(data.get("tasks"), list | tuple) or not data["tasks"]:
+            return data
+        tasks = [{"name": task} if isinstance(task, str) else task for task in data["tasks"]]
+        return {"task": tasks[0], **data, "tasks": tasks}
 
     @field_validator("baselines", mode="before")
     @classmethod
@@ -129,6 +146,32 @@ class Config(Section):
         if not self.kind_sets:  # which raises where a set names a kind that the space lacks
             raise ValueError("space.kinds: every kind has size 0, so there is nothing to search")
         return self
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if "quality_worst" in self.search.scheduler.objectives and not self.tasks:
+            raise ValueError("search.scheduler.objectives: quality_worst is that of several tasks; there is one")
+        if not self.tasks:
+            return self
+        names = [task.name for task in self.tasks]
+        if len(set(names)) < max(2, len(names)):
+            raise ValueError("tasks: two or more with different names share a pool; one alone is `task`")
+        if self.task != self.tasks[0]:
+            raise ValueError("task and tasks are one task and several; give one of them")
+        if self.search.method == "static":
+            raise ValueError("search.method: a static search has no gates that tasks could share; leave out tasks")
+        if self.gates.depth or self.gates.entropy or self.gates.diversity:
+            raise ValueError("gates: depth, entropy and diversity are defined for one task, not for a pool of several")
+        unknown = set(self.multitask.alone or ()) - {"slat", *(baseline.method for baseline in self.baselines)}
+        if unknown:
+            raise ValueError(f"multitask.alone: {min(unknown)} is neither slat nor one of the baselines")
+        return self
+
+    def of_task(self, number: int) -> Config:
+        """That of one of the tasks alone, with an equal share of the steps."""
+        steps = max(1, self.training.steps // len(self.tasks))
+        training = self.training.model_copy(update={"steps": steps})
+        return self.model_copy(update={"task": self.tasks[number], "tasks": (), "training": training})
 
     @property
     def kind_sets(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from .section import Fraction, Positive, Section
 
 NoiseKind = Literal["none", "mask", "replace", "drop", "label", "embedding", "mixed"]
-Objective = Literal["quality", "params", "quality_perturbed"]
+Objective = Literal["quality", "params", "quality_perturbed", "quality_worst"]
 SamplerName = Literal["tpe", "nsga2", "nsga3", "gp", "sobol", "random", "grid"]
 #: samplers that make something of trials that others ran
 LEARNING: tuple[SamplerName, ...] = ("tpe", "gp")
@@ -76,6 +76,11 @@ class Sampled(Section):
         description="candidate kinds, a set a trial: `all` of the space, or some of them joined by `+`; "
         "by default `all`, `lora+parallel+serial` and `lora`, as far as the space has them",
     )
+    sharing: Range = Field(
+        Range(low=0, high=1),
+        description="where several tasks share a pool: what each further user of an atom pays of it; at 0 it is paid "
+        "once, at 1 each user pays as if it were alone, above 1 overlap is discouraged",
+    )
     noise_kind: tuple[NoiseKind, ...] = Field(
         ("none", "mask", "replace", "drop", "embedding", "label", "mixed"),
         min_length=1,
@@ -109,7 +114,8 @@ class Scheduler(Section):
     objectives: tuple[Objective, ...] = Field(
         ("quality", "params", "quality_perturbed"),
         min_length=1,
-        description="one: plain ASHA on it; several: ranks by non-dominated sorting",
+        description="one: plain ASHA on it; several: ranks by non-dominated sorting; with several tasks `quality` is "
+        "their mean, and `quality_worst` that of the worst",
     )
     reduction_factor: float = Field(2.0, gt=1, description="one in so many trials passes a rung")
     rungs: tuple[Fraction, ...] = Field(

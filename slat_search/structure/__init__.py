@@ -4,7 +4,7 @@ from .adapter import Adapter, attach
 from .gates import TRAINED_GATES, Gates
 from .kinds import ACTIVATIONS, KINDS, Kind, ModuleOptions, SiteModule
 from .saliency import GATE_KINDS, Saliency
-from .shared import SharedStructure
+from .shared import SharedStructure, read_structure, unpack
 from .shared_adapter import SharedAdapter, attach_alone, attach_shared
 from .shared_supernet import SharedSupernet
 from .sites import Site, find_blocks, find_sites
@@ -40,5 +40,7 @@ __all__ = [
     "attach_shared",
     "find_blocks",
     "find_sites",
+    "read_structure",
     "turn_to_principal_directions",
+    "unpack",
 ]

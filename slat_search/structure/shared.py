@@ -190,7 +190,11 @@ class SharedStructure:
         return cls(tasks, Structure(tuple(modules), options), ordered)
 
 
+def read_structure(raw: Mapping[str, Any]) -> Structure | SharedStructure:
+    """Inverse of ``to_dict`` of either; raises as ``from_dict`` does."""
+    return SharedStructure.from_dict(raw) if raw.get("format") == FORMAT else Structure.from_dict(raw)
+
+
 def unpack(text: str) -> Structure | SharedStructure:
     """Inverse of ``packed`` of either; raises as ``from_dict`` does, and on text that is not packed."""
-    raw = unpacked(text)
-    return SharedStructure.from_dict(raw) if raw.get("format") == FORMAT else Structure.from_dict(raw)
+    return read_structure(unpacked(text))

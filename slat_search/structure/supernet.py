@@ -142,6 +142,9 @@ class Supernet(nn.Module):
 
     # -- while searching -------------------------------------------------------------------------------
 
+    def switch(self, task: int) -> None:
+        """The batches that follow are of the task of this number: here of the only one."""
+
     def draw(self) -> None:
         """Give every module its gate for the coming forward pass (one gather for the whole model)."""
         if self.gates is None or not self.parts:

@@ -104,16 +104,17 @@ def load_bundle(folder: str | Path) -> Predictor:
     unit = Unit(**description["unit"])
     outputs = max(1, len(description["labels"]))
     model = TextClassifier(backbone.model, backbone.width, outputs, description["model"]["pooling"])
-    load_state(model, unit.apply(model.backbone), state)
+    load_state([model], unit.apply(model.backbone), state)
     model.to(device).eval()
     return Predictor(model, backbone.tokenizer, description, precision)
 
 
-def adapter_folder(run: Path, adapter: str | None = None) -> Path:
-    """The adapter to use: ``run`` itself if it is one, else the named or the best one of a run folder.
+def adapter_folder(run: Path, adapter: str | None = None, task: str | None = None) -> Path:
+    """The adapter to use: ``run`` itself if it is one, else the named or the best one of a run folder; of a run over
+    several tasks that of ``task``.
 
     Raises:
-        SlatError: no adapter there.
+        SlatError: no adapter there, or no such task.
     """
     if (run / "adapter.json").is_file():
         return run
@@ -121,6 +122,13 @@ def adapter_folder(run: Path, adapter: str | None = None) -> Path:
     if not (folder / "best.json").is_file():
         raise SlatError(f"{run}: neither an adapter folder nor a finished run")
     name = adapter or json.loads((folder / "best.json").read_text())["adapter"]
+    tasks = sorted(p.parent.name for p in (folder / name).glob("*/adapter.json"))
+    if tasks:
+        if task not in tasks:
+            raise SlatError(f"--task: {run} has several tasks, so one of {', '.join(tasks)} is needed (got {task!r})")
+        return folder / name / task
+    if task is not None:
+        raise SlatError(f"--task: {run} has one task; leave it out")
     if not (folder / name / "adapter.json").is_file():
         known = ", ".join(sorted(p.parent.name for p in folder.glob("*/adapter.json")))
         raise SlatError(f"--adapter: no {name!r} in {run}; there are {known}")

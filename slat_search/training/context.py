@@ -43,6 +43,11 @@ class Context:
     frozen: Backbone
 
     @property
+    def parts(self) -> tuple[Context, ...]:
+        """The tasks that train together: this one."""
+        return (self,)
+
+    @property
     def backbone_params(self) -> int:
         """Size of the frozen model."""
         return self.frozen.params

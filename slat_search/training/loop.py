@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,8 +14,8 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..errors import SlatError
-from ..tasks import Encoded, Noise, embedding_noise, held_out, noisy_labels, noisy_tokens, training_batches
-from .classifier import TextClassifier, task_loss
+from ..tasks import Noise
+from .stream import Source, Stream
 
 
 class DivergedError(SlatError):
@@ -83,15 +84,17 @@ def seed_everything(seed: int) -> None:
 
 
 class Training:
-    """Trains head and adapter; can be left at any stop and gone on with, in another process too, as if never left.
+    """Trains heads and adapter; can be left at any stop and gone on with, in another process too, as if never left.
 
     Args:
-        model: backbone and head.
-        adapter: holds the parameters to train beside the head; None trains the head alone.
-        data: training text; its order depends on ``plan.seed`` alone, so it is the same for every method.
+        sources: the text of each task with its classifier; all of them stand on one backbone.
+        adapter: holds the parameters to train beside the heads; None trains the heads alone.
         special_ids: token ids that noise leaves alone.
         mask_id: what ``mask`` noise writes.
         controller: what a search adds.
+        turns: number of the task that each step is of; of the first alone by default.
+        switch: called with that number before the step.
+        balance: takes the loss of a batch and the number of its task, and says how much it counts.
 
     Attributes:
         step: optimiser steps done.
@@ -99,35 +102,38 @@ class Training:
 
     def __init__(
         self,
-        model: TextClassifier,
+        sources: Sequence[Source],
         adapter: nn.Module | None,
-        data: Encoded,
         plan: Plan,
         *,
         special_ids: Collection[int] = (),
         mask_id: int = 0,
         controller: Controller | None = None,
+        turns: Iterator[int] | None = None,
+        switch: Callable[[int], None] = lambda task: None,
+        balance: nn.Module | None = None,
     ):
-        self.model, self.plan, self.controller = model, plan, controller
+        self.plan, self.controller = plan, controller
         self.step = 0
-        self._special_ids, self._mask_id = special_ids, mask_id
-        self._device = next(model.parameters()).device
-        groups: list[dict] = [{"params": list(model.head.parameters()), "lr": plan.head_learning_rate}]
+        share = controller.held_out if controller is not None else 0.0
+        self._streams = [Stream(source, plan, share, special_ids, mask_id) for source in sources]
+        self._turns, self._switch, self._balance = turns or repeat(0), switch, balance
+        self._heads = nn.ModuleList(source.model.head for source in sources)
+        self._device = next(self._heads.parameters()).device
+        groups: list[dict] = [{"params": list(self._heads.parameters()), "lr": plan.head_learning_rate}]
         trained = [p for p in adapter.parameters() if p.requires_grad] if adapter is not None else []
         if trained:
             groups.append({"params": trained, "lr": plan.learning_rate, "paced": True})
         self._optimiser = AdamW(groups, weight_decay=plan.weight_decay, fused=True)
         for group in controller.parameter_groups() if controller is not None else ():
             self._optimiser.add_param_group(group)
+        if balance is not None:
+            balance.to(self._device)
+            weights = {"params": list(balance.parameters()), "lr": plan.head_learning_rate, "weight_decay": 0.0}
+            self._optimiser.add_param_group(weights)
         factors = [_schedule(plan, group, controller) for group in self._optimiser.param_groups]
         self._schedule = LambdaLR(self._optimiser, factors)
         self._generator = torch.Generator().manual_seed(plan.seed)
-        self._data = noisy_labels(data, plan.noise, model.head.out_features, plan.seed)
-        vocabulary = torch.from_numpy(np.unique(data.ids).astype(np.int64))
-        self._vocabulary = vocabulary[~torch.isin(vocabulary, torch.tensor(sorted(special_ids), dtype=torch.long))]
-        rows, held = held_out(data, controller.held_out if controller is not None else 0.0, plan.seed)
-        self._batches = Batches(training_batches(data, plan.batch_size, plan.seed, rows))
-        self._gate_batches = Batches(training_batches(data, plan.batch_size, plan.seed, held)) if len(held) else None
         self._finite = torch.ones((), dtype=torch.bool, device=self._device)
 
     def run(self, stops: Collection[int] = ()) -> Iterator[int]:
@@ -139,7 +145,8 @@ class Training:
             DivergedError: the loss was not finite; checked at every stop, so that a GPU need not wait each step.
         """
         stops = {*stops, self.plan.steps}
-        self.model.train()
+        for stream in self._streams:
+            stream.model.train()
         while self.step < self.plan.steps:
             self._one_step()
             if self.step in stops:
@@ -151,15 +158,18 @@ class Training:
 
     def _one_step(self) -> None:
         optimiser, controller = self._optimiser, self.controller
-        moving = controller.variables() if controller is not None and self._gate_batches is not None else []
-        rows = next(self._batches)
-        if moving and self._gate_batches is not None:
-            self._backward(rows)
+        task = next(self._turns)
+        self._switch(task)
+        stream = self._streams[task]
+        moving = controller.variables() if controller is not None and stream.gate_batches is not None else []
+        rows = next(stream.batches)
+        if moving and stream.gate_batches is not None:
+            self._backward(task, rows)
             _forget_gradients(moving)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            rows = next(self._gate_batches)
-        self._backward(rows, controller)
+            rows = next(stream.gate_batches)
+        self._backward(task, rows, controller)
         if moving:
             known = {id(variable) for variable in moving}
             _forget_gradients(p for group in optimiser.param_groups for p in group["params"] if id(p) not in known)
@@ -170,25 +180,18 @@ class Training:
         optimiser.zero_grad(set_to_none=True)
         self._schedule.step()
 
-    def _backward(self, rows: np.ndarray, controller: Controller | None = None) -> None:
+    def _backward(self, task: int, rows: np.ndarray, controller: Controller | None = None) -> None:
         """Gradients of the mean loss of some texts, and of what the controller adds to it."""
         parts = np.array_split(rows, min(self.plan.parts, len(rows)))
         if controller is not None:
             controller.before_step(len(parts))
         for part in parts:
-            loss = self._loss(part) * (len(part) / len(rows))
+            loss = self._streams[task].loss(part, self._generator) * (len(part) / len(rows))
             self._finite &= torch.isfinite(loss.detach())
+            if self._balance is not None:
+                loss = self._balance(loss, task)
             extra = controller.loss() if controller is not None and part is parts[-1] else None
             (loss if extra is None else loss + extra).backward()
-
-    def _loss(self, rows: np.ndarray) -> Tensor:
-        plan = self.plan
-        batch = noisy_tokens(
-            self._data.batch(rows), plan.noise, self._special_ids, self._mask_id, self._vocabulary, self._generator
-        )
-        batch = {name: value.to(self._device, non_blocking=True) for name, value in batch.items()}
-        with embedding_noise(self.model.backbone.get_input_embeddings(), plan.noise, self._generator):
-            return task_loss(self.model(batch), batch["labels"])
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on but the adapter and the controller, which keep their own; tensors and
@@ -197,10 +200,11 @@ class Training:
         optimiser["param_groups"] = [group for group in optimiser["param_groups"] if group["params"]]
         return {
             "step": self.step,
-            "head": self.model.head.state_dict(),
+            "heads": self._heads.state_dict(),
+            "balance": self._balance.state_dict() if self._balance is not None else {},
             "optimiser": optimiser,
             "finite": self._finite,
-            "drawn": [0 if batches is None else batches.drawn for batches in (self._batches, self._gate_batches)],
+            "drawn": [stream.drawn for stream in self._streams],
             "noise": self._generator.get_state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
@@ -210,34 +214,20 @@ class Training:
         """Go on from :meth:`state_dict` of a training that was made alike, whose adapter and controller stand as they
         did then."""
         self.step = state["step"]
-        self.model.head.load_state_dict(state["head"])
+        self._heads.load_state_dict(state["heads"])
+        if self._balance is not None:
+            self._balance.load_state_dict(state["balance"])
         self._optimiser.load_state_dict(dict(state["optimiser"]))
         self._schedule.last_epoch = self.step
         self._finite = state["finite"].to(self._device)
-        for batches, drawn in zip((self._batches, self._gate_batches), state["drawn"], strict=True):
-            if batches is not None:
-                batches.skip(drawn)
+        for _ in range(self.step):
+            next(self._turns)
+        for stream, drawn in zip(self._streams, state["drawn"], strict=True):
+            stream.skip(drawn)
         self._generator.set_state(state["noise"].cpu())
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] is not None and self._device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self._device)
-
-
-class Batches(Iterator[np.ndarray]):
-    """Counts how many batches were drawn, so that another process can go on behind them."""
-
-    def __init__(self, batches: Iterator[np.ndarray]):
-        self._batches = batches
-        self.drawn = 0
-
-    def __next__(self) -> np.ndarray:
-        self.drawn += 1
-        return next(self._batches)
-
-    def skip(self, count: int) -> None:
-        """Draw so many without using them."""
-        for _ in range(count):
-            next(self)
 
 
 def _forget_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch import nn
 
 from ..config import Config
 from ..tasks import Encoded, Noise
+from .backbone import Backbone
 from .classifier import TextClassifier
 from .context import Context
 from .evaluate import loss, predict_sets, quality
 from .loop import Plan
 
 State = dict[str, np.ndarray]
+
+
+class HasBackbone(Protocol):
+    """A context, of one task or of several."""
+
+    def backbone(self) -> Backbone: ...
 
 
 def plan(
@@ -36,7 +43,7 @@ def plan(
     )
 
 
-def noise_ids(context: Context) -> dict[str, Any]:
+def noise_ids(context: HasBackbone) -> dict[str, Any]:
     """Token ids that noise leaves alone, and the one that it masks with."""
     tokenizer = context.backbone().tokenizer
     mask = tokenizer.mask_token_id
@@ -64,7 +71,14 @@ def qualities(metric: str, sets: Sequence[Encoded], logits: Sequence[np.ndarray]
     return [quality(metric, data.labels, found) for data, found in zip(sets, logits, strict=True)]
 
 
-def trained_arrays(trained: Mapping[str, nn.Parameter], model: TextClassifier) -> State:
-    """Trained parameters of the adapter and of the head by name: ``adapter.*`` and ``head.*``."""
+def trained_arrays(trained: Mapping[str, nn.Parameter], models: Sequence[TextClassifier]) -> State:
+    """Trained parameters of adapter and heads by name: ``adapter.*``, and ``head.*`` or ``heads.<number>.*``."""
     state = {f"adapter.{name}": p.detach().cpu().numpy().copy() for name, p in trained.items()}
-    return state | {f"head.{name}": p.detach().cpu().numpy().copy() for name, p in model.head.named_parameters()}
+    for prefix, model in zip(head_names(len(models)), models, strict=True):
+        state |= {f"{prefix}.{name}": p.detach().cpu().numpy().copy() for name, p in model.head.named_parameters()}
+    return state
+
+
+def head_names(count: int) -> list[str]:
+    """What names of weights of so many heads begin with."""
+    return ["head"] if count == 1 else [f"heads.{number}" for number in range(count)]

@@ -54,6 +54,9 @@ class FixedNet(nn.Module):
         super().__init__()
         self.adapter: Adapter = attach(backbone, structure)
 
+    def switch(self, task: int) -> None:
+        """There is one task."""
+
     def structure(self) -> Structure:
         return self.adapter.structure
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 from ..config import ALL_KINDS, Config
-from ..structure import Candidate, ModuleOptions, Space, Supernet, find_sites
+from ..structure import Candidate, ModuleOptions, SharedSupernet, Site, Space, Supernet, find_sites
 from ..tasks import Noise
-from .context import Context
 from .loop import Training, seed_everything
-from .protocol import noise_ids, plan, trained_arrays, validation_measures
+from .pool import AnyContext, balance, measured, names, sources, task_turns
+from .protocol import noise_ids, plan, trained_arrays
 from .search import SearchPlan, StructureSearch
 from .static import FixedNet, sampled_structure
 
@@ -44,8 +46,22 @@ def search_plan(config: Config, sampled: Mapping[str, Any]) -> SearchPlan:
     )
 
 
+def _supernet(context: AnyContext, backbone: nn.Module, sampled: Mapping[str, Any]) -> Supernet | FixedNet:
+    """What a trial searches in, on a bare backbone."""
+    config, g = context.config, context.config.gates
+    sites: Sequence[Site] = find_sites(backbone, config.space.include, config.space.exclude)
+    if config.search.method == "static":
+        return FixedNet(backbone, sampled_structure(config, sites, sampled))
+    kinds = space(config, sampled.get("kinds", ALL_KINDS))
+    saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
+    if len(context.parts) > 1:
+        sharing = sampled.get("sharing", 0.0)
+        return SharedSupernet(backbone, sites, kinds, names(context), sharing, g.kind, g.init, g.groups, saliency)
+    return Supernet(backbone, sites, kinds, g.kind, g.init, g.groups, saliency)
+
+
 def search_trial(
-    context: Context,
+    context: AnyContext,
     sampled: Mapping[str, Any],
     stops: Collection[int],
     checkpoint: Checkpoint | None = None,
@@ -61,25 +77,18 @@ def search_trial(
 
     Args:
         sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``noise_kind``, ``noise_ratio``, ``kinds`` where not all
-            of them are candidates, and ``gate_learning_rate`` where gates are trained; in a static search what
-            :func:`.sampled_structure` takes in their place.
+            of them are candidates, ``gate_learning_rate`` where gates are trained, and ``sharing`` where there are
+            several tasks; in a static search what :func:`.sampled_structure` takes in their place.
         checkpoint: of a trial with the same context and the same values.
         parts: a batch goes through the model in so many.
 
     Raises:
         DivergedError: the loss was not finite.
     """
-    config, g = context.config, context.config.gates
+    config = context.config
     seed_everything(config.seed)
-    model = context.classifier()
-    sites = find_sites(model.backbone, config.space.include, config.space.exclude)
-    saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
-    supernet: Supernet | FixedNet
-    if config.search.method == "static":
-        supernet = FixedNet(model.backbone, sampled_structure(config, sites, sampled))
-    else:
-        kinds = space(config, sampled.get("kinds", ALL_KINDS))
-        supernet = Supernet(model.backbone, sites, kinds, g.kind, g.init, g.groups, saliency)
+    models = [part.classifier() for part in context.parts]
+    supernet = _supernet(context, models[0].backbone, sampled)
     try:
         if checkpoint is not None:
             supernet.load_state_dict(checkpoint["supernet"])
@@ -88,18 +97,20 @@ def search_trial(
             controller = StructureSearch(supernet, search_plan(config, sampled), config.training.steps)
         noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
         training = Training(
-            model,
+            sources(context, models),
             supernet.adapter,
-            context.train,
             plan(config, sampled["learning_rate"], 0, noise, parts=parts),
             controller=controller,
+            turns=task_turns(context),
+            switch=supernet.switch,
+            balance=balance(context),
             **noise_ids(context),
         )
         began = time.perf_counter()
 
         def report() -> dict[str, Any]:
             supernet.eval()
-            measures = validation_measures(model, context)
+            measures = measured(models, context, supernet.switch)
             supernet.train()
             structure = supernet.structure()
             found = {
@@ -112,7 +123,8 @@ def search_trial(
                 "structure": structure,
             }
             if training.step == config.training.steps:
-                return {**found, "state": trained_arrays(dict(supernet.settle().named_parameters()), model)}
+                supernet.settle()
+                return {**found, "state": trained_arrays(dict(supernet.adapter.named_parameters()), models)}
             states = {"supernet": supernet.state_dict(), "search": controller.state_dict() if controller else {}}
             return {**found, "checkpoint": {**states, "training": training.state_dict(), "seconds": found["seconds"]}}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -20,7 +20,8 @@ from .context import Context
 from .evaluate import confidence, predict_logits, predict_sets, predicted
 from .loop import Training, seed_everything
 from .memory import Peak, in_parts_that_fit
-from .protocol import State, noise_ids, plan, qualities, trained_arrays, validation_measures
+from .pool import AnyContext, balance, measured, sources, task_turns
+from .protocol import State, head_names, noise_ids, plan, qualities, trained_arrays
 from .trial import search_trial
 
 
@@ -57,18 +58,18 @@ class Unit:
 
 
 @contextmanager
-def _standing(context: Context, unit: Unit) -> Iterator[tuple[TextClassifier, Applied]]:
-    """A classifier with the unit's method on it, seeded; the backbone is bare again afterwards."""
+def _standing(context: AnyContext, unit: Unit) -> Iterator[tuple[list[TextClassifier], Applied]]:
+    """A classifier a task with the unit's method on their backbone, seeded; it is bare again afterwards."""
     seed_everything(context.config.seed + unit.seed)
-    model = context.classifier()
-    applied = unit.apply(model.backbone)
+    models = [part.classifier() for part in context.parts]
+    applied = unit.apply(models[0].backbone)
     try:
-        yield model, applied
+        yield models, applied
     finally:
         applied.undo()
 
 
-def train_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
+def train_unit(context: AnyContext, unit: Unit) -> tuple[dict[str, Any], State]:
     """Train a method; returns validation measures and the trained weights (adapter and head).
 
     The result of a search tells its ``structure``, too; with it the unit can be evaluated as ``slat``.
@@ -81,34 +82,41 @@ def train_unit(context: Context, unit: Unit) -> tuple[dict[str, Any], State]:
     return trained
 
 
-def _trained(context: Context, unit: Unit, parts: int) -> Generator[tuple[dict[str, Any], State]]:
+def _trained(context: AnyContext, unit: Unit, parts: int) -> Generator[tuple[dict[str, Any], State]]:
     yield (_search_unit if unit.method == "search" else _fixed_unit)(context, unit, parts)
 
 
-def _fixed_unit(context: Context, unit: Unit, parts: int) -> tuple[dict[str, Any], State]:
-    with _standing(context, unit) as (model, applied):
+def _fixed_unit(context: AnyContext, unit: Unit, parts: int) -> tuple[dict[str, Any], State]:
+    with _standing(context, unit) as (models, applied):
         noise = Noise(unit.noise_kind, unit.noise_ratio)
         training = plan(context.config, unit.learning_rate, unit.seed, noise, applied.module is None, parts)
         peak, began = Peak(), time.perf_counter()
         controller = applied.controller(training.steps) if applied.controller is not None else None
         for _ in Training(
-            model, applied.module, context.train, training, controller=controller, **noise_ids(context)
+            sources(context, models),
+            applied.module,
+            training,
+            controller=controller,
+            turns=task_turns(context),
+            switch=applied.switch,
+            balance=balance(context),
+            **noise_ids(context),
         ).run():
             pass
         seconds, memory = time.perf_counter() - began, peak.bytes
         result = {
-            "validation": validation_measures(model, context),
+            "validation": measured(models, context, applied.switch),
             "params": applied.params,
             "steps": training.steps,
             "seconds": seconds,
             "step_seconds": seconds / training.steps,
             "memory": memory,
         }
-        state = trained_arrays(applied.trained(), model)
+        state = trained_arrays(applied.trained(), models)
     return result, state
 
 
-def _search_unit(context: Context, unit: Unit, parts: int) -> tuple[dict[str, Any], State]:
+def _search_unit(context: AnyContext, unit: Unit, parts: int) -> tuple[dict[str, Any], State]:
     seeded = replace(context, config=context.config.model_copy(update={"seed": context.config.seed + unit.seed}))
     sampled = {name: getattr(unit, name) for name in ("learning_rate", "noise_kind", "noise_ratio")}
     peak = Peak()
@@ -125,21 +133,37 @@ def _search_unit(context: Context, unit: Unit, parts: int) -> tuple[dict[str, An
     return result, last["state"]
 
 
-def evaluate_unit(context: Context, unit: Unit, state: State) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def evaluate_unit(context: AnyContext, unit: Unit, state: State) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Test quality of trained weights, clean and perturbed, and the seconds that logits take for a clean text.
 
     Returns:
         The measures, and what they come from: ``labels`` (texts,), and ``outputs`` and ``confidence`` (sets, texts) of
-        the clean set and then of the perturbed ones, in their order in the measures.
+        the clean set and then of the perturbed ones, in their order in the measures. Of several tasks the mean quality,
+        the measures of each under ``tasks``, and arrays whose names begin with the number of their task.
     """
-    with _standing(context, unit) as (model, applied):
-        load_state(model, applied, state)
-        sets = [context.test, *context.test_perturbed.values()]
-        logits = predict_sets(model, sets)
-        clean, *perturbed = qualities(context.config.task.metric, sets, logits)
-        began = time.perf_counter()
-        predict_logits(model, context.test)
-        latency = (time.perf_counter() - began) / len(context.test)
+    with _standing(context, unit) as (models, applied):
+        load_state(models, applied, state)
+        if len(models) == 1:
+            return _tested(models[0], context.parts[0])
+        measures: dict[str, dict[str, Any]] = {}
+        predictions: dict[str, np.ndarray] = {}
+        for number, (model, part) in enumerate(zip(models, context.parts, strict=True)):
+            applied.switch(number)
+            found, said = _tested(model, part)
+            measures[part.config.task.name] = found
+            predictions |= {f"{number}.{name}": values for name, values in said.items()}
+    mean = float(np.mean([found["quality"] for found in measures.values()]))
+    return {"quality": mean, "tasks": measures}, predictions
+
+
+def _tested(model: TextClassifier, context: Context) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What :func:`evaluate_unit` says of one task."""
+    sets = [context.test, *context.test_perturbed.values()]
+    logits = predict_sets(model, sets)
+    clean, *perturbed = qualities(context.config.task.metric, sets, logits)
+    began = time.perf_counter()
+    predict_logits(model, context.test)
+    latency = (time.perf_counter() - began) / len(context.test)
     curve = [
         {"kind": kind, "ratio": ratio, "quality": value}
         for (kind, ratio), value in zip(context.test_perturbed, perturbed, strict=True)
@@ -153,8 +177,13 @@ def evaluate_unit(context: Context, unit: Unit, state: State) -> tuple[dict[str,
     return {"quality": clean, "perturbed": curve, "seconds_per_text": latency}, predictions
 
 
-def load_state(model: TextClassifier, applied: Applied, state: Mapping[str, np.ndarray]) -> None:
-    """Put trained weights into a classifier with its method standing."""
+def load_state(models: Sequence[TextClassifier], applied: Applied, state: Mapping[str, np.ndarray]) -> None:
+    """Put trained weights into the classifiers of all tasks with their method standing."""
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
-    applied.load({n.removeprefix("adapter."): v for n, v in tensors.items() if n.startswith("adapter.")})
-    model.head.load_state_dict({n.removeprefix("head."): v for n, v in tensors.items() if n.startswith("head.")})
+
+    def those_of(prefix: str) -> dict[str, torch.Tensor]:
+        return {n.removeprefix(f"{prefix}."): v for n, v in tensors.items() if n.startswith(f"{prefix}.")}
+
+    applied.load(those_of("adapter"))
+    for prefix, model in zip(head_names(len(models)), models, strict=True):
+        model.head.load_state_dict(those_of(prefix))

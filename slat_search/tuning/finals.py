@@ -9,6 +9,7 @@ from typing import Any
 from ..config import Baseline, Config
 from ..errors import SlatError
 from ..run_folder import RunFolder, write_json, write_text
+from ..structure import SharedStructure, Structure
 from ..training.units import Unit
 from .fixed import UnitPool
 from .ledger import Trial
@@ -117,7 +118,14 @@ def _found(trial: Trial, config: Config, folder: RunFolder) -> Contender:
     assert structure is not None
     label = f"slat-{structure.digest[:6]}"
     write_text(folder / "structures" / f"{label}.json", structure.to_json())
-    grid = tuple(
+    grid = found_grid(label, structure, trial, config)
+    size = f"{structure.params / 1000:.1f}k" if structure.params >= 1000 else str(structure.params)
+    return Contender(f"SLAT {size} (trial {trial.number})", grid, structure.digest)
+
+
+def found_grid(label: str, structure: Structure | SharedStructure, trial: Trial, config: Config) -> tuple[Unit, ...]:
+    """A structure from fresh weights at every learning rate that is tried, under the noise of the trial."""
+    return tuple(
         Unit(
             "slat",
             label,
@@ -129,8 +137,6 @@ def _found(trial: Trial, config: Config, folder: RunFolder) -> Contender:
         )
         for rate in config.search.refit_learning_rates
     )
-    size = f"{structure.params / 1000:.1f}k" if structure.params >= 1000 else str(structure.params)
-    return Contender(f"SLAT {size} (trial {trial.number})", grid, structure.digest)
 
 
 def baseline_contenders(config: Config, members: Sequence[Trial] = ()) -> Iterator[Contender]:

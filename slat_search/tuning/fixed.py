@@ -15,16 +15,16 @@ from safetensors.numpy import load_file, save_file
 from ..config import Config
 from ..errors import SlatError
 from ..run_folder import read_json, write_json
-from ..training.context import Context
 from ..training.loop import DivergedError
 from ..training.memory import OutOfMemoryError
+from ..training.pool import AnyContext
 from ..training.protocol import State
 from ..training.units import Unit, evaluate_unit, train_unit
 
 _RETRIES = 3  # of a task whose worker was killed
 
 
-def _train(context: Context, unit: Unit, mine: Share) -> tuple[dict[str, Any], State]:
+def _train(context: AnyContext, unit: Unit, mine: Share) -> tuple[dict[str, Any], State]:
     mine.take(cpus=1)
     try:
         return train_unit(context, unit)
@@ -32,7 +32,7 @@ def _train(context: Context, unit: Unit, mine: Share) -> tuple[dict[str, Any], S
         return {"error": str(error)}, {}
 
 
-def _evaluate(context: Context, unit: Unit, state: State, mine: Share) -> tuple[dict[str, Any], State]:
+def _evaluate(context: AnyContext, unit: Unit, state: State, mine: Share) -> tuple[dict[str, Any], State]:
     mine.take(cpus=1)
     return evaluate_unit(context, unit, state)
 
@@ -45,7 +45,7 @@ class UnitPool:
     thread a unit gives the most units an hour on a CPU, and the same numbers on every machine size.
     """
 
-    def __init__(self, config: Config, context: Context, folder: Path, say: Callable[[str], None]):
+    def __init__(self, config: Config, context: AnyContext, folder: Path, say: Callable[[str], None]):
         self.folder = folder
         self._say = say
         self._context = ray.put(context)

@@ -14,9 +14,13 @@ from typing import Any
 import pandas as pd
 
 from ..run_folder import append_line, read_lines
-from ..structure import Structure
+from ..structure import SharedStructure, Structure, unpack
 
 MEASURES = ("step", "quality", "quality_perturbed", "retained", "loss", "params", "atoms", "seconds")
+
+
+#: of several tasks beside their means
+OF_SEVERAL = ("quality_worst", "tasks")
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Trial:
         sampled: what the sampler chose.
         status: ``running``, ``completed``, ``stopped`` (by the scheduler), ``diverged`` or ``failed``.
         history: its reports, one a step: the keys of ``MEASURES``.
-        structure: discretised structure of the last report.
+        structure: discretised structure of the last report; shared, where there are several tasks.
         error: one line, where it diverged or failed.
         attributes: what the sampler noted down about it.
     """
@@ -37,7 +41,7 @@ class Trial:
     sampled: dict[str, Any]
     status: str = "running"
     history: tuple[dict[str, Any], ...] = ()
-    structure: Structure | None = None
+    structure: Structure | SharedStructure | None = None
     error: str = ""
     attributes: dict[str, Any] = field(default_factory=dict)
 
@@ -87,7 +91,7 @@ class Ledger:
     def reported(self, number: int, result: Mapping[str, Any]) -> None:
         """A trial reports; a step that it reported before changes nothing."""
         if all(report["step"] != result["step"] for report in self._trials[number].history):
-            report = {key: result[key] for key in MEASURES}
+            report = {key: result[key] for key in (*MEASURES, *(name for name in result if name in OF_SEVERAL))}
             self._write({"event": "reported", "number": number, "report": report, "structure": result["structure"]})
 
     def over(self, number: int, status: str, error: str = "") -> None:
@@ -109,12 +113,21 @@ class Ledger:
         elif event["event"] == "reported":
             known = self._trials[number]
             self._trials[number] = replace(
-                known, history=(*known.history, event["report"]), structure=Structure.unpack(event["structure"])
+                known, history=(*known.history, event["report"]), structure=unpack(event["structure"])
             )
         else:
             self._trials[number] = replace(self._trials[number], status=event["status"], error=event["error"])
             if self._trials[number].is_over:
                 self._order.append(number)
+
+
+def flat(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report as columns: of several tasks the quality of each under its name."""
+    tasks = report.get("tasks", {})
+    return {
+        **{name: value for name, value in report.items() if name != "tasks"},
+        **{f"quality: {task}": found["quality"] for task, found in tasks.items()},
+    }
 
 
 def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
@@ -124,7 +137,7 @@ def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
             "trial": t.number,
             "status": t.status,
             **t.sampled,
-            **t.measures,
+            **flat(t.measures),
             "structure": t.structure.digest if t.structure else "",
             "error": t.error,
         }

@@ -13,9 +13,9 @@ from ray import tune  # isort: skip
 
 from ..config import Config, Objective
 from ..errors import SlatError
-from ..training.context import Context
 from ..training.loop import DivergedError
 from ..training.memory import OutOfMemoryError, in_parts_that_fit
+from ..training.pool import AnyContext
 from ..training.trial import search_trial
 from .asha import RungScheduler
 from .checkpoints import Forget, Storage, given, trial_name, written
@@ -40,7 +40,7 @@ def rung_steps(config: Config) -> list[int]:
 
 def trainable(
     sampled: dict[str, Any],
-    context: Context,
+    context: AnyContext,
     stops: list[int],
     mine: Share,
     checkpoints: dict[int, bytes],
@@ -66,7 +66,7 @@ def trainable(
 
 
 def run_search(
-    config: Config, context: Context, folder: Path, say: Callable[[str], None], storage: str | None = None
+    config: Config, context: AnyContext, folder: Path, say: Callable[[str], None], storage: str | None = None
 ) -> list[Trial]:
     """Run, or go on with, the search in ``folder``; returns all trials in order of creation.
 
@@ -111,7 +111,7 @@ def run_search(
 
 def _fit(
     config: Config,
-    context: Context,
+    context: AnyContext,
     storage: Storage,
     ledger: Ledger,
     searcher: OptunaSearcher,
@@ -185,5 +185,5 @@ def _scheduler(config: Config, stops: list[int], record: Path) -> tune.scheduler
     scheduler = config.search.scheduler
     if scheduler.name == "none":
         return tune.schedulers.FIFOScheduler()
-    objectives = {str(name): OBJECTIVES[name] for name in scheduler.objectives}
+    objectives = {str(name): {**OBJECTIVES, "quality_worst": "max"}[name] for name in scheduler.objectives}
     return RungScheduler(stops, objectives, scheduler.reduction_factor, record, key=_trial_name)

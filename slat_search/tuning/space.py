@@ -30,6 +30,7 @@ def _ranges(config: Config, backbone: int) -> dict[str, Range]:
         **({"budget": space.budget.in_parameters(backbone)} if space.budget else {"sparsity": space.sparsity}),
         "learning_rate": space.learning_rate,
         **({} if config.gates.kind == "saliency" else {"gate_learning_rate": space.gate_learning_rate}),
+        **({"sharing": space.sharing} if config.tasks else {}),
         "noise_ratio": space.noise_ratio,
     }
 

@@ -51,7 +51,8 @@ def test_a_measure_that_never_changes(trials: pd.DataFrame) -> None:
     assert not found["matters"].any()
 
 
-def test_same_seed_same_importance(trials: pd.DataFrame) -> None:
+def test_same_seed_same_importance(trials: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     few = trials[:10]
+    monkeypatch.setattr("slat_search.analysis.importance._DRAWS", 3)
     one, two = (importances(few, SPACE, {"quality": few["rate"]}, seed=3) for _ in range(2))
     pd.testing.assert_frame_equal(one, two)

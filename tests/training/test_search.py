@@ -17,6 +17,7 @@ from slat_search.training.backbone import Backbone
 from slat_search.training.context import Context
 from slat_search.training.loop import DivergedError, Plan, Training
 from slat_search.training.search import SearchPlan, StructureSearch
+from slat_search.training.stream import Source
 from slat_search.training.trial import search_trial
 from tests.conftest import small_config
 
@@ -164,7 +165,7 @@ def test_bilevel_parts_the_gradients(minilm: Backbone, context: Context, sites: 
     data = Watched(**{f.name: getattr(context.train, f.name) for f in fields(context.train)})
     handle = register_optimizer_step_pre_hook(watch)
     try:
-        for _ in Training(model, supernet.adapter, data, Plan(4, 16, 1e-3, 1e-2), controller=search).run():
+        for _ in Training([Source(model, data)], supernet.adapter, Plan(4, 16, 1e-3, 1e-2), controller=search).run():
             pass
     finally:
         handle.remove()
@@ -237,7 +238,7 @@ def test_the_learning_rate_grows_as_the_supernet_shrinks(context: Context) -> No
     try:
         training = Plan(steps, 16, 1e-3, 1e-2, warmup=0.0)
         search = StructureSearch(supernet, plan, steps)
-        for _ in Training(model, supernet.adapter, context.train, training, controller=search).run():
+        for _ in Training([Source(model, context.train)], supernet.adapter, training, controller=search).run():
             pass
     finally:
         handle.remove()

@@ -1,0 +1,124 @@
+"""What a run over several tasks left, as rows: one a task, method and seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from ...run_folder import RunFolder, read_json
+from ..robustness import Predictions, retained
+
+POOLED, ALONE = "one pool", "each alone"
+
+
+@dataclass(frozen=True)
+class PoolData:
+    """Everything that the run left, in memory.
+
+    Attributes:
+        config, environment: of the run.
+        trials, history: of the search, a row a trial and a row a report.
+        tuning: what was tried and chosen, by method.
+        results: a row a task, method and seed; ``params`` counts all tasks together, ``own`` what the task uses.
+        transfer: a row a structure, task and seed; empty where nothing was transferred.
+        structures: label -> JSON of each found pool.
+    """
+
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    trials: pd.DataFrame
+    history: pd.DataFrame
+    tuning: dict[str, Any]
+    results: pd.DataFrame
+    transfer: pd.DataFrame
+    structures: dict[str, dict[str, Any]]
+
+    @property
+    def tasks(self) -> list[str]:
+        return [task["name"] for task in self.environment["tasks"]]
+
+
+def read_pool(run: RunFolder) -> PoolData:
+    """Read a run whose trainings and tests are finished.
+
+    Raises:
+        SlatError: a file is missing or damaged.
+    """
+    environment, selection, alone = (read_json(run / f"{name}.json") for name in ("environment", "selection", "alone"))
+    rows = [row for final in selection["finals"] for row in _pooled(run, final)]
+    rows += [_alone(run, final) for final in alone["finals"]]
+    results = pd.DataFrame(rows)
+    apart = results["how"] == ALONE  # all tasks together are as large as their sum
+    sums = results[apart].groupby(["method", "seed"])["own"].sum()
+    results.loc[apart, "params"] = [sums[key] for key in results[apart][["method", "seed"]].itertuples(index=False)]
+    transfer = run / "transfer.csv"
+    return PoolData(
+        config=yaml.safe_load((run / "config.yaml").read_text()),
+        environment=environment,
+        trials=pd.read_csv(run / "trials.csv"),
+        history=pd.read_csv(run / "history.csv"),
+        tuning={**selection["tuning"], **alone["tuning"]},
+        results=results.assign(params=results["params"].astype(int)),
+        transfer=pd.read_csv(transfer) if transfer.is_file() and transfer.stat().st_size > 1 else pd.DataFrame(),
+        structures={p.stem: json.loads(p.read_text()) for p in sorted((run / "structures").glob("slat-*.json"))},
+    )
+
+
+def _pooled(run: RunFolder, final: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows of one training of all tasks together."""
+    trained, tested = (read_json(run / "units" / f"{final['key']}.{name}.json") for name in ("train", "test"))
+    structure = trained["unit"]["options"].get("structure", {})
+    for number, (task, found) in enumerate(tested["tasks"].items()):
+        said = _said(run / "units" / f"{final['key']}.test.safetensors", found, f"{number}.")
+        own = _own(structure, number) if final["structure"] else trained["params"]
+        told = trained["validation"]["tasks"][task]
+        yield {**_row(final, trained, found, said, task), "how": POOLED, "own": own, "validation": told["quality"]}
+
+
+def _alone(run: RunFolder, final: dict[str, Any]) -> dict[str, Any]:
+    """The row of one training of one task alone."""
+    folder = run / "units" / "alone" / final["task"]
+    trained, tested = (read_json(folder / f"{final['key']}.{name}.json") for name in ("train", "test"))
+    said = _said(folder / f"{final['key']}.test.safetensors", tested, "")
+    own = {"how": ALONE, "own": trained["params"], "validation": trained["validation"]["quality"]}
+    return {**_row(final, trained, tested, said, final["task"]), **own}
+
+
+def _row(
+    final: dict[str, Any], trained: dict[str, Any], tested: dict[str, Any], said: Predictions, task: str
+) -> dict[str, Any]:
+    qualities = np.array([tested["quality"], *(point["quality"] for point in tested["perturbed"])])
+    return {
+        "task": task,
+        "family": "slat" if final.get("structure") else "baseline",
+        "method": final["label"],
+        "name": final["name"],
+        "seed": trained["unit"]["seed"],
+        "learning_rate": trained["unit"]["learning_rate"],
+        "quality": tested["quality"],
+        "retained": float(retained(said.sets, qualities)),
+        "params": trained["params"],
+        "steps": trained["steps"],
+        "train_seconds": trained["seconds"],
+        "memory": trained["memory"],
+    }
+
+
+def _said(path: Path, tested: dict[str, Any], prefix: str) -> Predictions:
+    sets = [(point["kind"], point["ratio"]) for point in tested["perturbed"]]
+    return Predictions.read(path, sets, prefix)
+
+
+def _own(structure: dict[str, Any], task: int) -> int:
+    """Parameters of a shared structure that a task uses."""
+    return sum(
+        module["params"] // module["size"] * sum(task in users for users in module["users"])
+        for module in structure["modules"]
+    )

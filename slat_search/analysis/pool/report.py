@@ -1,0 +1,169 @@
+"""The report of a run over several tasks: one self-contained HTML file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from ...run_folder import RunFolder, write_text
+from ..budget import SEARCH
+from ..curves import plt
+from ..page import as_yaml, embedded, flat, template
+from ..plots import histories, trial_rows
+from ..svg import Point, gate_map, gate_map_legend, scatter
+from ..tables import to_latex, to_markdown
+from . import sharing
+from .data import ALONE, PoolData, read_pool
+from .table import MEAN, WORST, comparison, difference, display, recommended
+
+
+def analyse_pool(run: RunFolder) -> str:
+    """Write tables, figures and ``report.html`` of a finished run; returns the label of the recommended pool."""
+    data = read_pool(run)
+    table = comparison(data.results)
+    best = recommended(table, data.config["search"]["tolerance"])
+    shown = display(table, data)
+    write_text(run / "results.csv", data.results.to_csv(index=False))
+    write_text(run / "comparison.csv", table.to_csv(index=False))
+    write_text(run / "comparison.md", f"{to_markdown(shown)}\n{answer(table, data)}\n")
+    write_text(run / "comparison.tex", to_latex(shown))
+    figure = sharing.figure(data.structures[best["method"]], data.environment["model"]["layers"])
+    (run / "figures").mkdir(parents=True, exist_ok=True)
+    figure.savefig(run / "figures" / "sharing.png", bbox_inches="tight")
+    plt.close(figure)
+    write_text(run / "report.html", render(run, data, table, shown))
+    return str(best["method"])
+
+
+def render(run: RunFolder, data: PoolData, table: pd.DataFrame, shown: pd.DataFrame) -> str:
+    """The page as text."""
+    best = recommended(table, data.config["search"]["tolerance"])
+    structure = data.structures[best["method"]]
+    return template("pool.html.j2").render(
+        name=data.config["name"],
+        answer=answer(table, data),
+        columns=list(shown.columns),
+        rows=[
+            {"cells": cells, "found": family == "slat"}
+            for cells, family in zip(shown.values.tolist(), table["family"], strict=True)
+        ],
+        scatters=[_scatter(table, MEAN, "mean test quality"), _scatter(table, WORST, "worst task")],
+        legend=gate_map_legend(),
+        structures=[_structure(row, data) for _, row in _found(table).iterrows()],
+        best=best["name"],
+        overlap=sharing.overlap(structure),
+        shared=sharing.shared_by(structure),
+        figure=embedded(run / "figures" / "sharing.png"),
+        transfer=_transfer(data),
+        histories=histories(data),
+        trials=trial_rows(data.trials),
+        budget=_budget(data),
+        tuning=data.tuning,
+        tasks=[_task(task) for task in data.environment["tasks"]],
+        environment=flat({k: v for k, v in data.environment.items() if k != "tasks"}),
+        config=as_yaml(data.config),
+        seeds=data.config["seeds"],
+        steps=data.config["training"]["steps"],
+    )
+
+
+def _task(told: dict[str, Any]) -> dict[str, str]:
+    sizes = {split: f"{told[split]:,}" for split in ("train", "validation", "test")}
+    return {"task": told["name"], **sizes, "classes": str(len(told["labels"])), "majority": f"{told['majority']:.3f}"}
+
+
+def answer(table: pd.DataFrame, data: PoolData) -> str:
+    """The outcome in plain words, whichever side wins."""
+    tolerance = data.config["search"]["tolerance"]
+    best = recommended(table, tolerance)
+    own = ", ".join(f"{task} {best[f'own: {task}']:,}" for task in data.tasks)
+    text = (
+        f"{best['name']}, the smallest found pool within {tolerance:g} of the best on validation, reaches "
+        f"{best[MEAN]:.3f} on the mean of {len(data.tasks)} tasks and {best[WORST]:.3f} on the worst, with "
+        f"{best['params']:,} parameters in all (used by {own})."
+    )
+    for row in table.to_dict("records"):
+        if row["how"] == ALONE or (row["family"] == "baseline" and row["params"] > 0):
+            text += " " + _beside(best, {str(name): value for name, value in row.items()}, data)
+    return text
+
+
+def _beside(best: pd.Series, row: dict[str, Any], data: PoolData) -> str:
+    """One sentence on the pool against another method, with the interval over seeds where there are enough."""
+    apart = difference(data.results, best["method"], row["method"])["difference"].to_numpy()
+    verdict = f"{apart.mean():+.3f}"
+    if len(apart) > 1:
+        verdict += f" ± {apart.std(ddof=1):.3f} over {len(apart)} seeds"
+    return f"Against {row['name']} ({row[MEAN]:.3f}, {row['params']:,} parameters): {verdict}."
+
+
+def _found(table: pd.DataFrame) -> pd.DataFrame:
+    return table[(table["family"] == "slat") & (table["how"] != ALONE)]
+
+
+def _scatter(table: pd.DataFrame, column: str, label: str) -> Markup:
+    def point(row: pd.Series) -> Point:
+        spread = row["average_sd"] if column == MEAN and not np.isnan(row["average_sd"]) else 0.0
+        found = row["family"] == "slat"
+        details = [
+            f"mean {row[MEAN]:.3f}, worst {row[WORST]:.3f}, retained {row['retained']:.1%}",
+            f"{row['params']:,} parameters in all",
+            row["how"],
+        ]
+        target = f"s-{row['method']}" if found and row["how"] != ALONE else ""
+        value = row[column]
+        return Point(row["name"], row["params"], value, value - spread, value + spread, found, details, target)
+
+    points = [point(row) for _, row in table.iterrows()]
+    return scatter(points, label, f"{label} over trained parameters of all tasks, a mark a method")
+
+
+def _structure(row: pd.Series, data: PoolData) -> dict[str, Any]:
+    """The pool, and what each task uses of it."""
+    structure, model = data.structures[row["method"]], data.environment["model"]
+    maps = []
+    for number, task in enumerate(structure["tasks"]):
+        used = [
+            {**m, "size": size, "params": m["params"] // m["size"] * size}
+            for m in structure["modules"]
+            if (size := sum(number in users for users in m["users"]))
+        ]
+        drawn = gate_map(used, model["layers"], model["site_columns"], f"{row['name']}, {task}")
+        maps.append({"task": task, "params": f"{sum(m['params'] for m in used):,}", "map": drawn})
+    return {"name": row["name"], "label": row["method"], "maps": maps, "json": json.dumps(structure, indent=1)}
+
+
+def _transfer(data: PoolData) -> pd.DataFrame | None:
+    """Rows: whose part; columns: the task that it was trained on; mean over seeds."""
+    if data.transfer.empty:
+        return None
+    table = data.transfer.pivot_table(index="of", columns="on", values="quality")
+    return table.reindex(index=[name for name in (*data.tasks, "random") if name in table.index], columns=data.tasks)
+
+
+def _budget(data: PoolData) -> list[dict[str, str]]:
+    """What each method was given: steps of one training of all tasks, settings tried, and seconds."""
+    rows = []
+    for _, part in data.results.groupby("method", sort=False):
+        apart = part["how"].iloc[0] == ALONE
+        steps = part.groupby("seed")["steps"].agg("sum" if apart else "first").mean()
+        seconds = part.groupby("seed")["train_seconds"].agg("sum" if apart else "first").mean()
+        name = str(part["name"].iloc[0])
+        tried = [len(told["tried"]) for title, told in data.tuning.items() if title.split(",")[0] == name.split(",")[0]]
+        rows.append(
+            {
+                "method": name,
+                "trained": str(part["how"].iloc[0]),
+                "learning rates tried": str(max(tried, default=0)),
+                "steps, all tasks together": f"{steps:,.0f}",
+                "seconds, all tasks together": f"{seconds:,.0f}",
+            }
+        )
+    search = data.trials
+    steps, seconds = search["step"].fillna(0).sum(), search["seconds"].sum()
+    last = (SEARCH, "one pool", f"{len(search)} trials", f"{steps:,.0f}", f"{seconds:,.0f}")
+    return [*rows, dict(zip(rows[0], last, strict=True))]

@@ -1,0 +1,34 @@
+"""Whose turn it is, where several tasks train together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+
+def shares(sizes: Sequence[int], sampling: str, temperature: float = 1.0) -> np.ndarray:
+    """Share of the batches that each task gets, (tasks,); they sum to 1.
+
+    Args:
+        sizes: training texts of each task.
+        sampling: ``uniform``; ``proportional`` to sizes; or ``temperature``, proportional to ``size ** (1 / T)``, which
+            lies between them (Arivazhagan et al. 2019, arXiv 1907.05019).
+        temperature: T, at least 1.
+    """
+    power = {"uniform": 0.0, "proportional": 1.0, "temperature": 1 / temperature}[sampling]
+    weights = np.asarray(sizes, dtype=float) ** power
+    return weights / weights.sum()
+
+
+def turns(share: np.ndarray) -> Iterator[int]:
+    """Numbers of tasks for ever: always the one that is furthest behind its ``share`` (tasks,), of equals the first.
+
+    So after ``n`` turns every task had its share of them to within one; drawing at random would only add noise.
+    """
+    owed = np.zeros(len(share))
+    while True:
+        owed += share
+        task = int(np.argmax(np.round(owed, 9)))
+        owed[task] -= 1
+        yield task

@@ -1,0 +1,128 @@
+"""A trained pool of several tasks as a folder: all of it in one file, and each task's part as an adapter of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from ..errors import SlatError
+from ..structure import SharedAdapter, SharedStructure, attach_shared
+from .backbone import load_backbone, products_in
+from .bundle import Predictor, save_bundle
+from .classifier import TextClassifier
+from .pool import PoolContext, names
+from .protocol import State
+from .units import Unit
+
+FORMAT = "slat-pool/1"
+T = TypeVar("T")
+
+
+def save_shared(
+    folder: Path, context: PoolContext, unit: Unit, structure: SharedStructure, state: State, measures: dict[str, Any]
+) -> None:
+    """Write ``shared.safetensors`` and ``shared.json``, and in a folder a task what :func:`.save_bundle` writes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = attach_shared(context.backbone().model, structure)
+    try:
+        weights = _those_of("adapter.", state)
+        shared.adapter.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        for number, (task, part) in enumerate(zip(structure.tasks, context.parts, strict=True)):
+            own, alone = shared.alone(task)
+            mine = {f"adapter.{name}": value.cpu().numpy() for name, value in alone.items()}
+            mine |= {f"head.{name}": value for name, value in _those_of(f"heads.{number}.", state).items()}
+            its = Unit(
+                "slat", f"{unit.label}-{task}", unit.learning_rate, unit.seed, options={"structure": own.to_dict()}
+            )
+            save_bundle(folder / task, part, its, mine, measures["tasks"][task])
+    finally:
+        shared.detach()
+    description = {
+        "format": FORMAT,
+        "model": context.config.model.model_dump(),
+        "structure": structure.to_dict(),
+        "tasks": {task: json.loads((folder / task / "adapter.json").read_text()) for task in names(context)},
+    }
+    save_file(state, folder / "shared.safetensors")
+    (folder / "shared.json").write_text(json.dumps(description, indent=2) + "\n")
+
+
+class SharedPredictor:
+    """All tasks of a pool on one backbone, switched from request to request.
+
+    Example::
+
+        predict = load_shared("runs/three/adapters/slat-3f2a1c")
+        predict("bbc-headline", ["Chelsea win away"])
+
+    Attributes:
+        tasks: names.
+    """
+
+    def __init__(self, shared: SharedAdapter, predictors: dict[str, Predictor]):
+        self._shared, self._predictors = shared, predictors
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(self._predictors)
+
+    def labels(self, task: str) -> list[str]:
+        """Label names of a task; none in a regression."""
+        return self._predictors[task].labels
+
+    def __call__(self, task: str, texts: Sequence[str | tuple[str, ...]]) -> np.ndarray:
+        """Probabilities (texts, classes), or the numbers (texts, 1) of a regression.
+
+        Raises:
+            SlatError: no such task, or texts that it cannot take.
+        """
+        self._shared.switch(task)
+        return self._predictors[task](texts)
+
+
+def load_shared(folder: str | Path) -> SharedPredictor:
+    """Load what :func:`save_shared` wrote, on one backbone.
+
+    Raises:
+        SlatError: not such a folder, or damaged.
+    """
+    folder = Path(folder)
+    try:
+        description = json.loads((folder / "shared.json").read_text())
+        state = load_file(folder / "shared.safetensors")
+    except FileNotFoundError as error:
+        raise SlatError(f"pool {folder}: no {Path(error.filename or '').name or 'shared.json'} there") from error
+    except Exception as error:  # broken JSON or a damaged weight file, told alike
+        raise SlatError(f"pool {folder}: damaged ({error})") from error
+    if description.get("format") != FORMAT:
+        raise SlatError(f"pool {folder}: format {description.get('format')!r} is not {FORMAT!r}")
+    settings = description["model"]
+    backbone = load_backbone(settings["name"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with products_in(settings["precision"]):
+        backbone.place(device, settings["precision"])
+    tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+    shared = attach_shared(backbone.model, SharedStructure.from_dict(description["structure"]))
+    shared.adapter.load_state_dict(
+        {n.removeprefix("adapter."): v for n, v in tensors.items() if n.startswith("adapter.")}
+    )
+    predictors = {}
+    for number, (task, told) in enumerate(description["tasks"].items()):
+        outputs = max(1, len(told["labels"]))
+        model = TextClassifier(backbone.model, backbone.width, outputs, settings["pooling"])
+        model.head.load_state_dict(_those_of(f"heads.{number}.", tensors))
+        model.to(device).eval()
+        predictors[task] = Predictor(model, backbone.tokenizer, told, settings["precision"])
+    shared.to(device)
+    return SharedPredictor(shared, predictors)
+
+
+def _those_of(prefix: str, values: Mapping[str, T]) -> dict[str, T]:
+    """Values whose names begin so, under the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}

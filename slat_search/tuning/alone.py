@@ -1,0 +1,127 @@
+"""Each task trained by itself, to be compared with tasks that share a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..config import Config
+from ..structure import SharedStructure, Structure
+from ..training.units import Unit
+from .finals import Contender, baseline_contenders, found_grid, tune
+from .fixed import UnitPool
+from .ledger import Trial
+
+Final = dict[str, Any]
+
+
+def methods_alone(config: Config) -> tuple[str, ...]:
+    """What is trained for each task alone: as configured, or the search, and LoRA where it is a baseline."""
+    if config.multitask.alone is not None:
+        return config.multitask.alone
+    return ("slat", *dict.fromkeys(b.method for b in config.baselines if b.method == "lora"))
+
+
+def train_alone(
+    pools: Mapping[str, UnitPool], config: Config, members: Sequence[Trial], say: Callable[[str], None]
+) -> tuple[list[Final], dict[str, Any]]:
+    """Tune and train for each task alone, with its share of the steps; test every seed.
+
+    A found pool is set beside a search for each task with an equal part of its parameters, so that the sums are equal.
+    Both are then trained again in the same way.
+
+    Returns:
+        A row a task, method and seed: what ``selection.json`` says of it; and what was tried and chosen.
+    """
+    wanted = methods_alone(config)
+    finals: list[Final] = []
+    tuning: dict[str, Any] = {}
+    for task, pool in pools.items():
+        contenders = [contender for contender in baseline_contenders(config) if contender.grid[0].method in wanted]
+        if "slat" in wanted:
+            contenders += _searched(pool, config, members, len(pools))
+        say(f"{task} alone: tune and train {len(contenders)} methods")
+        tuned, record = tune(pool, contenders, say)
+        tuning |= {f"{title}, {task} alone": told for title, told in record.items()}
+        chosen = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(config.seeds)]
+        trained = pool.train([unit for _, unit in chosen])
+        chosen = [(contender, unit) for contender, unit in chosen if "error" not in trained[unit.key]]
+        pool.evaluate([unit for _, unit in chosen])
+        for contender, unit in chosen:
+            label = contender.digest or unit.label
+            name = f"{contender.title}, each task alone"
+            row = {
+                "key": unit.key,
+                "task": task,
+                "label": f"alone-{label}",
+                "name": name,
+                "found": bool(contender.digest),
+            }
+            finals.append({**row, "structure": unit.options.get("structure") if contender.digest else None})
+    return finals, tuning
+
+
+def _searched(pool: UnitPool, config: Config, members: Sequence[Trial], tasks: int) -> Iterator[Contender]:
+    """For each found pool, what a search of one task alone finds with an equal part of its parameters.
+
+    ``digest`` is that of the pool.
+    """
+    searches: list[tuple[SharedStructure, Trial, Unit]] = []
+    for trial in members:
+        shared = trial.structure
+        assert isinstance(shared, SharedStructure)
+        if shared.params < tasks:
+            continue
+        rate, noise, ratio = (trial.sampled[name] for name in ("learning_rate", "noise_kind", "noise_ratio"))
+        options: dict[str, Any] = {"budget": shared.params / tasks}
+        options |= {name: value for name, value in trial.sampled.items() if name in ("kinds", "gate_learning_rate")}
+        unit = Unit("search", f"search-{shared.digest[:6]}", rate, 0, noise, ratio, options)
+        searches.append((shared, trial, unit))
+    results = pool.train([unit for _, _, unit in searches])
+    for shared, trial, unit in searches:
+        if "error" in results[unit.key]:
+            continue
+        structure = Structure.from_dict(results[unit.key]["structure"])
+        grid = found_grid(f"slat-{shared.digest[:6]}", structure, trial, config)
+        size = f"{shared.params / 1000:.1f}k" if shared.params >= 1000 else str(shared.params)
+        yield Contender(f"SLAT of {size} in all", grid, shared.digest[:6])
+
+
+def train_transfers(
+    pools: Mapping[str, UnitPool], config: Config, member: Trial, say: Callable[[str], None]
+) -> list[Final]:
+    """What each task uses of a pool, trained from fresh weights on each task; and a random part of the pool, as large
+    as what the task itself uses. Learning rates are tuned for each on validation with one seed; every seed is tested.
+
+    Returns:
+        A row a structure, task and seed.
+    """
+    shared = member.structure
+    assert isinstance(shared, SharedStructure)
+    rows: list[Final] = []
+    say("transfer: what each task uses, trained on each task alone")
+    for task, pool in pools.items():
+        own = shared.of(task)
+        random = shared.pool.random_part(own.params, seed=config.seed)
+        contenders = [
+            Contender(name, found_grid(f"transfer-{name}", structure, member, config))
+            for name, structure in [*((other, shared.of(other)) for other in shared.tasks), ("random", random)]
+            if structure.modules
+        ]
+        tuned, _ = tune(pool, contenders, say)
+        chosen = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(config.seeds)]
+        trained = pool.train([unit for _, unit in chosen])
+        chosen = [(contender, unit) for contender, unit in chosen if "error" not in trained[unit.key]]
+        tested = pool.evaluate([unit for _, unit in chosen])
+        rows += [
+            {
+                "of": contender.title,
+                "on": task,
+                "seed": unit.seed,
+                "params": trained[unit.key]["params"],
+                "quality": tested[unit.key]["quality"],
+            }
+            for contender, unit in chosen
+        ]
+    return rows
