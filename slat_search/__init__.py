@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from .pipeline import run
     from .structure import Structure, Supernet, attach
     from .training.bundle import load_bundle as load
+    from .training.shared_bundle import load_shared
 
 __version__ = "0.1.0"
-__all__ = ["SlatError", "Structure", "Supernet", "attach", "load", "run"]
+__all__ = ["SlatError", "Structure", "Supernet", "attach", "load", "load_shared", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from .training.bundle import load_bundle
 
         return load_bundle
+    if name == "load_shared":
+        from .training.shared_bundle import load_shared
+
+        return load_shared
     if name == "run":
         from .pipeline import run
 

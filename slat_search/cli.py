@@ -183,11 +183,12 @@ def report(run: Path) -> None:
     Example:
         slat report runs/quickstart
     """
+    from .analysis.pool import analyse_pool
     from .analysis.report import analyse
 
     folder = _finished(run)
     with folder.lock():
-        analyse(folder)
+        (analyse_pool if (folder / "alone.json").is_file() else analyse)(folder)
     click.echo(f"report: {folder / 'report.html'}")
 
 
@@ -232,6 +233,7 @@ def tasks(task: str | None, seed: int, examples: int) -> None:
         click.echo(catalogue())
     elif Path(task).suffix in (".yaml", ".yml"):
         config = load_config(task)
-        click.echo(description(config.task, config.seed, examples))
+        for one in config.tasks or (config.task,):
+            click.echo(description(one, config.seed, examples))
     else:
         click.echo(description(Task(name=task), seed, examples))

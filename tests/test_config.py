@@ -5,12 +5,13 @@ from typing import get_args
 
 import pytest
 import yaml
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from slat_search import SlatError
 from slat_search.baselines import METHODS
 from slat_search.config import Config, baselines, load_config, model, search, supernet
-from slat_search.config.load import section_in
+from slat_search.config.load import explain, section_in
 from slat_search.config.reference import reference
 from slat_search.config.section import Section
 from slat_search.structure import ACTIVATIONS, GATE_KINDS, KINDS
@@ -211,3 +212,30 @@ def test_what_a_baseline_takes_by_default_stands_in_the_resolved_configuration()
     raw = Config.model_validate({"baselines": ["full", "dora"]}).model_dump(mode="json")["baselines"]
     assert raw[0]["learning_rates"] == [3e-5, 1e-4, 3e-4]
     assert (raw[1]["size"], raw[1]["roles"]) == (8, ["q", "v", "qkv"])
+
+
+def test_several_tasks_are_read_written_and_parted() -> None:
+    tasks = ["bbc-headline", {"name": "bbc-match", "max_rows": 50}]
+    config = Config.model_validate({"tasks": tasks, "training": {"steps": 100}})
+    assert config.task == config.tasks[0]
+    assert Config.model_validate(yaml.safe_load(config.to_yaml())) == config
+    alone = config.of_task(1)
+    assert (alone.task.name, alone.tasks, alone.training.steps) == ("bbc-match", (), 50)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"tasks": ["bbc-match"]}, "two or more with different names"),
+        ({"tasks": ["bbc-match", "bbc-match"]}, "two or more with different names"),
+        ({"tasks": ["bbc-match", "bbc-topic"], "task": {"name": "bbc-headline"}}, "give one of them"),
+        ({"tasks": ["bbc-match", "bbc-topic"], "search": {"method": "static"}}, "no gates that tasks could share"),
+        ({"tasks": ["bbc-match", "bbc-topic"], "multitask": {"alone": ["dora"]}}, "dora is neither slat nor one"),
+        ({"tasks": ["bbc-match", "bbc-topic"], "gates": {"kind": "sigmoid", "depth": 0.1}}, "defined for one task"),
+        ({"search": {"scheduler": {"objectives": ["quality_worst"]}}}, "that of several tasks; there is one"),
+    ],
+)
+def test_several_tasks_that_cannot_be_are_one_sentence(fields: dict, message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(fields)
+    assert message in explain(caught.value)

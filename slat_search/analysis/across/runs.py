@@ -111,6 +111,8 @@ def _read(run: RunFolder) -> Compared:
         if not (run / name).is_file():
             raise SlatError(f"{run.root}: no finished run there ({name} is missing)")
     config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    if config.get("tasks"):
+        raise SlatError(f"{run.root}: a run over several tasks, which has a table of its own; compare runs of one task")
     environment = read_json(run / "environment.json")
     results = pd.read_csv(run / "results.csv", keep_default_na=False, na_values=[""])
     if missing := _NEEDED - set(results):

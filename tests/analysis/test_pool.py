@@ -1,0 +1,153 @@
+"""The report of a run over several tasks: figures follow from the files of its trainings, user text stays text."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from slat_search.analysis.across import compare_runs
+from slat_search.analysis.pool import analyse_pool, sharing
+from slat_search.errors import SlatError
+from slat_search.run_folder import RunFolder
+from slat_search.structure import SharedStructure, Site, Structure
+from tests.analysis.test_report import EVIL, Page, unit
+
+TASKS = ("one", "two", EVIL)
+SITES = tuple(Site(layer, f"encoder.layer.{layer}.q", "q", 8, 8) for layer in range(2))
+SHARED = SharedStructure(TASKS, Structure.lora(SITES, r=2), ((0, 1), (0,), (0, 1, 2), (2,)))
+
+
+def test_overlap_and_users_are_those_of_the_structure() -> None:
+    raw = SHARED.to_dict()
+    table = sharing.overlap(raw)
+    for one, two in itertools.product(TASKS, TASKS):
+        assert table.loc[one, two] == pytest.approx(SHARED.overlap(one, two))
+    assert sharing.shared_by(raw) == SHARED.shared_by() == {1: 32, 2: 16, 3: 16}
+    blocks = sharing.by_block(raw, layers=3)
+    assert blocks.sum(axis=1).to_dict() == {task: SHARED.of(task).params for task in TASKS}
+    assert blocks.columns.tolist() == [0, 1, 2]
+
+
+def told(rng: np.random.Generator) -> tuple[dict, dict]:
+    """Measures of a test, and the predictions that they come from."""
+    labels, outputs = rng.integers(2, size=60), rng.integers(2, size=(2, 60))
+    clean, typos = ((outputs == labels).mean(axis=1)).tolist()
+    curve = [{"kind": "typos", "ratio": 0.2, "quality": typos}]
+    said = {"labels": labels, "outputs": outputs, "confidence": rng.uniform(0.5, 1, (2, 60)).astype(np.float32)}
+    return {"quality": clean, "seconds_per_text": 0.01, "perturbed": curve}, said
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """What the stages of a run leave: one found pool, a shared baseline and one for each task alone, two seeds."""
+    rng = np.random.default_rng(0)
+    validation = {"quality": 0.8, "quality_perturbed": 0.7, "retained": 0.9, "loss": 0.5}
+    options = {"slat-a": {"structure": SHARED.to_dict()}, "lora": {}}
+    finals = []
+    for label, seed in itertools.product(options, (0, 1)):
+        key = f"{label}-{seed}"
+        trained = {
+            "unit": {**unit("slat", label, seed), "options": options[label]},
+            "validation": {**validation, "quality_worst": 0.7, "tasks": dict.fromkeys(TASKS, validation)},
+            "params": 64 if options[label] else 100, "seconds": 3.0, "steps": 30, "memory": 10**8,
+        }  # fmt: skip
+        measures, arrays = {}, {}
+        for number, task in enumerate(TASKS):
+            measures[task], said = told(rng)
+            arrays |= {f"{number}.{name}": values for name, values in said.items()}
+        (tmp_path / "units").mkdir(exist_ok=True)
+        (tmp_path / "units" / f"{key}.train.json").write_text(json.dumps(trained))
+        mean = float(np.mean([found["quality"] for found in measures.values()]))
+        (tmp_path / "units" / f"{key}.test.json").write_text(json.dumps({"quality": mean, "tasks": measures}))
+        save_file(arrays, tmp_path / "units" / f"{key}.test.safetensors")
+        name, digest = ("SLAT & co", SHARED.digest) if options[label] else ("LoRA", "")
+        finals.append({"key": key, "label": label, "name": name, "structure": digest})
+    tuning = {name: {"tried": {"0.01": 0.8}, "chosen": "0.01"} for name in ("SLAT & co", "LoRA")}
+    (tmp_path / "selection.json").write_text(json.dumps({"finals": finals, "tuning": tuning}))
+    alone = []
+    for task, seed in itertools.product(TASKS, (0, 1)):
+        where = tmp_path / "units" / "alone" / task
+        where.mkdir(parents=True, exist_ok=True)
+        trained = {
+            "unit": unit("lora", "lora", seed), "validation": validation,
+            "params": 100, "seconds": 1.0, "steps": 10, "memory": 10**8,
+        }  # fmt: skip
+        measures, said = told(rng)
+        (where / f"lora-{seed}.train.json").write_text(json.dumps(trained))
+        (where / f"lora-{seed}.test.json").write_text(json.dumps(measures))
+        save_file(said, where / f"lora-{seed}.test.safetensors")
+        row = {"key": f"lora-{seed}", "task": task, "label": "alone-lora", "name": "LoRA, each task alone"}
+        alone.append({**row, "structure": None})
+    (tmp_path / "alone.json").write_text(json.dumps({"finals": alone, "tuning": {}}))
+    (tmp_path / "structures").mkdir()
+    (tmp_path / "structures" / "slat-a.json").write_text(SHARED.to_json())
+    pairs = itertools.product((*TASKS, "random"), TASKS)
+    transfer = [{"of": of, "on": on, "seed": 0, "params": 9, "quality": 0.5} for of, on in pairs]
+    pd.DataFrame(transfer).to_csv(tmp_path / "transfer.csv", index=False)
+    trial = {
+        "trial": 0, "status": "completed", "sparsity": 1.0, "learning_rate": 0.01, "sharing": 0.5, "noise_kind": "none",
+        "noise_ratio": 0.0, "step": 30, "quality": 0.8, "quality_worst": 0.7, "retained": 0.9, "params": 64,
+        "seconds": 1.0, "refitted": "yes", "error": "",
+    }  # fmt: skip
+    pd.DataFrame([trial]).to_csv(tmp_path / "trials.csv", index=False)
+    pd.DataFrame([{"trial": 0, "step": 30, "quality": 0.8, "params": 64}]).to_csv(tmp_path / "history.csv", index=False)
+    config = {
+        "name": "evil", "seed": 0, "seeds": 2, "tasks": [{"name": task} for task in TASKS],
+        "training": {"steps": 30}, "search": {"tolerance": 0.01},
+    }  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    sizes = {"train": 100, "validation": 60, "test": 60, "majority": 0.5, "labels": ["a", EVIL]}
+    model = {"name": "tiny", "params": 1000, "head_params": 18, "layers": 2, "site_columns": ["q"]}
+    environment = {"tasks": [{"name": task, **sizes} for task in TASKS], "model": model}
+    (tmp_path / "environment.json").write_text(json.dumps(environment))
+    return RunFolder(tmp_path)
+
+
+def test_the_table_follows_from_rows_of_results(folder: RunFolder) -> None:
+    assert analyse_pool(folder) == "slat-a"
+    rows = pd.read_csv(folder / "results.csv")
+    table = pd.read_csv(folder / "comparison.csv").set_index("method")
+    assert set(table.index) == {"slat-a", "lora", "alone-lora"}
+    for method, part in rows.groupby("method"):
+        assert len(part) == 6
+        by_seed = part.groupby("seed")["quality"]
+        assert table.loc[method, "average"] == pytest.approx(by_seed.mean().mean())
+        assert table.loc[method, "average_sd"] == pytest.approx(by_seed.mean().std())
+        assert table.loc[method, "worst"] == pytest.approx(by_seed.min().mean())
+        for task in TASKS:
+            assert table.loc[method, task] == pytest.approx(part["quality"][part["task"] == task].mean())
+    assert table["params"].to_dict() == {"slat-a": 64, "lora": 100, "alone-lora": 300}
+    assert table["train_seconds"].to_dict() == {"slat-a": 3.0, "lora": 3.0, "alone-lora": 3.0}
+    own = rows[rows["method"] == "slat-a"].groupby("task")["own"].first().to_dict()
+    assert own == {task: SHARED.of(task).params for task in TASKS}
+    tests = [json.loads(p.read_text()) for p in sorted((folder / "units").glob("slat-a-*.test.json"))]
+    assert table.loc["slat-a", "average"] == pytest.approx(np.mean([test["quality"] for test in tests]))
+
+
+def test_compare_says_that_it_takes_runs_of_one_task(folder: RunFolder, tmp_path: Path) -> None:
+    analyse_pool(folder)
+    with pytest.raises(SlatError, match="a run over several tasks, which has a table of its own"):
+        compare_runs([folder.root], tmp_path / "out")
+
+
+def test_user_text_stays_text_and_every_link_leads_somewhere(folder: RunFolder) -> None:
+    analyse_pool(folder)
+    text = (folder / "report.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]
+    assert "&lt;script&gt;" in text
+    links = [a["href"][1:] for tag, a in page.tags if tag == "a"]
+    assert set(links) <= {a["id"] for _, a in page.tags if "id" in a}
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", text))
+    answer = text.split('class="answer">')[1].split("</p>")[0]
+    assert "with 64 parameters in all (used by one 48, two 32," in answer
+    assert "Against LoRA, each task alone" in answer
