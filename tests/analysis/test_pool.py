@@ -45,8 +45,7 @@ def told(rng: np.random.Generator) -> tuple[dict, dict]:
     return {"quality": clean, "seconds_per_text": 0.01, "perturbed": curve}, said
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
+def made_pool(tmp_path: Path) -> RunFolder:
     """What the stages of a run leave: one found pool, a shared baseline and one for each task alone, two seeds."""
     rng = np.random.default_rng(0)
     validation = {"quality": 0.8, "quality_perturbed": 0.7, "retained": 0.9, "loss": 0.5}
@@ -109,6 +108,11 @@ def folder(tmp_path: Path) -> RunFolder:
     environment = {"tasks": [{"name": task, **sizes} for task in TASKS], "model": model}
     (tmp_path / "environment.json").write_text(json.dumps(environment))
     return RunFolder(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return made_pool(tmp_path)
 
 
 def test_the_table_follows_from_rows_of_results(folder: RunFolder) -> None:

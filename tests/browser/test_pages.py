@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from slat_search.analysis.across import compare_runs
+from slat_search.analysis.pool import analyse_pool
 from tests.analysis.test_across import made_run
+from tests.analysis.test_pool import made_pool
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
@@ -75,6 +77,19 @@ def test_the_report_of_a_run(page: sync_api.Page, run: tuple[Path, str]) -> None
     for plot, words in (("svg.gates", "block"), ("svg.history", "trial")):
         page.locator(f"{plot} [data-tip]").first.focus()
         assert words in tip.inner_text()
+
+
+def test_the_report_of_several_tasks(page: sync_api.Page, tmp_path: Path) -> None:
+    folder = made_pool(tmp_path)
+    analyse_pool(folder)
+    for width in (360, 1200):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto(f"file://{folder / 'report.html'}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("svg.gates").count() == 3
+    page.locator("svg.gates [data-tip] .field").first.hover()
+    assert "LoRA rank" in page.locator("#tip").inner_text()
+    assert page.locator("script").count() == 1
 
 
 def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page: sync_api.Page, comparison: Path) -> None:
