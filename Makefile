@@ -4,7 +4,7 @@
 # make test-cluster   two and three nodes, an autoscaler, S3, submitted jobs: all on this machine
 # make test-browser   the pages in headless Chromium (CHROMIUM=path)
 # make test-side-by-side   against the adapters library, in a venv of its own
-# make results, make sensitivity-results   run it anew and keep tables and figures in experiments/results/
+# make results, make sensitivity-results, make multitask-results   run it anew and keep tables and figures in experiments/results/
 # make sensitivity-demo   what sparsity weight, noise and perturbed text do to the search and three baselines
 # make docs   write docs/config.md from the configuration model
 
@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-side-by-side lint format docs results sensitivity-demo sensitivity-results equal-params stopping search-efficiency clean
+.PHONY: demo test test-slow test-cluster test-browser test-side-by-side lint format docs results sensitivity-demo sensitivity-results multitask-results equal-params stopping search-efficiency clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
@@ -66,6 +66,16 @@ sensitivity-results: $(READY)
 	rm -rf experiments/results/sensitivity_headline
 	mkdir -p experiments/results/sensitivity_headline
 	cd runs/sensitivity_headline/sensitivity && cp -r $(STUDIES) ../../../experiments/results/sensitivity_headline/
+
+POOL := config.yaml environment.json trials.csv history.csv results.csv comparison.* selection.json alone.json transfer.csv \
+	structures figures report.html
+
+# three tasks that share one pool of modules, beside each of them alone: about half an hour
+multitask-results: $(READY)
+	$(BIN)/slat run experiments/multitask_embedded.yaml --overwrite
+	rm -rf experiments/results/multitask_embedded
+	mkdir -p experiments/results/multitask_embedded
+	cd runs/multitask_embedded && cp -r $(POOL) ../../experiments/results/multitask_embedded/
 
 # the benchmark that says whether the search is any good; hours, and it goes on where it was stopped
 equal-params: $(READY)

@@ -17,10 +17,10 @@ from slat_search.structure import Structure
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
-def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    assert found
-    return found.group(1)
+def block(language: str, holds: str) -> str:
+    """The one example in a language that holds some text."""
+    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if holds in text]
+    return found
 
 
 def test_the_python_example(backbone: nn.Module, batch: dict[str, Tensor], capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,15 +31,19 @@ def test_the_python_example(backbone: nn.Module, batch: dict[str, Tensor], capsy
         "weight": 1.0,
         "task_loss": lambda model, batch: model(**batch).last_hidden_state[:, 0].square().mean(),
     }
-    exec(block("python"), names)
+    exec(block("python", "Supernet("), names)
     assert re.match(r"[\d,]+ parameters: lora \d+", capsys.readouterr().out)
     assert isinstance(names["left"], Structure)
     assert {m.kind for m in names["left"].modules} <= {"serial", "bias"}
 
 
 def test_the_yaml_example() -> None:
-    config = Config.model_validate(yaml.safe_load(block("yaml")))
+    config = Config.model_validate(yaml.safe_load(block("yaml", "category")))
     assert config.task.label == "category"
+    several = Config.model_validate(yaml.safe_load(block("yaml", "sharing")))
+    assert [task.name for task in several.tasks] == ["bbc-headline", "bbc-topic", "bbc-match"]
+    baselines = Config.model_validate(yaml.safe_load(block("yaml", "adalora"))).baselines
+    assert len(baselines) > 15
 
 
 def test_commands_exist() -> None:
