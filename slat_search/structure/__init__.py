@@ -1,6 +1,7 @@
 """The method: sites, modules, gates, sparsity and structures. Knows nothing of Ray, tasks or files."""
 
 from .adapter import Adapter, attach
+from .extended import ExtendedSupernet
 from .gates import TRAINED_GATES, Gates
 from .kinds import ACTIVATIONS, KINDS, Kind, ModuleOptions, SiteModule
 from .saliency import GATE_KINDS, Saliency
@@ -21,6 +22,7 @@ __all__ = [
     "TRAINED_GATES",
     "Adapter",
     "Candidate",
+    "ExtendedSupernet",
     "Gates",
     "Kind",
     "ModuleOptions",

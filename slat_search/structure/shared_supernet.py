@@ -55,7 +55,11 @@ class SharedSupernet(Supernet):
 
     def _gates(self, kind: str, init: float, groups: Sequence[str], options: Mapping[str, float]) -> TaskGates:
         rows = [super(SharedSupernet, self)._gates(kind, init, groups, options) for _ in self.tasks]
-        return TaskGates([row for row in rows if isinstance(row, Gates)], self.sharing)
+        return TaskGates([row for row in rows if isinstance(row, Gates)], self.sharing, self._given())
+
+    def _given(self) -> Tensor | None:
+        """Gates of the first tasks, (given tasks, atoms), where they are not to be found."""
+        return None
 
     def switch(self, task: int) -> None:
         """The batches that follow are of the task of this number."""
@@ -114,7 +118,11 @@ class SharedSupernet(Supernet):
             ranks = uses[:, : sum(units for kind, units in part.atoms if kind == "lora")]
             if ranks.shape[1] and bool((ranks != ranks[:, :1]).any()):
                 mixed.append(part.site.parts[part.name])
-        turn_to_principal_directions(self.adapter, optimiser, left_out=mixed)
+        turn_to_principal_directions(self.adapter, optimiser, left_out=[*mixed, *self._frozen()])
+
+    def _frozen(self) -> Sequence[nn.Module]:
+        """Modules that hold something that must stay as it is."""
+        return ()
 
     @torch.no_grad()
     def shrink(self, optimiser: Optimizer | None = None, below: float = 0.05) -> int:

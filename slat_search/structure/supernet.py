@@ -84,7 +84,7 @@ class Supernet(nn.Module):
         if gate_kind == "saliency" and groups:
             raise ValueError("saliency is measured atom by atom and knows no groups")
         self.space = space
-        self.adapter: Adapter = attach(backbone, space.supernet(sites))
+        self.adapter: Adapter = attach(backbone, self._whole(sites))
         device = next(backbone.parameters()).device
         self.budget: float | None = None
         self._kinds = [kind for kind in KINDS if space.candidates.get(kind) and space.candidates[kind].size]
@@ -94,6 +94,10 @@ class Supernet(nn.Module):
         self.total_cost = float(self.params)
         self._standing = torch.arange(len(self.costs), device=device)
         self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.draw())
+
+    def _whole(self, sites: Sequence[Site]) -> Structure:
+        """The structure in which everything is open."""
+        return self.space.supernet(sites)
 
     def _index(self, device: torch.device) -> None:
         """Lay out atoms and units flat, in the order of sites and their parts."""
@@ -209,6 +213,9 @@ class Supernet(nn.Module):
                 atom += 1
             modules += [ModuleSpec(part.site.site, kind, size) for kind, size in sizes.items()]
         return Structure(tuple(modules), self.space.options)
+
+    def after_update(self) -> None:
+        """To be called after each step of an optimiser; here nothing is frozen that it may have moved."""
 
     def turn(self, optimiser: Optimizer | None = None) -> None:
         """Write each LoRA in its principal directions, see :func:`.turn_to_principal_directions`."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .gates import Gates
 from .saliency import Saliency
 
+_OPEN = 50.0  # logit of a use that is given
 _SHUT = -100.0  # of structure variables that cannot open again: about the logarithm of the smallest saliency
 
 
@@ -34,11 +35,14 @@ class TaskGates(nn.Module):
       that gains more than :math:`\kappa p c_a`. It stands while that is above 0, so its worth for each parameter is
       :math:`\max_n \sum_{i \le n} s_{(i)a} / (c_a (1 + \kappa (n - 1)))` over its ``n`` most salient tasks.
 
-    A use that was closed stays closed.
+    A use that was closed stays closed. The uses of some first tasks may be given and never change: what they use is
+    paid already.
 
     Args:
         rows: gates of each task, all over the same atoms.
         sharing: what a further user of an atom pays of it.
+        given: (given tasks, atoms) gates of the first tasks, 0 where they do not use an atom; None where all are to be
+            found.
 
     Attributes:
         task: number of the task whose gates are drawn.
@@ -46,13 +50,18 @@ class TaskGates(nn.Module):
     """
 
     active: Tensor
+    given: Tensor
 
-    def __init__(self, rows: Sequence[Gates], sharing: float = 0.0):
+    def __init__(self, rows: Sequence[Gates], sharing: float = 0.0, given: Tensor | None = None):
         super().__init__()
         self.rows = nn.ModuleList(rows)
         self.sharing = sharing
         self.task = 0
-        self.register_buffer("active", torch.ones(len(rows), len(rows[0].alpha), dtype=torch.bool))
+        atoms = len(rows[0].alpha)
+        self.register_buffer("given", given if given is not None else torch.zeros(0, atoms))
+        active = torch.ones(len(rows), atoms, dtype=torch.bool)
+        active[: len(self.given)] = self.given != 0
+        self.register_buffer("active", active)
 
     def _each(self) -> list[Gates]:
         return [*self.rows]
@@ -65,7 +74,7 @@ class TaskGates(nn.Module):
 
     @property
     def variables(self) -> list[nn.Parameter]:
-        return [variable for row in self._each() for variable in row.variables]
+        return [variable for row in self._each()[len(self.given) :] for variable in row.variables]
 
     @property
     def temperature(self) -> float:
@@ -100,12 +109,15 @@ class TaskGates(nn.Module):
 
     def sample(self) -> Tensor:
         """Gates of the current task for one training step, (atoms,)."""
+        if self.task < len(self.given):
+            return self.given[self.task]
         return self._each()[self.task].sample() * self.active[self.task]
 
     @torch.no_grad()
     def values(self) -> Tensor:
         """Deterministic gates of every task, (tasks, atoms)."""
-        return torch.stack([row.values() for row in self._each()]) * self.active
+        found = torch.stack([row.values() for row in self._each()]) * self.active
+        return torch.cat([self.given, found[len(self.given) :]])
 
     def expected(self) -> Tensor:
         """What of each atom's cost is expected to be paid, (atoms,); above 1 where users pay again."""
@@ -113,6 +125,7 @@ class TaskGates(nn.Module):
             users = self.users(self.is_open()).to(self.active.dtype).sum(dim=0).to(torch.float32)
             return torch.where(users > 0, 1 + self.sharing * (users - 1), 0.0)
         p = torch.stack([row.expected() for row in self._each()]) * self.active
+        p = torch.cat([(self.given != 0).to(p.dtype), p[len(self.given) :]])
         return (1 - self.sharing) * (1 - (1 - p).prod(dim=0)) + self.sharing * p.sum(dim=0)
 
     # -- who uses what ---------------------------------------------------------------------------------
@@ -120,10 +133,20 @@ class TaskGates(nn.Module):
     def _densities(self) -> Tensor:
         """Logarithm of each task's saliency for each parameter, (tasks, atoms)."""
         found = torch.stack([row.density() for row in self._each() if isinstance(row, Saliency)])
-        return found.masked_fill(~self.active, -torch.inf)
+        return self._with_given(found, torch.inf)
+
+    def _logits(self) -> Tensor:
+        """Of trained gates, (tasks, atoms)."""
+        return self._with_given(torch.stack([row.logits() for row in self._each()]), _OPEN)
+
+    def _with_given(self, found: Tensor, most: float) -> Tensor:
+        """``found`` (tasks, atoms) where a task may use an atom, and ``most`` where it is given that it does."""
+        found = found.masked_fill(~self.active, -torch.inf)
+        given = torch.where(self.given != 0, most, -torch.inf)
+        return torch.cat([given, found[len(self.given) :]])
 
     def _seen(self) -> bool:
-        return all(row.seen for row in self._each() if isinstance(row, Saliency))
+        return all(row.seen for row in self._each()[len(self.given) :] if isinstance(row, Saliency))
 
     def _pooled(self) -> Tensor:
         """Logarithm of what an atom is worth to all tasks for each parameter that they pay, (atoms,)."""
@@ -135,8 +158,7 @@ class TaskGates(nn.Module):
     def logits(self) -> Tensor:
         """The order in which atoms stand, (atoms,); positive = open."""
         if self.soft:
-            found = torch.stack([row.logits() for row in self._each()]).masked_fill(~self.active, -torch.inf)
-            return found.amax(dim=0)
+            return self._logits().amax(dim=0)
         if not self._seen():
             return self._each()[0].alpha.detach()
         return self._pooled() - math.log(max(self.price, sys.float_info.min))
@@ -162,7 +184,7 @@ class TaskGates(nn.Module):
             held: under a budget, so that the price is what the least of the kept atoms is worth.
         """
         if self.soft:
-            wanted = torch.stack([row.logits() for row in self._each()]).masked_fill(~self.active, -torch.inf)
+            wanted = self._logits()
             uses = wanted > 0
         else:
             if not self._seen() or not kept.any():
@@ -175,7 +197,8 @@ class TaskGates(nn.Module):
 
     @torch.no_grad()
     def close(self, uses: Tensor) -> int:
-        """Keep only ``uses`` (tasks, atoms) of those that are active; returns how many were closed."""
+        """Keep only ``uses`` (tasks, atoms) of those that are active; given ones stay. Returns how many were closed."""
+        uses[: len(self.given)] = True
         shut = self.active & ~uses
         self.active &= uses
         for row, closed in zip(self._each(), shut, strict=True):
@@ -186,6 +209,7 @@ class TaskGates(nn.Module):
     def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
         """Keep only ``atoms`` (indices); returns old and new structure variables, for an optimiser to follow."""
         self.active = self.active.index_select(1, atoms)
+        self.given = self.given.index_select(1, atoms)
         return [change for row in self._each() for change in row.keep(atoms)]
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -111,6 +111,7 @@ class StructureSearch:
         return self.ramp * torch.stack(terms).sum() if terms else None
 
     def after_step(self, step: int, optimiser: Optimizer) -> None:
+        self.supernet.after_update()
         gates = self.supernet.gates
         if gates is not None and not gates.soft and step < self.end and step % self.every == 0:
             self.supernet.turn(optimiser)

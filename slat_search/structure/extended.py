@@ -1,0 +1,158 @@
+"""A task more for a trained pool: it may use what is there and adds modules of its own; the others stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SlatError
+from .kinds import KINDS, SiteModule
+from .shared import SharedStructure
+from .shared_adapter import SharedAdapter
+from .shared_supernet import SharedSupernet
+from .sites import Site
+from .space import Candidate, Space
+from .structure import ModuleSpec, Structure
+from .task_gates import TaskGates
+
+
+class ExtendedSupernet(SharedSupernet):
+    """A supernet over a trained pool, for one further task.
+
+    Weights of the pool are frozen, bit for bit, and what its tasks use stays theirs. The new task has gates over the
+    pool's units, where a use costs ``sharing`` of what they cost as they are paid already, and over new candidates. So
+    after :meth:`settle` each earlier task has the adapter that it had before, and ``alone`` gives the same weights.
+
+    Train with the new task alone: ``switch(len(tasks) - 1)``.
+
+    Args:
+        pool: the trained pool; it is only read, and must not stand on the backbone any more.
+        space: new candidates. A site that holds a bias, norm or IA3 of the pool gets no second one.
+        task: name of the new task.
+        backbone, sites, sharing, gate_kind, gate_init, groups, saliency: as of :class:`SharedSupernet`.
+
+    Raises:
+        SlatError: the task is there already, or sizes in the pool are not whole atoms of the space.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        sites: Sequence[Site],
+        space: Space,
+        pool: SharedAdapter,
+        task: str,
+        sharing: float = 0.0,
+        gate_kind: str = "sigmoid",
+        gate_init: float = 1.0,
+        groups: Sequence[str] = (),
+        saliency: Mapping[str, float] | None = None,
+    ):
+        self._pool = pool.structure
+        if task in self._pool.tasks:
+            raise SlatError(f"structure: the pool has a task {task!r} already")
+        if space.options != self._pool.options:
+            raise SlatError("space: activation and scale must be those of the pool")
+        for module in self._pool.modules:
+            if module.kind in space.candidates and module.size % space.group(module.kind):
+                raise SlatError(
+                    f"space: {module.size} {module.kind} at {module.site.name} are no whole groups of the pool"
+                )
+        others = {m.kind: Candidate(1) for m in self._pool.modules if m.kind not in space.candidates}
+        self._new = space
+        self._weights: list[tuple[SiteModule, Tensor, dict[str, Tensor]]] = []
+        self._scales_before = pool.scales
+        tasks = (*self._pool.tasks, task)
+        whole = replace(space, candidates={**space.candidates, **others})
+        super().__init__(backbone, sites, whole, tasks, sharing, gate_kind, gate_init, groups, saliency)
+        self._freeze(pool)
+        self.switch(len(tasks) - 1)
+
+    def _whole(self, sites: Sequence[Site]) -> Structure:
+        """The pool's units, and after them at each site and of each kind the new ones."""
+        there = {(m.site, m.kind): m.size for m in self._pool.modules}
+        sizes = dict(there)
+        for module in self._new.supernet(sites).modules:
+            key = module.site, module.kind
+            if KINDS[module.kind].sized or key not in there:
+                sizes[key] = sizes.get(key, 0) + module.size
+        return Structure(tuple(ModuleSpec(site, kind, size) for (site, kind), size in sizes.items()), self._new.options)
+
+    def _pool_atoms(self) -> list[Tensor | None]:
+        """For each atom the scales of its unit for the pool's tasks, (tasks,); None for a new atom."""
+        starts: dict[tuple[str, str], int] = {}
+        start = 0
+        for module in self._pool.modules:
+            starts[module.site.name, module.kind] = start
+            start += module.size
+        sizes = {(m.site.name, m.kind): m.size for m in self._pool.modules}
+        found: list[Tensor | None] = []
+        for part in self.parts:
+            passed: dict[str, int] = {}
+            for kind, units in part.atoms:
+                key, at = (part.site.site.name, kind), passed.get(kind, 0)
+                old = at < sizes.get(key, 0)
+                found.append(self._scales_before[:, starts[key] + at] if old else None)
+                passed[kind] = at + units
+        return found
+
+    def _given(self) -> Tensor:
+        columns = [torch.zeros(len(self._pool.tasks)) if c is None else c.cpu() for c in self._pool_atoms()]
+        return torch.stack(columns, dim=1)
+
+    def _freeze(self, pool: SharedAdapter) -> None:
+        """Copy the pool's weights to where they stand now, and remember them."""
+        old = torch.tensor([c is not None for c in self._pool_atoms()], device=self.unit_atom.device)
+        self.frozen_params = int(self.costs[old].sum())
+        trained = {site.site.name: site for site in pool.adapter.site_adapters()}
+        flags = old[self.unit_atom].split([p.units for p in self.parts])
+        for part, flag in zip(self.parts, flags, strict=True):
+            if not flag.any():
+                continue
+            before: SiteModule = trained[part.site.site.name].parts[part.name]  # type: ignore[assignment]
+            now: SiteModule = part.site.parts[part.name]  # type: ignore[assignment]
+            kept = {
+                n: getattr(before, n).detach().clone() for n in before.unit_dims if getattr(before, n, None) is not None
+            }
+            self._weights.append((now, flag, kept))
+        self.after_update()
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Put the pool's weights back, bit for bit, where an optimiser may have moved them."""
+        for part, flag, kept in self._weights:
+            for name, value in kept.items():
+                parameter: Tensor = getattr(part, name)
+                dim = part.unit_dims[name]
+                first = len(flag) - parameter.shape[dim]  # a hidden bias has none for LoRA's units, which come first
+                places = flag.nonzero().squeeze(1)
+                parameter.index_copy_(dim, places[places >= first] - first, value.to(parameter))
+
+    def _frozen(self) -> Sequence[nn.Module]:
+        return [part for part, _, _ in self._weights]
+
+    def _remove(self, closed: Tensor, optimiser: torch.optim.Optimizer | None) -> int:
+        """Units that leave move the places of those that stay."""
+        if self.gates is not None:
+            stay = (~closed)[self.unit_atom].split([p.units for p in self.parts])
+            by_part = {id(p.site.parts[p.name]): keep for p, keep in zip(self.parts, stay, strict=True)}
+            self._weights = [(part, flag[by_part[id(part)]], kept) for part, flag, kept in self._weights]
+        return super()._remove(closed, optimiser)
+
+    @torch.no_grad()
+    def fit(self, budget: float) -> int:
+        """As of :meth:`Supernet.fit`, among new atoms."""
+        assert isinstance(self.gates, TaskGates)
+        return self._remove((self.costs > budget) & ~self.gates.active[:-1].any(dim=0), None)
+
+    def hold(self, budget: float) -> None:
+        """As of :meth:`Supernet.hold`; the budget is for what is new."""
+        super().hold(budget + self.frozen_params)
+
+    @property
+    def pool(self) -> SharedStructure:
+        """That which is extended."""
+        return self._pool

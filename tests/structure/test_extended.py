@@ -1,0 +1,146 @@
+"""A task more for a trained pool: the others' adapters stay bit for bit, and the new one may use what is there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slat_search.errors import SlatError
+from slat_search.structure import (
+    GATE_KINDS,
+    Candidate,
+    ExtendedSupernet,
+    SharedAdapter,
+    SharedStructure,
+    Space,
+    attach_alone,
+    attach_shared,
+    find_sites,
+)
+from tests.structure.test_kinds import shake
+from tests.structure.test_shared import IDS, SPACE, TASKS, bare, output, outputs, searched  # noqa: F401
+
+NEW = Space({"lora": Candidate(2), "norm": Candidate(1), "serial": Candidate(2)})
+
+
+@pytest.fixture
+def pool(bare: nn.Module) -> SharedAdapter:  # noqa: F811
+    """A pool of three tasks that was trained, off the model again."""
+    made = searched(bare, "saliency")
+    shared = made.settle()
+    made.detach()
+    return shared
+
+
+def target(model: nn.Module) -> Tensor:
+    out = model(input_ids=IDS, attention_mask=(IDS > 0).long()).last_hidden_state
+    return (out - 1).square().mean()
+
+
+def train(made: ExtendedSupernet, model: nn.Module, steps: int, weight: float = 0.0, price: float = 0.0) -> list[float]:
+    """Steps with momentum and weight decay, which move weights that have no gradient too."""
+    groups = [{"params": made.adapter.parameters(), "lr": 0.02}]
+    if made.gates is not None and made.gates.variables:
+        groups.append({"params": made.gates.variables, "lr": 0.1})
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.1)
+    losses = []
+    for step in range(steps):
+        made.train()
+        loss = target(model)
+        (loss + weight * made.cost()).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        made.after_update()
+        losses.append(float(loss.detach()))
+        if made.gates is not None:
+            made.gates.price = price
+        if step == steps // 2:
+            made.turn(optimiser)
+            made.shrink(optimiser)
+        if step == steps - 3:
+            made.settle(optimiser)
+    return losses
+
+
+@pytest.mark.parametrize("kind", GATE_KINDS)
+def test_the_others_stay_bit_for_bit(bare: nn.Module, pool: SharedAdapter, kind: str) -> None:  # noqa: F811
+    before = {task: pool.alone(task) for task in TASKS}
+    made = ExtendedSupernet(bare, find_sites(bare), NEW, pool, "four", sharing=0.3, gate_kind=kind)
+    losses = train(made, bare, 24, weight=0.05, price=1e-5)
+    assert losses[-1] < losses[0]
+    shared = made.settle()
+    made.detach()
+    assert shared.structure.tasks == (*TASKS, "four")
+    new = shared.structure.of("four")
+    assert new.params > 0
+    for task, (structure, weights) in before.items():
+        own, now = shared.alone(task)
+        assert own == structure
+        assert now.keys() == weights.keys()
+        assert all(torch.equal(now[name], weights[name]) for name in weights), task
+        adapter = attach_alone(bare, own, now)
+        then = output(bare)
+        adapter.detach()
+        adapter = attach_alone(bare, structure, weights)
+        assert torch.equal(output(bare), then)
+        adapter.detach()
+
+
+def test_the_new_task_starts_from_all_that_the_pool_has_and_switching_back_gives_the_others(
+    bare: nn.Module,  # noqa: F811
+    pool: SharedAdapter,
+) -> None:
+    made = ExtendedSupernet(bare, find_sites(bare), NEW, pool, "four", gate_kind="saliency")
+    made.eval()
+    with_all = output(bare)
+    theirs = outputs(made, bare)
+    made.detach()
+    everything = attach_shared(bare, SharedStructure.everything(("all",), pool.structure.pool))
+    everything.adapter.load_state_dict(pool.adapter.state_dict())
+    torch.testing.assert_close(output(bare), with_all, atol=1e-5, rtol=0)
+    everything.detach()
+    for task, expected in zip(TASKS, theirs, strict=True):
+        adapter = attach_alone(bare, *pool.alone(task))
+        torch.testing.assert_close(output(bare), expected, atol=1e-5, rtol=0)
+        adapter.detach()
+
+
+def test_what_the_pool_has_costs_its_share_and_what_is_new_all(bare: nn.Module, pool: SharedAdapter) -> None:  # noqa: F811
+    """At sharing 0 uses of the pool are free, so all stay; the price decides on new modules alone."""
+    sizes = {}
+    for sharing in (0.0, 5.0):
+        torch.manual_seed(0)
+        made = ExtendedSupernet(bare, find_sites(bare), NEW, pool, "four", sharing, gate_kind="saliency")
+        shake(made.adapter, seed=3)
+        made.after_update()
+        made.train()
+        target(bare).backward()
+        made.gates.price = 3e-6
+        structure = made.structure()
+        made.detach()
+        assert {task: structure.of(task) for task in TASKS} == {task: pool.structure.of(task) for task in TASKS}
+        sizes[sharing] = structure.of("four").params, structure.params - pool.structure.params
+    assert sizes[0.0][0] == pool.structure.params + sizes[0.0][1]
+    assert sizes[5.0][0] < sizes[0.0][0]
+    assert sizes[5.0][1] == sizes[0.0][1] > 0
+
+
+@pytest.mark.parametrize("kind", ["saliency", "sigmoid"])
+def test_a_budget_counts_what_is_new(bare: nn.Module, pool: SharedAdapter, kind: str) -> None:  # noqa: F811
+    made = ExtendedSupernet(bare, find_sites(bare), NEW, pool, "four", gate_kind=kind)
+    made.fit(200)
+    made.train()
+    target(bare).backward()
+    made.hold(200)
+    structure = made.structure()
+    made.detach()
+    assert 100 < structure.params - pool.structure.params <= 200
+
+
+def test_what_does_not_fit_the_pool_is_one_sentence(bare: nn.Module, pool: SharedAdapter) -> None:  # noqa: F811
+    sites = find_sites(bare)
+    with pytest.raises(SlatError, match="no whole groups"):
+        ExtendedSupernet(bare, sites, Space({"parallel": Candidate(6, group=3)}), pool, "four")
+    with pytest.raises(SlatError, match="has a task 'two' already"):
+        ExtendedSupernet(bare, sites, NEW, pool, "two")
