@@ -160,6 +160,38 @@ def predict(
             click.echo(f"{ranked[0][0]}\t{', '.join(f'{n} {p:.3f}' for n, p in ranked)}\t{text}")
 
 
+@main.command("add-task")
+@click.argument("pool", type=click.Path(path_type=Path))
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the larger pool.")
+@click.option("--sparsity", default=1.0, show_default=True, help="Weight of what new modules cost.")
+@click.option("--budget", type=float, help="Parameters of new modules, in the place of a sparsity weight.")
+@click.option("--sharing", default=0.0, show_default=True, help="What a use of the pool's modules costs.")
+@click.option("--learning-rate", default=2e-3, show_default=True, help="Of new modules; see `gates.growth`.")
+@click.option("--gate-learning-rate", default=0.1, show_default=True, help="Of trained gates.")
+def add_task(pool: Path, config: Path, out: Path, budget: float | None, **sampled: float) -> None:
+    """Add the task of CONFIG to POOL, an adapter folder of a run over several tasks.
+
+    The new task may use what the pool has, and gets modules of its own beside it. What the other tasks have stays as
+    it is, bit for bit.
+
+    \b
+    Example:
+        slat add-task runs/three/adapters/slat-3f2a1c mine.yaml --out pools/four
+        slat predict pools/four/mine --text "..."
+    """
+    from .config import load_config
+
+    checked = load_config(config)
+    from .training.addition import add_task
+
+    found = add_task(pool, checked, out, {**sampled, **({} if budget is None else {"budget": budget})})
+    click.echo(
+        f"{checked.task.name}: validation {found['validation']['quality']:.3f}, test {found['test']:.3f}; uses "
+        f"{found['params']:,} parameters, {found['new']:,} of them new; {out}"
+    )
+
+
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 def show(run: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
+from torch import nn
 
 from ..errors import SlatError
 from ..structure import SharedAdapter, SharedStructure, attach_shared
@@ -31,12 +32,12 @@ def save_shared(
     folder.mkdir(parents=True, exist_ok=True)
     shared = attach_shared(context.backbone().model, structure)
     try:
-        weights = _those_of("adapter.", state)
+        weights = those_of("adapter.", state)
         shared.adapter.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         for number, (task, part) in enumerate(zip(structure.tasks, context.parts, strict=True)):
             own, alone = shared.alone(task)
             mine = {f"adapter.{name}": value.cpu().numpy() for name, value in alone.items()}
-            mine |= {f"head.{name}": value for name, value in _those_of(f"heads.{number}.", state).items()}
+            mine |= {f"head.{name}": value for name, value in those_of(f"heads.{number}.", state).items()}
             its = Unit(
                 "slat", f"{unit.label}-{task}", unit.learning_rate, unit.seed, options={"structure": own.to_dict()}
             )
@@ -86,13 +87,12 @@ class SharedPredictor:
         return self._predictors[task](texts)
 
 
-def load_shared(folder: str | Path) -> SharedPredictor:
-    """Load what :func:`save_shared` wrote, on one backbone.
+def read_shared(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """What :func:`save_shared` wrote: the content of ``shared.json``, and weights by name.
 
     Raises:
         SlatError: not such a folder, or damaged.
     """
-    folder = Path(folder)
     try:
         description = json.loads((folder / "shared.json").read_text())
         state = load_file(folder / "shared.safetensors")
@@ -102,27 +102,42 @@ def load_shared(folder: str | Path) -> SharedPredictor:
         raise SlatError(f"pool {folder}: damaged ({error})") from error
     if description.get("format") != FORMAT:
         raise SlatError(f"pool {folder}: format {description.get('format')!r} is not {FORMAT!r}")
+    return description, {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+
+
+def load_shared(folder: str | Path) -> SharedPredictor:
+    """Load what :func:`save_shared` wrote, on one backbone.
+
+    Raises:
+        SlatError: not such a folder, or damaged.
+    """
+    description, tensors = read_shared(Path(folder))
     settings = description["model"]
     backbone = load_backbone(settings["name"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with products_in(settings["precision"]):
         backbone.place(device, settings["precision"])
-    tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
-    shared = attach_shared(backbone.model, SharedStructure.from_dict(description["structure"]))
-    shared.adapter.load_state_dict(
-        {n.removeprefix("adapter."): v for n, v in tensors.items() if n.startswith("adapter.")}
-    )
+    shared = pool_on(backbone.model, description, tensors)
     predictors = {}
     for number, (task, told) in enumerate(description["tasks"].items()):
         outputs = max(1, len(told["labels"]))
         model = TextClassifier(backbone.model, backbone.width, outputs, settings["pooling"])
-        model.head.load_state_dict(_those_of(f"heads.{number}.", tensors))
+        model.head.load_state_dict(those_of(f"heads.{number}.", tensors))
         model.to(device).eval()
         predictors[task] = Predictor(model, backbone.tokenizer, told, settings["precision"])
-    shared.to(device)
     return SharedPredictor(shared, predictors)
 
 
-def _those_of(prefix: str, values: Mapping[str, T]) -> dict[str, T]:
+def pool_on(backbone: nn.Module, description: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> SharedAdapter:
+    """The trained pool, standing on a backbone."""
+    shared = attach_shared(backbone, SharedStructure.from_dict(description["structure"]))
+    shared.adapter.load_state_dict(those_of("adapter.", tensors))
+    if "scales" in tensors:
+        shared.scales.copy_(tensors["scales"])
+        shared.switch(shared.task)
+    return shared
+
+
+def those_of(prefix: str, values: Mapping[str, T]) -> dict[str, T]:
     """Values whose names begin so, under the rest of their names."""
     return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}

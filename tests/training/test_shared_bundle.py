@@ -18,6 +18,7 @@ from slat_search.training.pool import PoolContext, prepare_pool
 from slat_search.training.protocol import trained_arrays
 from slat_search.training.shared_bundle import load_shared, save_shared
 from slat_search.training.units import Unit
+from tests.conftest import small_config
 from tests.structure.test_kinds import shake
 from tests.training.test_pool import TASKS, several
 
@@ -76,6 +77,40 @@ def test_the_command_line_asks_whose_adapter(saved: Path) -> None:
     assert set(json.loads(said.stdout)["probabilities"]) == set(
         load_bundle(saved / "adapters/slat-abc/bbc-topic").labels
     )
+
+
+@pytest.mark.parametrize("pressure", [["--sparsity", "0.05"], ["--budget", "3000", "--sharing", "1"]])
+def test_a_task_is_added_and_the_others_stay_bit_for_bit(saved: Path, tmp_path: Path, pressure: list[str]) -> None:
+    folder, out = saved / "adapters" / "slat-abc", tmp_path / "four"
+    config = small_config(
+        name="four",
+        task={"name": "again", "train": str(tmp_path / "again.csv")},
+        training={"steps": 12, "batch_size": 8},
+        space={"kinds": {"lora": {"size": 2}, "serial": {"size": 2}, "norm": {"size": 1}}},
+    )
+    rows = [f"{word} {i},{word}" for i in range(20) for word in ("sport", "business")]
+    (tmp_path / "again.csv").write_text("text,label\n" + "\n".join(rows))
+    (tmp_path / "four.yaml").write_text(config.to_yaml())
+    command = ["add-task", str(folder), str(tmp_path / "four.yaml"), "--out", str(out), *pressure]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("again: validation ")
+    before, after = load_shared(folder), load_shared(out)
+    assert after.tasks == (*before.tasks, "again")
+    for task in before.tasks:
+        for name in ("adapter.json", "adapter.safetensors"):
+            assert (out / task / name).read_bytes() == (folder / task / name).read_bytes()
+        assert np.array_equal(load_bundle(out / task)(TEXTS[task]), load_bundle(folder / task)(TEXTS[task]))
+        np.testing.assert_allclose(after(task, TEXTS[task]), before(task, TEXTS[task]), atol=1e-6)
+    texts = ["sport 99", "business 99"]
+    alone = load_bundle(out / "again")
+    np.testing.assert_allclose(after("again", texts), alone(texts), atol=1e-5)
+    new = SharedStructure.from_dict(json.loads((out / "shared.json").read_text())["structure"])
+    old = SharedStructure.from_dict(json.loads((folder / "shared.json").read_text())["structure"])
+    assert {task: new.of(task) for task in old.tasks} == {task: old.of(task) for task in old.tasks}
+    assert f"{new.params - old.params:,} of them new" in done.stdout
+    again = CliRunner().invoke(main, command)
+    assert (again.exit_code, "is there already" in again.stderr) == (2, True)
 
 
 def test_what_is_damaged_is_one_sentence(saved: Path, tmp_path: Path) -> None:
