@@ -37,24 +37,11 @@ def train_apart(
         write_text(folder / "transfer.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
-def finish(
-    config: Config,
-    context: PoolContext,
-    folder: RunFolder,
-    pool: UnitPool,
-    finals: Sequence[tuple[Contender, Unit]],
-) -> None:
+def finish(context: PoolContext, folder: RunFolder, pool: UnitPool, finals: Sequence[tuple[Contender, Unit]]) -> None:
     """Tables, figures and report; of each found pool the weights of the best seed on validation."""
     best = analyse_pool(folder)
-    results = pool.train([unit for _, unit in finals])
-    by_label: dict[str, list[Unit]] = {}
-    for _, unit in finals:
-        if unit.method == "slat":
-            by_label.setdefault(unit.label, []).append(unit)
-    for label, units in by_label.items():
-        unit = max(units, key=lambda unit: results[unit.key]["validation"]["quality"])
+    for label, unit in best_seeds(pool, finals).items():
         structure = SharedStructure.from_dict(unit.options["structure"])
-        save_shared(
-            folder / "adapters" / label, context, unit, structure, pool.state(unit), results[unit.key]["validation"]
-        )
+        measures = pool.train([unit])[unit.key]["validation"]
+        save_shared(folder / "adapters" / label, context, unit, structure, pool.state(unit), measures)
     write_json(folder / "adapters" / "best.json", {"adapter": best})

@@ -26,7 +26,7 @@ from .training.pool import AnyContext, PoolContext, prepare_pool
 from .training.trial import space
 from .training.units import Unit
 from .tuning.earlier import check_earlier
-from .tuning.finals import Contender, method_options, train_finals
+from .tuning.finals import Contender, best_seeds, method_options, train_finals
 from .tuning.fixed import UnitPool
 from .tuning.ledger import Trial, flat, trials_table
 from .tuning.runtime import ray_session
@@ -99,7 +99,7 @@ def run(
             pool.evaluate([unit for _, unit in finals])
             if isinstance(context, PoolContext):
                 train_apart(config, context, folder, members, say)
-                finish_pool(config, context, folder, pool, finals)
+                finish_pool(context, folder, pool, finals)
             else:
                 table, _ = analyse(folder)
                 best = recommended(table, config.search.tolerance)["method"]
@@ -166,12 +166,7 @@ def _save_adapters(
     folder: RunFolder, context: Context, pool: UnitPool, finals: Sequence[tuple[Contender, Unit]], recommended: str
 ) -> None:
     """Each found structure with the weights of its best seed on validation; ``best.json`` names the one to use."""
-    results = pool.train([unit for _, unit in finals])
-    by_label: dict[str, list[Unit]] = {}
-    for _, unit in finals:
-        if unit.method == "slat":
-            by_label.setdefault(unit.label, []).append(unit)
-    for label, units in by_label.items():
-        best = max(units, key=lambda unit: results[unit.key]["validation"]["quality"])
-        save_bundle(folder / "adapters" / label, context, best, pool.state(best), results[best.key]["validation"])
+    for label, unit in best_seeds(pool, finals).items():
+        measures = pool.train([unit])[unit.key]["validation"]
+        save_bundle(folder / "adapters" / label, context, unit, pool.state(unit), measures)
     write_json(folder / "adapters" / "best.json", {"adapter": recommended})

@@ -87,16 +87,7 @@ def load_bundle(folder: str | Path) -> Predictor:
     Raises:
         SlatError: not an adapter folder, or weights that do not fit.
     """
-    folder = Path(folder)
-    try:
-        description = json.loads((folder / "adapter.json").read_text())
-        state = load_file(folder / "adapter.safetensors")
-    except FileNotFoundError as error:
-        raise SlatError(f"adapter {folder}: no {Path(error.filename or '').name or 'adapter.json'} there") from error
-    except Exception as error:  # broken JSON or a damaged weight file, told alike
-        raise SlatError(f"adapter {folder}: damaged ({error})") from error
-    if description.get("format") != FORMAT:
-        raise SlatError(f"adapter {folder}: format {description.get('format')!r} is not {FORMAT!r}")
+    description, state = read_parts(Path(folder), "adapter", FORMAT)
     backbone = load_backbone(description["model"]["name"])  # its own: two adapters may be loaded side by side
     device, precision = "cuda" if torch.cuda.is_available() else "cpu", description["model"].get("precision", "float32")
     with products_in(precision):
@@ -107,6 +98,24 @@ def load_bundle(folder: str | Path) -> Predictor:
     load_state([model], unit.apply(model.backbone), state)
     model.to(device).eval()
     return Predictor(model, backbone.tokenizer, description, precision)
+
+
+def read_parts(folder: Path, stem: str, expected: str) -> tuple[dict[str, Any], State]:
+    """The two files of a saved adapter or pool: the content of ``<stem>.json``, and the weights.
+
+    Raises:
+        SlatError: not such a folder, damaged, or of another format than ``expected``.
+    """
+    try:
+        description = json.loads((folder / f"{stem}.json").read_text())
+        state = load_file(folder / f"{stem}.safetensors")
+    except FileNotFoundError as error:
+        raise SlatError(f"{stem} {folder}: no {Path(error.filename or '').name or f'{stem}.json'} there") from error
+    except Exception as error:  # broken JSON or a damaged weight file, told alike
+        raise SlatError(f"{stem} {folder}: damaged ({error})") from error
+    if description.get("format") != expected:
+        raise SlatError(f"{stem} {folder}: format {description.get('format')!r} is not {expected!r}")
+    return description, state
 
 
 def adapter_folder(run: Path, adapter: str | None = None, task: str | None = None) -> Path:

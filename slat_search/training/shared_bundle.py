@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from torch import nn
 
-from ..errors import SlatError
 from ..structure import SharedAdapter, SharedStructure, attach_shared
 from .backbone import load_backbone, products_in
-from .bundle import Predictor, save_bundle
+from .bundle import Predictor, read_parts, save_bundle
 from .classifier import TextClassifier
 from .pool import PoolContext, names
 from .protocol import State
@@ -93,15 +92,7 @@ def read_shared(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     Raises:
         SlatError: not such a folder, or damaged.
     """
-    try:
-        description = json.loads((folder / "shared.json").read_text())
-        state = load_file(folder / "shared.safetensors")
-    except FileNotFoundError as error:
-        raise SlatError(f"pool {folder}: no {Path(error.filename or '').name or 'shared.json'} there") from error
-    except Exception as error:  # broken JSON or a damaged weight file, told alike
-        raise SlatError(f"pool {folder}: damaged ({error})") from error
-    if description.get("format") != FORMAT:
-        raise SlatError(f"pool {folder}: format {description.get('format')!r} is not {FORMAT!r}")
+    description, state = read_parts(folder, "shared", FORMAT)
     return description, {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
 
 

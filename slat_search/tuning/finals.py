@@ -108,6 +108,20 @@ def train_finals(
     return finals
 
 
+def best_seeds(pool: UnitPool, finals: Sequence[tuple[Contender, Unit]]) -> dict[str, Unit]:
+    """Label of each found structure -> the training of it that is best on validation."""
+    results = pool.train([unit for _, unit in finals])
+    by_label: dict[str, list[Unit]] = {}
+    for _, unit in finals:
+        if unit.method == "slat":
+            by_label.setdefault(unit.label, []).append(unit)
+
+    def quality(unit: Unit) -> float:
+        return results[unit.key]["validation"]["quality"]
+
+    return {label: max(units, key=quality) for label, units in by_label.items()}
+
+
 def _validation(result: dict[str, Any]) -> float | None:
     return None if "error" in result else result["validation"]["quality"]
 
