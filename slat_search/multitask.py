@@ -15,7 +15,7 @@ from .training.pool import PoolContext, names
 from .training.shared_bundle import save_shared
 from .training.units import Unit
 from .tuning.alone import train_alone, train_transfers
-from .tuning.finals import Contender
+from .tuning.finals import Contender, best_seeds
 from .tuning.fixed import UnitPool
 from .tuning.ledger import Trial
 
