@@ -70,7 +70,7 @@ sensitivity-results: $(READY)
 POOL := config.yaml environment.json trials.csv history.csv results.csv comparison.* selection.json alone.json transfer.csv \
 	structures figures report.html
 
-# three tasks that share one pool of modules, beside each of them alone: about half an hour
+# three tasks that share one pool of modules, beside each of them alone: about a quarter of an hour
 multitask-results: $(READY)
 	$(BIN)/slat run experiments/multitask_embedded.yaml --overwrite
 	rm -rf experiments/results/multitask_embedded
