@@ -41,7 +41,10 @@ def test_what_made_the_measure_matters_and_the_rest_does_not(trials: pd.DataFram
     assert found["importance"].sum() == pytest.approx(1)
 
 
-def test_a_measure_that_follows_from_nothing_names_nothing(trials: pd.DataFrame) -> None:
+def test_a_measure_that_follows_from_nothing_names_nothing(
+    trials: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slat_search.analysis.importance._DRAWS", 12)
     assert not importances(trials, SPACE, {"quality": trials["nothing"]})["matters"].any()
 
 

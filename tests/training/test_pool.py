@@ -94,7 +94,12 @@ def test_a_search_over_several_tasks_reports_their_means_and_one_shared_structur
     ("gates", "sampled", "multitask"),
     [
         ({"kind": "saliency"}, {}, {"balance": "uncertainty", "sampling": "proportional"}),
-        ({"kind": "hard_concrete"}, {"sparsity": 300.0, "gate_learning_rate": 1.0}, {}),
+        pytest.param(
+            {"kind": "hard_concrete"},
+            {"sparsity": 300.0, "gate_learning_rate": 1.0},
+            {},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_left_at_any_report_and_gone_on_with_is_never_left(

@@ -74,7 +74,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_if_it_were_not(tmp_path
     assert (tmp_path / "a" / "rungs.jsonl").read_text() == (tmp_path / "b" / "rungs.jsonl").read_text()
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", [pytest.param(s, marks=[pytest.mark.slow] if s == "gp" else []) for s in SAMPLERS])
 def test_killed_while_writing_any_line(tmp_path: Path, sampler: str) -> None:
     undisturbed = run(tmp_path / "a", sampler)
     text = (tmp_path / "a" / "ledger.jsonl").read_text()
