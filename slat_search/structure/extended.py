@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ..errors import SlatError
 from .kinds import KINDS, SiteModule
-from .shared import SharedStructure
 from .shared_adapter import SharedAdapter
 from .shared_supernet import SharedSupernet
 from .sites import Site
@@ -63,7 +62,8 @@ class ExtendedSupernet(SharedSupernet):
                 )
         others = {m.kind: Candidate(1) for m in self._pool.modules if m.kind not in space.candidates}
         self._new = space
-        self._weights: list[tuple[SiteModule, Tensor, dict[str, Tensor]]] = []
+        #: module, which of its units are the pool's, and by parameter where those stand and their weights
+        self._weights: list[tuple[SiteModule, Tensor, dict[str, tuple[Tensor, Tensor]]]] = []
         self._scales_before = pool.scales
         tasks = (*self._pool.tasks, task)
         whole = replace(space, candidates={**space.candidates, **others})
@@ -114,33 +114,30 @@ class ExtendedSupernet(SharedSupernet):
                 continue
             before: SiteModule = trained[part.site.site.name].parts[part.name]  # type: ignore[assignment]
             now: SiteModule = part.site.parts[part.name]  # type: ignore[assignment]
-            kept = {
-                n: getattr(before, n).detach().clone() for n in before.unit_dims if getattr(before, n, None) is not None
-            }
-            self._weights.append((now, flag, kept))
+            values = {name: getattr(before, name, None) for name in before.unit_dims}
+            known = {name: value.detach().clone() for name, value in values.items() if value is not None}
+            self._weights.append((now, flag, _placed(now, flag, known)))
         self.after_update()
 
     @torch.no_grad()
     def after_update(self) -> None:
         """Put the pool's weights back, bit for bit, where an optimiser may have moved them."""
-        for part, flag, kept in self._weights:
-            for name, value in kept.items():
-                parameter: Tensor = getattr(part, name)
-                dim = part.unit_dims[name]
-                first = len(flag) - parameter.shape[dim]  # a hidden bias has none for LoRA's units, which come first
-                places = flag.nonzero().squeeze(1)
-                parameter.index_copy_(dim, places[places >= first] - first, value.to(parameter))
+        for part, _, kept in self._weights:
+            for name, (places, value) in kept.items():
+                getattr(part, name).index_copy_(part.unit_dims[name], places, value)
 
     def _frozen(self) -> Sequence[nn.Module]:
         return [part for part, _, _ in self._weights]
 
     def _remove(self, closed: Tensor, optimiser: torch.optim.Optimizer | None) -> int:
         """Units that leave move the places of those that stay."""
-        if self.gates is not None:
-            stay = (~closed)[self.unit_atom].split([p.units for p in self.parts])
-            by_part = {id(p.site.parts[p.name]): keep for p, keep in zip(self.parts, stay, strict=True)}
-            self._weights = [(part, flag[by_part[id(part)]], kept) for part, flag, kept in self._weights]
-        return super()._remove(closed, optimiser)
+        stay = (~closed)[self.unit_atom].split([p.units for p in self.parts])
+        by_part = {id(p.site.parts[p.name]): keep for p, keep in zip(self.parts, stay, strict=True)}
+        removed = super()._remove(closed, optimiser)
+        for place, (part, flag, kept) in enumerate(self._weights):
+            left = flag[by_part[id(part)]]
+            self._weights[place] = part, left, _placed(part, left, {name: value for name, (_, value) in kept.items()})
+        return removed
 
     @torch.no_grad()
     def fit(self, budget: float) -> int:
@@ -152,7 +149,11 @@ class ExtendedSupernet(SharedSupernet):
         """As of :meth:`Supernet.hold`; the budget is for what is new."""
         super().hold(budget + self.frozen_params)
 
-    @property
-    def pool(self) -> SharedStructure:
-        """That which is extended."""
-        return self._pool
+
+def _placed(part: SiteModule, flag: Tensor, values: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Weights of the flagged units (units,) of a module, by parameter, with where they stand in it."""
+    places, found = flag.nonzero().squeeze(1), {}
+    for name, value in values.items():
+        first = len(flag) - getattr(part, name).shape[part.unit_dims[name]]  # a hidden bias has none for LoRA's units
+        found[name] = (places[places >= first] - first, value)
+    return found

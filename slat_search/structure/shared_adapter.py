@@ -44,6 +44,7 @@ class SharedAdapter(nn.Module):
             self._uses[list(users), unit] = True
         self.register_buffer("scales", (self._uses.float() if scales is None else scales).to(device))
         self._places = self._units_of_parts()
+        self._all = torch.cat([*self._places.values(), torch.zeros(0, dtype=torch.long, device=device)])
         self.switch(self.task)
 
     def _units_of_parts(self) -> dict[tuple[str, str], Tensor]:
@@ -68,14 +69,11 @@ class SharedAdapter(nn.Module):
         Raises:
             SlatError: no such task.
         """
-        row = self.scales[self.structure.number(task)]
+        gates = self.scales[self.structure.number(task)][self._all].split([len(p) for p in self._places.values()])
         self.task = task
-        for site in self.adapter.site_adapters():
-            site.gates.clear()
-            for name in site.kinds:
-                gate = row[self._places[site.site.name, name]]
-                if not bool((gate == 1).all()):
-                    site.gates[name] = gate
+        sites = {site.site.name: site for site in self.adapter.site_adapters()}
+        for (place, name), gate in zip(self._places, gates, strict=True):
+            sites[place].gates[name] = gate
 
     @torch.no_grad()
     def alone(self, task: str) -> tuple[Structure, dict[str, Tensor]]:

@@ -67,17 +67,10 @@ class SharedSupernet(Supernet):
         if isinstance(self.gates, TaskGates):
             self.gates.task = task
 
-    def draw(self) -> None:
-        if not self.parts:
-            return
-        if isinstance(self.gates, TaskGates):
-            z = self.gates.sample() if self.training else self._scales()[self._task]
-        elif self.scales is not None:
-            z = self.scales[self._task]
-        else:
-            return
-        for part, gate in zip(self.parts, z[self.unit_atom].split([p.units for p in self.parts]), strict=True):
-            part.site.gates[part.name] = gate
+    def _drawn(self) -> Tensor:
+        if self.training and self.gates is not None:
+            return self.gates.sample()
+        return self._scales()[self._task]
 
     def _users(self) -> Tensor:
         """Who uses which atom of the discretised structure, (tasks, atoms) of bool."""

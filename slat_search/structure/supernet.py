@@ -151,11 +151,17 @@ class Supernet(nn.Module):
 
     def draw(self) -> None:
         """Give every module its gate for the coming forward pass (one gather for the whole model)."""
-        if self.gates is None or not self.parts:
+        z = self._drawn() if self.parts else None
+        if z is None:
             return
-        z = self.gates.sample() if self.training else self.gates.values() * self._is_open()
         for part, gate in zip(self.parts, z[self.unit_atom].split([p.units for p in self.parts]), strict=True):
             part.site.gates[part.name] = gate
+
+    def _drawn(self) -> Tensor | None:
+        """The gates of the coming forward pass, (atoms,); None when there are none any more."""
+        if self.gates is None:
+            return None
+        return self.gates.sample() if self.training else self.gates.values() * self._is_open()
 
     def cost(self, depth: float = 0.0) -> Tensor:
         """Expected cost as a share of the whole supernet's, a scalar that stays comparable when atoms are removed.

@@ -19,13 +19,13 @@ from slat_search.structure import (
     find_sites,
 )
 from tests.structure.test_kinds import shake
-from tests.structure.test_shared import IDS, SPACE, TASKS, bare, output, outputs, searched  # noqa: F401
+from tests.structure.test_shared import IDS, TASKS, output, outputs, searched
 
 NEW = Space({"lora": Candidate(2), "norm": Candidate(1), "serial": Candidate(2)})
 
 
 @pytest.fixture
-def pool(bare: nn.Module) -> SharedAdapter:  # noqa: F811
+def pool(bare: nn.Module) -> SharedAdapter:
     """A pool of three tasks that was trained, off the model again."""
     made = searched(bare, "saliency")
     shared = made.settle()
@@ -64,7 +64,7 @@ def train(made: ExtendedSupernet, model: nn.Module, steps: int, weight: float = 
 
 
 @pytest.mark.parametrize("kind", GATE_KINDS)
-def test_the_others_stay_bit_for_bit(bare: nn.Module, pool: SharedAdapter, kind: str) -> None:  # noqa: F811
+def test_the_others_stay_bit_for_bit(bare: nn.Module, pool: SharedAdapter, kind: str) -> None:
     before = {task: pool.alone(task) for task in TASKS}
     made = ExtendedSupernet(bare, find_sites(bare), NEW, pool, "four", sharing=0.3, gate_kind=kind)
     losses = train(made, bare, 24, weight=0.05, price=1e-5)
@@ -88,7 +88,7 @@ def test_the_others_stay_bit_for_bit(bare: nn.Module, pool: SharedAdapter, kind:
 
 
 def test_the_new_task_starts_from_all_that_the_pool_has_and_switching_back_gives_the_others(
-    bare: nn.Module,  # noqa: F811
+    bare: nn.Module,
     pool: SharedAdapter,
 ) -> None:
     made = ExtendedSupernet(bare, find_sites(bare), NEW, pool, "four", gate_kind="saliency")
@@ -106,7 +106,7 @@ def test_the_new_task_starts_from_all_that_the_pool_has_and_switching_back_gives
         adapter.detach()
 
 
-def test_what_the_pool_has_costs_its_share_and_what_is_new_all(bare: nn.Module, pool: SharedAdapter) -> None:  # noqa: F811
+def test_what_the_pool_has_costs_its_share_and_what_is_new_all(bare: nn.Module, pool: SharedAdapter) -> None:
     """At sharing 0 uses of the pool are free, so all stay; the price decides on new modules alone."""
     sizes = {}
     for sharing in (0.0, 5.0):
@@ -127,7 +127,7 @@ def test_what_the_pool_has_costs_its_share_and_what_is_new_all(bare: nn.Module, 
 
 
 @pytest.mark.parametrize("kind", ["saliency", "sigmoid"])
-def test_a_budget_counts_what_is_new(bare: nn.Module, pool: SharedAdapter, kind: str) -> None:  # noqa: F811
+def test_a_budget_counts_what_is_new(bare: nn.Module, pool: SharedAdapter, kind: str) -> None:
     made = ExtendedSupernet(bare, find_sites(bare), NEW, pool, "four", gate_kind=kind)
     made.fit(200)
     made.train()
@@ -138,7 +138,7 @@ def test_a_budget_counts_what_is_new(bare: nn.Module, pool: SharedAdapter, kind:
     assert 100 < structure.params - pool.structure.params <= 200
 
 
-def test_what_does_not_fit_the_pool_is_one_sentence(bare: nn.Module, pool: SharedAdapter) -> None:  # noqa: F811
+def test_what_does_not_fit_the_pool_is_one_sentence(bare: nn.Module, pool: SharedAdapter) -> None:
     sites = find_sites(bare)
     with pytest.raises(SlatError, match="no whole groups"):
         ExtendedSupernet(bare, sites, Space({"parallel": Candidate(6, group=3)}), pool, "four")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
-import transformers as hf
 from torch import Tensor, nn
 
 from slat_search.errors import SlatError
@@ -34,15 +32,6 @@ from tests.structure.test_kinds import shake
 TASKS = ("one", "two", "three")
 SPACE = Space({"lora": Candidate(3), "parallel": Candidate(4, group=2), "norm": Candidate(1), "bias": Candidate(1)})
 IDS = torch.tensor([[3, 4, 5, 6, 0], [7, 8, 9, 10, 11]])
-
-
-@pytest.fixture
-def bare() -> Iterator[nn.Module]:
-    """A model, which a test must leave without hooks."""
-    torch.manual_seed(0)
-    model = hf.BertModel(hf.BertConfig(**SMALL), add_pooling_layer=False).requires_grad_(False).eval()
-    yield model
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
 def output(model: nn.Module) -> Tensor:

@@ -16,6 +16,8 @@ from ...run_folder import RunFolder, read_json
 from ..robustness import Predictions, retained
 
 POOLED, ALONE = "one pool", "each alone"
+#: what the name of a method ends with that was trained for each task alone
+EACH_ALONE = "each task alone"
 
 
 @dataclass(frozen=True)

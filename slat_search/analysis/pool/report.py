@@ -17,7 +17,7 @@ from ..plots import histories, trial_rows
 from ..svg import Point, gate_map, gate_map_legend, scatter
 from ..tables import to_latex, to_markdown
 from . import sharing
-from .data import ALONE, PoolData, read_pool
+from .data import ALONE, EACH_ALONE, PoolData, read_pool
 from .table import MEAN, WORST, comparison, difference, display, recommended
 
 
@@ -153,7 +153,9 @@ def _budget(data: PoolData) -> list[dict[str, str]]:
         steps = part.groupby("seed")["steps"].agg("sum" if apart else "first").mean()
         seconds = part.groupby("seed")["train_seconds"].agg("sum" if apart else "first").mean()
         name = str(part["name"].iloc[0])
-        tried = [len(told["tried"]) for title, told in data.tuning.items() if title.split(",")[0] == name.split(",")[0]]
+        one = name.removesuffix(f", {EACH_ALONE}")
+        titles = {f"{one}, {task} alone" for task in data.tasks} if apart else {name}
+        tried = [len(told["tried"]) for title, told in data.tuning.items() if title in titles]
         rows.append(
             {
                 "method": name,
