@@ -229,6 +229,7 @@ def test_several_tasks_are_read_written_and_parted() -> None:
         ({"tasks": ["bbc-match"]}, "two or more with different names"),
         ({"tasks": ["bbc-match", "bbc-match"]}, "two or more with different names"),
         ({"tasks": ["bbc-match", "bbc-topic"], "task": {"name": "bbc-headline"}}, "give one of them"),
+        ({"tasks": ["bbc-match", {"name": "../up", "train": "a.csv"}]}, "cannot name a folder"),
         ({"tasks": ["bbc-match", "bbc-topic"], "search": {"method": "static"}}, "no gates that tasks could share"),
         ({"tasks": ["bbc-match", "bbc-topic"], "multitask": {"alone": ["dora"]}}, "dora is neither slat nor one"),
         ({"tasks": ["bbc-match", "bbc-topic"], "gates": {"kind": "sigmoid", "depth": 0.1}}, "defined for one task"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, Self
 
 import yaml
@@ -156,6 +157,8 @@ class Config(Section):
         names = [task.name for task in self.tasks]
         if len(set(names)) < max(2, len(names)):
             raise ValueError("tasks: two or more with different names share a pool; one alone is `task`")
+        if unfit := [name for name in names if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name)]:
+            raise ValueError(f"tasks: {unfit[0]!r} cannot name a folder; give the task another name")
         if self.task != self.tasks[0]:
             raise ValueError("task and tasks are one task and several; give one of them")
         if self.search.method == "static":

@@ -47,6 +47,8 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     Raises:
         SlatError: no pool there, another model, a task of that name, or ``out`` exists.
     """
+    if config.tasks:
+        raise SlatError("tasks: one task is added at a time; give it as `task`")
     folder, out, task = Path(folder), Path(out), config.task.name
     description, tensors = read_shared(folder)
     if out.exists():

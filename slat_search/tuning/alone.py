@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..config import Config
 from ..structure import SharedStructure, Structure
 from ..training.units import Unit
-from .finals import Contender, baseline_contenders, found_grid, tune
+from .finals import Contender, baseline_contenders, every_seed, found_grid, short, tune
 from .fixed import UnitPool
 from .ledger import Trial
 
@@ -43,23 +42,21 @@ def train_alone(
             contenders += _searched(pool, config, members, len(pools))
         say(f"{task} alone: tune and train {len(contenders)} methods")
         tuned, record = tune(pool, contenders, say)
-        tuning |= {f"{title}, {task} alone": told for title, told in record.items()}
-        chosen = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(config.seeds)]
-        trained = pool.train([unit for _, unit in chosen])
-        chosen = [(contender, unit) for contender, unit in chosen if "error" not in trained[unit.key]]
+        tuning |= {tuned_as(title, task): told for title, told in record.items()}
+        chosen = every_seed(pool, tuned, config.seeds)
         pool.evaluate([unit for _, unit in chosen])
         for contender, unit in chosen:
             label = contender.digest or unit.label
             name = f"{contender.title}, each task alone"
-            row = {
-                "key": unit.key,
-                "task": task,
-                "label": f"alone-{label}",
-                "name": name,
-                "found": bool(contender.digest),
-            }
-            finals.append({**row, "structure": unit.options.get("structure") if contender.digest else None})
+            row = {"key": unit.key, "task": task, "label": f"alone-{label}", "name": name}
+            structure = unit.options["structure"] if contender.digest else None
+            finals.append({**row, "tuned_as": tuned_as(contender.title, task), "structure": structure})
     return finals, tuning
+
+
+def tuned_as(title: str, task: str) -> str:
+    """Name in the record of what was tried of a method that was trained for one task."""
+    return f"{title}, {task} alone"
 
 
 def _searched(pool: UnitPool, config: Config, members: Sequence[Trial], tasks: int) -> Iterator[Contender]:
@@ -84,8 +81,7 @@ def _searched(pool: UnitPool, config: Config, members: Sequence[Trial], tasks: i
             continue
         structure = Structure.from_dict(results[unit.key]["structure"])
         grid = found_grid(f"slat-{shared.digest[:6]}", structure, trial, config)
-        size = f"{shared.params / 1000:.1f}k" if shared.params >= 1000 else str(shared.params)
-        yield Contender(f"SLAT of {size} in all", grid, shared.digest[:6])
+        yield Contender(f"SLAT of {short(shared.params)} in all", grid, shared.digest[:6])
 
 
 def train_transfers(
@@ -110,9 +106,8 @@ def train_transfers(
             if structure.modules
         ]
         tuned, _ = tune(pool, contenders, say)
-        chosen = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(config.seeds)]
+        chosen = every_seed(pool, tuned, config.seeds)
         trained = pool.train([unit for _, unit in chosen])
-        chosen = [(contender, unit) for contender, unit in chosen if "error" not in trained[unit.key]]
         tested = pool.evaluate([unit for _, unit in chosen])
         rows += [
             {

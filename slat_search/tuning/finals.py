@@ -70,6 +70,13 @@ def tune(
     return tuned, record
 
 
+def every_seed(pool: UnitPool, tuned: Sequence[tuple[Contender, Unit]], seeds: int) -> list[tuple[Contender, Unit]]:
+    """Train each contender's chosen unit with every seed; without those that diverged."""
+    units = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(seeds)]
+    trained = pool.train([unit for _, unit in units])
+    return [(contender, unit) for contender, unit in units if "error" not in trained[unit.key]]
+
+
 def train_finals(
     pool: UnitPool, config: Config, members: Sequence[Trial], folder: RunFolder, say: Callable[[str], None]
 ) -> list[tuple[Contender, Unit]]:
@@ -87,10 +94,8 @@ def train_finals(
     ]
     say(f"tune the learning rates of {len(members)} found structures and {len(contenders) - len(members)} baselines")
     tuned, tuning = tune(pool, contenders, say)
-    finals = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(config.seeds)]
     say(f"train each with {config.seeds} seeds")
-    trained = pool.train([unit for _, unit in finals])
-    finals = [(contender, unit) for contender, unit in finals if "error" not in trained[unit.key]]
+    finals = every_seed(pool, tuned, config.seeds)
     if not any(contender.digest for contender, _ in finals):
         raise SlatError("search: training diverged for every structure that was found")
     named = [
@@ -133,8 +138,12 @@ def _found(trial: Trial, config: Config, folder: RunFolder) -> Contender:
     label = f"slat-{structure.digest[:6]}"
     write_text(folder / "structures" / f"{label}.json", structure.to_json())
     grid = found_grid(label, structure, trial, config)
-    size = f"{structure.params / 1000:.1f}k" if structure.params >= 1000 else str(structure.params)
-    return Contender(f"SLAT {size} (trial {trial.number})", grid, structure.digest)
+    return Contender(f"SLAT {short(structure.params)} (trial {trial.number})", grid, structure.digest)
+
+
+def short(params: int) -> str:
+    """A size as it stands in names."""
+    return f"{params / 1000:.1f}k" if params >= 1000 else str(params)
 
 
 def found_grid(label: str, structure: Structure | SharedStructure, trial: Trial, config: Config) -> tuple[Unit, ...]:

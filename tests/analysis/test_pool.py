@@ -84,8 +84,9 @@ def made_pool(tmp_path: Path) -> RunFolder:
         (where / f"lora-{seed}.test.json").write_text(json.dumps(measures))
         save_file(said, where / f"lora-{seed}.test.safetensors")
         row = {"key": f"lora-{seed}", "task": task, "label": "alone-lora", "name": "LoRA, each task alone"}
-        alone.append({**row, "structure": None})
-    (tmp_path / "alone.json").write_text(json.dumps({"finals": alone, "tuning": {}}))
+        alone.append({**row, "tuned_as": f"LoRA, {task} alone", "structure": None})
+    tuning = {row["tuned_as"]: {"tried": {"0.01": 0.8}, "chosen": "0.01"} for row in alone}
+    (tmp_path / "alone.json").write_text(json.dumps({"finals": alone, "tuning": tuning}))
     (tmp_path / "structures").mkdir()
     (tmp_path / "structures" / "slat-a.json").write_text(SHARED.to_json())
     pairs = itertools.product((*TASKS, "random"), TASKS)

@@ -16,8 +16,6 @@ from ...run_folder import RunFolder, read_json
 from ..robustness import Predictions, retained
 
 POOLED, ALONE = "one pool", "each alone"
-#: what the name of a method ends with that was trained for each task alone
-EACH_ALONE = "each task alone"
 
 
 @dataclass(frozen=True)
@@ -102,6 +100,7 @@ def _row(
         "family": "slat" if final.get("structure") else "baseline",
         "method": final["label"],
         "name": final["name"],
+        "tuned_as": final.get("tuned_as", final["name"]),
         "seed": trained["unit"]["seed"],
         "learning_rate": trained["unit"]["learning_rate"],
         "quality": tested["quality"],

@@ -17,7 +17,7 @@ from ..plots import histories, trial_rows
 from ..svg import Point, gate_map, gate_map_legend, scatter
 from ..tables import to_latex, to_markdown
 from . import sharing
-from .data import ALONE, EACH_ALONE, PoolData, read_pool
+from .data import ALONE, PoolData, read_pool
 from .table import MEAN, WORST, comparison, difference, display, recommended
 
 
@@ -153,14 +153,12 @@ def _budget(data: PoolData) -> list[dict[str, str]]:
         steps = part.groupby("seed")["steps"].agg("sum" if apart else "first").mean()
         seconds = part.groupby("seed")["train_seconds"].agg("sum" if apart else "first").mean()
         name = str(part["name"].iloc[0])
-        one = name.removesuffix(f", {EACH_ALONE}")
-        titles = {f"{one}, {task} alone" for task in data.tasks} if apart else {name}
-        tried = [len(told["tried"]) for title, told in data.tuning.items() if title in titles]
+        tried = [len(data.tuning[title]["tried"]) for title in part["tuned_as"].unique()]
         rows.append(
             {
                 "method": name,
                 "trained": str(part["how"].iloc[0]),
-                "learning rates tried": str(max(tried, default=0)),
+                "learning rates tried": str(max(tried)),
                 "steps, all tasks together": f"{steps:,.0f}",
                 "seconds, all tasks together": f"{seconds:,.0f}",
             }
