@@ -23,6 +23,11 @@ class MultiTask(Section):
     balance: Literal["plain", "uncertainty"] = Field(
         "plain", description="losses as they are, or weighed by a trained variance of each task (arXiv 1705.07115)"
     )
+    worth: Literal["equal", "loss"] = Field(
+        "equal",
+        description="saliency: what an atom is worth to a task is its share of what all atoms are worth to it, so "
+        "that one that learns late has its part in the pool; or the loss that the task would lose",
+    )
     alone: tuple[str, ...] | None = Field(
         None,
         description="what is trained for each task alone as well, with its share of the steps: baselines by their "

@@ -31,6 +31,7 @@ class SharedSupernet(Supernet):
     Args:
         tasks: names.
         sharing: what a further user of an atom pays of it.
+        equal: whether saliency counts as a share of the task's own.
         backbone, sites, space, gate_kind, gate_init, groups, saliency: as of :class:`Supernet`.
     """
 
@@ -45,9 +46,11 @@ class SharedSupernet(Supernet):
         gate_init: float = 1.0,
         groups: Sequence[str] = (),
         saliency: Mapping[str, float] | None = None,
+        equal: bool = False,
     ):
         self.tasks = tuple(tasks)
         self.sharing = sharing
+        self.equal = equal
         self.scales: Tensor | None = None  # (tasks, atoms) once settled, as the next
         self.uses: Tensor | None = None
         self._task = 0
@@ -55,7 +58,7 @@ class SharedSupernet(Supernet):
 
     def _gates(self, kind: str, init: float, groups: Sequence[str], options: Mapping[str, float]) -> TaskGates:
         rows = [super(SharedSupernet, self)._gates(kind, init, groups, options) for _ in self.tasks]
-        return TaskGates([row for row in rows if isinstance(row, Gates)], self.sharing, self._given())
+        return TaskGates([row for row in rows if isinstance(row, Gates)], self.sharing, self._given(), self.equal)
 
     def _given(self) -> Tensor | None:
         """Gates of the first tasks, (given tasks, atoms), where they are not to be found."""

@@ -33,7 +33,9 @@ class TaskGates(nn.Module):
     * *Saliency*: at a price :math:`p` of a parameter the users of an atom are the set that gains most,
       :math:`\max_S \sum_{t \in S} s_{ta} - p\, c_a (1 + \kappa (|S| - 1))`: the task that needs it most, and each other
       that gains more than :math:`\kappa p c_a`. It stands while that is above 0, so its worth for each parameter is
-      :math:`\max_n \sum_{i \le n} s_{(i)a} / (c_a (1 + \kappa (n - 1)))` over its ``n`` most salient tasks.
+      :math:`\max_n \sum_{i \le n} s_{(i)a} / (c_a (1 + \kappa (n - 1)))` over its ``n`` most salient tasks. Tasks
+      differ in how much loss is at stake while atoms are chosen: one that learns late has next to none. With ``equal``
+      each task's saliency is brought to the same sum over atoms (their geometric mean), so that it counts as a share.
 
     A use that was closed stays closed. The uses of some first tasks may be given and never change: what they use is
     paid already.
@@ -43,6 +45,7 @@ class TaskGates(nn.Module):
         sharing: what a further user of an atom pays of it.
         given: (given tasks, atoms) gates of the first tasks, 0 where they do not use an atom; None where all are to be
             found.
+        equal: whether saliency counts as a share of the task's own.
 
     Attributes:
         task: number of the task whose gates are drawn.
@@ -52,10 +55,11 @@ class TaskGates(nn.Module):
     active: Tensor
     given: Tensor
 
-    def __init__(self, rows: Sequence[Gates], sharing: float = 0.0, given: Tensor | None = None):
+    def __init__(self, rows: Sequence[Gates], sharing: float = 0.0, given: Tensor | None = None, equal: bool = False):
         super().__init__()
         self.rows = nn.ModuleList(rows)
         self.sharing = sharing
+        self.equal = equal
         self.task = 0
         atoms = len(rows[0].alpha)
         self.register_buffer("given", given if given is not None else torch.zeros(0, atoms))
@@ -133,6 +137,10 @@ class TaskGates(nn.Module):
     def _densities(self) -> Tensor:
         """Logarithm of each task's saliency for each parameter, (tasks, atoms)."""
         found = torch.stack([row.density() for row in self._each() if isinstance(row, Saliency)])
+        if self.equal and self._seen():
+            total = (found + self.log_costs).masked_fill(~self.active, -torch.inf).logsumexp(dim=1)
+            searching = total[len(self.given) :]
+            found = found - total[:, None] + searching[searching.isfinite()].mean()  # without tasks that use nothing
         return self._with_given(found, torch.inf)
 
     def _logits(self) -> Tensor:
@@ -165,10 +173,16 @@ class TaskGates(nn.Module):
 
     def worth(self) -> Tensor | None:
         """What the tasks' losses would lose without each atom, (atoms,); None where that is not known."""
-        first = self._each()[0]
-        if not isinstance(first, Saliency):
+        if self.soft:
             return None
-        return (self._pooled() + first.log_costs).exp() if self._seen() else None
+        return (self._pooled() + self.log_costs).exp() if self._seen() else None
+
+    @property
+    def log_costs(self) -> Tensor:
+        """Logarithm of the parameters of each atom, (atoms,); of saliency."""
+        first = self._each()[0]
+        assert isinstance(first, Saliency)
+        return first.log_costs
 
     @torch.no_grad()
     def is_open(self) -> Tensor:

@@ -55,8 +55,9 @@ def _supernet(context: AnyContext, backbone: nn.Module, sampled: Mapping[str, An
     kinds = space(config, sampled.get("kinds", ALL_KINDS))
     saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
     if len(context.parts) > 1:
-        sharing = sampled.get("sharing", 0.0)
-        return SharedSupernet(backbone, sites, kinds, names(context), sharing, g.kind, g.init, g.groups, saliency)
+        sharing, equal = sampled.get("sharing", 0.0), config.multitask.worth == "equal"
+        tasks = names(context)
+        return SharedSupernet(backbone, sites, kinds, tasks, sharing, g.kind, g.init, g.groups, saliency, equal)
     return Supernet(backbone, sites, kinds, g.kind, g.init, g.groups, saliency)
 
 

@@ -181,6 +181,33 @@ def test_users_are_the_set_that_gains_most(sharing: float) -> None:
             assert tuple(users[:, atom].nonzero().squeeze(1).tolist()) == best
 
 
+def test_a_task_whose_saliency_is_small_counts_as_much_with_equal_worth() -> None:
+    torch.manual_seed(4)
+    costs = torch.ones(8)
+    worth = torch.rand(2, 8).exp()
+
+    def used(equal: bool, size: float) -> torch.Tensor:
+        rows = [Saliency(costs, torch.arange(8), torch.ones(8, dtype=torch.long), 1.0, 1.0, 0.0) for _ in range(2)]
+        for row, values in zip(rows, (worth[0], size * worth[1]), strict=True):
+            row.alpha.copy_(values.log())
+            row.seen = True
+        gates = TaskGates(rows, sharing=1.0, equal=equal)
+        kept = torch.zeros(8, dtype=torch.bool)
+        kept[gates.logits().topk(4).indices] = True
+        found = gates.users(kept, held=True)
+        gates.close(found)
+        again = gates.users(gates.active.any(dim=0), held=True)  # a task that uses nothing any more is left out
+        assert bool(again.any())
+        assert not bool((again & ~found).any())
+        return found
+
+    for equal in (True, False):
+        alike = torch.equal(used(equal, 1.0), used(equal, 1e-6))
+        assert alike == equal
+    assert used(equal=False, size=1e-6)[1].sum() == 0
+    assert used(equal=True, size=1e-6)[1].sum() > 0
+
+
 def test_sharing_decides_how_much_is_shared(bare: nn.Module) -> None:
     shares = []
     for sharing in (0.0, 0.5, 1.0, 3.0):
