@@ -4,7 +4,7 @@
 # make test-cluster   two and three nodes, an autoscaler, S3, submitted jobs: all on this machine
 # make test-browser   the pages in headless Chromium (CHROMIUM=path)
 # make test-side-by-side   against the adapters library, in a venv of its own
-# make results, make sensitivity-results, make multitask-results   run it anew and keep tables and figures in experiments/results/
+# make results, sensitivity-results, multitask-results, comparison-results   run it anew and keep tables and figures in experiments/results/
 # make sensitivity-demo   what sparsity weight, noise and perturbed text do to the search and three baselines
 # make docs   write docs/config.md from the configuration model
 
@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-side-by-side lint format docs results sensitivity-demo sensitivity-results multitask-results equal-params stopping search-efficiency clean
+.PHONY: demo test test-slow test-cluster test-browser test-side-by-side lint format docs results sensitivity-demo sensitivity-results multitask-results comparison-results task-overlap equal-params stopping search-efficiency clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
@@ -70,12 +70,27 @@ sensitivity-results: $(READY)
 POOL := config.yaml environment.json trials.csv history.csv results.csv comparison.* selection.json alone.json transfer.csv \
 	structures figures report.html
 
-# three tasks that share one pool of modules, beside each of them alone: about a quarter of an hour
+# three tasks that share one pool of modules, beside each of them alone: about half an hour
 multitask-results: $(READY)
 	$(BIN)/slat run experiments/multitask_embedded.yaml --overwrite
 	rm -rf experiments/results/multitask_embedded
 	mkdir -p experiments/results/multitask_embedded
 	cd runs/multitask_embedded && cp -r $(POOL) ../../experiments/results/multitask_embedded/
+
+# three tasks in one comparison: about half an hour after `make results`, and it goes on where it was stopped
+THREE := quickstart article match
+comparison-results: $(READY)
+	for run in $(THREE); do $(BIN)/slat run experiments/$$run.yaml --resume || exit 1; done
+	rm -rf experiments/results/three_tasks
+	$(BIN)/slat compare $(THREE:%=runs/%) --out experiments/results/three_tasks
+	for run in article match; do mkdir -p experiments/results/three_tasks/$$run && \
+		(cd runs/$$run && cp -r $(KEPT) ../../experiments/results/three_tasks/$$run/) || exit 1; done
+
+# do related tasks share structure? needs files; hours on CPUs, and it goes on where it was stopped
+task-overlap: $(READY)
+	$(BIN)/python experiments/benchmarks/task_overlap.py --data $(DATA) --out runs/task_overlap $(ARGS)
+	mkdir -p experiments/results/task_overlap
+	cp runs/task_overlap/task_overlap.* experiments/results/task_overlap/
 
 # the benchmark that says whether the search is any good; hours, and it goes on where it was stopped
 equal-params: $(READY)

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
 
 import numpy as np  # isort: skip
+from local import task_in
 from paired import paired, plot
 
 from slat_search.config import ALL_KINDS, Config
@@ -43,7 +43,6 @@ from slat_search.training.trial import space
 from slat_search.training.units import Unit
 from slat_search.tuning.fixed import UnitPool
 
-METRICS = {"cola": "matthews", "mrpc": "f1"}
 SALIENCY = {"kind": "saliency", "growth": 0.35, "warmup": 0.1, "settle": 0.7, "shrink_every": 0.02}
 SEARCH_RATE = 2e-3  # of the whole supernet; it grows as that shrinks
 #: method -> what its runs have other than the rest; searches first, then what is trained with twice the steps
@@ -110,13 +109,10 @@ class Entry:
 
 
 def configuration(data: Path, task: str, steps: int, precision: str) -> Config:
-    columns = pq.read_schema(data / task / "train.parquet").names
-    text = ["text"] if "text" in columns else ["text_a", "text_b"]
-    fields = {"name": task, "train": str(data / task), "text": text, "metric": METRICS.get(task, "accuracy")}
     return Config.model_validate(
         {
             "name": task,
-            "task": {**fields, "max_length": 64},
+            "task": task_in(data, task),
             "model": {"precision": precision},
             "training": {"steps": steps},
             "evaluation": {"ratios": [0]},

@@ -57,6 +57,9 @@ class Unit:
         return asdict(self)
 
 
+_MEASURES = ("quality", "quality_perturbed", "retained", "loss", "quality_worst", "tasks")
+
+
 @contextmanager
 def _standing(context: AnyContext, unit: Unit) -> Iterator[tuple[list[TextClassifier], Applied]]:
     """A classifier a task with the unit's method on their backbone, seeded; it is bare again afterwards."""
@@ -122,7 +125,7 @@ def _search_unit(context: AnyContext, unit: Unit, parts: int) -> tuple[dict[str,
     peak = Peak()
     *_, last = search_trial(seeded, {**sampled, **unit.options}, [], parts=parts)
     result = {
-        "validation": {name: last[name] for name in ("quality", "quality_perturbed", "retained", "loss")},
+        "validation": {name: last[name] for name in _MEASURES if name in last},
         "params": last["params"],
         "steps": last["step"],
         "seconds": last["seconds"],
