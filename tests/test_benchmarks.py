@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "experiments" / "benchmarks"
 COMMANDS = sorted(path.name for path in BENCHMARKS.glob("*.py") if "argparse" in path.read_text())
@@ -25,3 +30,22 @@ def test_every_benchmark_starts() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{name} ['usage:', '{name}']" for name in COMMANDS]
     assert len(COMMANDS) >= 4
+
+
+@pytest.fixture
+def task_overlap(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("task_overlap")
+
+
+def test_the_contrast_of_related_tasks(task_overlap: Any) -> None:
+    tasks = list("abcdef")
+    related = {"b", "d", "e"}
+    overlaps = pd.DataFrame(
+        [[1.0 if i == j else 0.6 if {i, j} <= related else 0.2 for j in tasks] for i in tasks], tasks, tasks
+    )
+    assert task_overlap.contrast(overlaps, related) == pytest.approx(0.4)
+    assert task_overlap.by_chance(overlaps, related) == pytest.approx(1 / 20)  # one of the sets of three in six
+    alike = pd.DataFrame(0.5, tasks, tasks)
+    assert task_overlap.contrast(alike, related) == 0
+    assert task_overlap.by_chance(alike, related) == 1
