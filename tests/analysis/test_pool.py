@@ -155,4 +155,9 @@ def test_user_text_stays_text_and_every_link_leads_somewhere(folder: RunFolder) 
     assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", text))
     answer = text.split('class="answer">')[1].split("</p>")[0]
     assert "with 64 parameters in all (used by one 48, two 32," in answer
-    assert "Against LoRA, each task alone" in answer
+    rows = pd.read_csv(folder / "results.csv")
+    wide = rows.pivot_table(index="seed", columns=["method", "task"], values="quality")
+    apart = wide["slat-a"] - wide["alone-lora"]
+    mean, sd = apart.mean(axis=1).mean(), apart.mean(axis=1).std()
+    assert f"Against LoRA, each task alone ({rows[rows['method'] == 'alone-lora']['quality'].mean():.3f}, " in answer
+    assert f"{mean:+.3f} ± {sd:.3f} over {len(apart)} seeds (one {apart['one'].mean():+.3f}, two " in answer

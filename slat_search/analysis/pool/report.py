@@ -93,12 +93,14 @@ def answer(table: pd.DataFrame, data: PoolData) -> str:
 
 
 def _beside(best: pd.Series, row: dict[str, Any], data: PoolData) -> str:
-    """One sentence on the pool against another method, with the interval over seeds where there are enough."""
-    apart = difference(data.results, best["method"], row["method"])["difference"].to_numpy()
-    verdict = f"{apart.mean():+.3f}"
-    if len(apart) > 1:
-        verdict += f" ± {apart.std(ddof=1):.3f} over {len(apart)} seeds"
-    return f"Against {row['name']} ({row[MEAN]:.3f}, {row['params']:,} parameters): {verdict}."
+    """One sentence on the pool against another method: by how much, over how many seeds, and on which tasks."""
+    apart = difference(data.results, best["method"], row["method"])
+    means = apart.mean(axis=1)
+    verdict = f"{means.mean():+.3f}"
+    if len(means) > 1:
+        verdict += f" ± {means.std():.3f} over {len(means)} seeds"
+    tasks = ", ".join(f"{task} {apart[task].mean():+.3f}" for task in data.tasks)
+    return f"Against {row['name']} ({row[MEAN]:.3f}, {row['params']:,} parameters): {verdict} ({tasks})."
 
 
 def _found(table: pd.DataFrame) -> pd.DataFrame:

@@ -85,7 +85,9 @@ def display(table: pd.DataFrame, data: PoolData) -> pd.DataFrame:
 
 
 def difference(results: pd.DataFrame, one: str, two: str) -> pd.DataFrame:
-    """Mean over tasks of method ``one`` minus ``two``, a row a seed: ``seed difference``."""
-    means = results.groupby(["method", "seed"])["quality"].mean().unstack("method")
-    found = (means[one] - means[two]).dropna()
-    return pd.DataFrame({"seed": found.index, "difference": found.to_numpy()})
+    """Quality of method ``one`` minus that of ``two``, a row a seed and a column a task."""
+    first, second = (
+        results[results["method"] == method].pivot_table(index="seed", columns="task", values="quality")
+        for method in (one, two)
+    )
+    return (first - second).dropna()
