@@ -39,9 +39,10 @@ class TrialReporter(Callback):
         if "diverged" in result:
             self._say(f"{self._name(trial)}  diverged: {result['diverged']}")
             return
+        worst = f" (worst task {result['quality_worst']:.3f})" if "quality_worst" in result else ""
         parts = f"  (batches in {result['parts']} parts, for GPU memory)" if result["parts"] > 1 else ""
         self._say(
-            f"{self._name(trial)}  step {result['step']:>4}/{self._steps}  validation {result['quality']:.3f}"
+            f"{self._name(trial)}  step {result['step']:>4}/{self._steps}  validation {result['quality']:.3f}{worst}"
             f"  retained {result['retained']:.1%}  {result['params']:>9,} parameters  {result['seconds']:.0f} s{parts}"
         )
 
@@ -59,7 +60,8 @@ def _candidates(sampled: dict[str, Any]) -> str:
     """What competes, and under which pressure; of a static search what stands."""
     if "kinds" in sampled:
         pressure = f"budget {sampled['budget']:,.0f}" if "budget" in sampled else f"sparsity {sampled['sparsity']:.3g}"
-        return f"{sampled['kinds']}, {pressure}"
+        sharing = f", sharing {sampled['sharing']:.2f}" if "sharing" in sampled else ""
+        return f"{sampled['kinds']}, {pressure}{sharing}"
     bits = "".join(str(on) for name, on in sampled.items() if name.startswith("layer_"))
     sizes = [f"{name.removesuffix('_size')} {n}" for name, n in sampled.items() if name.endswith("_size") and n]
     return f"blocks {bits}, {', '.join(sizes) or 'nothing'}"
