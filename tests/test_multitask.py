@@ -44,6 +44,10 @@ def test_everything_is_there(three: Path) -> None:
     assert set(transfer["on"]) == names
     (path,) = (three / "structures").glob("*.json")
     structure = SharedStructure.from_dict(json.loads(path.read_text()))
+    for task in names:  # what several tasks use alike is trained once
+        used = {structure.of(name) for name in names} | {structure.pool.random_part(structure.of(task).params, seed=0)}
+        trained = (three / "units" / "transfer" / task).glob("*_seed0.train.json")
+        assert len(list(trained)) == len([one for one in used if one.modules])
     found = results[results["family"] == "slat"].set_index(["how", "task"])["own"].groupby(level=[0, 1]).first()
     assert all(found["one pool", task] == structure.of(task).params for task in names)
     command = [SLAT, "predict", str(three), "--task", "bbc-headline", "--text", "Chelsea win away"]

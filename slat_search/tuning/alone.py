@@ -90,6 +90,8 @@ def train_transfers(
     """What each task uses of a pool, trained from fresh weights on each task; and a random part of the pool, as large
     as what the task itself uses. Learning rates are tuned for each on validation with one seed; every seed is tested.
 
+    Tasks that use the same of the pool share a training.
+
     Returns:
         A row a structure, task and seed.
     """
@@ -101,7 +103,7 @@ def train_transfers(
         own = shared.of(task)
         random = shared.pool.random_part(own.params, seed=config.seed)
         contenders = [
-            Contender(name, found_grid(f"transfer-{name}", structure, member, config))
+            Contender(name, found_grid(f"transfer-{structure.digest[:6]}", structure, member, config))
             for name, structure in [*((other, shared.of(other)) for other in shared.tasks), ("random", random)]
             if structure.modules
         ]
