@@ -66,13 +66,16 @@ def figure(structure: dict[str, Any], layers: int) -> Figure:
     axes[0].set_xlabel("block")
     axes[0].set_title("parameters that a task uses", loc="left", fontsize=10)
     drawn.colorbar(shade, ax=axes[0], fraction=0.03, pad=0.02)
-    if len(tasks) > 1:
-        apart = 1 - overlap(structure).to_numpy()
-        np.fill_diagonal(apart, 0)
+    apart = 1 - overlap(structure).to_numpy()
+    np.fill_diagonal(apart, 0)
+    if apart.any():
         joined = linkage(squareform(apart, checks=False), "average")
         dendrogram(
             joined, labels=tasks, orientation="right", ax=axes[1], color_threshold=0, above_threshold_color="#0072B2"
         )
+    else:
+        axes[1].text(0.5, 0.5, "all tasks use the same", ha="center", va="center", transform=axes[1].transAxes)
+        axes[1].set_yticks([])
     axes[1].set_xlim(1.02, 0)
     axes[1].set_xlabel("share of their parameters that tasks do not have in common")
     drawn.tight_layout()
