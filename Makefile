@@ -77,7 +77,7 @@ multitask-results: $(READY)
 	mkdir -p experiments/results/multitask_embedded
 	cd runs/multitask_embedded && cp -r $(POOL) ../../experiments/results/multitask_embedded/
 
-# three tasks in one comparison: about three quarters of an hour after `make results`, and it goes on where it was stopped
+# three tasks in one comparison: about an hour after `make results`, and it goes on where it was stopped
 THREE := quickstart article match
 comparison-results: $(READY)
 	for run in $(THREE); do $(BIN)/slat run experiments/$$run.yaml --resume || exit 1; done
