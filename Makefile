@@ -70,14 +70,14 @@ sensitivity-results: $(READY)
 POOL := config.yaml environment.json trials.csv history.csv results.csv comparison.* selection.json alone.json transfer.csv \
 	structures figures report.html
 
-# three tasks that share one pool of modules, beside each of them alone: about half an hour
+# three tasks that share one pool of modules, beside each of them alone: about forty minutes
 multitask-results: $(READY)
 	$(BIN)/slat run experiments/multitask_embedded.yaml --overwrite
 	rm -rf experiments/results/multitask_embedded
 	mkdir -p experiments/results/multitask_embedded
 	cd runs/multitask_embedded && cp -r $(POOL) ../../experiments/results/multitask_embedded/
 
-# three tasks in one comparison: about an hour after `make results`, and it goes on where it was stopped
+# three tasks in one comparison: an hour to an hour and a half after `make results`, and it goes on where it was stopped
 THREE := quickstart article match
 comparison-results: $(READY)
 	for run in $(THREE); do $(BIN)/slat run experiments/$$run.yaml --resume || exit 1; done

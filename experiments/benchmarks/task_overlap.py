@@ -13,7 +13,9 @@ gets ``task_overlap.json`` and ``task_overlap.png``.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
+import sys
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -48,6 +50,24 @@ def configuration(options: argparse.Namespace) -> Config:
             "evaluation": {"ratios": [0]},
         }
     )
+
+
+def search(options: argparse.Namespace, budget: int, seed: int) -> Unit:
+    given = {"kinds": options.kinds, "sharing": options.sharing, "budget": budget}
+    label = f"pool-{budget}-{options.kinds}-{options.sharing:g}"
+    return Unit("search", label, options.learning_rate, seed, options=given)
+
+
+def row(unit: Unit, result: dict[str, Any], related: Collection[str]) -> dict[str, Any]:
+    """What is kept of one search."""
+    overlaps = overlap(result["structure"])
+    return {
+        "budget": unit.options["budget"],
+        "seed": unit.seed,
+        "contrast": contrast(overlaps, related),
+        "overlap": overlaps.to_dict(),
+        **{name: result[name] for name in ("params", "validation", "seconds", "structure")},
+    }
 
 
 def contrast(overlaps: pd.DataFrame, related: Collection[str]) -> float:
@@ -100,52 +120,42 @@ def main() -> None:
     options = parser.parse_args()
     if missing := set(options.related) - set(options.tasks):
         parser.error(f"--related: {min(missing)} is not among the tasks")
-    context, data = prepare_pool(configuration(options))
-    fixed = {"kinds": options.kinds, "sharing": options.sharing}
-    units = [
-        Unit("search", f"pool-{budget}-{options.kinds}-{options.sharing:g}", options.learning_rate, seed, options=given)
-        for budget in options.budgets
-        for given in [{**fixed, "budget": budget}]
-        for seed in range(options.seeds)
-    ]
+    config = configuration(options)
+    context, data = prepare_pool(config)
+    units = [search(options, budget, seed) for budget in options.budgets for seed in range(options.seeds)]
+    work = options.out / "work" / hashlib.sha256(config.to_yaml().encode()).hexdigest()[:8]
     with ray_session():
-        results = UnitPool(context.config, context, options.out / "work", partial(print, flush=True)).train(units)
-    found: list[dict[str, Any]] = []
-    for unit in units:
-        result = results[unit.key]
-        if "error" in result:
-            print(f"left out: {unit.key}: {result['error']}")
-            continue
-        overlaps = overlap(result["structure"])
-        told = {"budget": unit.options["budget"], "seed": unit.seed, "params": result["params"]}
-        measures = {"validation": result["validation"], "seconds": result["seconds"]}
-        shares = {"contrast": contrast(overlaps, options.related), "overlap": overlaps.to_dict()}
-        found.append({**told, **shares, **measures, "structure": result["structure"]})
-    means: dict[int, pd.DataFrame] = {}
-    summary = []
-    for budget in options.budgets:
-        here = [pd.DataFrame(row["overlap"]) for row in found if row["budget"] == budget]
-        if here:
-            means[budget] = sum(here[1:], here[0]) / len(here)
-            each = [row["contrast"] for row in found if row["budget"] == budget]
-            summary.append(
-                {
-                    "budget": budget,
-                    "contrast": float(np.mean(each)),
-                    "of_each_seed": each,
-                    "p": by_chance(means[budget], options.related),
-                }
-            )
-            print(means[budget].round(3).to_string())
+        results = UnitPool(config, context, work, partial(print, flush=True)).train(units)
+    found = [
+        row(unit, results[unit.key], options.related)
+        for unit in units
+        if "error" not in results[unit.key]  # which the pool has told
+    ]
+    if not found:
+        sys.exit("every search diverged; a smaller --learning-rate may help")
+    means = {
+        budget: sum(overlaps[1:], overlaps[0]) / len(overlaps)
+        for budget in options.budgets
+        if (overlaps := [pd.DataFrame(one["overlap"]) for one in found if one["budget"] == budget])
+    }
+    contrasts = [
+        {
+            "budget": budget,
+            "contrast": contrast(mean, options.related),
+            "of_each_seed": [one["contrast"] for one in found if one["budget"] == budget],
+            "p": by_chance(mean, options.related),
+        }
+        for budget, mean in means.items()
+    ]
     settings = {key: value for key, value in vars(options).items() if key not in ("data", "out")}
-    config = context.config.model_dump(mode="json", exclude={"task": {"train"}, "tasks": {"__all__": {"train"}}})
-    made_by = {"config": config, "environment": environment(context, data)}
-    write_json(
-        options.out / "task_overlap.json",
-        {"options": settings, "contrast": summary, "searches": found, "made_by": made_by},
-    )
+    told = config.model_dump(mode="json", exclude={"task": {"train"}, "tasks": {"__all__": {"train"}}})
+    made_by = {"config": told, "environment": environment(context, data)}
+    kept = {"options": settings, "contrasts": contrasts, "searches": found, "made_by": made_by}
+    write_json(options.out / "task_overlap.json", kept)
     draw(means, options.out / "task_overlap.png")
-    print(pd.DataFrame(summary).round(3).to_string(index=False))
+    for budget, mean in means.items():
+        print(f"{budget:,} parameters\n{mean.round(3).to_string()}")
+    print(pd.DataFrame(contrasts).round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from .pool import AnyContext, balance, measured, sources, task_turns
 from .protocol import State, head_names, noise_ids, plan, qualities, trained_arrays
 from .trial import search_trial
 
+_MEASURES = ("quality", "quality_perturbed", "retained", "loss", "quality_worst", "tasks")  # of a search's last report
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -55,9 +57,6 @@ class Unit:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-_MEASURES = ("quality", "quality_perturbed", "retained", "loss", "quality_worst", "tasks")
 
 
 @contextmanager
