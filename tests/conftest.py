@@ -65,7 +65,12 @@ def small_config(**changes: object) -> Config:
         "name": "small",
         "task": {"name": "bbc-headline", "max_rows": 96},
         "training": {"steps": 10, "batch_size": 16},
-        "search": {"trials": 4, "members": 2, "refit_learning_rates": [0.003, 0.01]},
+        "search": {
+            "trials": 4,
+            "members": 2,
+            "refit_learning_rates": [0.003, 0.01],
+            "space": {"sparsity": {"low": 0.01, "high": 0.1}},  # in so few steps more leaves nothing
+        },
         "baselines": [
             {"method": "lora", "size": 2, "learning_rates": [0.003, 0.01]},
             {"method": "head", "learning_rates": [0.01]},

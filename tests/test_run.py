@@ -57,6 +57,7 @@ def test_everything_is_there(run: tuple[Path, str]) -> None:
 def test_trials_report_discretised_structures(run: tuple[Path, str]) -> None:
     trials = pd.read_csv(run[0] / "trials.csv")
     assert len(trials) == 4
+    assert (trials[trials["refitted"] == "yes"]["params"] > 0).any()  # not only the bare head
     assert set(trials["status"]) <= {"completed", "stopped"}
     assert (trials["refitted"] == "yes").sum() <= 2
     for path in (run[0] / "structures").glob("*.json"):

@@ -97,7 +97,7 @@ class Storage:
     @property
     def experiments(self) -> int:
         """How many experiments of Ray's are there; they are called ``ray-1``, ``ray-2``, ..."""
-        return sum(info.base_name.startswith("ray-") for info in self._list(self._root))
+        return len(self._experiments())
 
     def is_written_by_all(self) -> bool:
         """Whether checkpoints can be kept: on one node, or in a place that was given for several."""
@@ -119,15 +119,28 @@ class Storage:
         for path in self._of(number):
             self._files.delete_dir(path.rpartition("/")[0])
 
+    def keep_only(self, numbers: Collection[int]) -> None:
+        """Remove the checkpoints of all other trials; a search that was killed did not come to it."""
+        names = {trial_name(number) for number in numbers}
+        for experiment in self._experiments():
+            for info in self._list(experiment, recursive=True):
+                place = _PLACE.search(info.path)
+                if place and place[2] not in names:
+                    self._files.delete_dir(info.path.rpartition("/")[0])
+
     def _of(self, number: int) -> list[str]:
         """Paths of a trial's checkpoints, oldest first."""
         places = []
-        for experiment in self._list(self._root):
-            for info in self._list(f"{experiment.path}/{trial_name(number)}", recursive=True):
+        for experiment in self._experiments():
+            for info in self._list(f"{experiment}/{trial_name(number)}", recursive=True):
                 place = _PLACE.search(info.path)
                 if place:
                     places.append((int(place[1]), int(place[3]), info.path))
         return [path for *_, path in sorted(places)]
+
+    def _experiments(self) -> list[str]:
+        """Paths of Ray's experiments."""
+        return [info.path for info in self._list(self._root) if info.base_name.startswith("ray-")]
 
     def _list(self, path: str, recursive: bool = False) -> list[Any]:
         return self._files.get_file_info(FileSelector(path, recursive=recursive, allow_not_found=True))

@@ -120,7 +120,9 @@ def _fit(
 ) -> None:
     """Run the trials that are left of ``total`` in an experiment of Ray's own; the ledger tells what became of them."""
     stops = rung_steps(config)
-    checkpoints = storage.find([trial.number for trial in ledger.trials if not trial.is_over])
+    unfinished = [trial.number for trial in ledger.trials if not trial.is_over]
+    storage.keep_only(unfinished)
+    checkpoints = storage.find(unfinished)
     keeps = storage.is_written_by_all()
     if not keeps:
         say("search: several nodes and no --storage that all of them reach; a lost trial begins anew")

@@ -81,3 +81,12 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, place: s
 def test_nothing_to_save() -> None:
     with written(0, None) as checkpoint:
         assert checkpoint is None
+
+
+def test_those_of_trials_that_are_over_go_when_a_killed_search_goes_on(tmp_path: Path) -> None:
+    kept = write(tmp_path, 1, 2, 45)
+    over = [write(tmp_path, 1, 3, 45), write(tmp_path, 2, 4, 90)]
+    (tmp_path / "ledger.jsonl").write_text("")
+    Storage(tmp_path).keep_only([2, 7])
+    assert kept.exists()
+    assert not any(path.parent.exists() for path in over)
