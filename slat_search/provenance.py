@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from . import __version__
 from .structure import find_blocks, find_sites
 from .tasks import TaskData
 from .training.pool import AnyContext
 
-_PACKAGES = ("slat-search", "torch", "transformers", "peft", "ray", "optuna", "datasets", "pandas", "numpy", "moocore")
+_PACKAGES = ("torch", "transformers", "peft", "ray", "optuna", "datasets", "pandas", "numpy", "moocore")
 
 
 def environment(context: AnyContext, tasks: Sequence[TaskData]) -> dict[str, Any]:
@@ -32,7 +33,11 @@ def environment(context: AnyContext, tasks: Sequence[TaskData]) -> dict[str, Any
         for part, task in zip(context.parts, tasks, strict=True)
     ]
     return {
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            "slat-search": __version__,
+            **{package: version(package) for package in _PACKAGES},
+        },
         "hardware": {
             "platform": platform.platform(),
             "cpus": os.cpu_count(),

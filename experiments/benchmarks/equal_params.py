@@ -11,14 +11,16 @@ number of steps in all:
 
 Beside them, with twice the steps: ``SLAT, refitted`` trains what a search found again from fresh weights, and ``uniform
 LoRA, 2x steps`` is what LoRA makes of as many. All are tuned on the validation loss (it tells more apart than accuracy
-on some hundred texts), with the first seed that trains them and from as many values: for a fixed structure the learning
-rate, for a search the kinds that are candidates. OUT keeps every training, so that a benchmark that was stopped goes
-on; it writes ``results.json`` (rows, configuration, versions) and ``equal_params.png``.
+on some hundred texts), the mean of the first two seeds that train them, and from as many values: for a fixed structure
+the learning rate, for a search the kinds that are candidates. OUT keeps every training, in a folder for each
+configuration, so that a benchmark that was stopped goes on; it gets ``results.json`` (rows, configuration, versions)
+and ``equal_params.png``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -44,6 +46,7 @@ from slat_search.training.units import Unit
 from slat_search.tuning.fixed import UnitPool
 
 SALIENCY = {"kind": "saliency", "growth": 0.35, "warmup": 0.1, "settle": 0.7, "shrink_every": 0.02}
+TUNED_ON = 2  # seeds
 SEARCH_RATE = 2e-3  # of the whole supernet; it grows as that shrinks
 #: method -> what its runs have other than the rest; searches first, then what is trained with twice the steps
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -108,14 +111,15 @@ class Entry:
         return Unit("slat", self.tuned_as, rate, self.seed, options={"structure": self.structure.to_dict()})
 
 
-def configuration(data: Path, task: str, steps: int, precision: str) -> Config:
+def configuration(options: argparse.Namespace, task: str) -> Config:
     return Config.model_validate(
         {
             "name": task,
-            "task": task_in(data, task),
-            "model": {"precision": precision},
-            "training": {"steps": steps},
+            "task": task_in(options.data, task),
+            "model": {"precision": options.precision},
+            "training": {"steps": options.steps},
             "evaluation": {"ratios": [0]},
+            "resources": {"trials_per_gpu": options.per_gpu},
         }
     )
 
@@ -138,28 +142,35 @@ def fixed(sites: Sequence[Site], supernet: Structure, budget: int, seeds: int, d
 
 
 class Bench:
-    """Trains and tests entries of one task under one variant of its configuration; ``folder`` keeps every training."""
+    """Trains and tests entries of one task under one variant of its configuration.
+
+    Every training is kept in ``folder``, in one named by the configuration, so that none is taken for another's.
+    """
 
     def __init__(self, context: Context, folder: Path, gates: dict[str, Any] | None = None, longer: int = 1):
         config = context.config.model_dump(mode="json")
         config["gates"] |= gates or {}
         config["training"]["steps"] *= longer
         self.context = replace(context, config=Config.model_validate(config))
-        self.pool = UnitPool(self.context.config, self.context, folder, partial(print, flush=True))
+        told = self.context.config.model_dump_json(exclude={"resources"})
+        work = folder / hashlib.sha256(told.encode()).hexdigest()[:8]
+        self.pool = UnitPool(self.context.config, self.context, work, partial(print, flush=True))
 
     def run(self, entries: Sequence[Entry]) -> list[Trained]:
-        """Tune the setting of each structure on its first entry, train the others with it; in order of entries."""
-        first: dict[str, Entry] = {}
+        """Tune the setting of each structure on its first entries, train the others with it; in order of entries."""
+        first: dict[str, list[Entry]] = {}
         for entry in entries:
-            first.setdefault(entry.tuned_as, entry)
+            first.setdefault(entry.tuned_as, []).append(entry)
+        first = {key: found[:TUNED_ON] for key, found in first.items()}
         settings = partial(Entry.settings, kind_sets=self.context.config.kind_sets)
-        tuning = self.pool.train([entry.unit(setting) for entry in first.values() for setting in settings(entry)])
+        tried = [entry for found in first.values() for entry in found]
+        tuning = self.pool.train([entry.unit(setting) for entry in tried for setting in settings(entry)])
 
-        def loss(entry: Entry, setting: Setting) -> float:
-            result = tuning[entry.unit(setting).key]
-            return np.inf if "error" in result else result["validation"]["loss"]
+        def loss(found: Sequence[Entry], setting: Setting) -> float:
+            results = [tuning[entry.unit(setting).key] for entry in found]
+            return float(np.mean([np.inf if "error" in result else result["validation"]["loss"] for result in results]))
 
-        best = {key: min(settings(entry), key=partial(loss, entry)) for key, entry in first.items()}
+        best = {key: min(settings(found[0]), key=partial(loss, found)) for key, found in first.items()}
         chosen = [(entry, entry.unit(best[entry.tuned_as])) for entry in entries]
         return self.train(chosen)
 
@@ -231,13 +242,14 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5, help="random structures a budget")
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL)
+    parser.add_argument("--per-gpu", type=int, help="trainings that share a GPU; one unless told otherwise")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     made_by: dict[str, Any] = {}
     with ray_session():
         for task in options.tasks:
-            context, data = prepare(configuration(options.data, task, options.steps, options.precision))
+            context, data = prepare(configuration(options, task))
             made_by[task] = {
                 "config": {
                     **context.config.model_dump(mode="json", exclude={"task": {"train"}}),
@@ -249,7 +261,7 @@ def main() -> None:
     frame = pd.DataFrame(rows)
     pairs = [(method, rival) for method in ("SLAT", REFITTED) for rival in METHODS if rival != method]
     against = pd.concat([paired(frame, method, rival) for method, rival in pairs])
-    settings = {key: value for key, value in vars(options).items() if key not in ("data", "out")}
+    settings = {key: value for key, value in vars(options).items() if key not in ("data", "out", "per_gpu")}
     write_json(
         options.out / "results.json",
         {

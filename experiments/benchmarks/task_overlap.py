@@ -48,6 +48,7 @@ def configuration(options: argparse.Namespace) -> Config:
             "tasks": [{**task_in(options.data, task), "max_rows": options.rows} for task in options.tasks],
             "training": {"steps": options.steps, "batch_size": options.batch_size},
             "evaluation": {"ratios": [0]},
+            "resources": {"trials_per_gpu": options.per_gpu},
         }
     )
 
@@ -116,6 +117,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000, help="texts of a split at most")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--sharing", type=float, default=1.0, help="what a further user of an atom pays of it")
+    parser.add_argument("--per-gpu", type=int, help="searches that share a GPU; one unless told otherwise")
     parser.add_argument("--kinds", default="all", help="candidate kinds, joined by +")
     options = parser.parse_args()
     if missing := set(options.related) - set(options.tasks):

@@ -93,14 +93,15 @@ def open_within(logits: Tensor, costs: Tensor, budget: float, worth: Tensor | No
         budget: parameters in all.
         worth: (atoms,) what the kept atoms' sum is to be large in; None to stop at the first choice.
     """
-    order = logits.argsort(descending=True, stable=True).tolist()
+    order = logits.cpu().argsort(descending=True, stable=True).tolist()  # choosing is no work for a GPU
+    costs, worth = costs.cpu(), None if worth is None else worth.cpu()
     sizes = costs.tolist()
     kept = torch.zeros(len(sizes), dtype=torch.bool)
     left = _fill(kept, order, sizes, budget)
     while worth is not None and kept.any() and not kept.all():
         here, there = kept.nonzero().squeeze(1), (~kept).nonzero().squeeze(1)
-        gain = (worth[there] - worth[here, None]).cpu()
-        gain[(costs[there] - costs[here, None]).cpu() > left] = 0
+        gain = worth[there] - worth[here, None]
+        gain[costs[there] - costs[here, None] > left] = 0
         best = int(gain.argmax())
         if not gain.flatten()[best] > 0:  # nor where worth is not a number
             break

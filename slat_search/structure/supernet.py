@@ -277,7 +277,7 @@ class Supernet(nn.Module):
         removed = int(closed.sum())
         if removed == 0 or self.gates is None:
             return 0
-        flags = closed[self.unit_atom].split([p.units for p in self.parts])
+        flags = closed[self.unit_atom].cpu().split([p.units for p in self.parts])
         for part, flag in zip(self.parts, flags, strict=True):
             if not flag.any():
                 continue

@@ -43,9 +43,10 @@ def turn_to_principal_directions(
 
 
 def _turn(part: Projection, optimiser: Optimizer | None) -> None:
-    ranks = slice(0, part.rank)
-    q, triangle = torch.linalg.qr(part.down[ranks].T)  # A^T = Q R
-    outer = part.up[:, ranks] @ triangle.T  # U A = outer Q^T
+    ranks, device = slice(0, part.rank), part.up.device
+    down, up = part.down[ranks].cpu(), part.up[:, ranks].cpu()  # a GPU takes longer to factorise such small matrices
+    q, triangle = torch.linalg.qr(down.T)  # A^T = Q R
+    outer = up @ triangle.T  # U A = outer Q^T
     if not outer.any() or not outer.isfinite().all() or not _is_regular(triangle):
         return  # nothing learnt yet, a training that diverged, or rows that depend on each other
     inner = torch.linalg.svd(outer, full_matrices=False).Vh
@@ -54,8 +55,8 @@ def _turn(part: Projection, optimiser: Optimizer | None) -> None:
     part.up[:, ranks] = outer @ inner.T / _LENGTH
     part.down[ranks] = _LENGTH * inner @ q.T
     if optimiser is not None:
-        turn_parameter(optimiser, part.up, turn.T, dim=1)  # gradients of U' are those of U times turn^T
-        turn_parameter(optimiser, part.down, back, dim=0)
+        turn_parameter(optimiser, part.up, turn.T.to(device), dim=1)  # gradients of U' are those of U times turn^T
+        turn_parameter(optimiser, part.down, back.to(device), dim=0)
 
 
 def _is_regular(triangle: Tensor) -> bool:

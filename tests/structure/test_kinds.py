@@ -35,7 +35,7 @@ def shake(module: nn.Module, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in module.parameters():
-            p.add_(0.1 * torch.randn(p.shape, generator=generator))
+            p.add_(0.1 * torch.randn(p.shape, generator=generator).to(p.device))
 
 
 def test_fresh_module_is_the_identity_bit_for_bit(backbone: nn.Module, batch: Inputs, alone: Structure) -> None:

@@ -87,13 +87,13 @@ context, _ = prepare(small_config())
 noise, generator = Noise("mixed", 0.3), torch.Generator().manual_seed(5)
 data = noisy_labels(context.train, noise, 5, 5)
 batches, seen = training_batches(data, 16, 5), hashlib.sha256()
-embeddings = context.backbone().model.get_input_embeddings()
+embeddings = context.frozen.model.get_input_embeddings()
 for _ in range(4):
     batch = noisy_tokens(data.batch(next(batches)), noise, (0, 101, 102), 103, torch.arange(1000, 2000), generator)
     with embedding_noise(embeddings, noise, generator):
-        vectors = embeddings(batch["input_ids"])
+        vectors = embeddings(batch["input_ids"].to(embeddings.weight.device))
     for value in (*batch.values(), vectors):
-        seen.update(value.detach().numpy().tobytes())
+        seen.update(value.detach().cpu().numpy().tobytes())
 print(seen.hexdigest())
 """
     root = Path(__file__).parents[2]

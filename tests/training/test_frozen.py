@@ -55,5 +55,6 @@ def test_a_process_has_one_copy(context: Context) -> None:
     other = pickle.loads(pickle.dumps(load_backbone("minilm")))
     assert other is not one.backbone()  # of another loading: its weights may be others
     batch = {"input_ids": torch.tensor([[101, 2000, 102]]), "attention_mask": torch.ones(1, 3, dtype=torch.long)}
-    first = one.backbone().model(**batch).last_hidden_state
-    assert torch.equal(first, context.backbone().model(**batch).last_hidden_state)
+    model, other_model = one.backbone().model, context.backbone().model
+    batch = {name: value.to(model.device) for name, value in batch.items()}
+    assert torch.equal(model(**batch).last_hidden_state, other_model(**batch).last_hidden_state)

@@ -102,7 +102,7 @@ def _sites(context: Context) -> tuple:
 def test_the_peak_is_what_was_taken_and_given_back() -> None:
     peak = Peak()
     first = peak.bytes
-    taken = torch.ones(50 * 2**20)  # 200 MiB
+    taken = torch.ones(50 * 2**20, device="cuda" if torch.cuda.is_available() else "cpu")  # 200 MiB
     del taken
     assert first is not None
     last = peak.bytes
