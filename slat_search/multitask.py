@@ -41,7 +41,7 @@ def finish(context: PoolContext, folder: RunFolder, pool: UnitPool, finals: Sequ
     """Tables, figures and report; of each found pool the weights of the best seed on validation."""
     best = analyse_pool(folder)
     for label, unit in best_seeds(pool, finals).items():
-        structure = SharedStructure.from_dict(unit.options["structure"])
+        structure = SharedStructure.from_dict(pool.as_found(unit).options["structure"])
         measures = pool.train([unit])[unit.key]["validation"]
         save_shared(folder / "adapters" / label, context, unit, structure, pool.state(unit), measures)
     write_json(folder / "adapters" / "best.json", {"adapter": best})

@@ -168,5 +168,5 @@ def _save_adapters(
     """Each found structure with the weights of its best seed on validation; ``best.json`` names the one to use."""
     for label, unit in best_seeds(pool, finals).items():
         measures = pool.train([unit])[unit.key]["validation"]
-        save_bundle(folder / "adapters" / label, context, unit, pool.state(unit), measures)
+        save_bundle(folder / "adapters" / label, context, pool.as_found(unit), pool.state(unit), measures)
     write_json(folder / "adapters" / "best.json", {"adapter": recommended})

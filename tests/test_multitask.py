@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "three.yaml"
     space = {"sparsity": {"low": 0.01, "high": 0.1}}
-    search = {"trials": 2, "members": 1, "refit_learning_rates": [0.01], "space": space}
+    search = {"trials": 2, "members": 1, "refit_learning_rates": [0.01], "weights": ["fresh", "own"], "space": space}
     baselines = [{"method": "lora", "size": 1, "learning_rates": [0.01]}]
     path.write_text(several(name="three", search=search, baselines=baselines).to_yaml())
     return path
@@ -42,13 +42,22 @@ def test_everything_is_there(three: Path) -> None:
     assert set(results["how"]) == {"one pool", "each alone"}
     transfer = pd.read_csv(three / "transfer.csv")
     assert set(transfer["on"]) == names
-    (path,) = (three / "structures").glob("*.json")
+    path, own = sorted((three / "structures").glob("*.json"), key=lambda p: len(p.stem))
+    assert own.stem == f"{path.stem}-own"
+    searched = results[results["method"] == own.stem]
+    assert searched["params"].max() <= results[results["method"] == path.stem]["params"].max()
+    assert f"alone-search-{path.stem.removeprefix('slat-')}" in set(results["method"])
     structure = SharedStructure.from_dict(json.loads(path.read_text()))
     for task in names:  # what several tasks use alike is trained once
         used = {structure.of(name) for name in names} | {structure.pool.random_part(structure.of(task).params, seed=0)}
         trained = (three / "units" / "transfer" / task).glob("*_seed0.train.json")
         assert len(list(trained)) == len([one for one in used if one.modules])
-    found = results[results["family"] == "slat"].set_index(["how", "task"])["own"].groupby(level=[0, 1]).first()
+    found = (
+        results[~results["method"].str.contains("own|search") & (results["family"] == "slat")]
+        .set_index(["how", "task"])["own"]
+        .groupby(level=[0, 1])
+        .first()
+    )
     assert all(found["one pool", task] == structure.of(task).params for task in names)
     command = [SLAT, "predict", str(three), "--task", "bbc-headline", "--text", "Chelsea win away"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout

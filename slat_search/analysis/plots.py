@@ -27,7 +27,7 @@ def scatters(table: pd.DataFrame, data: RunData) -> list[Markup]:
             f"{row['params']:,} parameters, {row['params_percent']:.3f} % of the backbone",
             *(modules_by_block(structure) if structure else []),
         ]
-        target = f"s-{row['structure']}" if structure else ""
+        target = f"s-{row['method']}" if structure else ""
         found = row["family"] == "slat"
         return Point(row["name"], row["params"], value, value - spread, value + spread, found, details, target)
 

@@ -149,7 +149,7 @@ def _structure_row(row: pd.Series, data: RunData) -> dict[str, Any]:
         "name": row["name"],
         "map": gate_map(structure["modules"], model["layers"], model["site_columns"], row["name"]),
         "quality": f"{row['quality']:.3f}",
-        "digest": row["structure"],
+        "label": row["method"],
         "json": json.dumps(structure, indent=1),
         "modules": len(structure["modules"]),
         "params": f"{row['params']:,}",

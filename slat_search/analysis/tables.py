@@ -19,6 +19,8 @@ from . import robustness
 from .fronts import Reference, hypervolumes, nondominated
 from .robustness import Predictions, Robustness, retained
 
+FOUND = ("slat", "search")  # methods whose structure was found: trained again, and searched again
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -104,7 +106,7 @@ def _final_rows(
     row = {
         "task": environment["task"]["name"],
         "model": environment["model"]["name"],
-        "family": "slat" if unit["method"] == "slat" else "baseline",
+        "family": "slat" if unit["method"] in FOUND else "baseline",
         "method": final["label"],
         "name": final["name"],
         "structure": final.get("structure", ""),
@@ -131,15 +133,16 @@ def _final_rows(
 
 
 def compare(results: pd.DataFrame) -> pd.DataFrame:
-    """One row a method: means and standard deviations over seeds, and whether it is on the front of the means."""
+    """One row a method: means and standard deviations over seeds, and whether it is on the front of the means. Seeds
+    that searched again may have found different sizes; ``structure`` is that of the first seed."""
     grouped = results.groupby("method", sort=False)
     table = grouped.agg(
         name=("name", "first"),
         family=("family", "first"),
         structure=("structure", "first"),
-        params=("params", "first"),
-        params_percent=("params_percent", "first"),
-        compression=("compression", "first"),
+        params=("params", "mean"),
+        params_percent=("params_percent", "mean"),
+        compression=("compression", "mean"),
         learning_rate=("learning_rate", "first"),
         validation=("validation", "mean"),
         quality=("quality", "mean"),
@@ -149,6 +152,7 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
         train_seconds=("train_seconds", "mean"),
         seeds=("seed", "count"),
     ).reset_index()
+    table["params"] = table["params"].round().astype(int)
     table["on_front"] = nondominated(table)
     return table.sort_values(["family", "params"], ascending=[False, True], ignore_index=True)
 

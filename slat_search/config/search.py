@@ -158,7 +158,14 @@ class Search(Section):
         description="where reports of trials go beside the run folder; mlflow and wandb read their own environment "
         "variables (MLFLOW_TRACKING_URI, WANDB_API_KEY)",
     )
-    members: int = Field(3, ge=1, description="members of the Pareto set that are refitted")
+    members: int = Field(3, ge=1, description="members of the Pareto set that go on to the comparison")
+    weights: tuple[Literal["fresh", "own"], ...] = Field(
+        ("fresh",),
+        min_length=1,
+        description="how members get their final weights. `fresh`: the structure is trained again as a hand-made one "
+        "is. `own`: each seed searches again, held at the member's size, and keeps the weights of the search; its "
+        "structures may differ from seed to seed",
+    )
     refit_learning_rates: tuple[Positive, ...] = Field(
         (1e-3, 3e-3, 1e-2), min_length=1, description="values to choose from when a found structure is trained again"
     )
@@ -168,6 +175,10 @@ class Search(Section):
 
     @model_validator(mode="after")
     def _start(self) -> Self:
+        if len(set(self.weights)) < len(self.weights):
+            raise ValueError("weights: one of them stands there twice")
+        if self.method == "static" and "own" in self.weights:
+            raise ValueError("weights: a static search finds structures without training them; only fresh is possible")
         if self.sampler in PLANNED and self.points:
             raise ValueError(f"sampler {self.sampler} tries points of its own and no others; leave out points")
         if self.earlier and self.sampler not in LEARNING:

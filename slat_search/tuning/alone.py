@@ -8,7 +8,7 @@ from typing import Any
 from ..config import Config
 from ..structure import SharedStructure, Structure
 from ..training.units import Unit
-from .finals import Contender, baseline_contenders, every_seed, found_grid, short, tune
+from .finals import Contender, baseline_contenders, every_seed, found_grid, search_again, short, tune
 from .fixed import UnitPool
 from .ledger import Trial
 
@@ -28,7 +28,7 @@ def train_alone(
     """Tune and train for each task alone, with its share of the steps; test every seed.
 
     A found pool is set beside a search for each task with an equal part of its parameters, so that the sums are equal.
-    Both are then trained again in the same way.
+    What both find is then trained again in the same way, or searched again by each seed, as configured.
 
     Returns:
         A row a task, method and seed: what ``selection.json`` says of it; and what was tried and chosen.
@@ -39,17 +39,16 @@ def train_alone(
     for task, pool in pools.items():
         contenders = [contender for contender in baseline_contenders(config) if contender.grid[0].method in wanted]
         if "slat" in wanted:
-            contenders += _searched(pool, config, members, len(pools))
+            contenders += _found_alone(pool, config, members, len(pools))
         say(f"{task} alone: tune and train {len(contenders)} methods")
         tuned, record = tune(pool, contenders, say)
         tuning |= {tuned_as(title, task): told for title, told in record.items()}
         chosen = every_seed(pool, tuned, config.seeds)
         pool.evaluate([unit for _, unit in chosen])
         for contender, unit in chosen:
-            label = contender.digest or unit.label
             name = f"{contender.title}, each task alone"
-            row = {"key": unit.key, "task": task, "label": f"alone-{label}", "name": name}
-            structure = unit.options["structure"] if contender.digest else None
+            row = {"key": unit.key, "task": task, "label": f"alone-{unit.label}", "name": name}
+            structure = pool.as_found(unit).options["structure"] if contender.digest else None
             finals.append({**row, "tuned_as": tuned_as(contender.title, task), "structure": structure})
     return finals, tuning
 
@@ -59,29 +58,24 @@ def tuned_as(title: str, task: str) -> str:
     return f"{title}, {task} alone"
 
 
-def _searched(pool: UnitPool, config: Config, members: Sequence[Trial], tasks: int) -> Iterator[Contender]:
-    """For each found pool, what a search of one task alone finds with an equal part of its parameters.
-
-    ``digest`` is that of the pool.
-    """
-    searches: list[tuple[SharedStructure, Trial, Unit]] = []
+def _found_alone(pool: UnitPool, config: Config, members: Sequence[Trial], tasks: int) -> Iterator[Contender]:
+    """For each found pool, what a search of one task alone finds with an equal part of its parameters."""
+    searches: list[tuple[str, str, Trial, Unit]] = []
     for trial in members:
         shared = trial.structure
         assert isinstance(shared, SharedStructure)
-        if shared.params < tasks:
-            continue
-        rate, noise, ratio = (trial.sampled[name] for name in ("learning_rate", "noise_kind", "noise_ratio"))
-        options: dict[str, Any] = {"budget": shared.params / tasks}
-        options |= {name: value for name, value in trial.sampled.items() if name in ("kinds", "gate_learning_rate")}
-        unit = Unit("search", f"search-{shared.digest[:6]}", rate, 0, noise, ratio, options)
-        searches.append((shared, trial, unit))
-    results = pool.train([unit for _, _, unit in searches])
-    for shared, trial, unit in searches:
+        if shared.params >= tasks:
+            digest, title = shared.digest[:6], f"SLAT of {short(shared.params)} in all"
+            searches.append((digest, title, trial, search_again(f"search-{digest}", trial, shared.params / tasks)))
+    results = pool.train([unit for *_, unit in searches])
+    for digest, title, trial, unit in searches:
         if "error" in results[unit.key]:
             continue
-        structure = Structure.from_dict(results[unit.key]["structure"])
-        grid = found_grid(f"slat-{shared.digest[:6]}", structure, trial, config)
-        yield Contender(f"SLAT of {short(shared.params)} in all", grid, shared.digest[:6])
+        if "fresh" in config.search.weights:
+            structure = Structure.from_dict(results[unit.key]["structure"])
+            yield Contender(title, found_grid(f"slat-{digest}", structure, trial, config), digest)
+        if "own" in config.search.weights:
+            yield Contender(f"{title}, own weights", (unit,), digest)
 
 
 def train_transfers(

@@ -9,7 +9,7 @@ from typing import Any
 from ..config import Baseline, Config
 from ..errors import SlatError
 from ..run_folder import RunFolder, write_json, write_text
-from ..structure import SharedStructure, Structure
+from ..structure import SharedStructure, Structure, read_structure
 from ..training.units import Unit
 from .fixed import UnitPool
 from .ledger import Trial
@@ -22,7 +22,7 @@ class Contender:
     Attributes:
         title: name in tables.
         grid: its training with seed 0 at every learning rate that is tried.
-        digest: of its structure, for a found one.
+        digest: of its structure, for a found one; what is searched again has that of the trial.
         group: its name where runs are compared, as sizes differ from task to task.
         budget: size that it was made for, if it was made in the size of a found structure.
     """
@@ -89,10 +89,11 @@ def train_finals(
         SlatError: nothing is left of the found structures.
     """
     contenders = [
-        *(_found(trial, config, folder) for trial in members),
+        *(contender for trial in members for contender in _found(trial, config, folder)),
         *baseline_contenders(config, members),
     ]
-    say(f"tune the learning rates of {len(members)} found structures and {len(contenders) - len(members)} baselines")
+    found = sum(bool(contender.digest) for contender in contenders)
+    say(f"tune the learning rates of {found} found structures and {len(contenders) - found} baselines")
     tuned, tuning = tune(pool, contenders, say)
     say(f"train each with {config.seeds} seeds")
     finals = every_seed(pool, tuned, config.seeds)
@@ -103,22 +104,28 @@ def train_finals(
             "key": unit.key,
             "label": unit.label,
             "name": contender.title,
-            "structure": contender.digest,
+            "structure": _as_trained(pool, unit).digest if contender.digest else "",
             "group": contender.group,
             "budget": contender.budget,
         }
         for contender, unit in finals
     ]
+    for label, unit in best_seeds(pool, finals).items():
+        write_text(folder / "structures" / f"{label}.json", _as_trained(pool, unit).to_json())
     write_json(folder / "selection.json", {"finals": named, "tuning": tuning})
     return finals
+
+
+def _as_trained(pool: UnitPool, unit: Unit) -> Structure | SharedStructure:
+    return read_structure(pool.as_found(unit).options["structure"])
 
 
 def best_seeds(pool: UnitPool, finals: Sequence[tuple[Contender, Unit]]) -> dict[str, Unit]:
     """Label of each found structure -> the training of it that is best on validation."""
     results = pool.train([unit for _, unit in finals])
     by_label: dict[str, list[Unit]] = {}
-    for _, unit in finals:
-        if unit.method == "slat":
+    for contender, unit in finals:
+        if contender.digest:
             by_label.setdefault(unit.label, []).append(unit)
 
     def quality(unit: Unit) -> float:
@@ -131,14 +138,25 @@ def _validation(result: dict[str, Any]) -> float | None:
     return None if "error" in result else result["validation"]["quality"]
 
 
-def _found(trial: Trial, config: Config, folder: RunFolder) -> Contender:
-    """A trial's structure, to be trained again from fresh weights under the trial's own noise."""
+def _found(trial: Trial, config: Config, folder: RunFolder) -> Iterator[Contender]:
+    """A trial's structure, to be trained again from fresh weights under the trial's own noise, and its search, to be
+    done again for each seed at the size that it found; as configured. A bare head has nothing to search for."""
     structure = trial.structure
     assert structure is not None
-    label = f"slat-{structure.digest[:6]}"
-    write_text(folder / "structures" / f"{label}.json", structure.to_json())
-    grid = found_grid(label, structure, trial, config)
-    return Contender(f"SLAT {short(structure.params)} (trial {trial.number})", grid, structure.digest)
+    label, title = f"slat-{structure.digest[:6]}", f"SLAT {short(structure.params)} (trial {trial.number})"
+    if "fresh" in config.search.weights or not structure.params:
+        yield Contender(title, found_grid(label, structure, trial, config), structure.digest)
+    if "own" in config.search.weights and structure.params:
+        searched = search_again(f"{label}-own", trial, structure.params)
+        yield Contender(f"{title}, own weights", (searched,), structure.digest, group="SLAT, own weights")
+
+
+def search_again(label: str, trial: Trial, budget: float) -> Unit:
+    """A trial's search, held at ``budget`` parameters, whose own weights are the result."""
+    given = ("kinds", "gate_learning_rate", "sharing")
+    options = {"budget": budget, **{name: trial.sampled[name] for name in given if name in trial.sampled}}
+    rate, noise, ratio = (trial.sampled[name] for name in ("learning_rate", "noise_kind", "noise_ratio"))
+    return Unit("search", label, rate, 0, noise, ratio, options)
 
 
 def short(params: int) -> str:

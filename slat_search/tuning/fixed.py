@@ -75,7 +75,7 @@ class UnitPool:
     def evaluate(self, units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
         """Test results by key, of units that were trained; what a search found stands as a structure."""
         missing = self._missing(units, "test.json")
-        jobs = {self._evaluate.remote(self._context, self._as_found(u), self.state(u), self._share): u for u in missing}
+        jobs = {self._evaluate.remote(self._context, self.as_found(u), self.state(u), self._share): u for u in missing}
         for unit, (result, predictions) in self._as_they_come(jobs):
             self._store(unit, "test.safetensors", predictions)
             write_json(self._path(unit, "test.json"), result)
@@ -90,7 +90,8 @@ class UnitPool:
         """Those without such a file, each once."""
         return [u for u in {u.key: u for u in units}.values() if not self._path(u, ending).exists()]
 
-    def _as_found(self, unit: Unit) -> Unit:
+    def as_found(self, unit: Unit) -> Unit:
+        """What a search found stands as a structure of its own; other units stay as they are."""
         if unit.method != "search":
             return unit
         structure = read_json(self._path(unit, "train.json"))["structure"]

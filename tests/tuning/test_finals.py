@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from slat_search import SlatError
 from slat_search.pipeline import choose
 from slat_search.run_folder import RunFolder
 from slat_search.structure import Site, Structure, find_sites
+from slat_search.tasks import load_task
+from slat_search.training.bundle import load_bundle, save_bundle
 from slat_search.training.context import Context
-from slat_search.tuning.finals import train_finals
+from slat_search.tuning.finals import best_seeds, train_finals
 from slat_search.tuning.fixed import UnitPool
 from slat_search.tuning.ledger import Trial
 from slat_search.tuning.runtime import ray_session
 from tests.conftest import small_config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    with ray_session():
+        yield
 
 
 def test_a_method_that_diverges_is_left_out_and_named(context: Context, tmp_path: Path) -> None:
@@ -25,17 +35,50 @@ def test_a_method_that_diverges_is_left_out_and_named(context: Context, tmp_path
     folder, lines = RunFolder(tmp_path), []
     broken = {"method": "lora", "learning_rates": [1e30]}
     config = small_config(seeds=1, baselines=[broken, {"method": "head"}])
-    with ray_session():
-        pool = UnitPool(config, context, tmp_path / "units", lines.append)
-        finals = train_finals(pool, config, [trial], folder, lines.append)
-        hopeless = small_config(search={"refit_learning_rates": [1e30]}, baselines=[])
-        with pytest.raises(SlatError, match="training diverged for every structure that was found"):
-            train_finals(pool, hopeless, [trial], folder, lines.append)
+    pool = UnitPool(config, context, tmp_path / "units", lines.append)
+    finals = train_finals(pool, config, [trial], folder, lines.append)
+    hopeless = small_config(search={"refit_learning_rates": [1e30]}, baselines=[])
+    with pytest.raises(SlatError, match="training diverged for every structure that was found"):
+        train_finals(pool, hopeless, [trial], folder, lines.append)
     assert [contender.title for contender, _ in finals] == ["SLAT 25.3k (trial 0)", "linear head"]
     assert "left out: LoRA r=8, whose training diverged at every learning rate" in lines
     folder_selection = tmp_path / "selection.json"
     tuning = json.loads(folder_selection.read_text())["tuning"]
     assert tuning["LoRA r=8"] == {"tried": {"1e+30": None}, "chosen": "none: left out"}
+
+
+def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_path: Path) -> None:
+    """Held at the size that the trial found; what is saved and served is the structure of the best seed."""
+    sites = find_sites(context.backbone().model)
+    sampled = {"learning_rate": 0.003, "noise_kind": "none", "noise_ratio": 0.0, "kinds": "lora", "sparsity": 0.05}
+    trials = [
+        Trial(n, sampled, "completed", structure=s) for n, s in enumerate((Structure.lora(sites, 1), Structure()))
+    ]
+    config = small_config(search={"weights": ["own"], "refit_learning_rates": [0.01]}, baselines=[{"method": "head"}])
+    pool = UnitPool(config, context, tmp_path / "units", lambda line: None)
+    finals = train_finals(pool, config, trials, RunFolder(tmp_path), lambda line: None)
+    tested = pool.evaluate([unit for _, unit in finals])
+    found = {contender.title: [u for c, u in finals if c is contender] for contender, _ in finals}
+    assert list(found) == ["SLAT 9.2k (trial 0), own weights", "SLAT 0 (trial 1)", "linear head"]
+    searched = found["SLAT 9.2k (trial 0), own weights"]
+    assert [(unit.method, unit.seed) for unit in searched] == [("search", 0), ("search", 1)]
+    structures = [Structure.from_dict(pool.as_found(unit).options["structure"]) for unit in searched]
+    trained = pool.train(searched)
+    best = best_seeds(pool, finals)
+    assert structures[0] != structures[1]
+    assert all(0.9 * 9216 < s.params <= 9216 and {m.kind for m in s.modules} == {"lora"} for s in structures)
+    label = searched[0].label
+    assert trained[best[label].key]["validation"]["quality"] == max(
+        r["validation"]["quality"] for r in trained.values()
+    )
+    assert Structure.load(tmp_path / "structures" / f"{label}.json") == structures[best[label].seed]
+    named = json.loads((tmp_path / "selection.json").read_text())["finals"]
+    assert [final["structure"] for final in named[:2]] == [s.digest for s in structures]
+    save_bundle(tmp_path / "served", context, pool.as_found(best[label]), pool.state(best[label]), {})
+    examples = load_task(config.task, config.seed).splits["test"]
+    said = load_bundle(tmp_path / "served")([example.texts for example in examples]).argmax(axis=1)
+    right = np.mean(said == [example.label for example in examples])
+    assert right == pytest.approx(tested[best[label].key]["quality"])
 
 
 def test_the_bare_head_is_a_member_only_where_nothing_else_was_found() -> None:

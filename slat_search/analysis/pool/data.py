@@ -74,7 +74,7 @@ def read_pool(run: RunFolder) -> PoolData:
 def _pooled(run: RunFolder, final: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Rows of one training of all tasks together."""
     trained, tested = (read_json(run / "units" / f"{final['key']}.{name}.json") for name in ("train", "test"))
-    structure = trained["unit"]["options"].get("structure", {})
+    structure = trained.get("structure") or trained["unit"]["options"].get("structure", {})
     for number, (task, found) in enumerate(tested["tasks"].items()):
         said = _said(run / "units" / f"{final['key']}.test.safetensors", found, f"{number}.")
         own = _own(structure, number) if final["structure"] else trained["params"]

@@ -39,7 +39,7 @@ def comparison(results: pd.DataFrame) -> pd.DataFrame:
                 WORST: float(worst.mean()),
                 "validation": float(validation.mean()),
                 "retained": float(part["retained"].mean()),
-                "params": int(part["params"].iloc[0]),
+                "params": round(part.groupby("seed")["params"].first().mean()),
                 "train_seconds": float(part.groupby("seed")["train_seconds"].agg(_of_all(part)).mean()),
                 "seeds": len(by_seed),
             }
