@@ -64,6 +64,7 @@ def render(
         robust=robustness_table(data, table),
         trials=trial_rows(data.trials),
         structures=[_structure_row(row, data) for _, row in table[table["family"] == "slat"].iterrows()],
+        own="own" in data.config["search"].get("weights", ()),
         legend=gate_map_legend(),
         overlaps=found_overlaps(data, table),
         histories=histories(data),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +162,24 @@ def test_user_text_stays_text_and_every_link_leads_somewhere(folder: RunFolder) 
     mean, sd = apart.mean(axis=1).mean(), apart.mean(axis=1).std()
     assert f"Against LoRA, each task alone ({rows[rows['method'] == 'alone-lora']['quality'].mean():.3f}, " in answer
     assert f"{mean:+.3f} ± {sd:.3f} over {len(apart)} seeds (one {apart['one'].mean():+.3f}, two " in answer
+
+
+def test_seeds_that_searched_again_count_with_the_pool_that_each_found(folder: RunFolder) -> None:
+    smaller = SharedStructure(TASKS, Structure.lora(SITES, r=1), ((0,), (0, 1, 2)))
+    selection = json.loads((folder / "selection.json").read_text())
+    for seed, structure in enumerate((SHARED, smaller)):
+        trained = json.loads((folder / "units" / f"slat-a-{seed}.train.json").read_text())
+        trained["unit"] |= {"method": "search", "label": "slat-a-own", "options": {"budget": 64}}
+        trained |= {"params": structure.params, "structure": structure.to_dict()}
+        (folder / "units" / f"slat-a-own-{seed}.train.json").write_text(json.dumps(trained))
+        for name in ("test.json", "test.safetensors"):
+            shutil.copy(folder / "units" / f"slat-a-{seed}.{name}", folder / "units" / f"slat-a-own-{seed}.{name}")
+        final = {"key": f"slat-a-own-{seed}", "label": "slat-a-own", "name": "SLAT, own weights"}
+        selection["finals"].append({**final, "structure": structure.digest})
+    selection["tuning"]["SLAT, own weights"] = selection["tuning"]["LoRA"]
+    (folder / "selection.json").write_text(json.dumps(selection))
+    (folder / "structures" / "slat-a-own.json").write_text(smaller.to_json())
+    assert analyse_pool(folder) == "slat-a-own"  # as good on validation, and smaller
+    row = pd.read_csv(folder / "comparison.csv").set_index("method").loc["slat-a-own"]
+    assert (row["family"], row["params"]) == ("slat", (64 + 32) / 2)
+    assert row["own: two"] == (SHARED.of("two").params + smaller.of("two").params) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -126,6 +127,31 @@ def test_the_answer_names_both_sides(folder: RunFolder) -> None:
     assert "64 trained parameters (6.400 % of the backbone)" in answer
     assert "LoRA &amp; co, reaches 0.800 with 500 parameters, 7.8 times as many: +0.000" in answer
     assert "within the ±0.111 of 100 test texts" in answer
+
+
+def test_seeds_that_searched_again_count_with_the_structure_that_each_found(folder: RunFolder) -> None:
+    """Of a search in place of a training again: another size for each seed, and a place of its own on the page."""
+    selection = json.loads((folder / "selection.json").read_text())
+    for seed, params in ((0, 64), (1, 32)):
+        key = f"slat-a-own-{seed}"
+        trained = json.loads((folder / "units" / f"slat-a-{seed}.train.json").read_text())
+        trained |= {"unit": unit("search", "slat-a-own", seed), "params": params}
+        (folder / "units" / f"{key}.train.json").write_text(json.dumps(trained))
+        for name in ("test.json", "test.safetensors"):
+            shutil.copy(folder / "units" / f"slat-a-{seed}.{name}", folder / "units" / f"{key}.{name}")
+        final = {"key": key, "label": "slat-a-own", "name": "SLAT, own weights", "structure": f"of seed {seed}"}
+        selection["finals"].append({**final, "group": "SLAT, own weights", "budget": None})
+    selection["tuning"]["SLAT, own weights"] = {"tried": {"0.01": 0.8}, "chosen": "0.01"}
+    (folder / "selection.json").write_text(json.dumps(selection))
+    shutil.copy(folder / "structures" / "slat-a.json", folder / "structures" / "slat-a-own.json")
+    table, _ = analyse(folder)
+    row = table.set_index("method").loc["slat-a-own"]
+    assert (row["family"], row["params"], row["compression"]) == ("slat", 48, (1000 / 64 + 1000 / 32) / 2)
+    page = Page()
+    page.feed((folder / "report.html").read_text())
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {"s-slat-a", "s-slat-a-own"} <= set(ids)
 
 
 def test_recommended_is_the_smallest_within_tolerance() -> None:

@@ -52,6 +52,7 @@ def render(run: RunFolder, data: PoolData, table: pd.DataFrame, shown: pd.DataFr
             for cells, family in zip(shown.values.tolist(), table["family"], strict=True)
         ],
         scatters=[_scatter(table, MEAN, "mean test quality"), _scatter(table, WORST, "worst task")],
+        own="own" in data.config["search"].get("weights", ()),
         legend=gate_map_legend(),
         structures=[_structure(row, data) for _, row in _found(table).iterrows()],
         best=best["name"],
