@@ -152,6 +152,7 @@ def test_another_configuration_does_not_touch_the_folder(run: tuple[Path, str], 
     assert "holds a run with another configuration" in refused.output
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed_and_then_the_driver_and_the_end_is_the_same(
     run: tuple[Path, str], config: Path, tmp_path: Path
 ) -> None:
