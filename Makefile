@@ -86,7 +86,7 @@ comparison-results: $(READY)
 	for run in article match; do mkdir -p experiments/results/three_tasks/$$run && \
 		(cd runs/$$run && cp -r $(KEPT) ../../experiments/results/three_tasks/$$run/) || exit 1; done
 
-# do related tasks share structure? needs files; hours on CPUs, and it goes on where it was stopped
+# do related tasks share structure? needs files; a quarter of an hour and more on CPUs, and it goes on where it was stopped
 task-overlap: $(READY)
 	$(BIN)/python experiments/benchmarks/task_overlap.py --data $(DATA) --out runs/task_overlap $(ARGS)
 	mkdir -p experiments/results/task_overlap
