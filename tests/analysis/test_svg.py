@@ -9,7 +9,7 @@ from html import unescape
 import pytest
 
 from slat_search.analysis.overlap import overlaps
-from slat_search.analysis.svg import Progress, gate_map, history
+from slat_search.analysis.svg import Point, Progress, gate_map, history, scatter
 from slat_search.analysis.svg.axes import log_size, sizes, ticks
 from slat_search.structure import Candidate, ModuleOptions, Site, Space, Structure
 from slat_search.structure.structure import ModuleSpec
@@ -83,3 +83,12 @@ def test_overlap_is_that_of_the_structures() -> None:
         for two, other in drawn.items():
             assert table.loc[one, two] == pytest.approx(structure.overlap(other))
     assert table.loc["none", "all"] == 0
+
+
+def test_a_long_name_near_the_right_edge_stands_to_the_left_of_its_mark() -> None:
+    name = "SLAT 28.8k (trial 1), own weights"
+    points = [Point(name, params, 0.8, 0.8, 0.8, True) for params in (10, 100_000)]
+    plot = scatter(points, "quality", "two methods")
+    (first, _), (second, anchor) = re.findall(rf'<text x="([\d.]+)"( text-anchor="end")?[^>]*>{re.escape(name)}', plot)
+    assert float(first) < float(second)
+    assert anchor

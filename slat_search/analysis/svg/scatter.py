@@ -14,6 +14,7 @@ from .axes import Axis, Frame, log_size, mark, picture, sizes, ticks
 
 _FRAME = Frame()
 _LABEL = 13  # least distance of labels
+_LETTER = 6.2  # width of a letter, at most on the mean
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ def _mark(point: Point, x: float, up: Axis, label_at: float) -> str:
     bar = ""
     if not math.isnan(point.low) and point.high > point.low:
         bar = f'<path class="bar" d="M{x:.1f} {_FRAME.y(up, point.low):.1f}V{_FRAME.y(up, point.high):.1f}"/>'
-    name = f'<text x="{x + 9:.1f}" y="{label_at - 5:.1f}">{escape(point.name)}</text>'
+    over = x + 9 + _LETTER * len(point.name) > _FRAME.width and x > _FRAME.width / 2
+    place = f'x="{x - 9:.1f}" text-anchor="end"' if over else f'x="{x + 9:.1f}"'  # to the left where the right is full
+    name = f'<text {place} y="{label_at - 5:.1f}">{escape(point.name)}</text>'
     kind = "found" if point.found else "baseline"
     return mark(bar + shape + name, (point.name, *point.details), kind, point.target)
 
