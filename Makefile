@@ -70,7 +70,7 @@ sensitivity-results: $(READY)
 POOL := config.yaml environment.json trials.csv history.csv results.csv comparison.* selection.json alone.json transfer.csv \
 	structures figures report.html
 
-# three tasks that share one pool of modules, beside each of them alone: about forty minutes
+# three tasks that share one pool of modules, beside each of them alone: about an hour
 multitask-results: $(READY)
 	$(BIN)/slat run experiments/multitask_embedded.yaml --overwrite
 	rm -rf experiments/results/multitask_embedded

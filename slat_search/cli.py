@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import __version__
 from .errors import SlatError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="slat-search")
+@click.version_option(__version__, prog_name="slat")
 def main() -> None:
     """Find, by gradient, the best small adapter structure for a frozen transformer.
 

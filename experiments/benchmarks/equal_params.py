@@ -20,7 +20,6 @@ and ``equal_params.png``.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ import pandas as pd
 from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
 
 import numpy as np  # isort: skip
-from local import task_in
+from local import kept_in, task_in
 from paired import paired, plot
 
 from slat_search.config import ALL_KINDS, Config
@@ -142,18 +141,14 @@ def fixed(sites: Sequence[Site], supernet: Structure, budget: int, seeds: int, d
 
 
 class Bench:
-    """Trains and tests entries of one task under one variant of its configuration.
-
-    Every training is kept in ``folder``, in one named by the configuration, so that none is taken for another's.
-    """
+    """Trains and tests entries of one task under one variant of its configuration; ``folder`` keeps every training."""
 
     def __init__(self, context: Context, folder: Path, gates: dict[str, Any] | None = None, longer: int = 1):
         config = context.config.model_dump(mode="json")
         config["gates"] |= gates or {}
         config["training"]["steps"] *= longer
         self.context = replace(context, config=Config.model_validate(config))
-        told = self.context.config.model_dump_json(exclude={"resources"})
-        work = folder / hashlib.sha256(told.encode()).hexdigest()[:8]
+        work = kept_in(folder, self.context.config)
         self.pool = UnitPool(self.context.config, self.context, work, partial(print, flush=True))
 
     def run(self, entries: Sequence[Entry]) -> list[Trained]:
@@ -266,6 +261,7 @@ def main() -> None:
         options.out / "results.json",
         {
             "options": settings,
+            "tuned_on": TUNED_ON,
             "search_rate": SEARCH_RATE,
             "variants": VARIANTS,
             "rates": {budget: rates(budget) for budget in options.budgets},

@@ -13,7 +13,6 @@ gets ``task_overlap.json`` and ``task_overlap.png``.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import sys
 from collections.abc import Collection
@@ -28,7 +27,7 @@ import pandas as pd
 from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
 
 from slat_search.analysis.pool.sharing import overlap  # isort: skip
-from local import task_in
+from local import kept_in, task_in
 
 from slat_search.config import Config
 from slat_search.provenance import environment
@@ -125,7 +124,7 @@ def main() -> None:
     config = configuration(options)
     context, data = prepare_pool(config)
     units = [search(options, budget, seed) for budget in options.budgets for seed in range(options.seeds)]
-    work = options.out / "work" / hashlib.sha256(config.to_yaml().encode()).hexdigest()[:8]
+    work = kept_in(options.out / "work", config)
     with ray_session():
         results = UnitPool(config, context, work, partial(print, flush=True)).train(units)
     found = [
@@ -149,7 +148,7 @@ def main() -> None:
         }
         for budget, mean in means.items()
     ]
-    settings = {key: value for key, value in vars(options).items() if key not in ("data", "out")}
+    settings = {key: value for key, value in vars(options).items() if key not in ("data", "out", "per_gpu")}
     told = config.model_dump(mode="json", exclude={"task": {"train"}, "tasks": {"__all__": {"train"}}})
     made_by = {"config": told, "environment": environment(context, data)}
     kept = {"options": settings, "contrasts": contrasts, "searches": found, "made_by": made_by}

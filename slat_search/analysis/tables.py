@@ -19,8 +19,6 @@ from . import robustness
 from .fronts import Reference, hypervolumes, nondominated
 from .robustness import Predictions, Robustness, retained
 
-FOUND = ("slat", "search")  # methods whose structure was found: trained again, and searched again
-
 
 @dataclass(frozen=True)
 class RunData:
@@ -106,10 +104,10 @@ def _final_rows(
     row = {
         "task": environment["task"]["name"],
         "model": environment["model"]["name"],
-        "family": "slat" if unit["method"] in FOUND else "baseline",
+        "family": "slat" if final["structure"] else "baseline",
         "method": final["label"],
         "name": final["name"],
-        "structure": final.get("structure", ""),
+        "structure": final["structure"],
         "group": final["group"],
         "budget": final["budget"],
         "seed": unit["seed"],

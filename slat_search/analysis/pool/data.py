@@ -97,7 +97,7 @@ def _row(
     qualities = np.array([tested["quality"], *(point["quality"] for point in tested["perturbed"])])
     return {
         "task": task,
-        "family": "slat" if final.get("structure") else "baseline",
+        "family": "slat" if final["structure"] else "baseline",
         "method": final["label"],
         "name": final["name"],
         "tuned_as": final.get("tuned_as", final["name"]),
