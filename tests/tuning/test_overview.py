@@ -70,6 +70,7 @@ def test_a_terminal_gets_it_and_a_ci_does_not(monkeypatch: pytest.MonkeyPatch) -
     assert not LiveTable.is_wanted()
 
 
+@pytest.mark.slow
 def test_a_run_on_a_terminal_and_ctrl_c(config: Path, tmp_path: Path) -> None:
     """A real run, its output on a pseudo-terminal; left when the table has shown a report."""
     ours, theirs = pty.openpty()
