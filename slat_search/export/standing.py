@@ -1,0 +1,89 @@
+"""A saved adapter on the model it was trained for, as that was published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from ..errors import SlatError
+from ..structure import Adapter
+from ..training.backbone import model_path, published_name
+from ..training.bundle import FORMAT, read_parts
+from ..training.units import Unit
+
+_PROBE = (
+    "Markets fall after a surprise rise in interest rates",
+    "Film festival opens with a documentary on the history of jazz",
+    "Away win",
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An adapter that stands on its model; the model is whole, with its own dropout and what we do not use of it.
+
+    Attributes:
+        description: the content of ``adapter.json``.
+        base: folder or hub name that the bare model was loaded from.
+        published: its name for others.
+        structure: what the adapter is, told in one line.
+        head: ``weight`` (outputs, width) and ``bias`` (outputs,).
+    """
+
+    description: dict[str, Any]
+    base: str
+    published: str
+    model: PreTrainedModel
+    tokenizer: Any
+    adapter: Adapter
+    structure: str
+    head: dict[str, Tensor]
+
+    def bare(self) -> PreTrainedModel:
+        """The model again, without the adapter."""
+        return AutoModel.from_pretrained(self.base)
+
+    @torch.inference_mode()
+    def vectors(self, model: nn.Module) -> Tensor:
+        """Token vectors (texts, length, width) of a few texts, those of padding at 0, by ``model`` as it stands."""
+        batch = self.tokenizer(list(_PROBE), padding=True, padding_side="right", return_tensors="pt")
+        return model.eval()(**batch).last_hidden_state * batch["attention_mask"].unsqueeze(-1)
+
+
+def stand(folder: Path) -> Standing:
+    """Load an adapter folder.
+
+    Raises:
+        SlatError: not an adapter folder, damaged, or not a structure of ours.
+    """
+    description, state = read_parts(folder, "adapter", FORMAT)
+    name = description["model"]["name"]
+    base = model_path(name)
+    transformers_logging.disable_progress_bar()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModel.from_pretrained(base).requires_grad_(False)
+    applied = Unit(**description["unit"]).apply(model)
+    if not isinstance(applied.module, Adapter):
+        raise SlatError(f"export: {folder} holds {description['unit']['method']!r}, not a structure of this library")
+    tensors = {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
+    applied.load({key.removeprefix("adapter."): t for key, t in tensors.items() if key.startswith("adapter.")})
+    head = {key.removeprefix("head."): t for key, t in tensors.items() if key.startswith("head.")}
+    return Standing(
+        description,
+        base,
+        published_name(name),
+        model,
+        tokenizer,
+        applied.module,
+        applied.module.structure.describe(),
+        head,
+    )

@@ -1,0 +1,80 @@
+"""A structure's modules as LoRA of the peft library that computes the same."""
+
+from __future__ import annotations
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+
+from ..errors import SlatError
+from ..structure import Adapter
+from ..structure.adapter import SiteAdapter
+from ..structure.kinds import Bias, Projection
+from .standing import Standing
+
+_EXPRESSIBLE = ("lora", "bias", "norm")
+
+
+def as_peft(standing: Standing) -> PeftModel:
+    """The bare model with peft's LoRA on it: a rank for each projection, bias shifts as biases of LoRA (a projection
+    with a shift alone carries it on a rank of zeros), and trained norms as modules that are saved whole.
+
+    Merges the adapter of ``standing``.
+
+    Raises:
+        SlatError: modules that peft has nothing for, or none on a projection.
+    """
+    adapter = standing.adapter
+    scale = adapter.structure.options.scale
+    loras = _loras(adapter, scale)
+    norms = sorted(s.site.name for s in adapter.site_adapters() if s.site.is_norm)
+    ranks = {name: len(lora["lora_A.weight"]) for name, lora in loras.items()}
+    model = standing.bare()
+    config = LoraConfig(
+        r=1,
+        rank_pattern=ranks,
+        lora_alpha=scale,  # any number will do
+        alpha_pattern={name: scale * rank for name, rank in ranks.items()},
+        target_modules=list(loras),
+        lora_bias=any("lora_B.bias" in lora for lora in loras.values()),
+        modules_to_save=norms or None,
+        fan_in_fan_out=any(type(model.get_submodule(name)).__name__ == "Conv1D" for name in loras),
+        task_type="FEATURE_EXTRACTION",
+    )
+    wrapped = get_peft_model(model, config)
+    wrapped.peft_config["default"].base_model_name_or_path = standing.published
+    if adapter.merge().modules:
+        raise SlatError("export: peft cannot hold the shift of a norm that has no bias (RMSNorm)")
+    with torch.no_grad():
+        for name, lora in loras.items():
+            for weight, value in lora.items():
+                part, _, parameter = weight.partition(".")
+                wrapped.base_model.model.get_submodule(f"{name}.{part}.default").get_parameter(parameter).copy_(value)
+        for name in norms:
+            kept = wrapped.base_model.model.get_submodule(f"{name}.modules_to_save.default")
+            kept.load_state_dict(standing.model.get_submodule(name).state_dict())
+    return wrapped
+
+
+def _loras(adapter: Adapter, scale: float) -> dict[str, dict[str, Tensor]]:
+    """Path of each projection with modules -> name and value of its weights in peft."""
+    other = sorted({m.kind for m in adapter.structure.modules} - set(_EXPRESSIBLE))
+    if other:
+        raise SlatError(
+            f"export: peft cannot hold this adapter's {', '.join(other)}; a search with `search.space.kinds: [lora]` "
+            "finds what it can"
+        )
+    found = {s.site.name: _lora(s, scale) for s in adapter.site_adapters() if not s.site.is_norm}
+    if not found:
+        raise SlatError("export: this adapter has no module on a projection, so peft has no LoRA for it")
+    return found
+
+
+def _lora(site: SiteAdapter, scale: float) -> dict[str, Tensor]:
+    weights = {"lora_A.weight": torch.zeros(1, site.site.d_in), "lora_B.weight": torch.zeros(site.site.d_out, 1)}
+    for part in site.parts.values():
+        if isinstance(part, Projection):
+            weights |= {"lora_A.weight": part.down.detach().clone(), "lora_B.weight": part.up.detach().clone()}
+        elif isinstance(part, Bias):
+            weights["lora_B.bias"] = part.shift.detach()[0] / scale
+    return weights
