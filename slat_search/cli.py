@@ -294,3 +294,21 @@ def tasks(task: str | None, seed: int, examples: int) -> None:
             click.echo(description(one, config.seed, examples))
     else:
         click.echo(description(Task(name=task), seed, examples))
+
+
+@main.command()
+@click.option("--address", help="Ray cluster, e.g. `auto`.  [default: RAY_ADDRESS, or a Ray of its own]")
+def doctor(address: str | None) -> None:
+    """Look at what this machine has of what a run needs; exit code 1 where something is missing.
+
+    \b
+    Example:
+        slat doctor
+    """
+    from .doctor import examine
+
+    problems = 0
+    for finding in examine(address):
+        problems += finding.mark == "problem"
+        click.echo(f"{finding.mark:<9}{finding.name:<18}{finding.said}")
+    sys.exit(bool(problems))

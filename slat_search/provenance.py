@@ -18,6 +18,15 @@ from .training.pool import AnyContext
 _PACKAGES = ("torch", "transformers", "peft", "ray", "optuna", "datasets", "pandas", "numpy", "moocore")
 
 
+def versions() -> dict[str, str]:
+    """Of Python, of this library, and of those that results depend on."""
+    return {
+        "python": platform.python_version(),
+        "slat-search": __version__,
+        **{package: version(package) for package in _PACKAGES},
+    }
+
+
 def environment(context: AnyContext, tasks: Sequence[TaskData]) -> dict[str, Any]:
     """The content of ``environment.json``; what is said of the task stands under ``tasks`` where there are several."""
     backbone = context.backbone().model
@@ -33,11 +42,7 @@ def environment(context: AnyContext, tasks: Sequence[TaskData]) -> dict[str, Any
         for part, task in zip(context.parts, tasks, strict=True)
     ]
     return {
-        "versions": {
-            "python": platform.python_version(),
-            "slat-search": __version__,
-            **{package: version(package) for package in _PACKAGES},
-        },
+        "versions": versions(),
         "hardware": {
             "platform": platform.platform(),
             "cpus": os.cpu_count(),

@@ -1,0 +1,62 @@
+"""``slat doctor`` on this machine, and on one that lacks things."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from slat_search import doctor
+from slat_search.cli import main
+from slat_search.training import backbone
+
+
+def found(text: str) -> dict[str, tuple[str, str]]:
+    """Name of each thing -> mark and what was said of it."""
+    lines = [re.split(r"\s{2,}", line, maxsplit=2) for line in text.splitlines()]
+    return {name: (mark, said) for mark, name, said in lines}
+
+
+def test_a_machine_that_can_run() -> None:
+    ran = subprocess.run([sys.executable, "-m", "slat_search", "doctor"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    things = found(ran.stdout)
+    assert all(mark in ("ok", "note") for mark, _ in things.values())
+    assert things["embedded model"] == things["embedded text"] == ("ok", "there")
+    assert re.search(r"starts in .* 1 node\(s\), \d+ CPUs", things["Ray"][1])
+    assert re.search(r"bfloat16 takes \d\.\d\d of its time in float32", things["precision"][1])
+    assert "ray 2." in things["versions"][1]
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        monkeypatch.setitem(backbone.EMBEDDED_MODELS, "minilm", ("no_such_package", "model"))
+        usage = SimpleNamespace(total=100 * 2**30, used=99 * 2**30, free=2**30)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+        told = CliRunner().invoke(main, ["doctor", "--address", address])
+    assert told.exit_code == 1
+    things = found(told.stdout)
+    assert things["embedded model"][0] == "note"
+    assert "pip install slat-search[offline]" in things["embedded model"][1]
+    assert things["disk"] == (
+        "problem",
+        "this folder 1.0 GiB free (99% full), Ray's 1.0 GiB free (99% full); make room",
+    )
+    assert things["Ray"][0] == "problem"
+    assert f"no Ray cluster answers at {address}" in things["Ray"][1]
+
+
+def test_a_ray_that_does_not_start_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(address: str | None) -> None:
+        raise RuntimeError("no raylet")
+
+    monkeypatch.setattr(doctor, "ray_session", broken)
+    assert doctor._ray(None) == doctor.Finding("Ray", "does not start: no raylet", "problem")
