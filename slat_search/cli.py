@@ -59,7 +59,7 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
             "[default: the run folder; on several nodes none are kept]",
         ),
         click.option("--overwrite", is_flag=True, help="Throw away what is in the folder already."),
-        click.option("--resume", is_flag=True, help="Go on with what was interrupted."),
+        click.option("--resume", is_flag=True, help="Go on with what was interrupted, or has become more."),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]"),
         click.argument("config", type=click.Path(path_type=Path)),
     ):

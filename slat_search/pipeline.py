@@ -35,6 +35,8 @@ from .tuning.space import given_points
 from .tuning.trackers import trackers
 
 Say = Callable[[str], None]
+#: what may differ from the configuration of a run that is gone on with, as pydantic's ``exclude``
+_MAY_GROW = {"resources": True, "seeds": True, "search": {"trials"}}
 
 
 def run(
@@ -52,7 +54,8 @@ def run(
     Args:
         config: a configuration or the path of its YAML.
         out: run folder; ``runs/<name>`` by default.
-        resume: go on with a run that was interrupted.
+        resume: go on with a run that was interrupted, or with one to which trials or seeds were added; resources may
+            differ, too.
         overwrite: throw an existing run away first.
         address: Ray cluster to run on; a Ray of our own on this machine by default.
         storage: where trials on several nodes leave checkpoints, a path or URI that all of them reach.
@@ -68,7 +71,7 @@ def run(
     with folder.lock():
         if overwrite:
             folder.clear()
-        if folder.already_done(config, resume, may_differ={STUDIES: True}):
+        if folder.already_done(config, resume, may_differ={STUDIES: True}, may_grow=_MAY_GROW):
             say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
             return folder
         context: AnyContext

@@ -85,12 +85,15 @@ class RunFolder:
             )
         done = self.is_done and not differs(ignored)
         if not done and not resume:
-            raise SlatError(f"--out: {self.root} holds an unfinished run; use --resume to go on or --overwrite")
+            what = "this run with other trials, seeds or resources" if self.is_done else "an unfinished run"
+            raise SlatError(f"--out: {self.root} holds {what}; use --resume to go on or --overwrite")
         return done
 
     def begin(self, config: Config) -> None:
-        """From here on the folder is a run, and not done."""
+        """From here on the folder is a run, and not done; what it chose before may not be chosen again."""
         (self / "done.json").unlink(missing_ok=True)
+        for chosen in ("structures", "adapters"):  # made of what stays in units/
+            shutil.rmtree(self / chosen, ignore_errors=True)
         write_text(self / "config.yaml", config.to_yaml())
 
     @contextmanager

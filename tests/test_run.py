@@ -18,6 +18,8 @@ from PIL import Image
 
 from slat_search.analysis.fronts import nondominated
 from slat_search.cli import main
+from slat_search.errors import SlatError
+from slat_search.run_folder import RunFolder
 from slat_search.structure import Structure
 from tests.conftest import small_config
 from tests.whole import SLAT, assert_same, command_line, descendants, finish, kill_when, lines, start
@@ -150,6 +152,35 @@ def test_another_configuration_does_not_touch_the_folder(run: tuple[Path, str], 
     refused = CliRunner().invoke(main, ["run", str(other), "--out", str(run[0])])
     assert refused.exit_code == 2
     assert "holds a run with another configuration" in refused.output
+
+
+@pytest.mark.slow
+def test_a_run_that_becomes_more_ends_as_if_it_had_been_so_from_the_start(
+    run: tuple[Path, str], config: Path, tmp_path: Path
+) -> None:
+    """More trials and seeds; what the smaller one chose is gone where the larger one chooses otherwise."""
+    whole = small_config()
+    search = whole.search.model_copy(update={"trials": 3})
+    less, out = tmp_path / "small.yaml", tmp_path / "small"
+    less.write_text(whole.model_copy(update={"seeds": 1, "search": search}).to_yaml())
+    finish(start(less, out))
+    refused = CliRunner().invoke(main, ["run", str(config), "--out", str(out)])
+    assert (refused.exit_code, refused.stderr.count("use --resume to go on")) == (2, 1)
+    told = finish(start(config, out, "--resume"))
+    assert "3 of 4 trials are over" in told
+    for name in ("trials.csv", "history.csv", "results.csv"):
+        assert_same(run[0], out, name)
+    for folder in ("structures", "adapters"):
+        assert {p.name for p in (out / folder).iterdir()} == {p.name for p in (run[0] / folder).iterdir()}
+
+
+def test_other_resources_are_the_same_run(run: tuple[Path, str], tmp_path: Path) -> None:
+    folder = RunFolder(run[0])
+    other = small_config(resources={"concurrent_trials": 2})
+    assert folder.already_done(other, resume=False, may_differ={"resources": True})
+    with pytest.raises(SlatError, match="this run with other trials, seeds or resources; use --resume"):
+        folder.already_done(other, resume=False, may_grow={"resources": True})
+    assert not folder.already_done(other, resume=True, may_grow={"resources": True})
 
 
 @pytest.mark.slow
