@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-side-by-side lint format docs results sensitivity-demo sensitivity-results multitask-results comparison-results task-overlap equal-params stopping search-efficiency clean
+.PHONY: demo test test-slow test-cluster test-browser test-side-by-side lint format docs results sensitivity-demo sensitivity-results multitask-results multitask-nlu-results comparison-results task-overlap equal-params stopping search-efficiency clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
@@ -77,6 +77,15 @@ multitask-results: $(READY)
 	mkdir -p experiments/results/multitask_embedded
 	cd runs/multitask_embedded && cp -r $(POOL) ../../experiments/results/multitask_embedded/
 
+# six tasks of English understanding over one pool; DATA is a folder of them: about two hours, and it goes on where it was stopped
+multitask-nlu-results: $(READY)
+	test -e experiments/data || ln -s $(abspath $(DATA)) experiments/data
+	$(BIN)/slat run experiments/multitask_nlu_small.yaml --resume
+	rm -rf experiments/results/multitask_nlu_small
+	mkdir -p experiments/results/multitask_nlu_small
+	cd runs/multitask_nlu_small && cp -r $(filter-out config.yaml transfer.csv,$(POOL)) ../../experiments/results/multitask_nlu_small/
+	sed 's#$(CURDIR)/experiments/##' runs/multitask_nlu_small/config.yaml > experiments/results/multitask_nlu_small/config.yaml
+
 # three tasks in one comparison: an hour to an hour and a half after `make results`, and it goes on where it was stopped
 THREE := quickstart article match
 comparison-results: $(READY)
@@ -94,7 +103,7 @@ task-overlap: $(READY)
 
 # the benchmark that says whether the search is any good; hours, and it goes on where it was stopped
 equal-params: $(READY)
-	$(BIN)/python experiments/benchmarks/equal_params.py --data $(DATA) --out runs/equal_params --precision bfloat16 \
+	$(BIN)/python experiments/benchmarks/equal_params.py --data $(DATA) --out runs/equal_params \
 		--tasks sick trec sst2 cola --budgets 1000 4000 16000 $(ARGS)
 	mkdir -p experiments/results/equal_params
 	cp runs/equal_params/results.json runs/equal_params/equal_params.png experiments/results/equal_params/
