@@ -83,8 +83,8 @@ multitask-nlu-results: $(READY)
 	$(BIN)/slat run experiments/multitask_nlu_small.yaml --resume
 	rm -rf experiments/results/multitask_nlu_small
 	mkdir -p experiments/results/multitask_nlu_small
-	cd runs/multitask_nlu_small && cp -r $(filter-out config.yaml transfer.csv,$(POOL)) ../../experiments/results/multitask_nlu_small/
-	sed 's#$(CURDIR)/experiments/##' runs/multitask_nlu_small/config.yaml > experiments/results/multitask_nlu_small/config.yaml
+	cd runs/multitask_nlu_small && cp -r $(filter-out transfer.csv,$(POOL)) ../../experiments/results/multitask_nlu_small/
+	sed -i 's#$(CURDIR)/experiments/##' experiments/results/multitask_nlu_small/config.yaml experiments/results/multitask_nlu_small/report.html
 
 # three tasks in one comparison: an hour to an hour and a half after `make results`, and it goes on where it was stopped
 THREE := quickstart article match
