@@ -79,12 +79,13 @@ multitask-results: $(READY)
 
 # six tasks of English understanding over one pool; DATA is a folder of them: about two hours, and it goes on where it was stopped
 multitask-nlu-results: $(READY)
-	test -e experiments/data || ln -s $(abspath $(DATA)) experiments/data
+	test -e experiments/data || ln -s "$(abspath $(DATA))" experiments/data
 	$(BIN)/slat run experiments/multitask_nlu_small.yaml --resume
 	rm -rf experiments/results/multitask_nlu_small
 	mkdir -p experiments/results/multitask_nlu_small
 	cd runs/multitask_nlu_small && cp -r $(filter-out transfer.csv,$(POOL)) ../../experiments/results/multitask_nlu_small/
-	sed -i 's#$(CURDIR)/experiments/##' experiments/results/multitask_nlu_small/config.yaml experiments/results/multitask_nlu_small/report.html
+	for file in config.yaml report.html; do sed 's#$(CURDIR)/experiments/##' runs/multitask_nlu_small/$$file \
+		> experiments/results/multitask_nlu_small/$$file || exit 1; done
 
 # three tasks in one comparison: an hour to an hour and a half after `make results`, and it goes on where it was stopped
 THREE := quickstart article match

@@ -1,5 +1,5 @@
 """A trained adapter for those who have other libraries: a model of transformers, or an adapter of peft."""
 
-from .forms import FORMS, export
+from .forms import export
 
-__all__ = ["FORMS", "export"]
+__all__ = ["export"]

@@ -16,6 +16,7 @@ from ..errors import SlatError
 from ..structure import Adapter
 from ..training.backbone import model_path, published_name
 from ..training.bundle import FORMAT, read_parts
+from ..training.protocol import those_of
 from ..training.units import Unit
 
 _PROBE = (
@@ -75,8 +76,7 @@ def stand(folder: Path) -> Standing:
     if not isinstance(applied.module, Adapter):
         raise SlatError(f"export: {folder} holds {description['unit']['method']!r}, not a structure of this library")
     tensors = {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
-    applied.load({key.removeprefix("adapter."): t for key, t in tensors.items() if key.startswith("adapter.")})
-    head = {key.removeprefix("head."): t for key, t in tensors.items() if key.startswith("head.")}
+    applied.load(those_of("adapter.", tensors))
     return Standing(
         description,
         base,
@@ -85,5 +85,5 @@ def stand(folder: Path) -> Standing:
         tokenizer,
         applied.module,
         applied.module.structure.describe(),
-        head,
+        those_of("head.", tensors),
     )

@@ -33,7 +33,7 @@ def as_peft(standing: Standing) -> PeftModel:
     config = LoraConfig(
         r=1,
         rank_pattern=ranks,
-        lora_alpha=scale,  # any number will do
+        lora_alpha=scale,
         alpha_pattern={name: scale * rank for name, rank in ranks.items()},
         target_modules=list(loras),
         lora_bias=any("lora_B.bias" in lora for lora in loras.values()),

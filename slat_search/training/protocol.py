@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from torch import nn
@@ -17,6 +17,7 @@ from .evaluate import loss, predict_sets, quality
 from .loop import Plan
 
 State = dict[str, np.ndarray]
+T = TypeVar("T")
 
 
 class HasBackbone(Protocol):
@@ -82,3 +83,8 @@ def trained_arrays(trained: Mapping[str, nn.Parameter], models: Sequence[TextCla
 def head_names(count: int) -> list[str]:
     """What names of weights of so many heads begin with."""
     return ["head"] if count == 1 else [f"heads.{number}" for number in range(count)]
+
+
+def those_of(prefix: str, values: Mapping[str, T]) -> dict[str, T]:
+    """Values whose names begin so, under the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,10 @@ from .backbone import load_backbone, products_in
 from .bundle import Predictor, read_parts, save_bundle
 from .classifier import TextClassifier
 from .pool import PoolContext, names
-from .protocol import State
+from .protocol import State, those_of
 from .units import Unit
 
 FORMAT = "slat-pool/1"
-T = TypeVar("T")
 
 
 def save_shared(
@@ -127,8 +126,3 @@ def pool_on(backbone: nn.Module, description: dict[str, Any], tensors: Mapping[s
         shared.scales.copy_(tensors["scales"])
         shared.switch(shared.task)
     return shared
-
-
-def those_of(prefix: str, values: Mapping[str, T]) -> dict[str, T]:
-    """Values whose names begin so, under the rest of their names."""
-    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}

@@ -21,7 +21,7 @@ from .evaluate import confidence, predict_logits, predict_sets, predicted
 from .loop import Training, seed_everything
 from .memory import Peak, in_parts_that_fit
 from .pool import AnyContext, balance, measured, sources, task_turns
-from .protocol import State, head_names, noise_ids, plan, qualities, trained_arrays
+from .protocol import State, head_names, noise_ids, plan, qualities, those_of, trained_arrays
 from .trial import search_trial
 
 _MEASURES = ("quality", "quality_perturbed", "retained", "loss", "quality_worst", "tasks")  # of a search's last report
@@ -182,10 +182,6 @@ def _tested(model: TextClassifier, context: Context) -> tuple[dict[str, Any], di
 def load_state(models: Sequence[TextClassifier], applied: Applied, state: Mapping[str, np.ndarray]) -> None:
     """Put trained weights into the classifiers of all tasks with their method standing."""
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
-
-    def those_of(prefix: str) -> dict[str, torch.Tensor]:
-        return {n.removeprefix(f"{prefix}."): v for n, v in tensors.items() if n.startswith(f"{prefix}.")}
-
-    applied.load(those_of("adapter"))
+    applied.load(those_of("adapter.", tensors))
     for prefix, model in zip(head_names(len(models)), models, strict=True):
-        model.head.load_state_dict(those_of(prefix))
+        model.head.load_state_dict(those_of(f"{prefix}.", tensors))
