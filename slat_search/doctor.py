@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ray
@@ -17,7 +18,8 @@ from huggingface_hub import HfApi
 from .errors import SlatError
 from .provenance import versions
 from .tasks import bbc
-from .training.backbone import EMBEDDED_MODELS, model_path, products_in, published_name
+from .training.backbone import products_in
+from .training.models import EMBEDDED_MODELS, installed, published
 from .tuning.runtime import ray_session
 
 _ROUNDS = 15
@@ -51,8 +53,9 @@ def examine(address: str | None = None) -> Iterator[Finding]:
     yield _processors()
     yield _gpus()
     yield _precision()
-    yield _embedded("embedded model", lambda: [model_path(name) for name in EMBEDDED_MODELS])
-    yield _embedded("embedded text", lambda: [bbc.folder()])
+    for name in EMBEDDED_MODELS:
+        yield _embedded(name, partial(installed, name))
+    yield _embedded("embedded text", bbc.folder)
     yield _hub()
     yield _disk()
     yield _ray(address)
@@ -102,7 +105,7 @@ def _embedded(name: str, find: Callable[[], object]) -> Finding:
 
 
 def _hub() -> Finding:
-    name = published_name(next(iter(EMBEDDED_MODELS)))
+    name, _ = published(next(iter(EMBEDDED_MODELS)))
     try:
         HfApi().model_info(name, timeout=5)
     except Exception as error:  # the HTTP library's own errors differ between versions; all mean the same here

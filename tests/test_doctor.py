@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 from slat_search import doctor
 from slat_search.cli import main
-from slat_search.training import backbone
+from slat_search.training import models
 
 
 def found(text: str) -> dict[str, tuple[str, str]]:
@@ -28,7 +29,7 @@ def test_a_machine_that_can_run() -> None:
     assert ran.returncode == 0, ran.stderr
     things = found(ran.stdout)
     assert all(mark in ("ok", "note") for mark, _ in things.values())
-    assert things["embedded model"] == things["embedded text"] == ("ok", "there")
+    assert things["minilm"] == things["embedded text"] == ("ok", "there")
     assert re.search(r"starts in .* 1 node\(s\), \d+ CPUs", things["Ray"][1])
     assert re.search(r"bfloat16 takes \d\.\d\d of its time in float32", things["precision"][1])
     assert "ray 2." in things["versions"][1]
@@ -38,14 +39,15 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers
         address = f"127.0.0.1:{held.getsockname()[1]}"
-        monkeypatch.setitem(backbone.EMBEDDED_MODELS, "minilm", ("no_such_package", "model"))
+        lost = replace(models.EMBEDDED_MODELS["minilm"], packages=("no_such_package",))
+        monkeypatch.setitem(models.EMBEDDED_MODELS, "minilm", lost)
         usage = SimpleNamespace(total=100 * 2**30, used=99 * 2**30, free=2**30)
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
         told = CliRunner().invoke(main, ["doctor", "--address", address])
     assert told.exit_code == 1
     things = found(told.stdout)
-    assert things["embedded model"][0] == "note"
-    assert "pip install slat-search[offline]" in things["embedded model"][1]
+    assert things["minilm"][0] == "note"
+    assert "pip install slat-search[offline]" in things["minilm"][1]
     assert things["disk"] == (
         "problem",
         "this folder 1.0 GiB free (99% full), Ray's 1.0 GiB free (99% full); make room",

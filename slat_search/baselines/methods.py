@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..structure import (
@@ -96,9 +97,9 @@ def unipelt(backbone: nn.Module, options: Options) -> Applied:
 
 
 def full(backbone: nn.Module, options: Options) -> Applied:
-    """Everything is trained, in a copy: the frozen weights come back unharmed."""
+    """Everything is trained, in a float32 copy: the frozen weights come back unharmed."""
     kept = [(m, name, p) for m in backbone.modules() for name, p in m.named_parameters(recurse=False)]
-    copies = {id(p): nn.Parameter(p.detach().clone()) for _, _, p in kept}  # tied weights stay tied
+    copies = {id(p): nn.Parameter(p.detach().to(torch.float32, copy=True)) for _, _, p in kept}  # tied ones stay tied
     for module, name, p in kept:
         setattr(module, name, copies[id(p)])
 

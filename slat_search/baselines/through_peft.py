@@ -64,7 +64,9 @@ def ia3(backbone: nn.Module, options: Options) -> Applied:
 def layernorm(backbone: nn.Module, options: Options) -> Applied:
     """All norms of the blocks (Zhao et al. 2023, arXiv 2312.11420)."""
     targets = [site.name for site in find_sites(backbone) if site.is_norm]
-    return _tuner(backbone, "LNTuningConfig", {"target_modules": targets}, options)
+    applied = _tuner(backbone, "LNTuningConfig", {"target_modules": targets}, options)
+    _in_float32(applied.module)
+    return applied
 
 
 def prefix(backbone: nn.Module, options: Options) -> Applied:
@@ -155,6 +157,17 @@ def _restored(backbone: nn.Module) -> Iterator[None]:
     yield
     for name in set(vars(backbone)) - before:
         delattr(backbone, name)
+
+
+def _in_float32(model: nn.Module | None) -> None:
+    """Keep and compute in float32 what is trained of a backbone in half precision; peft sees to that for weights it
+    adds, and not for copies of the backbone's own."""
+    for module in model.modules() if model is not None else ():
+        own = [p.dtype for p in module.parameters(recurse=False) if p.requires_grad]
+        if own and own[0] != torch.float32:
+            module.float()
+            module.register_forward_pre_hook(lambda _, args: tuple(x.float() for x in args))
+            module.register_forward_hook(lambda _, args, y, half=own[0]: y.to(half))
 
 
 class _Allocation:

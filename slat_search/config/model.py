@@ -36,13 +36,21 @@ PerturbationKind = Literal[
 class Model(Section):
     """The frozen transformer."""
 
-    name: str = Field("minilm", description="`minilm` (embedded), a local folder, or a name on the Hugging Face hub")
+    name: str = Field(
+        "minilm",
+        description="`minilm` or `gemma-270m` (embedded), a local folder, or a name on the Hugging Face hub",
+    )
     pooling: Literal["mean", "first", "last"] = Field("mean", description="how token vectors become one vector")
     dropout: bool = Field(False, description="keep the backbone's own dropout while training")
+    weights: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="what the frozen weights are kept in, whatever they were saved in. bfloat16 halves their memory "
+        "and that of activations, for large models on GPUs; what is trained stays float32",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="of matrix products; all that is stored and summed stays float32. bfloat16 is faster on CPUs with "
-        "AMX and on GPUs (there TF32 or bfloat16), and slower on CPUs without",
+        description="of products of float32 matrices; what is stored and summed stays float32. bfloat16 is faster on "
+        "CPUs with AMX and on GPUs (there TF32 or bfloat16), and slower on CPUs without",
     )
 
 

@@ -15,9 +15,9 @@ _POOLING = {
 """,
 }
 _LOADED = {
-    "merged": """model = AutoModel.from_pretrained(folder).eval()
+    "merged": """model = {loader}.from_pretrained(folder).eval()
 """,
-    "peft": """model = PeftModel.from_pretrained(AutoModel.from_pretrained("{base}"), folder).eval()
+    "peft": """model = PeftModel.from_pretrained({loader}.from_pretrained("{base}"{file}).float(), folder).eval()
 """,
 }
 
@@ -38,13 +38,15 @@ def card(standing: Standing, form: str) -> str:
         mean, spread = description["scale"]
         result = f"""    print(logits[:, 0] * {spread!r} + {mean!r})
 """
+    base, gguf = standing.published
+    file = f', gguf_file="{gguf}"' if gguf else ""
     peft = "from peft import PeftModel\n" if form == "peft" else ""
     what = {
         "merged": "The adapter is merged into the model's own weights.",
         "peft": "An adapter for the peft library: LoRA with a rank of its own for each projection.",
     }
     return f"""---
-base_model: {standing.published}
+base_model: {base}
 library_name: {"peft" if form == "peft" else "transformers"}
 tags: [slat-search]
 ---
@@ -58,11 +60,11 @@ tags: [slat-search]
 ```python
 import torch
 {peft}from safetensors.torch import load_file
-from transformers import AutoModel, AutoTokenizer
+from transformers import {standing.loader}, AutoTokenizer
 
 folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder)
-{_LOADED[form].format(base=standing.published)}head = load_file(f"{{folder}}/head.safetensors")
+{_LOADED[form].format(loader=standing.loader, base=base, file=file)}head = load_file(f"{{folder}}/head.safetensors")
 
 batch = tokenizer({texts}, truncation=True, max_length={description["max_length"]}, padding=True, padding_side="right",
                   return_tensors="pt")

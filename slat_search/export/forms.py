@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import transformers
 from peft import PeftModel
 from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoModel
 
 from ..errors import SlatError
 from .card import card
@@ -32,7 +32,7 @@ def _merged(standing: Standing, out: Path) -> Callable[[], nn.Module]:
             "`search.space.kinds: [lora]` finds what can"
         )
     standing.model.save_pretrained(out)
-    return lambda: AutoModel.from_pretrained(out)
+    return lambda: getattr(transformers, standing.loader).from_pretrained(out)
 
 
 def _peft(standing: Standing, out: Path) -> Callable[[], nn.Module]:

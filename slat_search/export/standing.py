@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ..errors import SlatError
 from ..structure import Adapter
-from ..training.backbone import model_path, published_name
 from ..training.bundle import FORMAT, read_parts
+from ..training.models import model_path, published, text_model
 from ..training.protocol import those_of
 from ..training.units import Unit
 
@@ -33,23 +33,28 @@ class Standing:
     Attributes:
         description: the content of ``adapter.json``.
         base: folder or hub name that the bare model was loaded from.
-        published: its name for others.
+        published: its name for others, and a GGUF file there or nothing.
         structure: what the adapter is, told in one line.
         head: ``weight`` (outputs, width) and ``bias`` (outputs,).
     """
 
     description: dict[str, Any]
     base: str
-    published: str
+    published: tuple[str, str]
     model: PreTrainedModel
     tokenizer: Any
     adapter: Adapter
     structure: str
     head: dict[str, Tensor]
 
+    @property
+    def loader(self) -> str:
+        """Class of transformers that loads the bare model."""
+        return text_model(AutoConfig.from_pretrained(self.base)).__name__
+
     def bare(self) -> PreTrainedModel:
-        """The model again, without the adapter."""
-        return AutoModel.from_pretrained(self.base)
+        """The model again in float32, without the adapter."""
+        return _bare(self.base)
 
     @torch.inference_mode()
     def vectors(self, model: nn.Module) -> Tensor:
@@ -71,7 +76,7 @@ def stand(folder: Path) -> Standing:
     tokenizer = AutoTokenizer.from_pretrained(base)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModel.from_pretrained(base).requires_grad_(False)
+    model = _bare(base)
     applied = Unit(**description["unit"]).apply(model)
     if not isinstance(applied.module, Adapter):
         raise SlatError(f"export: {folder} holds {description['unit']['method']!r}, not a structure of this library")
@@ -80,10 +85,15 @@ def stand(folder: Path) -> Standing:
     return Standing(
         description,
         base,
-        published_name(name),
+        published(name),
         model,
         tokenizer,
         applied.module,
         applied.module.structure.describe(),
         those_of("head.", tensors),
     )
+
+
+def _bare(base: str) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(base)
+    return text_model(config).from_pretrained(base, config=config, dtype="float32").requires_grad_(False)

@@ -42,7 +42,7 @@ def as_peft(standing: Standing) -> PeftModel:
         task_type="FEATURE_EXTRACTION",
     )
     wrapped = get_peft_model(model, config)
-    wrapped.peft_config["default"].base_model_name_or_path = standing.published
+    wrapped.peft_config["default"].base_model_name_or_path, _ = standing.published
     if adapter.merge().modules:
         raise SlatError("export: peft cannot hold the shift of a norm that has no bias (RMSNorm)")
     with torch.no_grad():

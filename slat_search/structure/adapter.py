@@ -12,6 +12,8 @@ from .kinds import KINDS, Linear, ModuleOptions, Projection, SiteModule
 from .sites import Site
 from .structure import ModuleSpec, Structure
 
+_HALF = (torch.float16, torch.bfloat16)
+
 
 class SiteAdapter(nn.Module):
     """All modules of one site, applied in the order of ``KINDS``.
@@ -36,9 +38,14 @@ class SiteAdapter(nn.Module):
         )
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The site's output with its modules; of a backbone in half precision it is computed in that of the modules."""
+        own = y.dtype
+        if own in _HALF:
+            better = next(self.parameters()).dtype
+            x, y = x.to(better), y.to(better)
         for name, part in self.parts.items():
             y = part(x, y, self.gates.get(name))
-        return y
+        return y.to(own)
 
     @torch.no_grad()
     def keep(self, name: str, units: Tensor) -> list[tuple[nn.Parameter, nn.Parameter | None, int, Tensor]]:
@@ -149,9 +156,10 @@ class Adapter(nn.Module):
                 if count < units:
                     break
             if merged.weight is not before.weight:
-                layer.weight = nn.Parameter(merged.weight.T if flipped else merged.weight, requires_grad=False)
+                whole = merged.weight.T if flipped else merged.weight
+                layer.weight = nn.Parameter(whole.to(own.dtype), requires_grad=False)
             if merged.bias is not before.bias:
-                layer.bias = nn.Parameter(merged.bias, requires_grad=False)
+                layer.bias = nn.Parameter(merged.bias.to(own.dtype), requires_grad=False)
         self.drop_empty_sites()
         return self.structure
 

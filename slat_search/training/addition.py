@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from ..config import Config
+from ..config import Config, Model
 from ..errors import SlatError
 from ..structure import ExtendedSupernet, SharedAdapter, find_sites
 from ..tasks import Noise
@@ -53,7 +53,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     description, tensors = read_shared(folder)
     if out.exists():
         raise SlatError(f"--out: {out} is there already; choose another")
-    if description["model"] != config.model.model_dump():
+    if Model.model_validate(description["model"]) != config.model:
         raise SlatError(f"model: that of the pool is {description['model']}, not {config.model.model_dump()}")
     context, _ = prepare(config)
     seed_everything(config.seed)

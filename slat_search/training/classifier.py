@@ -27,9 +27,9 @@ class TextClassifier(nn.Module):
         self.head = nn.Linear(width, outputs)
 
     def pool(self, batch: Batch) -> Tensor:
-        """One vector a text, (batch, width)."""
+        """One vector a text, (batch, width), in the precision of the head whatever the backbone's is."""
         inputs = {name: value for name, value in batch.items() if name != "labels"}
-        hidden = self.backbone(**inputs).last_hidden_state
+        hidden = self.backbone(**inputs).last_hidden_state.to(self.head.weight.dtype)
         mask = batch["attention_mask"]
         if self.pooling == "first":
             return hidden[:, 0]

@@ -85,7 +85,7 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
         SlatError: a wrong task or model, in one sentence.
     """
     task = load_task(config.task, config.seed)
-    backbone = shared_backbone(config.model.name, config.model.dropout)
+    backbone = shared_backbone(config.model.name, config.model.dropout, config.model.weights)
 
     longest = backbone.longest
     if longest is not None and task.max_length > longest:

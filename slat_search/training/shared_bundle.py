@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
+from ..config import Model
 from ..structure import SharedAdapter, SharedStructure, attach_shared
 from .backbone import load_backbone, products_in
 from .bundle import Predictor, read_parts, save_bundle
@@ -102,19 +103,19 @@ def load_shared(folder: str | Path) -> SharedPredictor:
         SlatError: not such a folder, or damaged.
     """
     description, tensors = read_shared(Path(folder))
-    settings = description["model"]
-    backbone = load_backbone(settings["name"])
+    settings = Model.model_validate(description["model"])
+    backbone = load_backbone(settings.name, weights=settings.weights)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with products_in(settings["precision"]):
-        backbone.place(device, settings["precision"])
+    with products_in(settings.precision):
+        backbone.place(device, settings.precision)
     shared = pool_on(backbone.model, description, tensors)
     predictors = {}
     for number, (task, told) in enumerate(description["tasks"].items()):
         outputs = max(1, len(told["labels"]))
-        model = TextClassifier(backbone.model, backbone.width, outputs, settings["pooling"])
+        model = TextClassifier(backbone.model, backbone.width, outputs, settings.pooling)
         model.head.load_state_dict(those_of(f"heads.{number}.", tensors))
         model.to(device).eval()
-        predictors[task] = Predictor(model, backbone.tokenizer, told, settings["precision"])
+        predictors[task] = Predictor(model, backbone.tokenizer, told, settings.precision)
     return SharedPredictor(shared, predictors)
 
 

@@ -23,9 +23,10 @@ from slat_search import SlatError, load
 from slat_search.cli import main
 from slat_search.export import export
 from slat_search.structure import KINDS, Structure, attach, find_sites
-from slat_search.training.backbone import Backbone, model_path
+from slat_search.training.backbone import Backbone
 from slat_search.training.bundle import save_bundle
 from slat_search.training.context import Context
+from slat_search.training.models import model_path
 from slat_search.training.units import Unit
 from tests.conftest import TEXTS
 from tests.structure.test_families import GROUPED, SMALL

