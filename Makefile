@@ -3,6 +3,7 @@
 # make test-slow   the checks that take minutes: whole runs, killed and resumed
 # make test-cluster   two and three nodes, an autoscaler, S3, submitted jobs: all on this machine
 # make test-browser   the pages in headless Chromium (CHROMIUM=path)
+# make test-llm   the embedded decoder, Gemma 3 270M: installs 255 MB
 # make test-side-by-side   against the adapters library, in a venv of its own
 # make results, sensitivity-results, multitask-results, comparison-results   run it anew and keep tables and figures in experiments/results/
 # make sensitivity-demo   what sparsity weight, noise and perturbed text do to the search and three baselines
@@ -13,13 +14,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-side-by-side lint format docs results sensitivity-demo sensitivity-results multitask-results multitask-nlu-results comparison-results task-overlap equal-params stopping search-efficiency clean
+.PHONY: demo test test-slow test-cluster test-browser test-llm test-side-by-side lint format docs results sensitivity-demo sensitivity-results multitask-results multitask-nlu-results comparison-results decoder-results task-overlap equal-params stopping search-efficiency clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
 
 test: lint
-	$(BIN)/pytest -m "not slow and not cluster and not browser and not side_by_side" $(ARGS)
+	$(BIN)/pytest -m "not slow and not cluster and not browser and not llm and not side_by_side" $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow $(ARGS)
@@ -31,6 +32,12 @@ test-cluster: $(READY)
 test-browser: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,browser]'
 	$(BIN)/pytest -m browser $(ARGS)
+
+LLM = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,llm]'
+
+test-llm: $(READY)
+	$(LLM)
+	$(BIN)/pytest -m llm $(ARGS)
 
 test-side-by-side: $(READY)
 	$(PYTHON) -m venv .venv-adapters
@@ -66,6 +73,14 @@ sensitivity-results: $(READY)
 	rm -rf experiments/results/sensitivity_headline
 	mkdir -p experiments/results/sensitivity_headline
 	cd runs/sensitivity_headline/sensitivity && cp -r $(STUDIES) ../../../experiments/results/sensitivity_headline/
+
+# a decoder: an hour on CPUs after a minute or two in which it is converted, and it goes on where it was stopped
+decoder-results: $(READY)
+	$(LLM)
+	$(BIN)/slat run experiments/decoder_headline.yaml --resume
+	rm -rf experiments/results/decoder_headline
+	mkdir -p experiments/results/decoder_headline
+	cd runs/decoder_headline && cp -r $(KEPT) ../../experiments/results/decoder_headline/
 
 POOL := config.yaml environment.json trials.csv history.csv results.csv comparison.* selection.json alone.json transfer.csv \
 	structures figures report.html

@@ -124,6 +124,8 @@ def load_backbone(name: str, dropout: bool = False, weights: str = "float32") ->
     transformers_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(path)
+        if not hasattr(config, "hidden_size"):
+            raise ValueError(f"{config.model_type} is no model of text alone")
         if not dropout:
             for field in _DROPOUT_FIELDS:
                 if isinstance(getattr(config, field, None), float):

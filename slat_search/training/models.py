@@ -14,6 +14,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import RepositoryNotFoundError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer, PreTrainedConfig
 
 from ..errors import SlatError
@@ -68,7 +69,7 @@ def _converted(package: Any) -> Path:
             AutoTokenizer.from_pretrained(**named).save_pretrained(new)
             if not place.exists():
                 new.rename(place)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise SlatError(f"model.name: {package.MODEL_NAME} cannot be converted: {error}") from error
     return place
 

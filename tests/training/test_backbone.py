@@ -157,6 +157,15 @@ def test_an_encoder_decoder_without_an_encoder_of_its_own_is_refused(saved: Save
         load_backbone(str(folder))
 
 
+def test_a_model_that_reads_images_too_is_refused(saved: Saved) -> None:
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "head_dim": 8, **heads, **words()}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = hf.Gemma3Config(text_config=text, vision_config=vision | {"image_size": 16, "patch_size": 8})
+    with pytest.raises(SlatError, match=r"model.name: cannot load .*: gemma3 is no model of text alone"):
+        load_backbone(str(saved(hf.Gemma3Model(config))))
+
+
 def test_an_embedded_model_names_the_extra_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = replace(models.EMBEDDED_MODELS["gemma-270m"], packages=("no_such_package",))
     monkeypatch.setitem(models.EMBEDDED_MODELS, "gemma-270m", lost)

