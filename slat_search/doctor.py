@@ -54,7 +54,7 @@ def examine(address: str | None = None) -> Iterator[Finding]:
     yield _gpus()
     yield _precision()
     for name in EMBEDDED_MODELS:
-        yield _embedded(name, partial(installed, name))
+        yield _embedded(f"model {name}", partial(installed, name))
     yield _embedded("embedded text", bbc.folder)
     yield _hub()
     yield _disk()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -26,7 +27,7 @@ from .training.pool import AnyContext, PoolContext, prepare_pool
 from .training.trial import space
 from .training.units import Unit
 from .tuning.earlier import check_earlier
-from .tuning.finals import Contender, best_seeds, method_options, train_finals
+from .tuning.finals import Contender, best_seeds, method_options, train_baselines, train_finals, write_found
 from .tuning.fixed import UnitPool
 from .tuning.ledger import Trial, flat, trials_table
 from .tuning.runtime import ray_session
@@ -35,6 +36,8 @@ from .tuning.space import given_points
 from .tuning.trackers import trackers
 
 Say = Callable[[str], None]
+#: what a run can do alone
+Stage = Literal["search", "baselines"]
 #: what may differ from the configuration of a run that is gone on with, as pydantic's ``exclude``
 _MAY_GROW = {"resources": True, "seeds": True, "search": {"trials"}}
 
@@ -47,6 +50,7 @@ def run(
     overwrite: bool = False,
     address: str | None = None,
     storage: str | None = None,
+    stage: Stage | None = None,
     say: Say = print,
 ) -> RunFolder:
     """Do everything that a configuration asks for; see ``slat run --help``.
@@ -59,6 +63,8 @@ def run(
         overwrite: throw an existing run away first.
         address: Ray cluster to run on; a Ray of our own on this machine by default.
         storage: where trials on several nodes leave checkpoints, a path or URI that all of them reach.
+        stage: do this alone, and leave the rest to a later run with ``resume``: ``search`` ends when structures are
+            chosen, ``baselines`` when hand-made methods are trained. Neither reads the test texts.
         say: takes a line of progress.
 
     Raises:
@@ -93,25 +99,44 @@ def run(
         say(f"supernet: {supernet.describe()}")
         write_json(folder / "environment.json", environment(context, tasks))
         with ray_session(address):
-            trials = run_search(config, context, folder / "search", say, storage)
-            members = choose(trials, config.search.members)
-            _write_trials(folder, trials, members)
-            pool = UnitPool(config, context, folder / "units", say)
-            finals = train_finals(pool, config, members, folder, say)
-            say(f"test: {len(finals)} trained models, clean and perturbed; read once")
-            pool.evaluate([unit for _, unit in finals])
-            if isinstance(context, PoolContext):
-                train_apart(config, context, folder, members, say)
-                finish_pool(context, folder, pool, finals)
-            else:
-                table, _ = analyse(folder)
-                best = recommended(table, config.search.tolerance)["method"]
-                _save_adapters(folder, context, pool, finals, best)
+            whole = _work(config, context, folder, stage, storage, say)
+        if not whole:
+            say("test was not read; the rest: slat run CONFIG --resume")
+            return folder
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
     say("")
     say((folder / "comparison.md").read_text())
     say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
     return folder
+
+
+def _work(
+    config: Config, context: AnyContext, folder: RunFolder, stage: Stage | None, storage: str | None, say: Say
+) -> bool:
+    """Every stage, or one; whether that was all."""
+    if stage == "baselines":
+        trained = train_baselines(UnitPool(config, context, folder / "units", say), config, say)
+        say(f"\n{trained.to_string(index=False)}\n")
+        return False
+    trials = run_search(config, context, folder / "search", say, storage)
+    members = choose(trials, config.search.members)
+    _write_trials(folder, trials, members)
+    if stage == "search":
+        write_found(folder, members)
+        say(f"\n{described(members)}\n")
+        return False
+    pool = UnitPool(config, context, folder / "units", say)
+    finals = train_finals(pool, config, members, folder, say)
+    say(f"test: {len(finals)} trained models, clean and perturbed; read once")
+    pool.evaluate([unit for _, unit in finals])
+    if isinstance(context, PoolContext):
+        train_apart(config, context, folder, members, say)
+        finish_pool(context, folder, pool, finals)
+    else:
+        table, _ = analyse(folder)
+        best = recommended(table, config.search.tolerance)["method"]
+        _save_adapters(folder, context, pool, finals, best)
+    return True
 
 
 def describe(task: TaskData) -> str:
@@ -153,6 +178,22 @@ def choose(trials: Sequence[Trial], members: int) -> list[Trial]:
     candidates = sorted(best_of_each.values(), key=lambda t: t.number)
     frame = pd.DataFrame([t.measures for t in candidates])
     return [candidates[i] for i in choose_members(frame, members)]
+
+
+def described(members: Sequence[Trial]) -> str:
+    """A line a member: what it is worth on validation, and what it is made of."""
+    rows = [
+        {
+            "trial": trial.number,
+            "quality": f"{trial.measures['quality']:.3f}",
+            "retained": f"{trial.measures['retained']:.1%}",
+            "parameters": f"{trial.structure.params:,}",
+            "structure": trial.structure.describe(),
+        }
+        for trial in members
+        if trial.structure is not None
+    ]
+    return pd.DataFrame(rows).to_string(index=False)
 
 
 def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[Trial]) -> None:

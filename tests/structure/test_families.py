@@ -82,12 +82,13 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("make", "roles"), CASES, ids=[*FAMILIES, "ModernBERT"])
 def test_every_projection_and_norm_has_its_role_and_every_kind_works_there(
-    make: Callable[[], nn.Module], roles: dict[str, int]
+    make: Callable[[], nn.Module], roles: dict[str, int], dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
-    model = make().requires_grad_(False).eval()
+    model = make().requires_grad_(False).eval().to(dtype)
     sites = find_sites(model)
     assert Counter(site.role for site in sites) == roles
     ids = torch.randint(3, 50, (2, 5))
@@ -97,7 +98,7 @@ def test_every_projection_and_norm_has_its_role_and_every_kind_works_there(
     assert torch.equal(model(input_ids=ids).last_hidden_state, bare)
     supernet.train()
     model(input_ids=ids).last_hidden_state.square().mean().backward()
-    assert all(p.grad is not None for p in supernet.adapter.parameters())
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in supernet.adapter.parameters())
     supernet.settle()
     supernet.detach()
     assert torch.equal(model(input_ids=ids).last_hidden_state, bare)

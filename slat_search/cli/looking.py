@@ -1,0 +1,54 @@
+"""Commands that look at tasks and at the machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from .group import main
+
+
+@main.command()
+@click.argument("task", required=False)
+@click.option("--seed", default=0, show_default=True, help="Of the splits, where TASK is a name.")
+@click.option("--examples", default=3, show_default=True, help="How many rows to show.")
+def tasks(task: str | None, seed: int, examples: int) -> None:
+    """List the tasks that are known by name, or describe TASK: a name, or the YAML file of a run.
+
+    \b
+    Example:
+        slat tasks
+        slat tasks bbc-match
+        slat tasks mine.yaml
+    """
+    from ..config import Task, load_config
+    from ..tasks.describe import catalogue, description
+
+    if task is None:
+        click.echo(catalogue())
+    elif Path(task).suffix in (".yaml", ".yml"):
+        config = load_config(task)
+        for one in config.tasks or (config.task,):
+            click.echo(description(one, config.seed, examples))
+    else:
+        click.echo(description(Task(name=task), seed, examples))
+
+
+@main.command()
+@click.option("--address", help="Ray cluster, e.g. `auto`.  [default: RAY_ADDRESS, or a Ray of its own]")
+def doctor(address: str | None) -> None:
+    """Look at what this machine has of what a run needs; exit code 1 where something is missing.
+
+    \b
+    Example:
+        slat doctor
+    """
+    from ..doctor import examine
+
+    problems = 0
+    for finding in examine(address):
+        problems += finding.mark == "problem"
+        click.echo(f"{finding.mark:<9}{finding.name:<18}{finding.said}")
+    sys.exit(bool(problems))

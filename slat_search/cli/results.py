@@ -1,0 +1,136 @@
+"""Commands on what runs left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import SlatError
+from .group import main
+
+if TYPE_CHECKING:
+    from ..run_folder import RunFolder
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--text", "texts", multiple=True, required=True, help="Text to classify; may be given several times.")
+@click.option("--text-pair", "pairs", multiple=True, help="Second text, for tasks with text pairs.")
+@click.option("--adapter", help="Which adapter of the run.  [default: the best]")
+@click.option("--task", help="Whose adapter, in a run over several tasks.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def predict(
+    run: Path, texts: tuple[str, ...], pairs: tuple[str, ...], adapter: str | None, task: str | None, as_json: bool
+) -> None:
+    """Label texts with an adapter of RUN, a run folder or an adapter folder.
+
+    \b
+    Example:
+        slat predict runs/quickstart --text "Chelsea win away at Arsenal"
+    """
+    import json
+
+    from ..training.bundle import adapter_folder, load_bundle
+
+    if pairs and len(pairs) != len(texts):
+        raise SlatError(f"--text-pair: given {len(pairs)} times, but --text {len(texts)} times")
+    predictor = load_bundle(adapter_folder(run, adapter, task))
+    rows: list[str | tuple[str, ...]] = [*zip(texts, pairs, strict=True)] if pairs else [*texts]
+    for text, probabilities in zip(texts, predictor(rows), strict=True):
+        if not predictor.labels:
+            value = float(probabilities[0])
+            click.echo(json.dumps({"text": text, "value": value}) if as_json else f"{value:.3f}\t{text}")
+            continue
+        ranked = sorted(zip(predictor.labels, probabilities.tolist(), strict=True), key=lambda x: -x[1])
+        if as_json:
+            click.echo(json.dumps({"text": text, "label": ranked[0][0], "probabilities": dict(ranked)}))
+        else:
+            click.echo(f"{ranked[0][0]}\t{', '.join(f'{n} {p:.3f}' for n, p in ranked)}\t{text}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder.")
+@click.option("--format", "form", type=click.Choice(["merged", "peft"]), default="merged", show_default=True)
+@click.option("--adapter", help="Which adapter of the run.  [default: the best]")
+@click.option("--task", help="Whose adapter, in a run over several tasks.")
+def export(run: Path, out: Path, form: str, adapter: str | None, task: str | None) -> None:
+    """Write an adapter of RUN for other libraries: `merged` into its model, or as an adapter of `peft`.
+
+    What is written is loaded again and compared; its README shows how to use it without this library. A bottleneck
+    cannot be merged, and peft cannot hold one.
+
+    \b
+    Example:
+        slat export runs/quickstart --out exported
+        slat export runs/quickstart --out exported --format peft
+    """
+    from ..export import export
+    from ..training.bundle import adapter_folder
+
+    export(adapter_folder(run, adapter, task), out, form)
+    click.echo(f"{out}: loaded again, it computes the same; how to use it: {out / 'README.md'}")
+
+
+def _finished(run: Path) -> RunFolder:
+    from ..run_folder import RunFolder
+
+    folder = RunFolder(run)
+    if not folder.is_done:
+        raise SlatError(f"{run}: no finished run there")
+    return folder
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def show(run: Path) -> None:
+    """Print the comparison table of RUN and where its report lies.
+
+    \b
+    Example:
+        slat show runs/quickstart
+    """
+    folder = _finished(run)
+    click.echo((folder / "comparison.md").read_text())
+    click.echo(f"report: {folder / 'report.html'}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def report(run: Path) -> None:
+    """Write tables, figures and report of RUN anew from what its trainings and tests left; trains nothing.
+
+    \b
+    Example:
+        slat report runs/quickstart
+    """
+    from ..analysis.pool import analyse_pool
+    from ..analysis.report import analyse
+
+    folder = _finished(run)
+    with folder.lock():
+        (analyse_pool if (folder / "alone.json").is_file() else analyse)(folder)
+    click.echo(f"report: {folder / 'report.html'}")
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True, help="Where to."
+)
+def compare(runs: tuple[Path, ...], out: Path) -> None:
+    """Compare finished RUNs over tasks, models or searches: one table with averages, ranks and tests, and a page.
+
+    What was found stands there as each run's recommended structure and its best one, both chosen on validation.
+
+    \b
+    Example:
+        slat compare runs/headline runs/match --out runs/compare
+    """
+    from ..analysis.across import compare_runs
+
+    page = compare_runs(runs, out)
+    click.echo((out / "comparison.md").read_text(encoding="utf-8"))
+    click.echo(f"report: {page}")

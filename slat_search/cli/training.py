@@ -1,0 +1,150 @@
+"""Commands that train."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .group import main
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..pipeline import Stage
+
+
+def _run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Argument and options of the commands that train."""
+    for decorate in (
+        click.option("--address", help="Ray cluster, e.g. `auto`.  [default: RAY_ADDRESS, or a Ray of its own]"),
+        click.option(
+            "--storage",
+            help="Folder or URI (s3://...) that all nodes reach, for checkpoints of trials.  "
+            "[default: the run folder; on several nodes none are kept]",
+        ),
+        click.option("--overwrite", is_flag=True, help="Throw away what is in the folder already."),
+        click.option("--resume", is_flag=True, help="Go on with what was interrupted, or has become more."),
+        click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]"),
+        click.argument("config", type=click.Path(path_type=Path)),
+    ):
+        command = decorate(command)
+    return command
+
+
+def _interruptible(work: Callable[..., Any], config: Config, options: dict[str, Any]) -> None:
+    """Do it, saying how it goes; Ctrl-C says how to go on."""
+    say: Callable[[str], None] = functools.partial(print, flush=True)
+    try:
+        work(config, say=say, **options)
+    except KeyboardInterrupt:
+        click.echo("interrupted; everything finished is kept: go on with --resume", err=True)
+        sys.exit(130)
+
+
+def _run_stage(stage: Stage | None, config: Path, options: dict[str, Any]) -> None:
+    from ..config import load_config
+
+    checked = load_config(config)  # before the imports that take seconds
+    from .. import pipeline
+
+    _interruptible(pipeline.run, checked, {"stage": stage, **options})
+
+
+@main.command()
+@_run_options
+def run(config: Path, **options: Any) -> None:
+    """Search, refit, baselines, test and report, as CONFIG (a YAML file) says.
+
+    \b
+    Example:
+        slat run experiments/quickstart.yaml
+        slat run experiments/quickstart.yaml --resume
+    """
+    _run_stage(None, config, options)
+
+
+@main.command()
+@_run_options
+def search(config: Path, **options: Any) -> None:
+    """Search alone, as CONFIG says: structures are found and chosen, nothing is trained again, test is not read.
+
+    They are in `structures` of the run folder, every trial in `trials.csv`. `slat run CONFIG --resume` does the rest.
+
+    \b
+    Example:
+        slat search experiments/quickstart.yaml
+        slat run experiments/quickstart.yaml --resume
+    """
+    _run_stage("search", config, options)
+
+
+@main.command()
+@_run_options
+def baselines(config: Path, **options: Any) -> None:
+    """Tune and train the baselines of CONFIG alone, on validation; test is not read.
+
+    Those in the size of found structures wait for the search. `slat run CONFIG --resume` does the rest.
+
+    \b
+    Example:
+        slat baselines experiments/quickstart.yaml
+        slat run experiments/quickstart.yaml --resume
+    """
+    _run_stage("baselines", config, options)
+
+
+@main.command()
+@_run_options
+def sensitivity(config: Path, **options: Any) -> None:
+    """How sparsity weight, noise in training and perturbed text change the search and each baseline of CONFIG.
+
+    Three studies, each with every seed, and a screening of all that the search samples. They go to the folder
+    `sensitivity` of the run; a finished run gets them as a section of its report.
+
+    \b
+    Example:
+        slat sensitivity experiments/quickstart.yaml
+        slat sensitivity experiments/quickstart.yaml --resume
+    """
+    from ..config import load_config
+
+    checked = load_config(config)
+    from .. import sensitivity as studies
+
+    _interruptible(studies.run, checked, options)
+
+
+@main.command("add-task")
+@click.argument("pool", type=click.Path(path_type=Path))
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the larger pool.")
+@click.option("--sparsity", default=1.0, show_default=True, help="Weight of what new modules cost.")
+@click.option("--budget", type=float, help="Parameters of new modules, in the place of a sparsity weight.")
+@click.option("--sharing", default=0.0, show_default=True, help="What a use of the pool's modules costs.")
+@click.option("--learning-rate", default=2e-3, show_default=True, help="Of new modules; see `gates.growth`.")
+@click.option("--gate-learning-rate", default=0.1, show_default=True, help="Of trained gates.")
+def add_task(pool: Path, config: Path, out: Path, budget: float | None, **sampled: float) -> None:
+    """Add the task of CONFIG to POOL, an adapter folder of a run over several tasks.
+
+    The new task may use what the pool has, and gets modules of its own beside it. What the other tasks have stays as
+    it is, bit for bit.
+
+    \b
+    Example:
+        slat add-task runs/three/adapters/slat-3f2a1c mine.yaml --out pools/four
+        slat predict pools/four/mine --text "..."
+    """
+    from ..config import load_config
+
+    checked = load_config(config)
+    from ..training.addition import add_task
+
+    found = add_task(pool, checked, out, {**sampled, **({} if budget is None else {"budget": budget})})
+    click.echo(
+        f"{checked.task.name}: validation {found['validation']['quality']:.3f}, test {found['test']:.3f}; uses "
+        f"{found['params']:,} parameters, {found['new']:,} of them new; {out}"
+    )
