@@ -31,7 +31,10 @@ def trials() -> pd.DataFrame:
     )
 
 
-def test_what_made_the_measure_matters_and_the_rest_does_not(trials: pd.DataFrame) -> None:
+def test_what_made_the_measure_matters_and_the_rest_does_not(
+    trials: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slat_search.analysis.importance._DRAWS", 12)
     measure = np.log(trials["weight"]) + 3 * (trials["kind"] == "b") + 0.1 * trials["nothing"]
     found = importances(trials, SPACE, {"quality": measure}).set_index("factor")
     assert list(found.index) == ["weight", "rate", "kind", CHANCE]  # what was held cannot have mattered
