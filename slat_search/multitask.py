@@ -15,7 +15,7 @@ from .training.pool import PoolContext, names
 from .training.shared_bundle import save_shared
 from .training.units import Unit
 from .tuning.alone import train_alone, train_transfers
-from .tuning.finals import Contender, best_seeds
+from .tuning.finals import Contender, best_seeds, found_ones
 from .tuning.fixed import UnitPool
 from .tuning.ledger import Trial
 
@@ -40,7 +40,7 @@ def train_apart(
 def finish(context: PoolContext, folder: RunFolder, pool: UnitPool, finals: Sequence[tuple[Contender, Unit]]) -> None:
     """Tables, figures and report; of each found pool the weights of the best seed on validation."""
     best = analyse_pool(folder)
-    for label, unit in best_seeds(pool, finals).items():
+    for label, unit in best_seeds(pool, found_ones(finals)).items():
         structure = SharedStructure.from_dict(pool.as_found(unit).options["structure"])
         measures = pool.train([unit])[unit.key]["validation"]
         save_shared(folder / "adapters" / label, context, unit, structure, pool.state(unit), measures)

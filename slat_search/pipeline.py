@@ -209,8 +209,10 @@ def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[
 def _save_adapters(
     folder: RunFolder, context: Context, pool: UnitPool, finals: Sequence[tuple[Contender, Unit]], recommended: str
 ) -> None:
-    """Each found structure with the weights of its best seed on validation; ``best.json`` names the one to use."""
-    for label, unit in best_seeds(pool, finals).items():
+    """Each method with the weights of its best seed on validation, but for full fine-tuning, which is as large as the
+    model; ``best.json`` names the one to use."""
+    adapters = [(contender, unit) for contender, unit in finals if unit.method != "full"]
+    for label, unit in best_seeds(pool, adapters).items():
         measures = pool.train([unit])[unit.key]["validation"]
         save_bundle(folder / "adapters" / label, context, pool.as_found(unit), pool.state(unit), measures)
     write_json(folder / "adapters" / "best.json", {"adapter": recommended})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -137,6 +138,17 @@ def test_predict_in_a_new_process(run: tuple[Path, str]) -> None:
         assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
     here = CliRunner().invoke(main, command[1:])
     assert here.output == out.stdout
+
+
+def test_every_method_has_an_adapter_to_use(run: tuple[Path, str], tmp_path: Path) -> None:
+    """Of its best seed on validation: its quality is what the run says."""
+    results = pd.read_csv(run[0] / "results.csv")
+    for method, trained in results.groupby("method"):
+        told = json.loads((run[0] / "adapters" / str(method) / "adapter.json").read_text())
+        assert told["measures"]["quality"] == trained["validation"].max()
+    said = CliRunner().invoke(main, ["predict", str(run[0]), "--adapter", "lora-2", "--text", "Shares fall"])
+    assert said.exit_code == 0, said.output
+    assert sum(float(p) for p in re.findall(r"\d\.\d{3}", said.output)) == pytest.approx(1, abs=0.01)
 
 
 def test_a_second_run_says_that_it_is_done(run: tuple[Path, str], config: Path) -> None:

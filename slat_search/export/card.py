@@ -43,7 +43,7 @@ def card(standing: Standing, form: str) -> str:
     peft = "from peft import PeftModel\n" if form == "peft" else ""
     what = {
         "merged": "The adapter is merged into the model's own weights.",
-        "peft": "An adapter for the peft library: LoRA with a rank of its own for each projection.",
+        "peft": "An adapter for the peft library.",
     }
     return f"""---
 base_model: {base}
@@ -51,7 +51,7 @@ library_name: {"peft" if form == "peft" else "transformers"}
 tags: [slat-search]
 ---
 
-# Adapter found by SLAT search
+# Adapter trained by SLAT search
 
 {standing.structure}.
 

@@ -23,8 +23,15 @@ _TOLERANCE = 1e-3  # of token vectors, for each 1 of the largest: merged weights
 
 
 def _merged(standing: Standing, out: Path) -> Callable[[], nn.Module]:
-    left = standing.adapter.merge()
-    standing.adapter.detach()
+    def again() -> nn.Module:
+        return getattr(transformers, standing.loader).from_pretrained(out)
+
+    adapter = standing.adapter
+    if isinstance(adapter, PeftModel):
+        adapter.merge_and_unload().save_pretrained(out)
+        return again
+    left = adapter.merge()
+    adapter.detach()
     if left.modules:
         kinds = sorted({m.kind for m in left.modules})
         raise SlatError(
@@ -32,7 +39,7 @@ def _merged(standing: Standing, out: Path) -> Callable[[], nn.Module]:
             "`search.space.kinds: [lora]` finds what can"
         )
     standing.model.save_pretrained(out)
-    return lambda: getattr(transformers, standing.loader).from_pretrained(out)
+    return again
 
 
 def _peft(standing: Standing, out: Path) -> Callable[[], nn.Module]:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from ..baselines import Applied
 from ..errors import SlatError
-from ..structure import Adapter
+from ..structure import Adapter, Structure, attach
 from ..training.bundle import FORMAT, read_parts
 from ..training.models import model_path, published, text_model
 from ..training.protocol import those_of
@@ -34,6 +36,7 @@ class Standing:
         description: the content of ``adapter.json``.
         base: folder or hub name that the bare model was loaded from.
         published: its name for others, and a GGUF file there or nothing.
+        adapter: modules of ours, or those of a method of peft.
         structure: what the adapter is, told in one line.
         head: ``weight`` (outputs, width) and ``bias`` (outputs,).
     """
@@ -43,7 +46,7 @@ class Standing:
     published: tuple[str, str]
     model: PreTrainedModel
     tokenizer: Any
-    adapter: Adapter
+    adapter: Adapter | PeftModel
     structure: str
     head: dict[str, Tensor]
 
@@ -67,7 +70,7 @@ def stand(folder: Path) -> Standing:
     """Load an adapter folder.
 
     Raises:
-        SlatError: not an adapter folder, damaged, or not a structure of ours.
+        SlatError: not an adapter folder, damaged, or of a method that is neither a structure nor one of peft's tuners.
     """
     description, state = read_parts(folder, "adapter", FORMAT)
     name = description["model"]["name"]
@@ -78,8 +81,11 @@ def stand(folder: Path) -> Standing:
         tokenizer.pad_token = tokenizer.eos_token
     model = _bare(base)
     applied = Unit(**description["unit"]).apply(model)
-    if not isinstance(applied.module, Adapter):
-        raise SlatError(f"export: {folder} holds {description['unit']['method']!r}, not a structure of this library")
+    adapter = attach(model, Structure()) if applied.module is None else applied.module
+    if not isinstance(adapter, Adapter | PeftModel):
+        raise SlatError(
+            f"export: {folder} holds {description['unit']['method']!r}, which no other library can take over"
+        )
     tensors = {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
     applied.load(those_of("adapter.", tensors))
     return Standing(
@@ -88,10 +94,16 @@ def stand(folder: Path) -> Standing:
         published(name),
         model,
         tokenizer,
-        applied.module,
-        applied.module.structure.describe(),
+        adapter,
+        _told(applied, description["unit"]["method"]),
         those_of("head.", tensors),
     )
+
+
+def _told(applied: Applied, method: str) -> str:
+    if applied.structure is None:
+        return f"{applied.params:,} parameters: {method} of the peft library"
+    return applied.structure.describe()
 
 
 def _bare(base: str) -> PreTrainedModel:

@@ -19,12 +19,15 @@ def as_peft(standing: Standing) -> PeftModel:
     """The bare model with peft's LoRA on it: a rank for each projection, bias shifts as biases of LoRA (a projection
     with a shift alone carries it on a rank of zeros), and trained norms as modules that are saved whole.
 
-    Merges the adapter of ``standing``.
+    What is of peft already stays as it is; else the adapter of ``standing`` is merged.
 
     Raises:
         SlatError: modules that peft has nothing for, or none on a projection.
     """
     adapter = standing.adapter
+    if isinstance(adapter, PeftModel):
+        adapter.peft_config["default"].base_model_name_or_path, _ = standing.published
+        return adapter
     scale = adapter.structure.options.scale
     loras = _loras(adapter, scale)
     norms = sorted(s.site.name for s in adapter.site_adapters() if s.site.is_norm)

@@ -99,7 +99,7 @@ def train_finals(
     tuned, tuning = tune(pool, contenders, say)
     say(f"train each with {config.seeds} seeds")
     finals = every_seed(pool, tuned, config.seeds)
-    if not any(contender.digest for contender, _ in finals):
+    if not found_ones(finals):
         raise SlatError("search: training diverged for every structure that was found")
     named = [
         {
@@ -112,7 +112,7 @@ def train_finals(
         }
         for contender, unit in finals
     ]
-    for label, unit in best_seeds(pool, finals).items():
+    for label, unit in best_seeds(pool, found_ones(finals)).items():
         write_text(folder / "structures" / f"{label}.json", _as_trained(pool, unit).to_json())
     write_json(folder / "selection.json", {"finals": named, "tuning": tuning})
     return finals
@@ -161,13 +161,17 @@ def _as_trained(pool: UnitPool, unit: Unit) -> Structure | SharedStructure:
     return read_structure(pool.as_found(unit).options["structure"])
 
 
+def found_ones(finals: Sequence[tuple[Contender, Unit]]) -> list[tuple[Contender, Unit]]:
+    """Trainings of structures that a search found."""
+    return [(contender, unit) for contender, unit in finals if contender.digest]
+
+
 def best_seeds(pool: UnitPool, finals: Sequence[tuple[Contender, Unit]]) -> dict[str, Unit]:
-    """Label of each found structure -> the training of it that is best on validation."""
+    """Label of each row -> the training of it that is best on validation."""
     results = pool.train([unit for _, unit in finals])
     by_label: dict[str, list[Unit]] = {}
-    for contender, unit in finals:
-        if contender.digest:
-            by_label.setdefault(unit.label, []).append(unit)
+    for _, unit in finals:
+        by_label.setdefault(unit.label, []).append(unit)
 
     def quality(unit: Unit) -> float:
         return results[unit.key]["validation"]["quality"]

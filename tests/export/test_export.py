@@ -65,6 +65,21 @@ def saved(context: Context, model: nn.Module, folder: Path, *kinds: str, name: s
     return folder
 
 
+def saved_baseline(context: Context, model: nn.Module, folder: Path, method: str, **options: Any) -> Path:
+    """An adapter folder of a hand-made method, with random weights in all that it trains."""
+    unit = Unit(method, method, 0.003, 0, options=options)
+    applied = unit.apply(model)
+    generator = torch.Generator().manual_seed(0)
+    state = {
+        f"adapter.{name}": (p.detach() + 0.1 * torch.randn(p.shape, generator=generator)).numpy()
+        for name, p in applied.trained().items()
+    }
+    applied.undo()
+    state |= {"head.weight": np.eye(5, 384, dtype=np.float32), "head.bias": np.arange(5, dtype=np.float32) / 5}
+    save_bundle(folder, context, unit, state, {"quality": 0.5, "loss": 1.25})
+    return folder
+
+
 def code_of(out: Path, pair: bool = False) -> str:
     """The README's code, its model in the package in the place of the hub's, on the tests' texts."""
     (code,) = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
@@ -138,6 +153,37 @@ def test_an_adapter_of_peft_holds_the_modules_and_no_more(
     assert told["base_model_name_or_path"] == HERE
     assert sorted(set(told["rank_pattern"].values())) == [1, 2]
     assert not told["lora_bias"]
+
+
+BASELINES = {
+    "lora": {"size": 2, "roles": ["q", "v"]},
+    "dora": {"size": 2, "roles": ["q", "v"]},
+    "adalora": {"size": 2, "roles": ["q", "v"]},
+    "vera": {"size": 16, "roles": ["q", "v"]},
+    "ia3": {},
+    "layernorm": {},
+    "bitfit": {},
+    "head": {},
+}
+
+
+@pytest.mark.parametrize("form", ["merged", "peft"])
+@pytest.mark.parametrize("method", BASELINES)
+def test_a_baseline_can_be_taken_along_as_well(
+    context: Context, backbone: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, form: str
+) -> None:
+    folder = saved_baseline(context, backbone, tmp_path / "adapter", method, **BASELINES[method])
+    if (method, form) == ("head", "peft"):
+        with pytest.raises(SlatError, match="no module on a projection"):
+            export(folder, tmp_path / "out", form)
+        return
+    export(folder, tmp_path / "out", form)
+    expected = load(folder)(TEXTS)
+    assert np.ptp(expected, axis=0).max() > 1e-3  # the texts differ in what is said of them
+    monkeypatch.chdir(tmp_path / "out")
+    printed: list[tuple[Any, ...]] = []
+    exec(code_of(tmp_path / "out"), {"print": lambda *values: printed.append(values)})
+    np.testing.assert_allclose(np.stack([row.numpy() for _, row in printed]), expected, atol=1e-4)
 
 
 def llama() -> nn.Module:
@@ -238,8 +284,12 @@ def test_nothing_is_written_over(context: Context, backbone: nn.Module, tmp_path
         export(folder, folder, "merged")
     with pytest.raises(SlatError, match=r"no adapter\.json there"):
         export(tmp_path, tmp_path / "out", "merged")
-    lora = json.loads((folder / "adapter.json").read_text())
-    lora["unit"] |= {"method": "lora", "options": {"size": 2, "roles": ["q"]}}
-    (folder / "adapter.json").write_text(json.dumps(lora))
-    with pytest.raises(SlatError, match="holds 'lora', not a structure"):
+
+
+@pytest.mark.parametrize("method", ["prefix", "unipelt"])
+def test_a_method_that_no_library_can_hold_is_refused(
+    context: Context, backbone: nn.Module, tmp_path: Path, method: str
+) -> None:
+    folder = saved_baseline(context, backbone, tmp_path / "adapter", method, size=2)
+    with pytest.raises(SlatError, match=f"holds '{method}', which no other library can hold"):
         export(folder, tmp_path / "out", "merged")
