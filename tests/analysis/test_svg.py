@@ -6,11 +6,13 @@ import json
 import re
 from html import unescape
 
+import numpy as np
 import pytest
 
 from slat_search.analysis.overlap import overlaps
 from slat_search.analysis.svg import Point, Progress, gate_map, history, scatter
 from slat_search.analysis.svg.axes import log_size, sizes, ticks
+from slat_search.analysis.svg.labels import Box, labels
 from slat_search.structure import Candidate, ModuleOptions, Site, Space, Structure
 from slat_search.structure.structure import ModuleSpec
 
@@ -92,3 +94,17 @@ def test_a_long_name_near_the_right_edge_stands_to_the_left_of_its_mark() -> Non
     (first, _), (second, anchor) = re.findall(rf'<text x="([\d.]+)"( text-anchor="end")?[^>]*>{re.escape(name)}', plot)
     assert float(first) < float(second)
     assert anchor
+
+
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_names_cover_neither_marks_nor_each_other(count: int) -> None:
+    rng = np.random.default_rng(count)
+    inside = Box(60, 15, 560, 335)
+    marks = [(float(rng.uniform(70, 430)), float(rng.uniform(30, 320))) for _ in range(count)]
+    marks[1] = (marks[0][0] + 15, marks[0][1] + 3)  # two that nearly lie on each other
+    names = ["SLAT 28.8k (trial 1)", "LoRA r=8", "BitFit"] * 4
+    boxes = [label.box for label in labels(names[:count], marks, inside)]
+    drawn = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
+    for number, box in enumerate(boxes):
+        assert box.shared(inside) == pytest.approx(box.size)
+        assert all(box.shared(other) == 0 for other in [*drawn, *boxes[:number]])

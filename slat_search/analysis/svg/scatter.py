@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-import numpy as np
 from markupsafe import Markup
 
 from .axes import Axis, Frame, log_size, mark, picture, sizes, ticks
+from .labels import Box, Label, labels
 
 _FRAME = Frame()
-_LABEL = 13  # least distance of labels
-_LETTER = 6.2  # width of a letter, at most on the mean
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,16 @@ def scatter(points: Sequence[Point], ylabel: str, description: str) -> Markup:
     across = Axis(left, right, sizes(left, right), "trained parameters")
     up = Axis(low, high, ticks(low, high), ylabel)
     xs = [_FRAME.x(across, place) for place in places]
-    heights = _apart([_FRAME.y(up, p.value) for p in points], xs)
-    marks = [_mark(point, x, up, height) for point, x, height in zip(points, xs, heights, strict=True)]
+    inside = Box(_FRAME.left, _FRAME.top, _FRAME.width, _FRAME.floor)
+    names = labels(
+        [p.name for p in points], [(x, _FRAME.y(up, p.value)) for x, p in zip(xs, points, strict=True)], inside
+    )
+    marks = [_mark(point, x, up, name) for point, x, name in zip(points, xs, names, strict=True)]
     parts = [_FRAME.axes(across, up), _front(points, across, up), *marks]
     return Markup(picture("scatter", _FRAME.width, _FRAME.height, description, parts))
 
 
-def _mark(point: Point, x: float, up: Axis, label_at: float) -> str:
+def _mark(point: Point, x: float, up: Axis, label: Label) -> str:
     middle = _FRAME.y(up, point.value)
     shape = (
         f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="5.5"/>'
@@ -66,9 +67,8 @@ def _mark(point: Point, x: float, up: Axis, label_at: float) -> str:
     bar = ""
     if not math.isnan(point.low) and point.high > point.low:
         bar = f'<path class="bar" d="M{x:.1f} {_FRAME.y(up, point.low):.1f}V{_FRAME.y(up, point.high):.1f}"/>'
-    over = x + 9 + _LETTER * len(point.name) > _FRAME.width and x > _FRAME.width / 2
-    place = f'x="{x - 9:.1f}" text-anchor="end"' if over else f'x="{x + 9:.1f}"'  # to the left where the right is full
-    name = f'<text {place} y="{label_at - 5:.1f}">{escape(point.name)}</text>'
+    anchor = ' text-anchor="end"' if label.left else ""
+    name = f'<text x="{label.x:.1f}"{anchor} y="{label.y:.1f}">{escape(point.name)}</text>'
     kind = "found" if point.found else "baseline"
     return mark(bar + shape + name, (point.name, *point.details), kind, point.target)
 
@@ -82,14 +82,3 @@ def _front(points: Sequence[Point], across: Axis, up: Axis) -> str:
             path += f"H{x:.1f}V{y:.1f}" if path else f"M{x:.1f} {y:.1f}"
             best = point.value
     return f'<path class="front" d="{path}H{_FRAME.width - _FRAME.right}"/>'
-
-
-def _apart(heights: Sequence[float], places: Sequence[float]) -> list[float]:
-    """Heights of labels, moved so that those beside each other do not lie on each other."""
-    found = np.array(heights)
-    order = np.argsort(found)
-    for position, i in enumerate(order):
-        for j in order[:position]:
-            if abs(places[i] - places[j]) < _FRAME.right and found[i] < found[j] + _LABEL:
-                found[i] = found[j] + _LABEL
-    return [float(min(value, _FRAME.floor - 2)) for value in found]
