@@ -83,9 +83,7 @@ def stand(folder: Path) -> Standing:
     applied = Unit(**description["unit"]).apply(model)
     adapter = attach(model, Structure()) if applied.module is None else applied.module
     if not isinstance(adapter, Adapter | PeftModel):
-        raise SlatError(
-            f"export: {folder} holds {description['unit']['method']!r}, which no other library can take over"
-        )
+        raise SlatError(f"export: {folder} holds {description['unit']['method']!r}, which no other library can hold")
     tensors = {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
     applied.load(those_of("adapter.", tensors))
     return Standing(
