@@ -120,6 +120,7 @@ def _work(
         return False
     trials = run_search(config, context, folder / "search", say, storage)
     members = choose(trials, config.search.members)
+    folder.choose_anew()
     _write_trials(folder, trials, members)
     if stage == "search":
         write_found(folder, members)

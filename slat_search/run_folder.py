@@ -90,11 +90,14 @@ class RunFolder:
         return done
 
     def begin(self, config: Config) -> None:
-        """From here on the folder is a run, and not done; what it chose before may not be chosen again."""
+        """From here on the folder is a run, and not done."""
         (self / "done.json").unlink(missing_ok=True)
-        for chosen in ("structures", "adapters"):  # made of what stays in units/
-            shutil.rmtree(self / chosen, ignore_errors=True)
         write_text(self / "config.yaml", config.to_yaml())
+
+    def choose_anew(self) -> None:
+        """Remove what was made of earlier choices: more trials may choose others. Trainings stay."""
+        for chosen in ("structures", "adapters"):
+            shutil.rmtree(self / chosen, ignore_errors=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
