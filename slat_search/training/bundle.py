@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from ..config import Model
 from ..errors import SlatError
 from ..tasks import Example, encode
-from .backbone import load_backbone, products_in
+from .backbone import Backbone, load_backbone, products_in
 from .classifier import TextClassifier
 from .context import Context
 from .evaluate import predict_logits
@@ -102,6 +102,15 @@ def load_bundle(folder: str | Path) -> Predictor:
     load_state([model], unit.apply(model.backbone), state)
     model.to(device).eval()
     return Predictor(model, backbone.tokenizer, description, settings.precision)
+
+
+def own_backbone(settings: Model) -> tuple[Backbone, str]:
+    """The model that an adapter was trained on, its own as several may be loaded side by side; and where it stands."""
+    backbone = load_backbone(settings.name, weights=settings.weights)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with products_in(settings.precision):
+        backbone.place(device, settings.precision)
+    return backbone, device
 
 
 def read_parts(folder: Path, stem: str, expected: str) -> tuple[dict[str, Any], State]:

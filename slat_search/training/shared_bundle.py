@@ -14,8 +14,7 @@ from torch import nn
 
 from ..config import Model
 from ..structure import SharedAdapter, SharedStructure, attach_shared
-from .backbone import load_backbone, products_in
-from .bundle import Predictor, read_parts, save_bundle
+from .bundle import Predictor, own_backbone, read_parts, save_bundle
 from .classifier import TextClassifier
 from .pool import PoolContext, names
 from .protocol import State, those_of
@@ -104,10 +103,7 @@ def load_shared(folder: str | Path) -> SharedPredictor:
     """
     description, tensors = read_shared(Path(folder))
     settings = Model.model_validate(description["model"])
-    backbone = load_backbone(settings.name, weights=settings.weights)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with products_in(settings.precision):
-        backbone.place(device, settings.precision)
+    backbone, device = own_backbone(settings)
     shared = pool_on(backbone.model, description, tensors)
     predictors = {}
     for number, (task, told) in enumerate(description["tasks"].items()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
@@ -123,27 +124,32 @@ def train_baselines(pool: UnitPool, config: Config, say: Callable[[str], None]) 
     structures have to wait.
 
     Returns:
-        A row a method: ``method``, ``learning rate``, ``parameters``, ``validation`` with its deviation over seeds.
+        A row a method: ``method``, ``learning rate``, ``parameters`` and ``validation``, both means over seeds.
+
+    Raises:
+        SlatError: no method that need not wait.
     """
     contenders = [*baseline_contenders(config)]
+    if not contenders:
+        raise SlatError("baselines: none is there that need not wait for the size of found structures")
     say(f"tune the learning rates of {len(contenders)} baselines")
     tuned, _ = tune(pool, contenders, say)
     say(f"train each with {config.seeds} seeds")
-    finals = every_seed(pool, tuned, config.seeds)
-    results = pool.train([unit for _, unit in finals])
-    frame = pd.DataFrame(
-        {
-            "method": contender.title,
-            "learning rate": f"{unit.learning_rate:g}",
-            "parameters": results[unit.key]["params"],
-            "validation": results[unit.key]["validation"]["quality"],
-        }
-        for contender, unit in finals
-    )
-    if frame.empty:
-        return frame
-    table = frame.groupby([*frame.columns[:3]], sort=False)["validation"].agg(["mean", "std"]).reset_index()
-    return table.rename(columns={"mean": "validation", "std": "±"}).round(3).fillna("")
+    results = pool.train([unit for _, unit in every_seed(pool, tuned, config.seeds)])
+    rows = []
+    for contender, best in tuned:
+        its = [result for result in results.values() if result["unit"]["label"] == best.label]
+        quality = [result["validation"]["quality"] for result in its]
+        spread = f" ± {stdev(quality):.3f}" if len(quality) > 1 else ""
+        rows.append(
+            {
+                "method": contender.title,
+                "learning rate": f"{best.learning_rate:g}",
+                "parameters": f"{fmean(result['params'] for result in its):,.0f}",
+                "validation": f"{fmean(quality):.3f}{spread}",
+            }
+        )
+    return pd.DataFrame(rows, columns=["method", "learning rate", "parameters", "validation"])
 
 
 def write_found(folder: RunFolder, members: Sequence[Trial]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean, stdev
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from slat_search.structure import Site, Structure, find_sites
 from slat_search.tasks import load_task
 from slat_search.training.bundle import load_bundle, save_bundle
 from slat_search.training.context import Context
-from slat_search.tuning.finals import best_seeds, train_finals
+from slat_search.tuning.finals import best_seeds, train_baselines, train_finals
 from slat_search.tuning.fixed import UnitPool
 from slat_search.tuning.ledger import Trial
 from slat_search.tuning.runtime import ray_session
@@ -45,6 +46,21 @@ def test_a_method_that_diverges_is_left_out_and_named(context: Context, tmp_path
     folder_selection = tmp_path / "selection.json"
     tuning = json.loads(folder_selection.read_text())["tuning"]
     assert tuning["LoRA r=8"] == {"tried": {"1e+30": None}, "chosen": "none: left out"}
+
+
+def test_baselines_alone_are_a_row_each(context: Context, tmp_path: Path) -> None:
+    """AdaLoRA too, whose seeds end at different sizes; what has the size of found structures waits."""
+    adaptive = {"method": "adalora", "size": 2, "learning_rates": [0.01]}
+    config = small_config(baselines=[adaptive, {"method": "head", "learning_rates": [0.01]}, "uniform"])
+    pool = UnitPool(config, context, tmp_path, lambda line: None)
+    table = train_baselines(pool, config, lambda line: None).set_index("method")
+    assert list(table.index) == ["AdaLoRA r=2", "linear head"]
+    kept = [json.loads(path.read_text()) for path in tmp_path.glob("adalora*.train.json")]
+    assert len(kept) == config.seeds
+    qualities = [result["validation"]["quality"] for result in kept]
+    assert table.loc["AdaLoRA r=2", "validation"] == f"{fmean(qualities):.3f} ± {stdev(qualities):.3f}"
+    with pytest.raises(SlatError, match="none is there that need not wait"):
+        train_baselines(pool, small_config(baselines=["uniform"]), lambda line: None)
 
 
 def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_path: Path) -> None:

@@ -48,10 +48,8 @@ def scatter(points: Sequence[Point], ylabel: str, description: str) -> Markup:
     across = Axis(left, right, sizes(left, right), "trained parameters")
     up = Axis(low, high, ticks(low, high), ylabel)
     xs = [_FRAME.x(across, place) for place in places]
-    inside = Box(_FRAME.left, _FRAME.top, _FRAME.width, _FRAME.floor)
-    names = labels(
-        [p.name for p in points], [(x, _FRAME.y(up, p.value)) for x, p in zip(xs, points, strict=True)], inside
-    )
+    middles = [(x, _FRAME.y(up, point.value)) for x, point in zip(xs, points, strict=True)]
+    names = labels([p.name for p in points], middles, Box(_FRAME.left, _FRAME.top, _FRAME.width, _FRAME.floor))
     marks = [_mark(point, x, up, name) for point, x, name in zip(points, xs, names, strict=True)]
     parts = [_FRAME.axes(across, up), _front(points, across, up), *marks]
     return Markup(picture("scatter", _FRAME.width, _FRAME.height, description, parts))
