@@ -122,7 +122,7 @@ equal-params: $(READY)
 	$(BIN)/python experiments/benchmarks/equal_params.py --data $(DATA) --out runs/equal_params \
 		--tasks sick trec sst2 cola --budgets 1000 4000 16000 $(ARGS)
 	mkdir -p experiments/results/equal_params
-	cp runs/equal_params/results.json runs/equal_params/equal_params.png experiments/results/equal_params/
+	cd runs/equal_params && cp results.json equal_params.md equal_params.png ../../experiments/results/equal_params/
 
 # which early stopping finds most for its steps: about ten minutes
 stopping: $(READY)

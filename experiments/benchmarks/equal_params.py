@@ -13,8 +13,8 @@ Beside them, with twice the steps: ``SLAT, refitted`` trains what a search found
 LoRA, 2x steps`` is what LoRA makes of as many. All are tuned on the validation loss (it tells more apart than accuracy
 on some hundred texts), the mean of the first two seeds that train them, and from as many values: for a fixed structure
 the learning rate, for a search the kinds that are candidates. OUT keeps every training, in a folder for each
-configuration, so that a benchmark that was stopped goes on; it gets ``results.json`` (rows, configuration, versions)
-and ``equal_params.png``.
+configuration, so that a benchmark that was stopped goes on; it gets ``results.json`` (rows, configuration, versions),
+``equal_params.md`` (two tables) and ``equal_params.png``.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from slat_search.tuning.runtime import ray_session  # first: sets Ray's environm
 
 import numpy as np  # isort: skip
 from local import kept_in, task_in
-from paired import paired, plot
+from paired import differences, paired, plot, qualities
 
 from slat_search.config import ALL_KINDS, Config
 from slat_search.provenance import environment
-from slat_search.run_folder import write_json
+from slat_search.run_folder import write_json, write_text
 from slat_search.structure import Site, Structure, find_sites
 from slat_search.training.context import Context, prepare
 from slat_search.training.trial import space
@@ -270,9 +270,14 @@ def main() -> None:
             "made_by": made_by,
         },
     )
+    longer = [method for method in (REFITTED, TWICE) if method in options.methods]
+    tables = qualities(frame, [method for method in options.methods if method not in longer], longer)
+    for method in ("SLAT", REFITTED):
+        if method in options.methods:
+            tables += "\n" + differences(against, method, [rival for rival in options.methods if rival != method])
+    write_text(options.out / "equal_params.md", tables)
     plot(frame, options.out / "equal_params.png")
-    print(frame.pivot_table(index=["task", "budget"], columns="method", values="test").round(3).to_string())
-    print(against.round(4).to_string(index=False))
+    print(tables)
 
 
 if __name__ == "__main__":

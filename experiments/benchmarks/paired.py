@@ -1,13 +1,15 @@
-"""What a comparison at equal budgets comes to: paired differences with intervals, and a figure."""
+"""What a comparison at equal budgets comes to: paired differences with intervals, tables and a figure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import pandas as pd
 
 from slat_search.analysis.statistics import mean_interval
+from slat_search.analysis.tables import to_markdown
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -31,6 +33,48 @@ def paired(rows: pd.DataFrame, method: str, rival: str) -> pd.DataFrame:
                 row = {"method": method, "rival": rival, "budget": budget, "pairs": len(difference)}
                 out.append({**row, "difference": difference.mean(), "low": low, "high": high})
     return pd.DataFrame(out)
+
+
+def qualities(rows: pd.DataFrame, methods: Sequence[str], apart: Sequence[str] = ()) -> str:
+    """Mean test quality over seeds (and draws), a line a budget and task, as Markdown; the best in bold.
+
+    Args:
+        rows: ``budget``, ``task``, ``seed``, ``method``, ``test``, and ``kinds``, those that the search chose from.
+        methods: columns, in this order.
+        apart: columns after these that are not compared with them, as they had more steps.
+    """
+    means = rows.groupby(["budget", "task", "method"], sort=False)["test"].mean().unstack()
+    kinds = rows[rows["method"] == "SLAT"].groupby(["budget", "task"])["kinds"].agg(lambda found: found.iloc[0])
+    lines = []
+    for (budget, task), line in means.sort_index(level="budget", sort_remaining=False).iterrows():
+        compared = line.reindex(methods).round(3)
+        shown = {method: _bold(value, value == compared.max()) for method, value in compared.items()}
+        shown |= {method: _bold(line[method], False) for method in apart}
+        lines.append(
+            {"parameters": f"{budget:,}", "task": task, **shown, "kinds chosen": kinds.get((budget, task), "")}
+        )
+    return to_markdown(pd.DataFrame(lines))
+
+
+def _bold(value: float, best: bool) -> str:
+    if pd.isna(value):
+        return "-"
+    return f"**{value:.3f}**" if best else f"{value:.3f}"
+
+
+def differences(against: pd.DataFrame, method: str, rivals: Sequence[str]) -> str:
+    """``method`` minus each of ``rivals`` at each budget with its interval, as Markdown; ``against`` as of `paired`."""
+    own = against[against["method"] == method]
+    lines = []
+    for budget, part in own.groupby("budget"):
+        of = part.set_index("rival")
+        cells = {
+            f"{method} minus {rival}": "{difference:+.3f} ({low:+.3f} to {high:+.3f})".format(**of.loc[rival])
+            for rival in rivals
+            if rival in of.index
+        }
+        lines.append({"parameters": f"{budget:,}", **cells})
+    return to_markdown(pd.DataFrame(lines))
 
 
 def plot(rows: pd.DataFrame, path: Path) -> None:

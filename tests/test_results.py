@@ -1,0 +1,82 @@
+"""The tables that README and docs show are those of the results that are kept."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+KEPT = ROOT / "experiments" / "results"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+
+#: what a line is called there -> in the table of the run, where that differs
+CALLED = {
+    "SLAT 17.5k": r"SLAT 17\.5k \(trial \d+\)",
+    "SLAT 85.1k, recommended": r"SLAT 85\.1k \(trial \d+\)",
+    "found pool": r"SLAT \S+ \(trial \d+\)",
+    "the same, own weights": r"SLAT \S+ \(trial \d+\), own weights",
+    "found for each task alone": r"SLAT of \S+ in all, each task alone",
+    "evenly spread LoRA, shared": r"even LoRA [\d,]+",
+    "LoRA r=1 on q and v, shared": "LoRA r=1",
+    "full fine-tuning, shared": "full fine-tuning",
+}
+COLUMNS = {"headline": "bbc-headline", "article": "bbc-topic", "match": "bbc-match", "parameters in all": "parameters"}
+COLUMNS |= {task: task.replace("-", "").lower() for task in ("SST-2", "TREC", "CoLA", "SICK", "RTE", "MRPC")}
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Cells of each Markdown table, without marks of what is best or level with it."""
+    found = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return [[[cell.strip(" *≈") for cell in line.split("|")[1:-1]] for line in lines.splitlines()] for lines in found]
+
+
+@pytest.mark.parametrize(
+    ("section", "run"),
+    [
+        ("Three tasks in one comparison", "three_tasks"),
+        ("A decoder", "decoder_headline"),
+        ("Several tasks, one pool", "multitask_embedded"),
+        ("Several tasks, one pool", "multitask_nlu_small"),
+    ],
+)
+def test_a_table_is_that_of_the_run(section: str, run: str) -> None:
+    kept = tables((KEPT / run / "comparison.md").read_text(encoding="utf-8"))[0]
+    (part,) = re.findall(rf"^## {section}\n(.*?)(?=^## )", RESULTS, re.DOTALL | re.MULTILINE)
+    shown = next(table for table in tables(part) if {COLUMNS.get(name, name) for name in table[0][1:]} <= {*kept[0]})
+    assert len(shown) > 5
+    for line in shown[2:]:
+        (row,) = [row for row in kept if re.fullmatch(CALLED.get(line[0], line[0]), row[0])]
+        for name, cell in zip(shown[0][1:], line[1:], strict=True):
+            value = row[kept[0].index(COLUMNS.get(name, name))]
+            assert cell in (value, value.split(" ± ")[0]), (line[0], name)
+
+
+def test_the_first_table_is_that_of_the_demo() -> None:
+    assert (KEPT / "quickstart" / "comparison.md").read_text(encoding="utf-8") in README
+
+
+@pytest.fixture
+def paired(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "experiments" / "benchmarks"))
+    return importlib.import_module("paired")
+
+
+def test_equal_params_is_computed_from_its_rows(paired: Any) -> None:
+    kept = json.loads((KEPT / "equal_params" / "results.json").read_text(encoding="utf-8"))
+    rows = pd.DataFrame(kept["rows"])
+    rivals = ["uniform LoRA", "random", "uniform LoRA, 2x steps"]
+    assert paired.qualities(rows, ["SLAT", "random", "uniform LoRA"], ["uniform LoRA, 2x steps"]) in RESULTS
+    against = pd.concat([paired.paired(rows, "SLAT", rival) for rival in rivals])
+    assert paired.differences(against, "SLAT", rivals) in RESULTS
+
+
+def test_every_command_keeps_its_results() -> None:
+    for folder in KEPT.iterdir():
+        assert f"experiments/results/{folder.name}" in README + RESULTS, folder
