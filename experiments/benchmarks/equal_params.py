@@ -11,8 +11,8 @@ number of steps in all:
 
 Beside them, with twice the steps: ``SLAT, refitted`` trains what a search found again from fresh weights, and ``uniform
 LoRA, 2x steps`` is what LoRA makes of as many. All are tuned on the validation loss (it tells more apart than accuracy
-on some hundred texts), the mean of the first two seeds that train them, and from as many values: for a fixed structure
-the learning rate, for a search the kinds that are candidates. OUT keeps every training, in a folder for each
+on some hundred texts), the mean of the first two seeds or draws at each budget, and from as many values: for fixed
+structures the learning rate, for a search the kinds that are candidates. OUT keeps every training, in a folder for each
 configuration, so that a benchmark that was stopped goes on; it gets ``results.json`` (rows, configuration, versions),
 ``equal_params.md`` (two tables) and ``equal_params.png``.
 """
@@ -45,7 +45,7 @@ from slat_search.training.units import Unit
 from slat_search.tuning.fixed import UnitPool
 
 SALIENCY = {"kind": "saliency", "growth": 0.35, "warmup": 0.1, "settle": 0.7, "shrink_every": 0.02}
-TUNED_ON = 2  # seeds
+TUNED_ON = 2  # seeds, or draws
 SEARCH_RATE = 2e-3  # of the whole supernet; it grows as that shrinks
 #: method -> what its runs have other than the rest; searches first, then what is trained with twice the steps
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -98,16 +98,17 @@ class Entry:
         return [Setting(rate) for rate in rates(self.budget)]
 
     @property
-    def tuned_as(self) -> str:
-        """Name of what shares a setting."""
-        return f"search-{self.budget}" if self.structure is None else f"fixed-{self.budget}-{self.structure.digest[:8]}"
+    def tuned_with(self) -> tuple[str, int]:
+        """What shares a setting: the seeds of a method, the draws of random structures."""
+        return self.method, self.budget
 
     def unit(self, setting: Setting) -> Unit:
         rate = setting.learning_rate
         if self.structure is None:
             options = {"budget": self.budget, "kinds": setting.kinds}
-            return Unit("search", f"{self.tuned_as}-{setting.kinds}", rate, self.seed, options=options)
-        return Unit("slat", self.tuned_as, rate, self.seed, options={"structure": self.structure.to_dict()})
+            return Unit("search", f"search-{self.budget}-{setting.kinds}", rate, self.seed, options=options)
+        name = f"fixed-{self.budget}-{self.structure.digest[:8]}"
+        return Unit("slat", name, rate, self.seed, options={"structure": self.structure.to_dict()})
 
 
 def configuration(options: argparse.Namespace, task: str) -> Config:
@@ -152,10 +153,10 @@ class Bench:
         self.pool = UnitPool(self.context.config, self.context, work, partial(print, flush=True))
 
     def run(self, entries: Sequence[Entry]) -> list[Trained]:
-        """Tune the setting of each structure on its first entries, train the others with it; in order of entries."""
-        first: dict[str, list[Entry]] = {}
+        """Tune each method at each budget on its first entries, train the others with it; in order of entries."""
+        first: dict[tuple[str, int], list[Entry]] = {}
         for entry in entries:
-            first.setdefault(entry.tuned_as, []).append(entry)
+            first.setdefault(entry.tuned_with, []).append(entry)
         first = {key: found[:TUNED_ON] for key, found in first.items()}
         settings = partial(Entry.settings, kind_sets=self.context.config.kind_sets)
         tried = [entry for found in first.values() for entry in found]
@@ -166,7 +167,7 @@ class Bench:
             return float(np.mean([np.inf if "error" in result else result["validation"]["loss"] for result in results]))
 
         best = {key: min(settings(found[0]), key=partial(loss, found)) for key, found in first.items()}
-        chosen = [(entry, entry.unit(best[entry.tuned_as])) for entry in entries]
+        chosen = [(entry, entry.unit(best[entry.tuned_with])) for entry in entries]
         return self.train(chosen)
 
     def train(self, chosen: Sequence[tuple[Entry, Unit]]) -> list[Trained]:
