@@ -34,6 +34,9 @@ class RunFolder:
     def __truediv__(self, name: str) -> Path:
         return self.root / name
 
+    def __fspath__(self) -> str:
+        return str(self.root)
+
     @property
     def is_done(self) -> bool:
         return (self / "done.json").is_file()

@@ -17,6 +17,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+import slat_search
 from slat_search.analysis.fronts import nondominated
 from slat_search.cli import main
 from slat_search.errors import SlatError
@@ -138,6 +139,9 @@ def test_predict_in_a_new_process(run: tuple[Path, str]) -> None:
         assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
     here = CliRunner().invoke(main, command[1:])
     assert here.output == out.stdout
+    predictor = slat_search.load(RunFolder(run[0]))
+    loaded = [dict(zip(predictor.labels, p, strict=True)) for p in predictor([row["text"] for row in rows]).tolist()]
+    assert loaded == [row["probabilities"] for row in rows]
 
 
 def test_every_method_has_an_adapter_to_use(run: tuple[Path, str], tmp_path: Path) -> None:

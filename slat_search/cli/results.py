@@ -32,11 +32,11 @@ def predict(
     """
     import json
 
-    from ..training.bundle import adapter_folder, load_bundle
+    from ..training.bundle import load_bundle
 
     if pairs and len(pairs) != len(texts):
         raise SlatError(f"--text-pair: given {len(pairs)} times, but --text {len(texts)} times")
-    predictor = load_bundle(adapter_folder(run, adapter, task))
+    predictor = load_bundle(run, adapter, task)
     rows: list[str | tuple[str, ...]] = [*zip(texts, pairs, strict=True)] if pairs else [*texts]
     for text, probabilities in zip(texts, predictor(rows), strict=True):
         if not predictor.labels:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from ..config import Model
 from ..errors import SlatError
+from ..run_folder import read_json
 from ..tasks import Example, encode
 from .backbone import Backbone, load_backbone, products_in
 from .classifier import TextClassifier
@@ -82,20 +84,20 @@ class Predictor:
         return logits.softmax(dim=1).numpy()
 
 
-def load_bundle(folder: str | Path) -> Predictor:
-    """Load what :func:`save_bundle` wrote, on a backbone of its own.
+def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str | None = None) -> Predictor:
+    """Load an adapter on a backbone of its own.
+
+    Args:
+        run: folder of an adapter or of a run.
+        adapter: its name in the run; the recommended one by default.
+        task: whose adapter, in a run over several tasks.
 
     Raises:
-        SlatError: not an adapter folder, or weights that do not fit.
+        SlatError: no such adapter there, or weights that do not fit.
     """
-    description, state = read_parts(Path(folder), "adapter", FORMAT)
+    description, state = read_parts(adapter_folder(Path(run), adapter, task), "adapter", FORMAT)
     settings = Model.model_validate(description["model"])
-    backbone = load_backbone(
-        settings.name, weights=settings.weights
-    )  # its own: two adapters may be loaded side by side
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with products_in(settings.precision):
-        backbone.place(device, settings.precision)
+    backbone, device = own_backbone(settings)
     unit = Unit(**description["unit"])
     outputs = max(1, len(description["labels"]))
     model = TextClassifier(backbone.model, backbone.width, outputs, settings.pooling)
@@ -140,18 +142,28 @@ def adapter_folder(run: Path, adapter: str | None = None, task: str | None = Non
     """
     if (run / "adapter.json").is_file():
         return run
-    folder = run / "adapters"
-    if not (folder / "best.json").is_file():
-        raise SlatError(f"{run}: neither an adapter folder nor a finished run")
-    name = adapter or json.loads((folder / "best.json").read_text())["adapter"]
-    tasks = sorted(p.parent.name for p in (folder / name).glob("*/adapter.json"))
+    found = named_in(run, adapter)
+    tasks = sorted(p.parent.name for p in found.glob("*/adapter.json"))
     if tasks:
         if task not in tasks:
             raise SlatError(f"--task: {run} has several tasks, so one of {', '.join(tasks)} is needed (got {task!r})")
-        return folder / name / task
+        return found / task
     if task is not None:
         raise SlatError(f"--task: {run} has one task; leave it out")
-    if not (folder / name / "adapter.json").is_file():
-        known = ", ".join(sorted(p.parent.name for p in folder.glob("*/adapter.json")))
-        raise SlatError(f"--adapter: no {name!r} in {run}; there are {known}")
+    return found
+
+
+def named_in(run: Path, adapter: str | None = None) -> Path:
+    """The folder of the named or the recommended adapter of a run.
+
+    Raises:
+        SlatError: not a run that is finished, or no such adapter.
+    """
+    folder = run / "adapters"
+    if not (folder / "best.json").is_file():
+        raise SlatError(f"{run}: neither an adapter folder nor a finished run")
+    name = adapter or read_json(folder / "best.json")["adapter"]
+    known = sorted({p.relative_to(folder).parts[0] for p in folder.glob("**/adapter.json")})
+    if name not in known:
+        raise SlatError(f"--adapter: no {name!r} in {run}; there are {', '.join(known)}")
     return folder / name

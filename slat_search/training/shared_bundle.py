@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 
 from ..config import Model
 from ..structure import SharedAdapter, SharedStructure, attach_shared
-from .bundle import Predictor, own_backbone, read_parts, save_bundle
+from .bundle import Predictor, named_in, own_backbone, read_parts, save_bundle
 from .classifier import TextClassifier
 from .pool import PoolContext, names
 from .protocol import State, those_of
@@ -57,7 +58,7 @@ class SharedPredictor:
 
     Example::
 
-        predict = load_shared("runs/three/adapters/slat-3f2a1c")
+        predict = load_shared("runs/three")
         predict("bbc-headline", ["Chelsea win away"])
 
     Attributes:
@@ -95,13 +96,18 @@ def read_shared(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return description, {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
 
 
-def load_shared(folder: str | Path) -> SharedPredictor:
-    """Load what :func:`save_shared` wrote, on one backbone.
+def load_shared(run: str | PathLike[str], adapter: str | None = None) -> SharedPredictor:
+    """Load a pool with all of its tasks on one backbone.
+
+    Args:
+        run: folder of a pool that :func:`save_shared` wrote, or of a run over several tasks.
+        adapter: its name in the run; the recommended one by default.
 
     Raises:
-        SlatError: not such a folder, or damaged.
+        SlatError: no such pool there, or damaged.
     """
-    description, tensors = read_shared(Path(folder))
+    folder = Path(run)
+    description, tensors = read_shared(named_in(folder, adapter) if (folder / "adapters").is_dir() else folder)
     settings = Model.model_validate(description["model"])
     backbone, device = own_backbone(settings)
     shared = pool_on(backbone.model, description, tensors)

@@ -57,7 +57,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_tasks_from_one_file_say_what_each_says_from_its_own(saved: Path) -> None:
     folder = saved / "adapters" / "slat-abc"
     predict = load_shared(folder)
-    assert predict.tasks == tuple(TEXTS)
+    assert predict.tasks == load_shared(saved).tasks == tuple(TEXTS)
     for task in (*TEXTS, "bbc-headline"):  # back and forth
         alone = load_bundle(folder / task)
         assert predict.labels(task) == alone.labels
