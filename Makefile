@@ -117,12 +117,13 @@ task-overlap: $(READY)
 	mkdir -p experiments/results/task_overlap
 	cp runs/task_overlap/task_overlap.* experiments/results/task_overlap/
 
-# the benchmark that says whether the search is any good; hours, and it goes on where it was stopped
+# the benchmark that says whether the search is any good; hours, and it goes on where it was stopped. RESULT names what is kept
+RESULT ?= equal_params
 equal-params: $(READY)
 	$(BIN)/python experiments/benchmarks/equal_params.py --data $(DATA) --out runs/equal_params \
-		--tasks sick trec sst2 cola --budgets 1000 4000 16000 $(ARGS)
-	mkdir -p experiments/results/equal_params
-	cd runs/equal_params && cp results.json equal_params.md equal_params.png ../../experiments/results/equal_params/
+		--tasks sick trec sst2 cola $(ARGS)
+	mkdir -p experiments/results/$(RESULT)
+	cd runs/equal_params && cp results.json equal_params.md equal_params.png ../../experiments/results/$(RESULT)/
 
 # which early stopping finds most for its steps: about ten minutes
 stopping: $(READY)

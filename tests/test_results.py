@@ -68,13 +68,22 @@ def paired(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("paired")
 
 
+def equal_params(kept: str) -> pd.DataFrame:
+    return pd.DataFrame(json.loads((KEPT / kept / "results.json").read_text(encoding="utf-8"))["rows"])
+
+
 def test_equal_params_is_computed_from_its_rows(paired: Any) -> None:
-    kept = json.loads((KEPT / "equal_params" / "results.json").read_text(encoding="utf-8"))
-    rows = pd.DataFrame(kept["rows"])
+    rows = equal_params("equal_params")
     rivals = ["uniform LoRA", "random", "uniform LoRA, 2x steps"]
     assert paired.qualities(rows, ["SLAT", "random", "uniform LoRA"], ["uniform LoRA, 2x steps"]) in RESULTS
     against = pd.concat([paired.paired(rows, "SLAT", rival) for rival in rivals])
     assert paired.differences(against, "SLAT", rivals) in RESULTS
+
+
+def test_equal_params_at_large_budgets_is_computed_from_its_rows(paired: Any) -> None:
+    rows = equal_params("equal_params_large")
+    assert paired.qualities(rows, ["SLAT", "uniform LoRA"]) in RESULTS
+    assert paired.differences(paired.paired(rows, "SLAT", "uniform LoRA"), "SLAT", ["uniform LoRA"]) in RESULTS
 
 
 def test_every_command_keeps_its_results() -> None:
