@@ -273,9 +273,8 @@ def main() -> None:
     )
     longer = [method for method in (REFITTED, TWICE) if method in options.methods]
     tables = qualities(frame, [method for method in options.methods if method not in longer], longer)
-    for method in ("SLAT", REFITTED):
-        if method in options.methods:
-            tables += "\n" + differences(against, method, [rival for rival in options.methods if rival != method])
+    for method in [] if against.empty else against["method"].unique():
+        tables += "\n" + differences(against, method, options.methods)
     write_text(options.out / "equal_params.md", tables)
     plot(frame, options.out / "equal_params.png")
     print(tables)

@@ -49,7 +49,7 @@ def qualities(rows: pd.DataFrame, methods: Sequence[str], apart: Sequence[str] =
     for (budget, task), line in means.sort_index(level="budget", sort_remaining=False).iterrows():
         compared = line.reindex(methods).round(3)
         shown = {method: _bold(value, value == compared.max()) for method, value in compared.items()}
-        shown |= {method: _bold(line[method], False) for method in apart}
+        shown |= {method: _bold(line.get(method, float("nan")), False) for method in apart}
         lines.append(
             {"parameters": f"{budget:,}", "task": task, **shown, "kinds chosen": kinds.get((budget, task), "")}
         )
@@ -63,18 +63,18 @@ def _bold(value: float, best: bool) -> str:
 
 
 def differences(against: pd.DataFrame, method: str, rivals: Sequence[str]) -> str:
-    """``method`` minus each of ``rivals`` at each budget with its interval, as Markdown; ``against`` as of `paired`."""
-    own = against[against["method"] == method]
-    lines = []
-    for budget, part in own.groupby("budget"):
-        of = part.set_index("rival")
-        cells = {
-            f"{method} minus {rival}": "{difference:+.3f} ({low:+.3f} to {high:+.3f})".format(**of.loc[rival])
-            for rival in rivals
-            if rival in of.index
-        }
-        lines.append({"parameters": f"{budget:,}", **cells})
-    return to_markdown(pd.DataFrame(lines))
+    """``method`` minus those of ``rivals`` that it met, at each budget with its interval, as Markdown.
+
+    Args:
+        against: as :func:`paired` gives it.
+    """
+    own = against[against["method"] == method].copy()
+    own["shown"] = ["{difference:+.3f} ({low:+.3f} to {high:+.3f})".format(**row) for row in own.to_dict("records")]
+    table = own.pivot(index="budget", columns="rival", values="shown").fillna("-")
+    table = table[[rival for rival in rivals if rival in table]]
+    table.columns = [f"{method} minus {rival}" for rival in table]
+    table.insert(0, "parameters", [f"{budget:,}" for budget in table.index])
+    return to_markdown(table)
 
 
 def plot(rows: pd.DataFrame, path: Path) -> None:
