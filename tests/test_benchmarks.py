@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,36 @@ def test_the_contrast_of_related_tasks(task_overlap: Any) -> None:
     alike = pd.DataFrame(0.5, tasks, tasks)
     assert task_overlap.contrast(alike, related) == 0
     assert task_overlap.by_chance(alike, related) == 1
+
+
+KEPT = BENCHMARKS.parent / "results"
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("parts").together
+
+
+def test_parts_of_a_comparison_are_put_together(together: Any) -> None:
+    path = KEPT / "equal_params_large" / "results.json"
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    mine = [{**row, "test": 0.0} for row in whole["rows"] if row["task"] == "cola" and row["budget"] == 64_000]
+    new = {**whole, "rows": mine, "made_by": {"cola": whole["made_by"]["cola"]}}
+    found = together(new, [path])
+    assert found["rows"][: len(mine)] == mine  # what was made anew stands in the place of what was there
+    others = [row for row in whole["rows"] if row["task"] != "cola" or row["budget"] != 64_000]
+    assert found["rows"][len(mine) :] == others
+    assert [part["made_by"].keys() for part in found["earlier"]] == [whole["made_by"].keys()]
+    assert "rows" not in found["earlier"][0]
+
+
+def test_parts_that_were_made_in_another_way_are_refused(together: Any, tmp_path: Path) -> None:
+    whole = json.loads((KEPT / "equal_params_large" / "results.json").read_text(encoding="utf-8"))
+    with pytest.raises(SystemExit, match="precision is 'bfloat16' there and 'float32' here"):
+        together(whole, [KEPT / "equal_params" / "results.json"])
+    whole["made_by"]["sick"]["config"]["gates"]["reach"] = 0.9
+    (tmp_path / "results.json").write_text(json.dumps(whole), encoding="utf-8")
+    new = {**whole, "made_by": {"cola": whole["made_by"]["cola"]}}
+    with pytest.raises(SystemExit, match=r"config\.gates is"):
+        together(new, [tmp_path / "results.json"])

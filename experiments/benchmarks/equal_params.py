@@ -14,7 +14,8 @@ LoRA, 2x steps`` is what LoRA makes of as many. All are tuned on the validation 
 on some hundred texts), the mean of the first two seeds or draws at each budget, and from as many values: for fixed
 structures the learning rate, for a search the kinds that are candidates. OUT keeps every training, in a folder for each
 configuration, so that a benchmark that was stopped goes on; it gets ``results.json`` (rows, configuration, versions),
-``equal_params.md`` (two tables) and ``equal_params.png``.
+``equal_params.md`` (two tables) and ``equal_params.png``. With ``--earlier`` the rows of other tasks, budgets and
+methods, made on another day or machine in the same way, stand in them too.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from slat_search.tuning.runtime import ray_session  # first: sets Ray's environm
 import numpy as np  # isort: skip
 from local import kept_in, task_in
 from paired import differences, paired, plot, qualities
+from parts import together
 
 from slat_search.config import ALL_KINDS, Config
 from slat_search.provenance import environment
@@ -240,6 +242,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL)
     parser.add_argument("--per-gpu", type=int, help="trainings that share a GPU; one unless told otherwise")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--earlier", nargs="+", type=Path, default=[], help="results.json of other parts, to be added")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     made_by: dict[str, Any] = {}
@@ -254,29 +257,32 @@ def main() -> None:
                 "environment": environment(context, [data]),
             }
             rows += run_task(context, options, options.out / "work" / task)
-    frame = pd.DataFrame(rows)
+    unnamed = ("data", "out", "per_gpu", "earlier")
+    made = {
+        "options": {key: value for key, value in vars(options).items() if key not in unnamed},
+        "tuned_on": TUNED_ON,
+        "search_rate": SEARCH_RATE,
+        "variants": VARIANTS,
+        "rates": {str(budget): list(rates(budget)) for budget in options.budgets},
+        "made_by": made_by,
+        "rows": rows,
+    }
+    write(together(made, options.earlier), options.out)
+
+
+def write(results: dict[str, Any], out: Path) -> None:
+    """Rows with what they come to: ``results.json``, the tables and the figure."""
+    frame = pd.DataFrame(results["rows"])
     pairs = [(method, rival) for method in ("SLAT", REFITTED) for rival in METHODS if rival != method]
     against = pd.concat([paired(frame, method, rival) for method, rival in pairs])
-    settings = {key: value for key, value in vars(options).items() if key not in ("data", "out", "per_gpu")}
-    write_json(
-        options.out / "results.json",
-        {
-            "options": settings,
-            "tuned_on": TUNED_ON,
-            "search_rate": SEARCH_RATE,
-            "variants": VARIANTS,
-            "rates": {budget: rates(budget) for budget in options.budgets},
-            "paired": json.loads(against.to_json(orient="records")),
-            "rows": rows,
-            "made_by": made_by,
-        },
-    )
-    longer = [method for method in (REFITTED, TWICE) if method in options.methods]
-    tables = qualities(frame, [method for method in options.methods if method not in longer], longer)
+    write_json(out / "results.json", {**results, "paired": json.loads(against.to_json(orient="records"))})
+    methods = [method for method in METHODS if method in set(frame["method"])]
+    longer = [method for method in methods if method in (REFITTED, TWICE)]
+    tables = qualities(frame, [method for method in methods if method not in longer], longer)
     for method in [] if against.empty else against["method"].unique():
-        tables += "\n" + differences(against, method, options.methods)
-    write_text(options.out / "equal_params.md", tables)
-    plot(frame, options.out / "equal_params.png")
+        tables += "\n" + differences(against, method, methods)
+    write_text(out / "equal_params.md", tables)
+    plot(frame, out / "equal_params.png")
     print(tables)
 
 
