@@ -9,21 +9,22 @@ number of steps in all:
 * ``random``: structures drawn from the same supernet.
 * ``uniform LoRA``: spread evenly over all projections; ``BitFit`` and ``Houlsby`` where they come in that size.
 
-Beside them, with twice the steps: ``SLAT, refitted`` trains what a search found again from fresh weights, and ``uniform
-LoRA, 2x steps`` is what LoRA makes of as many. All are tuned on the validation loss (it tells more apart than accuracy
-on some hundred texts), the mean of the first two seeds or draws at each budget, and from as many values: for fixed
-structures the learning rate, for a search the kinds that are candidates. OUT keeps every training, in a folder for each
-configuration, so that a benchmark that was stopped goes on; it gets ``results.json`` (rows, configuration, versions),
-``equal_params.md`` (two tables) and ``equal_params.png``. With ``--earlier`` the rows of other tasks, budgets and
-methods, made on another day or machine in the same way, stand in them too.
+Beside them, with twice the steps: ``SLAT, refitted`` trains what a search found, here or in ``--earlier`` results,
+again from fresh weights, and ``uniform LoRA, 2x steps`` is what LoRA makes of as many. All are tuned on the validation
+loss (it tells more apart than accuracy on some hundred texts), the mean of the first two seeds or draws at each budget,
+and from as many values: for fixed structures the learning rate, for a search the kinds that are candidates. OUT keeps
+every training, in a folder for each configuration, so that a benchmark that was stopped goes on; it gets
+``results.json`` (rows, configuration, versions), ``equal_params.md`` (two tables) and ``equal_params.png``. With
+``--earlier`` the rows of other tasks, budgets and methods, made on another day or machine in the same way, stand in
+them too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,84 +34,38 @@ import pandas as pd
 from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
 
 import numpy as np  # isort: skip
+from contestants import (
+    METHODS,
+    REFITTED,
+    SEARCH_RATE,
+    SEARCHES,
+    TWICE,
+    USUAL,
+    VARIANTS,
+    Entry,
+    Setting,
+    fixed,
+    places,
+    rates,
+    refits,
+)
 from local import kept_in, task_in
 from paired import differences, paired, plot, qualities
-from parts import together
+from parts import rows_of, together
 
-from slat_search.config import ALL_KINDS, Config
+from slat_search.config import Config
 from slat_search.provenance import environment
 from slat_search.run_folder import write_json, write_text
-from slat_search.structure import Site, Structure, find_sites
+from slat_search.structure import Structure, find_sites
+from slat_search.tasks import TaskData
 from slat_search.training.context import Context, prepare
 from slat_search.training.trial import space
 from slat_search.training.units import Unit
 from slat_search.tuning.fixed import UnitPool
 
-SALIENCY = {"kind": "saliency", "growth": 0.35, "warmup": 0.1, "settle": 0.7, "shrink_every": 0.02}
 TUNED_ON = 2  # seeds, or draws
-SEARCH_RATE = 2e-3  # of the whole supernet; it grows as that shrinks
-#: method -> what its runs have other than the rest; searches first, then what is trained with twice the steps
-VARIANTS: dict[str, dict[str, Any]] = {
-    "SLAT": {"gates": SALIENCY},
-    "SLAT, sigmoid gates": {"gates": {**SALIENCY, "kind": "sigmoid"}},
-    "SLAT, hard-concrete gates": {"gates": {**SALIENCY, "kind": "hard_concrete"}},
-    "uniform LoRA, 2x steps": {"longer": 2},
-}
-REFITTED, TWICE = "SLAT, refitted", "uniform LoRA, 2x steps"
-SEARCHES = tuple(VARIANTS)[:-1]
-METHODS = (*SEARCHES, REFITTED, "random", "uniform LoRA", TWICE, "BitFit", "Houlsby")
-USUAL = tuple(method for method in METHODS if "gates" not in method)
 
-
-def rates(budget: int) -> tuple[float, ...]:
-    """Learning rates to choose from for a fixed structure; small ones take larger steps."""
-    return (3e-3, 1e-2, 3e-2) if budget < 8_000 else (1e-3, 3e-3, 1e-2)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is tuned."""
-
-    learning_rate: float
-    kinds: str = ALL_KINDS
-
-
-Trained = tuple["Entry", Unit, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One training of one method at one budget, with a setting to be chosen.
-
-    Attributes:
-        draw: number of a random structure.
-        structure: what is trained; None for a search, which finds it.
-    """
-
-    method: str
-    budget: int
-    seed: int
-    structure: Structure | None = None
-    draw: int = 0
-
-    def settings(self, kind_sets: Sequence[str]) -> list[Setting]:
-        """Values to choose from."""
-        if self.structure is None:
-            return [Setting(SEARCH_RATE, kinds) for kinds in kind_sets]
-        return [Setting(rate) for rate in rates(self.budget)]
-
-    @property
-    def tuned_with(self) -> tuple[str, int]:
-        """What shares a setting: the seeds of a method, the draws of random structures."""
-        return self.method, self.budget
-
-    def unit(self, setting: Setting) -> Unit:
-        rate = setting.learning_rate
-        if self.structure is None:
-            options = {"budget": self.budget, "kinds": setting.kinds}
-            return Unit("search", f"search-{self.budget}-{setting.kinds}", rate, self.seed, options=options)
-        name = f"fixed-{self.budget}-{self.structure.digest[:8]}"
-        return Unit("slat", name, rate, self.seed, options={"structure": self.structure.to_dict()})
+Trained = tuple[Entry, Unit, dict[str, Any]]
 
 
 def configuration(options: argparse.Namespace, task: str) -> Config:
@@ -124,23 +79,6 @@ def configuration(options: argparse.Namespace, task: str) -> Config:
             "resources": {"trials_per_gpu": options.per_gpu},
         }
     )
-
-
-def fixed(sites: Sequence[Site], supernet: Structure, budget: int, seeds: int, draws: int) -> Iterator[Entry]:
-    """Structures that no search made."""
-    for draw in range(draws):
-        yield Entry("random", budget, draw % seeds, supernet.random_part(budget, seed=1000 + draw), draw)
-    width = budget // max(1, Structure.houlsby(sites, 1).params)
-    made = {
-        "uniform LoRA": Structure.uniform(sites, budget, "lora", scale=2.0),
-        "BitFit": Structure.bitfit(sites),
-        "Houlsby": Structure.houlsby(sites, max(1, width)),
-    }
-    for method, structure in made.items():
-        # LoRA fills any budget as far as whole ranks allow: at 1,000 parameters one rank of 768
-        if method == "uniform LoRA" or 0.8 * budget <= structure.params <= 1.05 * budget:
-            for seed in range(seeds):
-                yield Entry(method, budget, seed, structure)
 
 
 class Bench:
@@ -196,6 +134,7 @@ class Bench:
                 "seconds": result["seconds"],
                 "structure": structure.digest,
                 "described": structure.describe(),
+                **({"modules": places(structure)} if entry.structure is None else {}),
             }
             for (entry, unit, result), structure in zip(trained, structures, strict=True)
         ]
@@ -212,21 +151,21 @@ def run_task(context: Context, options: argparse.Namespace, folder: Path) -> lis
     rows = bench.rows(trained)
     if TWICE in wanted:
         longer = Bench(context, folder / "units-2x", **VARIANTS[TWICE])
-        again = [(replace(e, method=TWICE), unit) for e, unit, _ in trained if e.method == "uniform LoRA"]
-        rows += longer.rows(longer.train(again))
+        even = [(replace(e, method=TWICE), unit) for e, unit, _ in trained if e.method == "uniform LoRA"]
+        rows += longer.rows(longer.train(even))
     for method in SEARCHES:
-        if method not in wanted:
-            continue
-        kind = VARIANTS[method]["gates"]["kind"]
-        searching = Bench(context, folder / f"units-{kind}", **VARIANTS[method])
-        searched = searching.run([Entry(method, budget, seed) for budget in budgets for seed in range(seeds)])
-        rows += searching.rows(searched)
-        if method == "SLAT" and REFITTED in wanted:
-            found = [
-                replace(entry, method=REFITTED, structure=Structure.from_dict(result["structure"]))
-                for entry, _, result in searched
-            ]
-            rows += bench.rows(bench.run(found))
+        if method in wanted:
+            kind = VARIANTS[method]["gates"]["kind"]
+            searching = Bench(context, folder / f"units-{kind}", **VARIANTS[method])
+            searched = searching.run([Entry(method, budget, seed) for budget in budgets for seed in range(seeds)])
+            rows += searching.rows(searched)
+    if REFITTED in wanted:
+        found = rows if "SLAT" in wanted else [row for path in options.earlier for row in rows_of(path)]
+        mine = [row for row in found if row["task"] == context.config.task.name and row["budget"] in budgets]
+        again = [*refits(mine, supernet)]
+        if not again:
+            raise SystemExit(f"{REFITTED}: neither --methods SLAT nor --earlier says what was found for this task")
+        rows += bench.rows(bench.run(again))
     return rows
 
 
@@ -244,19 +183,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--earlier", nargs="+", type=Path, default=[], help="results.json of other parts, to be added")
     options = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    made_by: dict[str, Any] = {}
-    with ray_session():
-        for task in options.tasks:
-            context, data = prepare(configuration(options, task))
-            made_by[task] = {
-                "config": {
-                    **context.config.model_dump(mode="json", exclude={"task": {"train"}}),
-                    "data": f"DATA/{task}",
-                },
-                "environment": environment(context, [data]),
-            }
-            rows += run_task(context, options, options.out / "work" / task)
+    prepared = {task: prepare(configuration(options, task)) for task in options.tasks}
     unnamed = ("data", "out", "per_gpu", "earlier")
     made = {
         "options": {key: value for key, value in vars(options).items() if key not in unnamed},
@@ -264,10 +191,20 @@ def main() -> None:
         "search_rate": SEARCH_RATE,
         "variants": VARIANTS,
         "rates": {str(budget): list(rates(budget)) for budget in options.budgets},
-        "made_by": made_by,
-        "rows": rows,
+        "made_by": {task: made_by(context, data) for task, (context, data) in prepared.items()},
+        "rows": [],
     }
+    together(made, options.earlier)  # what does not fit says so before hours are spent
+    with ray_session():
+        for task, (context, _) in prepared.items():
+            made["rows"] += run_task(context, options, options.out / "work" / task)
     write(together(made, options.earlier), options.out)
+
+
+def made_by(context: Context, data: TaskData) -> dict[str, Any]:
+    """Configuration and versions, without the path of the data."""
+    config = context.config.model_dump(mode="json", exclude={"task": {"train"}})
+    return {"config": {**config, "data": f"DATA/{data.name}"}, "environment": environment(context, [data])}
 
 
 def write(results: dict[str, Any], out: Path) -> None:

@@ -13,6 +13,11 @@ Results = dict[str, Any]
 _ALIKE = ("steps", "seeds", "draws", "precision")
 
 
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Rows of a ``results.json``."""
+    return json.loads(path.read_text(encoding="utf-8"))["rows"]
+
+
 def together(new: Results, earlier: Sequence[Path]) -> Results:
     """``new`` with the rows of ``earlier`` results that it did not make itself.
 
