@@ -9,8 +9,8 @@ from typing import Any
 
 Results = dict[str, Any]
 
-#: what rows of two parts must have in common to stand in one table
-_ALIKE = ("steps", "seeds", "draws", "precision")
+#: options that rows of two parts must have in common to stand in one table; one may have more seeds than another
+_ALIKE = ("steps", "precision")
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
