@@ -11,6 +11,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from transformers import PreTrainedModel
+
+from slat_search.config import Config
+from slat_search.structure import find_sites
+from slat_search.training.trial import space
 
 BENCHMARKS = Path(__file__).parent.parent / "experiments" / "benchmarks"
 COMMANDS = sorted(path.name for path in BENCHMARKS.glob("*.py") if "argparse" in path.read_text())
@@ -62,7 +67,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_parts_of_a_comparison_are_put_together(together: Any) -> None:
-    path = KEPT / "equal_params_large" / "results.json"
+    path = KEPT / "equal_params" / "results.json"
     whole = json.loads(path.read_text(encoding="utf-8"))
     mine = [{**row, "test": 0.0} for row in whole["rows"] if row["task"] == "cola" and row["budget"] == 64_000]
     new = {**whole, "rows": mine, "made_by": {"cola": whole["made_by"]["cola"]}}
@@ -70,16 +75,29 @@ def test_parts_of_a_comparison_are_put_together(together: Any) -> None:
     assert found["rows"][: len(mine)] == mine  # what was made anew stands in the place of what was there
     others = [row for row in whole["rows"] if row["task"] != "cola" or row["budget"] != 64_000]
     assert found["rows"][len(mine) :] == others
-    assert [part["made_by"].keys() for part in found["earlier"]] == [whole["made_by"].keys()]
+    assert [part["made_by"] for part in found["earlier"]] == [part["made_by"] for part in (whole, *whole["earlier"])]
     assert "rows" not in found["earlier"][0]
 
 
 def test_parts_that_were_made_in_another_way_are_refused(together: Any, tmp_path: Path) -> None:
-    whole = json.loads((KEPT / "equal_params_large" / "results.json").read_text(encoding="utf-8"))
+    whole = json.loads((KEPT / "equal_params" / "results.json").read_text(encoding="utf-8"))
     with pytest.raises(SystemExit, match="precision is 'bfloat16' there and 'float32' here"):
-        together(whole, [KEPT / "equal_params" / "results.json"])
+        together(whole, [KEPT / "equal_params_one_seed" / "results.json"])
     whole["made_by"]["sick"]["config"]["gates"]["reach"] = 0.9
     (tmp_path / "results.json").write_text(json.dumps(whole), encoding="utf-8")
     new = {**whole, "made_by": {"cola": whole["made_by"]["cola"]}}
     with pytest.raises(SystemExit, match=r"config\.gates is"):
         together(new, [tmp_path / "results.json"])
+
+
+def test_what_was_found_stands_in_its_row(monkeypatch: pytest.MonkeyPatch, backbone: PreTrainedModel) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    refits = importlib.import_module("contestants").refits
+    rows = json.loads((KEPT / "equal_params" / "results.json").read_text(encoding="utf-8"))["rows"]
+    rows = [row for row in rows if row["method"] == "SLAT" and "modules" in row]
+    supernet = space(Config()).supernet(find_sites(backbone))
+    again = [entry.structure for entry in refits(rows, supernet)]
+    assert [structure.digest for structure in again] == [row["structure"] for row in rows]
+    assert len({structure.params for structure in again}) > 1
+    with pytest.raises(SystemExit, match="does not say what was found"):
+        list(refits([{key: value for key, value in rows[0].items() if key != "modules"}], supernet))
