@@ -183,6 +183,12 @@ def test_baselines_by_name_by_set_and_with_fields() -> None:
     assert labels[-1] == "prefix-16"
     assert config.baselines[-2].title == "LoRA r=4 (all) [use_rslora=True]"
     assert len(set(labels)) == len(labels) == 17
+    tiny, other = Config.model_validate(
+        {"baselines": [{"method": "peft", "tuner": "tinylora", "peft": {"u": u}} for u in (8, 16)]}
+    ).baselines
+    assert (tiny.title, other.title) == ("tinylora [u=8]", "tinylora [u=16]")
+    assert tiny.label.startswith("peft-tinylora-")
+    assert tiny.label != other.label
     assert Config.model_validate(config.model_dump(mode="json")) == config
     few = Config.model_validate({"baselines": "few"}).baselines
     assert [b.method for b in few] == ["lora", "houlsby", "bitfit", "head"]
@@ -196,6 +202,8 @@ def test_baselines_by_name_by_set_and_with_fields() -> None:
         ({"method": "bitfit", "size": 3}, "bitfit takes no size"),
         ({"method": "houlsby", "peft": {"r": 3}}, "houlsby takes no peft"),
         ({"method": "lora", "budget": 3}, "lora takes no budget"),
+        ({"method": "lora", "tuner": "boft"}, "lora takes no tuner"),
+        ("peft", "peft needs `tuner`"),
         ("lorra", "'lora'"),
     ],
 )

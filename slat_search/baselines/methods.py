@@ -124,6 +124,7 @@ METHODS: dict[str, Callable[[nn.Module, Options], Applied]] = {
     "ia3": through_peft.ia3,
     "layernorm": through_peft.layernorm,
     "prefix": through_peft.prefix,
+    "peft": through_peft.tuner,
     "houlsby": houlsby,
     "pfeiffer": pfeiffer,
     "parallel": parallel,

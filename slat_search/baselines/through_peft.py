@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from ..errors import SlatError
 from ..structure import Site, find_sites
 from .applied import Applied
+from .as_it_was import AsItWas
 
 Options = Mapping[str, Any]
 _ALPHA = 16
@@ -89,22 +90,66 @@ def prefix(backbone: nn.Module, options: Options) -> Applied:
     return Applied(model.prompt_encoder, None, hook.remove)
 
 
+def tuner(backbone: nn.Module, options: Options) -> Applied:
+    """Any other method of peft that goes on projections, ``tuner`` by its name there, as peft sets it up."""
+    known = tuners()
+    name = options["tuner"]
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}"
+        raise SlatError(f"baselines.tuner: peft has no {name!r} that goes on projections{hint}")
+    applied = _tuner(backbone, known[name], {}, options)
+    try:
+        with torch.no_grad():
+            backbone(input_ids=torch.ones(1, 2, dtype=torch.long, device=next(backbone.parameters()).device))
+    except Exception as error:  # whatever it is, this model and that method do not go together
+        applied.undo()
+        raise SlatError(f"baselines.tuner: {name} of peft does not run on this model: {error!r}") from error
+    return applied
+
+
+def tuners() -> dict[str, str]:
+    """Name -> class of its configuration, of every method of the installed peft that goes on projections."""
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+
+    return {
+        kind.value.lower(): config.__name__
+        for kind, config in sorted(PEFT_TYPE_TO_CONFIG_MAPPING.items())
+        if kind in PEFT_TYPE_TO_TUNER_MAPPING and "target_modules" in {field.name for field in fields(config)}
+    }
+
+
 def _tuner(backbone: nn.Module, config_name: str, given: dict[str, Any], options: Options) -> Applied:
-    """Put a method of peft that replaces modules on the backbone."""
+    """Put a method of peft that replaces modules on the backbone.
+
+    Where peft is told how to, by further fields, it may take a part out of frozen weights (PiSSA, OLoRA) or train some
+    of them (``bias``); it then works on a copy of the backbone's values.
+    """
     import peft
 
     if "target_modules" not in given | options.get("peft", {}):
         given = given | {"target_modules": _named(find_sites(backbone), options["roles"])}
     config = _config(config_name, given, options)
-    with _as_user_errors(), _quiet():
-        model = peft.get_peft_model(backbone, config)
+    was = AsItWas(backbone, copies=_is_told(options))
+    with _as_user_errors(), _quiet(), _drawn(options):
+        try:
+            model = peft.get_peft_model(backbone, config)
+        except BaseException:
+            was.restore()
+            raise
 
     def undo() -> None:
         model.unload()
+        was.restore()
         if hasattr(backbone, "peft_config"):
             del backbone.peft_config
 
     return Applied(model, None, undo)
+
+
+def _is_told(options: Options) -> bool:
+    """Whether an entry says more than what we set up ourselves."""
+    return "tuner" in options or bool(options.get("peft"))
 
 
 def _config(name: str, given: dict[str, Any], options: Options) -> Any:
@@ -139,6 +184,18 @@ def _as_user_errors() -> Iterator[None]:
         yield
     except (TypeError, ValueError, NotImplementedError) as error:
         raise SlatError(f"baselines: peft says: {error}") from error
+
+
+@contextmanager
+def _drawn(options: Options) -> Iterator[None]:
+    """Draw by the seed of the training alone, where peft is told how to start: what it draws may stay frozen, is not
+    saved, and has to be the same when trained weights are loaded."""
+    if not _is_told(options):
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(options.get("seed", 0))
+        yield
 
 
 @contextmanager

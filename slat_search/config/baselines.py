@@ -20,6 +20,7 @@ MethodName = Literal[
     "ia3",
     "layernorm",
     "prefix",
+    "peft",
     "houlsby",
     "pfeiffer",
     "parallel",
@@ -46,6 +47,7 @@ class Usual:
         roles: projections that it is put on; None where it has its own places.
         budget: whether it fills a number of parameters.
         peft: whether it goes through the peft library and takes that library's fields.
+        tuner: whether it is one of peft's methods, to be named.
     """
 
     title: str
@@ -54,6 +56,7 @@ class Usual:
     roles: tuple[str, ...] | None = None
     budget: bool = False
     peft: bool = False
+    tuner: bool = False
 
 
 USUAL: dict[MethodName, Usual] = {
@@ -64,6 +67,7 @@ USUAL: dict[MethodName, Usual] = {
     "ia3": Usual("IA3", _FAST, peft=True),
     "layernorm": Usual("LayerNorm", _FAST, peft=True),
     "prefix": Usual("prefix {size}", _FAST, 16, peft=True),
+    "peft": Usual("{tuner}", _MIDDLE, roles=_QUERY_VALUE, peft=True, tuner=True),
     "houlsby": Usual("Houlsby d={size}", _MIDDLE, 8),
     "pfeiffer": Usual("Pfeiffer d={size}", _MIDDLE, 16),
     "parallel": Usual("parallel adapter d={size}", _SLOW, 8),
@@ -95,7 +99,7 @@ SETS: dict[str, tuple[Any, ...]] = {
         "head",
         "full",
     ),
-    "all": tuple(USUAL),
+    "all": tuple(method for method in USUAL if not USUAL[method].tuner),
 }
 
 
@@ -105,13 +109,17 @@ class Baseline(Section):
     method: MethodName = Field(
         "lora",
         description="the method; `uniform` and `random` are structures of a given size, `unipelt` a mixture under "
-        "gates without sparsity, `head` trains nothing but the task head, `full` everything",
+        "gates without sparsity, `head` trains nothing but the task head, `full` everything, `peft` is what `tuner` "
+        "says",
     )
     name: str | None = Field(None, description="name in tables; one is made of the method and its size by default")
     learning_rates: tuple[Positive, ...] = Field(
         (),
         description="values to choose from on validation, three of the method's by default; for `head` they are the "
         "head's own",
+    )
+    tuner: str | None = Field(
+        None, description="of method `peft`: any method of that library that goes on projections, by its name there"
     )
     size: int | None = Field(None, ge=1, description="LoRA rank, bottleneck width, or prefix vectors of a block")
     roles: tuple[str, ...] | None = Field(
@@ -137,11 +145,14 @@ class Baseline(Section):
     @model_validator(mode="after")
     def _takes(self) -> Self:
         usual = USUAL[self.method]
+        if usual.tuner and not self.tuner:
+            raise ValueError("peft needs `tuner`, a method of that library by its name there, like tinylora or boft")
         for field, takes in (
             ("size", usual.size is not None),
             ("roles", usual.roles is not None),
             ("budget", usual.budget),
             ("peft", usual.peft),
+            ("tuner", usual.tuner),
         ):
             if getattr(self, field) and not takes:
                 raise ValueError(f"{self.method} takes no {field}")
@@ -159,7 +170,13 @@ class Baseline(Section):
     @property
     def options(self) -> dict[str, Any]:
         """What the method takes, JSON values only."""
-        found = {"size": self.size, "roles": self.roles and list(self.roles), "budget": self.budget, "peft": self.peft}
+        found = {
+            "tuner": self.tuner,
+            "size": self.size,
+            "roles": self.roles and list(self.roles),
+            "budget": self.budget,
+            "peft": self.peft,
+        }
         return {name: value for name, value in found.items() if value}
 
     @property
@@ -169,7 +186,7 @@ class Baseline(Section):
     @property
     def label(self) -> str:
         """Short name for files: ``lora-8``, ``bitfit``."""
-        parts = [self.method, *(str(n) for n in (self.size, self.budget) if n), *self._places]
+        parts = [self.method, *(str(n) for n in (self.tuner, self.size, self.budget) if n), *self._places]
         if self.peft:
             parts.append(hashlib.sha256(json.dumps(self.peft, sort_keys=True).encode()).hexdigest()[:6])
         return "-".join(parts)
@@ -179,7 +196,7 @@ class Baseline(Section):
         """Name in tables."""
         if self.name is not None:
             return self.name
-        title = USUAL[self.method].title.format(size=self.size)
+        title = USUAL[self.method].title.format(size=self.size, tuner=self.tuner)
         size = f" {self.budget:,}" if self.budget else ""
         where = f" ({', '.join(self._places)})" if self._places else ""
         fields = f" [{', '.join(f'{key}={value}' for key, value in self.peft.items())}]" if self.peft else ""

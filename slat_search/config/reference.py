@@ -43,6 +43,7 @@ def _usual() -> str:
     rows = ["\n| method | name in tables | size | learning rates | takes |", "|---|---|---|---|---|"]
     for method, usual in USUAL.items():
         takes = {
+            "`tuner`": usual.tuner,
             "`size`": usual.size,
             "`roles`": usual.roles,
             "`budget`": usual.budget,
@@ -50,7 +51,7 @@ def _usual() -> str:
         }
         cells = (
             f"`{method}`",
-            usual.title.format(size=usual.size),
+            usual.title.format(size=usual.size, tuner="its `tuner`"),
             "" if usual.size is None else str(usual.size),
             ", ".join(f"{rate:g}" for rate in usual.learning_rates),
             ", ".join(name for name, given in takes.items() if given),

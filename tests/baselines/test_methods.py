@@ -25,7 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     b.method: {**method_options(b.sized(4000), CONFIG), "seed": 3} for b in CONFIG.baselines
 }
 OPTIONS |= {"lora": {"size": 4, "roles": ["q", "v"]}, "houlsby": {"size": 6}}
-BASELINES = sorted(set(METHODS) - {"slat"})
+BASELINES = sorted(set(METHODS) - {"slat", "peft"})  # for the latter see test_tuners.py
 
 
 def run(backbone: nn.Module, batch: Inputs) -> Tensor:
@@ -149,7 +149,7 @@ def test_found_structure_comes_back_from_its_dictionary(backbone: PreTrainedMode
 
 
 def test_every_method_of_the_configuration_is_there() -> None:
-    assert set(BASELINES) == set(get_args(MethodName)) == {b.method for b in CONFIG.baselines}
+    assert set(BASELINES) == set(get_args(MethodName)) - {"peft"} == {b.method for b in CONFIG.baselines}
 
 
 def test_prefix_is_what_pefts_own_model_computes(backbone: PreTrainedModel, batch: Inputs) -> None:
