@@ -72,6 +72,8 @@ def run(
     """
     if not isinstance(config, Config):
         config = load_config(config)
+    if not any(config.evaluation.ratios):
+        raise SlatError("evaluation.ratios: one above 0 is needed; a run tells what perturbed text does to each method")
     folder = RunFolder(out or Path("runs") / config.name)
     began = time.perf_counter()
     with folder.lock():

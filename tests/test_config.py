@@ -90,6 +90,14 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, text: str, message: str) -> N
     assert "mine.yaml" in str(caught.value)
 
 
+def test_task_and_model_by_their_names(tmp_path: Path) -> None:
+    short = load(tmp_path, "{task: mnli, model: FacebookAI/roberta-base}")
+    assert short == load(tmp_path, "{task: {name: mnli}, model: {name: FacebookAI/roberta-base}}")
+    assert short.task.hub is not None
+    (tmp_path / "local").mkdir()
+    assert load(tmp_path, "model: local").model.name == str(tmp_path / "local")
+
+
 def test_missing_file() -> None:
     with pytest.raises(SlatError, match=r"config nowhere\.yaml: no such file"):
         load_config("nowhere.yaml")

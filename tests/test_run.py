@@ -190,6 +190,12 @@ def test_a_run_that_becomes_more_ends_as_if_it_had_been_so_from_the_start(
         assert {p.name for p in (out / folder).iterdir()} == {p.name for p in (run[0] / folder).iterdir()}
 
 
+def test_clean_text_alone_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(SlatError, match=r"evaluation\.ratios: one above 0 is needed"):
+        slat_search.run(small_config(evaluation={"ratios": [0]}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_other_resources_are_the_same_run(run: tuple[Path, str], tmp_path: Path) -> None:
     folder = RunFolder(run[0])
     other = small_config(resources={"concurrent_trials": 2})

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from .baselines import Baseline, entries
 from .multitask import MultiTask
 from .search import Search
-from .section import Fraction, Positive, Section
+from .section import Fraction, Positive, Section, by_name
 from .sensitivity import Sensitivity
 from .supernet import GatesConfig, SpaceConfig
 from .task import Task
@@ -53,6 +53,11 @@ class Model(Section):
         "CPUs with AMX and on GPUs (there TF32 or bfloat16), and slower on CPUs without",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_its_name(cls, data: Any) -> Any:
+        return by_name(data)
+
 
 class Training(Section):
     """What every method gets alike: steps, batch, schedule."""
@@ -73,7 +78,9 @@ class Evaluation(Section):
         ("typos", "word_drop"), min_length=1, description="kinds of perturbation"
     )
     ratios: tuple[Fraction, ...] = Field(
-        (0.05, 0.1, 0.15, 0.2), min_length=1, description="shares of words touched; 0 is always there"
+        (0.05, 0.1, 0.15, 0.2),
+        min_length=1,
+        description="shares of words touched, a run needs one above 0; 0 is always there",
     )
     rung_kind: PerturbationKind = Field("typos", description="perturbation of validation text at every rung")
     rung_ratio: Fraction = Field(0.2, description="its ratio")
@@ -130,11 +137,10 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _first_of_several(cls, data: Any) -> Any:
-        """Each task by its name or with fields; ``task`` stands for the first of them."""
+        """``task`` stands for the first of several."""
         if not isinstance(data, dict) or not isinstance(data.get("tasks"), list | tuple) or not data["tasks"]:
             return data
-        tasks = [{"name": task} if isinstance(task, str) else task for task in data["tasks"]]
-        return {"task": tasks[0], **data, "tasks": tasks}
+        return {"task": data["tasks"][0], **data}
 
     @field_validator("baselines", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from .section import Positive, Section
+from .section import Positive, Section, by_name
 
 Metric = Literal["accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman"]
 #: metrics of tasks whose label is a number
@@ -83,6 +83,7 @@ class Task(Section):
     @classmethod
     def _from_its_name(cls, data: Any) -> Any:
         """Fill in what a preset says, where the user says nothing else."""
+        data = by_name(data)
         if not isinstance(data, dict) or data.get("train") is not None or data.get("hub") is not None:
             return data
         name = data.get("name", cls.model_fields["name"].default)
