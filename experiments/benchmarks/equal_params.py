@@ -14,7 +14,7 @@ again from fresh weights, and ``uniform LoRA, 2x steps`` is what LoRA makes of a
 loss (it tells more apart than accuracy on some hundred texts), the mean of the first two seeds or draws at each budget,
 and from as many values: for fixed structures the learning rate, for a search the kinds that are candidates. OUT keeps
 every training, in a folder for each configuration, so that a benchmark that was stopped goes on; it gets
-``results.json`` (rows, configuration, versions), ``equal_params.md`` (two tables) and ``equal_params.png``. With
+``results.json`` (rows, configuration, versions), ``equal_params.md`` (tables) and ``equal_params.png``. With
 ``--earlier`` the rows of other tasks, budgets and methods, made on another day or machine in the same way, stand in
 them too.
 """
@@ -50,7 +50,7 @@ from contestants import (
     refits,
 )
 from local import kept_in, task_in
-from paired import differences, paired, plot, qualities
+from paired import differences, loss_ratios, paired, plot, qualities
 from parts import rows_of, together
 
 from slat_search.config import Config
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=5, help="random structures a budget")
     parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=USUAL)
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=USUAL, help="none: write earlier rows anew")
     parser.add_argument("--per-gpu", type=int, help="trainings that share a GPU; one unless told otherwise")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--earlier", nargs="+", type=Path, default=[], help="results.json of other parts, to be added")
@@ -218,8 +218,11 @@ def write(results: dict[str, Any], out: Path) -> None:
     tables = qualities(frame, [method for method in methods if method not in longer], longer)
     for method in [] if against.empty else against["method"].unique():
         tables += "\n" + differences(against, method, methods)
+    if "SLAT" in methods:
+        alike = [method for method in methods if method not in ("SLAT", *longer)]
+        tables += "\n" + loss_ratios(frame, "SLAT", alike)
     write_text(out / "equal_params.md", tables)
-    plot(frame, out / "equal_params.png")
+    plot(frame, methods, out / "equal_params.png")
     print(tables)
 
 

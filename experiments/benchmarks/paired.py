@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 
 from slat_search.analysis.statistics import mean_interval
@@ -15,15 +16,15 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 
-def paired(rows: pd.DataFrame, method: str, rival: str) -> pd.DataFrame:
+def paired(rows: pd.DataFrame, method: str, rival: str, measure: str = "test") -> pd.DataFrame:
     """Mean over tasks and seeds of ``method`` minus ``rival`` at each budget, with a 95 % bootstrap interval.
 
     A pair is a task and a seed; a method with several draws of one seed counts with their mean.
 
     Args:
-        rows: ``budget``, ``task``, ``seed``, ``method`` and ``test`` (quality).
+        rows: ``budget``, ``task``, ``seed``, ``method`` and the measure, ``test`` (quality) for one.
     """
-    table = rows.groupby(["budget", "task", "seed", "method"])["test"].mean().unstack()
+    table = rows.groupby(["budget", "task", "seed", "method"])[measure].mean().unstack()
     out = []
     if {method, rival} <= set(table.columns):
         for budget, part in table.groupby(level="budget"):
@@ -77,7 +78,26 @@ def differences(against: pd.DataFrame, method: str, rivals: Sequence[str]) -> st
     return to_markdown(table)
 
 
-def plot(rows: pd.DataFrame, path: Path) -> None:
+def loss_ratios(rows: pd.DataFrame, method: str, rivals: Sequence[str]) -> str:
+    """Validation loss of ``method`` over that of each of ``rivals``, below 1 where it is better, as Markdown.
+
+    The geometric mean over tasks and seeds at each budget, with a 95 % bootstrap interval.
+    """
+    logs = rows.assign(log_loss=np.log(rows["validation_loss"]))
+    columns = {}
+    for rival in rivals:
+        found = paired(logs, method, rival, "log_loss")
+        shown = {
+            row["budget"]: "{:.3f} ({:.3f} to {:.3f})".format(*np.exp([row["difference"], row["low"], row["high"]]))
+            for row in found.to_dict("records")
+        }
+        columns[f"loss of {method} over {rival}"] = shown
+    table = pd.DataFrame(columns).sort_index().fillna("-")
+    table.insert(0, "parameters", [f"{budget:,}" for budget in table.index])
+    return to_markdown(table)
+
+
+def plot(rows: pd.DataFrame, methods: Sequence[str], path: Path) -> None:
     """Test quality over budget, a panel a task and one for their mean; bars are the standard error over seeds."""
     tasks = sorted(rows["task"].unique())
     rows = rows.groupby(["task", "method", "budget", "seed"], sort=False, as_index=False)["test"].mean()
@@ -85,7 +105,7 @@ def plot(rows: pd.DataFrame, path: Path) -> None:
     figure, axes = plt.subplots(1, len(tasks) + 1, figsize=(3.6 * (len(tasks) + 1), 4.2), squeeze=False)
     for axis, task in zip(axes[0], ["mean", *tasks], strict=True):
         shown = means if task == "mean" else rows[rows["task"] == task]
-        for number, method in enumerate(rows["method"].unique()):
+        for number, method in enumerate(methods):
             by_budget = shown.loc[shown["method"] == method].groupby("budget")["test"]
             mean = by_budget.mean()
             if mean.empty:

@@ -56,4 +56,5 @@ def _agree(new: Results, part: Results, path: Path) -> None:
 
 
 def _without_task(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in ("name", "task", "data", "resources")}
+    """What all trainings of a comparison share; the configuration's own baselines take no part in it."""
+    return {k: v for k, v in config.items() if k not in ("name", "task", "data", "resources", "baselines")}
