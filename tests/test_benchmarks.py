@@ -86,8 +86,10 @@ def test_parts_that_were_made_in_another_way_are_refused(together: Any, tmp_path
     whole = json.loads((KEPT / "equal_params" / "results.json").read_text(encoding="utf-8"))
     with pytest.raises(SystemExit, match="precision is 'bfloat16' there and 'float32' here"):
         together(whole, [KEPT / "equal_params_one_seed" / "results.json"])
-    whole["made_by"]["sick"]["config"]["gates"]["reach"] = 0.9
-    (tmp_path / "results.json").write_text(json.dumps(whole), encoding="utf-8")
+    other = copy.deepcopy(whole)
+    for made in other["made_by"].values():
+        made["config"]["gates"]["reach"] = 0.9
+    (tmp_path / "results.json").write_text(json.dumps(other), encoding="utf-8")
     new = {**whole, "made_by": {"cola": whole["made_by"]["cola"]}}
     with pytest.raises(SystemExit, match=r"config\.gates is"):
         together(new, [tmp_path / "results.json"])
