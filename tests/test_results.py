@@ -74,16 +74,30 @@ def equal_params(kept: str) -> pd.DataFrame:
 
 def test_equal_params_is_computed_from_its_rows(paired: Any) -> None:
     rows = equal_params("equal_params")
-    assert paired.qualities(rows, ["SLAT", "uniform LoRA"]) in RESULTS
-    assert paired.differences(paired.paired(rows, "SLAT", "uniform LoRA"), "SLAT", ["uniform LoRA"]) in RESULTS
+    assert paired.qualities(rows, ["SLAT", "random", "uniform LoRA"], ["SLAT, refitted"]) in RESULTS
+    for method, rivals in (
+        ("SLAT", ["random", "uniform LoRA"]),
+        ("SLAT, refitted", ["SLAT", "random", "uniform LoRA"]),
+    ):
+        against = pd.concat([paired.paired(rows, method, rival) for rival in rivals])
+        assert paired.differences(against, method, rivals) in RESULTS
+    assert paired.loss_ratios(rows, "SLAT", ["random", "uniform LoRA"]) in RESULTS
 
 
-def test_equal_params_with_more_rivals_is_computed_from_its_rows(paired: Any) -> None:
+def test_what_is_said_without_cola_is_computed_from_the_rows(paired: Any) -> None:
+    rows = equal_params("equal_params")
+    rows = rows[rows["task"] != "cola"]
+    for method in ("SLAT", "SLAT, refitted"):
+        found = paired.paired(rows, method, "uniform LoRA").set_index("budget")
+        least = found.loc[1000]
+        assert "{difference:.3f} ({low:+.3f} to {high:+.3f})".format(**least) in " ".join(RESULTS.split())
+        assert (found.loc[4000:, "difference"].abs() < 0.005).all()
+
+
+def test_what_twice_the_steps_are_worth_is_computed_from_its_rows(paired: Any) -> None:
     rows = equal_params("equal_params_one_seed")
-    rivals = ["uniform LoRA", "random", "uniform LoRA, 2x steps"]
-    assert paired.qualities(rows, ["SLAT", "random", "uniform LoRA"], ["uniform LoRA, 2x steps"]) in RESULTS
-    against = pd.concat([paired.paired(rows, "SLAT", rival) for rival in rivals])
-    assert paired.differences(against, "SLAT", rivals) in RESULTS
+    against = paired.paired(rows, "uniform LoRA, 2x steps", "uniform LoRA")
+    assert paired.differences(against, "uniform LoRA, 2x steps", ["uniform LoRA"]) in RESULTS
 
 
 def test_every_command_keeps_its_results() -> None:
