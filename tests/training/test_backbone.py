@@ -102,7 +102,8 @@ def half_context(folder: Path, **changes: object) -> Context:
 
 
 def test_every_method_trains_float32_weights_on_half_precision(saved: Saved, tmp_path: Path) -> None:
-    config = Config.model_validate({"baselines": "all"})
+    others = [{"method": "peft", "tuner": name} for name in ("hira", "loha", "randlora")]
+    config = Config.model_validate({"baselines": ["all", *others]})
     context = half_context(saved(llama(), BF16), training={"steps": 2, "batch_size": 8})
     bare = {name: value.clone() for name, value in context.frozen.model.state_dict().items()}
     tried = set()
