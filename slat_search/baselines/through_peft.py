@@ -131,18 +131,21 @@ def _tuner(backbone: nn.Module, config_name: str, given: dict[str, Any], options
         given = given | {"target_modules": _named(find_sites(backbone), options["roles"])}
     config = _config(config_name, given, options)
     was = AsItWas(backbone, copies=_is_told(options))
+
+    def restore() -> None:
+        was.restore()
+        vars(backbone).pop("peft_config", None)
+
     with _as_user_errors(), _quiet(), _drawn(options):
         try:
             model = peft.get_peft_model(backbone, config)
         except BaseException:
-            was.restore()
+            restore()
             raise
 
     def undo() -> None:
         model.unload()
-        was.restore()
-        if hasattr(backbone, "peft_config"):
-            del backbone.peft_config
+        restore()
 
     return Applied(model, None, undo)
 

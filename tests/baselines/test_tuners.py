@@ -17,9 +17,8 @@ from .test_methods import Inputs, run, shake
 
 #: needs more of a configuration than where it goes, or another kind of model than an encoder
 _DO_NOT_FIT = {"adalora", "adaption_prompt", "c3a", "poly", "shadow", "trainable_tokens", "vblora"}
-_QUICK = {"boft", "hira", "ia3", "loha", "randlora", "vera"}  # the others decompose every weight, or are like these
 _LORA = [
-    pytest.param({"init_lora_weights": "pissa"}, marks=pytest.mark.slow),
+    {"init_lora_weights": "pissa"},
     {"init_lora_weights": "pissa_niter_4"},
     {"init_lora_weights": "olora"},
     {"bias": "all"},
@@ -61,14 +60,7 @@ def comes_back(backbone: PreTrainedModel, batch: Inputs, method: str, options: d
     torch.testing.assert_close(loaded, output, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow)
-        for name in tuners()
-        if name not in _DO_NOT_FIT
-    ],
-)
+@pytest.mark.parametrize("name", sorted(set(tuners()) - _DO_NOT_FIT))
 def test_a_method_of_peft(backbone: PreTrainedModel, batch: Inputs, name: str) -> None:
     comes_back(backbone, batch, "peft", {"tuner": name, "roles": ["q", "v"], "seed": 1})
 
