@@ -45,6 +45,9 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     out = slat(command, "--help")
     assert out.exit_code == 0
     assert f"slat {command}" in out.stdout.split("Example:")[1]
+    (line,) = [line for line in slat("--help").stdout.splitlines() if line.startswith(f"  {command} ")]
+    assert line.endswith(".")  # a whole sentence
+    assert not line.endswith("...")
 
 
 @pytest.mark.parametrize(

@@ -303,6 +303,6 @@ def test_ctrl_c_keeps_everything_and_says_how_to_go_on(config: Path, tmp_path: P
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 130, output
-    assert "go on with --resume" in output
+    assert "continue with --resume" in output
     assert "Traceback" not in output
     finish(start(config, out, "--resume"))

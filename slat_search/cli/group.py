@@ -14,8 +14,22 @@ from ..errors import SlatError
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
+_SECTIONS = {
+    "Before a run": ("doctor", "tasks"),
+    "Train": ("run", "search", "baselines", "sensitivity", "add-task"),
+    "Look": ("show", "report", "compare"),
+    "Use": ("predict", "export"),
+}
+
+
 class _Commands(click.Group):
     """Prints a ``SlatError``, or storage that cannot be written, as one sentence and exits with code 2."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.commands))
+        for title, names in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), self.commands[name].get_short_help_str()) for name in names])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

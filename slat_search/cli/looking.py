@@ -15,7 +15,9 @@ from .group import main
 @click.option("--seed", default=0, show_default=True, help="Of the splits, where TASK is a name.")
 @click.option("--examples", default=3, show_default=True, help="How many rows to show.")
 def tasks(task: str | None, seed: int, examples: int) -> None:
-    """List the tasks that are known by name, or describe TASK: a name, or the YAML file of a run.
+    """List known tasks, or describe one.
+
+    TASK is a name, or the YAML file of a run.
 
     \b
     Example:
@@ -39,7 +41,9 @@ def tasks(task: str | None, seed: int, examples: int) -> None:
 @main.command()
 @click.option("--address", help="Ray cluster, e.g. `auto`.  [default: RAY_ADDRESS, or a Ray of its own]")
 def doctor(address: str | None) -> None:
-    """Look at what this machine has of what a run needs; exit code 1 where something is missing.
+    """Check this machine for what a run needs.
+
+    The exit code is 1 where something is missing.
 
     \b
     Example:

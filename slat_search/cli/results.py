@@ -12,31 +12,68 @@ from .group import main
 
 if TYPE_CHECKING:
     from ..run_folder import RunFolder
+    from ..training.bundle import Predictor
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--text", "texts", multiple=True, required=True, help="Text to classify; may be given several times.")
+@click.option("--text", "texts", multiple=True, help="A text to label; may be given several times.")
 @click.option("--text-pair", "pairs", multiple=True, help="Second text, for tasks with text pairs.")
+@click.option("--file", type=click.Path(path_type=Path), help="A file of texts: .csv, .tsv, .json, .jsonl, .parquet.")
+@click.option("--column", "columns", multiple=True, help="Where --file has a text.  [default: as in training]")
+@click.option("--out", type=click.Path(path_type=Path), help="A new file for the result.  [default: print CSV]")
 @click.option("--adapter", help="Which adapter of the run.  [default: the best]")
 @click.option("--task", help="Whose adapter, in a run over several tasks.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
 def predict(
-    run: Path, texts: tuple[str, ...], pairs: tuple[str, ...], adapter: str | None, task: str | None, as_json: bool
+    run: Path,
+    texts: tuple[str, ...],
+    pairs: tuple[str, ...],
+    file: Path | None,
+    columns: tuple[str, ...],
+    out: Path | None,
+    adapter: str | None,
+    task: str | None,
+    as_json: bool,
 ) -> None:
-    """Label texts with an adapter of RUN, a run folder or an adapter folder.
+    """Label texts, or all rows of a file.
+
+    RUN is a run folder or an adapter folder. A file keeps its columns and gets `predicted` and, for each label, a
+    probability `p(label)`.
 
     \b
     Example:
         slat predict runs/quickstart --text "Chelsea win away at Arsenal"
+        slat predict runs/quickstart --file headlines.csv --column title --out labelled.csv
     """
-    import json
+    if bool(texts) == (file is not None):
+        raise SlatError("predict: give either --text or --file")
+    if file is None:
+        if columns or out:
+            raise SlatError("predict: --column and --out belong to --file")
+        if pairs and len(pairs) != len(texts):
+            raise SlatError(f"--text-pair: given {len(pairs)} times, but --text {len(texts)} times")
+    elif pairs:
+        raise SlatError("--text-pair: of a file, name both columns with --column")
+    elif out is not None:
+        from ..tasks.files import check_ending
+
+        check_ending(out, "--out")
+        if out.exists():
+            raise SlatError(f"--out: {out} exists already")
 
     from ..training.bundle import load_bundle
 
-    if pairs and len(pairs) != len(texts):
-        raise SlatError(f"--text-pair: given {len(pairs)} times, but --text {len(texts)} times")
     predictor = load_bundle(run, adapter, task)
+    if file is None:
+        _print_labels(predictor, texts, pairs, as_json)
+    else:
+        _label(predictor, file, columns, out, as_json)
+
+
+def _print_labels(predictor: Predictor, texts: tuple[str, ...], pairs: tuple[str, ...], as_json: bool) -> None:
+    import json
+
     rows: list[str | tuple[str, ...]] = [*zip(texts, pairs, strict=True)] if pairs else [*texts]
     for text, probabilities in zip(texts, predictor(rows), strict=True):
         if not predictor.labels:
@@ -50,6 +87,20 @@ def predict(
             click.echo(f"{ranked[0][0]}\t{', '.join(f'{n} {p:.3f}' for n, p in ranked)}\t{text}")
 
 
+def _label(predictor: Predictor, file: Path, columns: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    from ..tasks.files import write_rows
+    from ..training.labelling import label_file
+
+    rows = label_file(predictor, file, columns)
+    if out is not None:
+        write_rows(rows, out)
+        click.echo(f"{out}: {len(rows):,} rows")
+    elif as_json:
+        click.echo(rows.to_pandas().to_json(orient="records", lines=True, force_ascii=False), nl=False)
+    else:
+        click.echo(rows.to_pandas().to_csv(index=False), nl=False)
+
+
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder.")
@@ -57,10 +108,11 @@ def predict(
 @click.option("--adapter", help="Which adapter of the run.  [default: the best]")
 @click.option("--task", help="Whose adapter, in a run over several tasks.")
 def export(run: Path, out: Path, form: str, adapter: str | None, task: str | None) -> None:
-    """Write an adapter of RUN for other libraries: `merged` into its model, or as an adapter of `peft`.
+    """Write an adapter for other libraries.
 
-    What is written is loaded again and compared; its README shows how to use it without this library. A bottleneck
-    cannot be merged, and peft cannot hold one.
+    As a plain transformers model with the adapter `merged` into it, or as an adapter of `peft`. What is written is
+    loaded again and compared; its README shows how to use it without this library. A bottleneck cannot be merged, and
+    peft cannot hold one.
 
     \b
     Example:
@@ -86,7 +138,9 @@ def _finished(run: Path) -> RunFolder:
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 def show(run: Path) -> None:
-    """Print the comparison table of RUN and where its report lies.
+    """Print the comparison table of a run.
+
+    And where its report lies.
 
     \b
     Example:
@@ -100,7 +154,9 @@ def show(run: Path) -> None:
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 def report(run: Path) -> None:
-    """Write tables, figures and report of RUN anew from what its trainings and tests left; trains nothing.
+    """Rewrite tables, figures and report of a run.
+
+    From what its trainings and tests left; nothing is trained.
 
     \b
     Example:
@@ -121,9 +177,10 @@ def report(run: Path) -> None:
     "--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True, help="Where to."
 )
 def compare(runs: tuple[Path, ...], out: Path) -> None:
-    """Compare finished RUNs over tasks, models or searches: one table with averages, ranks and tests, and a page.
+    """Compare finished runs.
 
-    What was found stands there as each run's recommended structure and its best one, both chosen on validation.
+    RUNS may differ in task, model or search. They come into one table with averages, ranks and tests, and a page. What
+    was found stands there as each run's recommended structure and its best one, both chosen on validation.
 
     \b
     Example:

@@ -27,7 +27,7 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
             "[default: the run folder; on several nodes none are kept]",
         ),
         click.option("--overwrite", is_flag=True, help="Throw away what is in the folder already."),
-        click.option("--resume", is_flag=True, help="Go on with what was interrupted, or has become more."),
+        click.option("--resume", is_flag=True, help="Continue what was interrupted, or has become more."),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]"),
         click.argument("config", type=click.Path(path_type=Path)),
     ):
@@ -41,7 +41,7 @@ def _interruptible(work: Callable[..., Any], config: Config, options: dict[str, 
     try:
         work(config, say=say, **options)
     except KeyboardInterrupt:
-        click.echo("interrupted; everything finished is kept: go on with --resume", err=True)
+        click.echo("interrupted; everything finished is kept: continue with --resume", err=True)
         sys.exit(130)
 
 
@@ -57,7 +57,9 @@ def _run_stage(stage: Stage | None, config: Path, options: dict[str, Any]) -> No
 @main.command()
 @_run_options
 def run(config: Path, **options: Any) -> None:
-    """Search, refit, baselines, test and report, as CONFIG (a YAML file) says.
+    """Search, train, test and report.
+
+    CONFIG is a YAML file. Found structures are trained again beside the baselines, and all are tested once.
 
     \b
     Example:
@@ -70,9 +72,10 @@ def run(config: Path, **options: Any) -> None:
 @main.command()
 @_run_options
 def search(config: Path, **options: Any) -> None:
-    """Search alone, as CONFIG says: structures are found and chosen, nothing is trained again, test is not read.
+    """Search alone.
 
-    They are in `structures` of the run folder, every trial in `trials.csv`. `slat run CONFIG --resume` does the rest.
+    Structures are found and chosen, nothing is trained again, and test is not read. They are in `structures` of the run
+    folder, every trial in `trials.csv`. `slat run CONFIG --resume` does the rest.
 
     \b
     Example:
@@ -85,9 +88,10 @@ def search(config: Path, **options: Any) -> None:
 @main.command()
 @_run_options
 def baselines(config: Path, **options: Any) -> None:
-    """Tune and train the baselines of CONFIG alone, on validation; test is not read.
+    """Tune and train the baselines alone.
 
-    Those in the size of found structures wait for the search. `slat run CONFIG --resume` does the rest.
+    On validation; test is not read. Those in the size of found structures wait for the search. `slat run CONFIG
+    --resume` does the rest.
 
     \b
     Example:
@@ -100,10 +104,11 @@ def baselines(config: Path, **options: Any) -> None:
 @main.command()
 @_run_options
 def sensitivity(config: Path, **options: Any) -> None:
-    """How sparsity weight, noise in training and perturbed text change the search and each baseline of CONFIG.
+    """Study how much the settings matter.
 
-    Three studies, each with every seed, and a screening of all that the search samples. They go to the folder
-    `sensitivity` of the run; a finished run gets them as a section of its report.
+    Three studies (sparsity weight, noise in training, perturbed text) of the search and each baseline, with every seed,
+    and a screening of all that the search samples. They go to the folder `sensitivity` of the run; a finished run gets
+    them as a section of its report.
 
     \b
     Example:
@@ -123,15 +128,15 @@ def sensitivity(config: Path, **options: Any) -> None:
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the larger pool.")
 @click.option("--sparsity", default=1.0, show_default=True, help="Weight of what new modules cost.")
-@click.option("--budget", type=float, help="Parameters of new modules, in the place of a sparsity weight.")
+@click.option("--budget", type=float, help="Parameters of new modules, instead of a sparsity weight.")
 @click.option("--sharing", default=0.0, show_default=True, help="What a use of the pool's modules costs.")
 @click.option("--learning-rate", default=2e-3, show_default=True, help="Of new modules; see `gates.growth`.")
 @click.option("--gate-learning-rate", default=0.1, show_default=True, help="Of trained gates.")
 def add_task(pool: Path, config: Path, out: Path, budget: float | None, **sampled: float) -> None:
-    """Add the task of CONFIG to POOL, an adapter folder of a run over several tasks.
+    """Add a task to a trained pool.
 
-    The new task may use what the pool has, and gets modules of its own beside it. What the other tasks have stays as
-    it is, bit for bit.
+    POOL is an adapter folder of a run over several tasks, CONFIG names the new one. It may use what the pool has, and
+    gets modules of its own beside it. What the other tasks have stays as it is, bit for bit.
 
     \b
     Example:

@@ -25,7 +25,7 @@ _LOADED = {
 def card(standing: Standing, form: str) -> str:
     """Markdown with the front matter of the Hugging Face hub."""
     description = standing.description
-    labels, pair = description["labels"], description["texts"] == 2
+    labels, pair = description["labels"], len(description["columns"]) == 2
     measures = ", ".join(
         f"{name} {description['measures'][name]:.3f}" for name in ("quality", "loss") if name in description["measures"]
     )

@@ -1,8 +1,9 @@
-"""Rows from files: CSV, TSV, JSONL, Parquet, or a folder that ``datasets`` saved. All by ``datasets``."""
+"""Rows from and to files: CSV, TSV, JSONL, Parquet, or a folder that ``datasets`` saved. All by ``datasets``."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,17 +60,37 @@ def table(dataset: Dataset, field: str, where: str, task: cfg.Task) -> Table:
     Raises:
         SlatError: a missing column, an empty text or label.
     """
-    for column in (*task.text, task.label):
-        if column not in dataset.column_names:
-            raise SlatError(f"{field}: {where} has no column {column!r}; it has {', '.join(dataset.column_names)}")
-    rows = []
-    columns = (dataset[task.label], *(dataset[column] for column in task.text))
-    for number, (label, *texts) in enumerate(zip(*columns, strict=True), 1):
-        if label is None or label == "" or any(not isinstance(t, str) or not t.strip() for t in texts):
-            raise SlatError(f"{field}: {where} row {number} has an empty text or label")
-        rows.append((tuple(texts), label))
+    _has(dataset, (*task.text, task.label), f"{field}: {where}")
+    labels = list(dataset[task.label])
+    for number, label in enumerate(labels, 1):
+        if label is None or label == "":
+            raise SlatError(f"{field}: {where} row {number} has no label")
     names = getattr(dataset.features[task.label], "names", None)
+    rows = list(zip(texts_in(dataset, task.text, f"{field}: {where}"), labels, strict=True))
     return Table(field, where, rows, tuple(names) if names else None)
+
+
+def texts_in(dataset: Dataset, columns: Sequence[str], what: str) -> list[tuple[str, ...]]:
+    """The texts of each row, a text a column.
+
+    Args:
+        what: begins the messages.
+
+    Raises:
+        SlatError: a missing column, or an empty text.
+    """
+    _has(dataset, columns, what)
+    rows = list(zip(*(dataset[column] for column in columns), strict=True))
+    for number, texts in enumerate(rows, 1):
+        if any(not isinstance(text, str) or not text.strip() for text in texts):
+            raise SlatError(f"{what} row {number} has an empty text")
+    return rows
+
+
+def _has(dataset: Dataset, columns: Sequence[str], what: str) -> None:
+    for column in columns:
+        if column not in dataset.column_names:
+            raise SlatError(f"{what} has no column {column!r}; it has {', '.join(dataset.column_names)}")
 
 
 def _in_folder(folder: Path) -> dict[str, Path]:
@@ -97,23 +118,50 @@ def _saved(task: cfg.Task) -> dict[str, Table]:
 
 
 def _read(split: str, path: Path, task: cfg.Task) -> Table:
+    field = f"task.{split}"
+    return table(read_rows(path, task.text, field), field, str(path), task)
+
+
+def read_rows(path: Path, texts: Sequence[str], field: str) -> Dataset:
+    """All columns of a file; those of ``texts`` are read as strings.
+
+    Raises:
+        SlatError: a missing or malformed file, or one of an unknown ending; the message begins with ``field``.
+    """
     import datasets
 
-    field = f"task.{split}"
     if not path.is_file():
         raise SlatError(f"{field}: no such file: {path}")
-    if path.suffix not in _READERS:
-        raise SlatError(f"{field}: {path} must end in {_ENDINGS}")
+    check_ending(path, field)
     options: dict[str, Any] = {}
     if _READERS[path.suffix] == "csv":  # a text may be "NA" or "007"
-        options = {"keep_default_na": False, "converters": dict.fromkeys(task.text, str)}
+        options = {"keep_default_na": False, "converters": dict.fromkeys(texts, str)}
         options |= {"sep": "\t"} if path.suffix == ".tsv" else {}
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(_READERS[path.suffix], data_files=str(path), split="train", **options)
+        return datasets.load_dataset(_READERS[path.suffix], data_files=str(path), split="train", **options)
     except Exception as error:  # the readers raise many kinds; all mean that the file is malformed
         raise SlatError(f"{field}: cannot read {path}: {_fault(path) or first_line(error)}") from error
-    return table(loaded, field, str(path), task)
+
+
+def check_ending(path: Path, field: str) -> None:
+    """That a file of this name can be read and written.
+
+    Raises:
+        SlatError: it cannot; the message begins with ``field``.
+    """
+    if path.suffix not in _READERS:
+        raise SlatError(f"{field}: {path} must end in {_ENDINGS}")
+
+
+def write_rows(rows: Dataset, path: Path) -> None:
+    """Write a file as its ending says, see :func:`check_ending`."""
+    if path.suffix == ".parquet":
+        rows.to_parquet(path)
+    elif path.suffix in (".json", ".jsonl"):
+        rows.to_json(path, lines=path.suffix == ".jsonl", force_ascii=False)
+    else:
+        rows.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
 
 
 def first_line(error: BaseException) -> str:
@@ -122,9 +170,9 @@ def first_line(error: BaseException) -> str:
 
 
 def _fault(path: Path) -> str:
-    """What is wrong with a text file and in which line, where that can be told; else nothing."""
+    """What is wrong with a file and in which line, where that can be told; else nothing."""
     if path.suffix == ".parquet":
-        return ""
+        return _fault_in_parquet(path)
     raw = path.read_bytes()
     if not raw.strip():
         return "the file is empty"
@@ -133,17 +181,28 @@ def _fault(path: Path) -> str:
     except UnicodeDecodeError as error:
         place = raw[: error.start].count(b"\n") + 1
         return f"line {place} is not UTF-8; save the file in that encoding"
-    return _fault_in_json(text, path.suffix) if path.suffix in (".json", ".jsonl") else ""
+    if path.suffix in (".json", ".jsonl"):
+        return _fault_in_json(text, path.suffix)
+    return "" if len(text.strip().splitlines()) > 1 else "no row follows the header"
+
+
+def _fault_in_parquet(path: Path) -> str:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return "" if pyarrow.parquet.read_metadata(path).num_rows else "it has no row"
+    except pyarrow.ArrowInvalid as error:
+        return first_line(error)
 
 
 def _fault_in_json(text: str, suffix: str) -> str:
     """The same for JSON: an object a line; a ``.json`` may also be one list of objects."""
     if suffix == ".json" and text.lstrip().startswith("["):
         try:
-            json.loads(text)
+            return "" if json.loads(text) else "the list is empty"
         except json.JSONDecodeError as error:
             return f"line {error.lineno} is not JSON ({error.msg} at character {error.colno})"
-        return ""
     for number, line in enumerate(text.splitlines(), 1):
         try:
             if line.strip() and not isinstance(json.loads(line), dict):

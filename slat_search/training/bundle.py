@@ -24,7 +24,7 @@ from .evaluate import predict_logits
 from .protocol import State
 from .units import Unit, load_state
 
-FORMAT = "slat-adapter/1"
+FORMAT = "slat-adapter/2"
 
 
 def save_bundle(folder: Path, context: Context, unit: Unit, state: State, measures: dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ def save_bundle(folder: Path, context: Context, unit: Unit, state: State, measur
         "labels": list(context.labels),
         "scale": list(context.scale),
         "max_length": config.task.max_length,
-        "texts": len(config.task.text),
+        "columns": list(config.task.text),
         "unit": unit.as_dict(),
         "measures": measures,
     }
@@ -65,6 +65,11 @@ class Predictor:
         """Label names; none in a regression."""
         return self.description["labels"]
 
+    @property
+    def columns(self) -> list[str]:
+        """What the texts of a row were called in the task; two for pairs."""
+        return self.description["columns"]
+
     def __call__(self, texts: Sequence[str | tuple[str, ...]]) -> np.ndarray:
         """Probabilities (texts, classes), or the numbers (texts, 1) of a regression.
 
@@ -72,7 +77,7 @@ class Predictor:
             SlatError: no text, an empty one, or one side where the task has pairs.
         """
         rows = [Example((t,) if isinstance(t, str) else tuple(t), 0) for t in texts]
-        sides = self.description["texts"]
+        sides = len(self.columns)
         if not rows or any(len(r.texts) != sides or not all(t.strip() for t in r.texts) for r in rows):
             raise SlatError(f"text: this adapter wants {sides} non-empty text(s) for each prediction")
         data = encode(self.tokenizer, rows, self.description["max_length"])

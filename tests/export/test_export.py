@@ -110,7 +110,7 @@ def test_the_code_in_the_readme_predicts_as_the_adapter_does(
     folder = saved(context, backbone, tmp_path / "adapter", *kinds)
     told = json.loads((folder / "adapter.json").read_text())
     pair, regression = as_told.get("pair", False), as_told.get("regression", False)
-    told["model"]["pooling"], told["texts"] = as_told["pooling"], 1 + pair
+    told["model"]["pooling"], told["columns"] = as_told["pooling"], ["text"] * (1 + pair)
     if regression:
         told["labels"], told["scale"] = [], [3.5, 1.25]
         state = load_file(folder / "adapter.safetensors")

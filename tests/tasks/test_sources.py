@@ -232,12 +232,13 @@ def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("text,label\na,x\nb,y\n", "split is empty"),
         ("text,label\n" + "".join(f"t{i},x\n" for i in range(30)), "train split has one label only"),
-        ("text,label\na,x\nb,\n", "row 2 has an empty text or label"),
+        ("text,label\na,x\nb,\n", "row 2 has no label"),
         ("text,label\na,x\nb,y,z\n", "Expected 2 fields in line 3, saw 3"),
-        ("text,label\na,x\n   ,y\n", "row 2 has an empty text or label"),
+        ("text,label\na,x\n   ,y\n", "row 2 has an empty text"),
         ("sentence,label\na,x\n", "has no column 'text'; it has sentence, label"),
         ('text,label\na,x\n"b,y\nc', "cannot read"),
         ("", "the file is empty"),
+        ("text,label\n", "no row follows the header"),
         ("text,label\na,x\nb\u00e9,y\n".encode("latin-1"), "line 3 is not UTF-8"),
     ],
 )
@@ -254,8 +255,8 @@ def test_bad_content_is_one_sentence(tmp_path: Path, content: str | bytes, messa
     [
         ('{"text": "a", "label": 1}\n{"text": "b", "label": 0\n', "line 2 is not JSON"),
         ('{"text": "a", "label": 1}\n["b", 0]\n', "line 2 is JSON, but no object"),
-        ('{"text": "a", "label": 1}\n{"text": null, "label": 0}\n', "row 2 has an empty text or label"),
-        ('{"text": "a", "label": 1}\n{"text": "b"}\n', "row 2 has an empty text or label"),
+        ('{"text": "a", "label": 1}\n{"text": null, "label": 0}\n', "row 2 has an empty text"),
+        ('{"text": "a", "label": 1}\n{"text": "b"}\n', "row 2 has no label"),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, lines: str, message: str) -> None:

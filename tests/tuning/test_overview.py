@@ -91,7 +91,7 @@ def test_a_run_on_a_terminal_and_ctrl_c(config: Path, tmp_path: Path) -> None:
     os.close(ours)
     assert process.wait(timeout=10) == 130, seen
     assert "4 trials: 1 running; front of 1" in seen
-    assert "go on with --resume" in seen
+    assert "continue with --resume" in seen
     assert "Traceback" not in seen
     assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h")  # the cursor is there again
 

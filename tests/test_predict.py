@@ -1,0 +1,137 @@
+"""``slat predict``: texts on the command line, and files of them."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from torch import nn
+
+from slat_search import load
+from slat_search.cli import main
+from slat_search.training.context import Context
+from tests.conftest import TEXTS
+from tests.export.test_export import saved
+
+TITLES = [*TEXTS, 'A "quoted", long\nheadline', "007", "NA", "Größe: 80 € mehr"]
+
+
+@pytest.fixture
+def adapter(context: Context, backbone: nn.Module, tmp_path: Path) -> Path:
+    return saved(context, backbone, tmp_path / "adapter", "lora", "bias")
+
+
+@pytest.fixture
+def pairs(adapter: Path) -> Path:
+    told = json.loads((adapter / "adapter.json").read_text())
+    (adapter / "adapter.json").write_text(json.dumps({**told, "columns": ["headline", "article"]}))
+    return adapter
+
+
+def predict(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["predict", *map(str, arguments)])
+
+
+def written(path: Path, rows: pd.DataFrame) -> Path:
+    if path.suffix == ".parquet":
+        rows.to_parquet(path)
+    elif path.suffix in (".json", ".jsonl"):
+        rows.to_json(path, orient="records", lines=path.suffix == ".jsonl")
+    else:
+        rows.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    return path
+
+
+def read(path: Path) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    if path.suffix in (".json", ".jsonl"):
+        return pd.read_json(path, lines=path.suffix == ".jsonl", dtype={"headline": str})
+    return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype={"headline": str}, keep_default_na=False)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".json", ".jsonl", ".parquet"])
+def test_every_row_of_a_file_is_labelled_and_keeps_its_columns(adapter: Path, tmp_path: Path, ending: str) -> None:
+    rows = pd.DataFrame({"number": range(len(TITLES)), "headline": TITLES})
+    done = predict(adapter, "--file", written(tmp_path / f"in{ending}", rows), "--out", tmp_path / f"out{ending}")
+    assert done.exit_code == 0, done.output
+    assert f"{len(TITLES)} rows" in done.stdout
+    labelled = read(tmp_path / f"out{ending}")
+    predictor = load(adapter)
+    assert list(labelled) == ["number", "headline", "predicted", *(f"p({label})" for label in predictor.labels)]
+    assert labelled["headline"].tolist() == TITLES
+    assert labelled["number"].tolist() == rows["number"].tolist()
+    expected = predictor(TITLES)
+    assert np.allclose(labelled.iloc[:, 3:].to_numpy(dtype=float), expected, atol=1e-6)
+    assert labelled["predicted"].tolist() == [predictor.labels[best] for best in expected.argmax(axis=1)]
+
+
+def test_without_out_it_is_printed(adapter: Path, tmp_path: Path) -> None:
+    file = written(tmp_path / "in.csv", pd.DataFrame({"title": TITLES}))
+    table = predict(adapter, "--file", file, "--column", "title")
+    assert table.exit_code == 0, table.output
+    as_csv = pd.read_csv(io.StringIO(table.stdout), dtype={"title": str}, keep_default_na=False)
+    lines = predict(adapter, "--file", file, "--column", "title", "--json").stdout.splitlines()
+    as_json = [json.loads(line) for line in lines]
+    assert as_csv["title"].tolist() == [row["title"] for row in as_json] == TITLES
+    assert as_csv["predicted"].tolist() == [row["predicted"] for row in as_json]
+
+
+def test_pairs_come_from_two_columns(pairs: Path, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"article": TITLES[::-1], "headline": TITLES})
+    done = predict(pairs, "--file", written(tmp_path / "in.jsonl", rows), "--out", tmp_path / "out.parquet")
+    assert done.exit_code == 0, done.output
+    expected = load(pairs)([*zip(TITLES, TITLES[::-1], strict=True)])
+    assert np.allclose(read(tmp_path / "out.parquet").iloc[:, 3:], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        ("title\na\n", (), "--file: in.csv has no column 'headline'; it has title"),
+        ("n,headline\n1,a\n2,  \n", (), "--file: in.csv row 2 has an empty text"),
+        ("headline\n", (), "--file: cannot read in.csv: no row follows the header"),
+        ("", (), "--file: cannot read in.csv: the file is empty"),
+        ("headline,predicted\na,b\n", (), "--file: in.csv has a column 'predicted' already"),
+        (
+            "headline\na\n",
+            ("--column", "headline", "--column", "headline"),
+            "--column: given 2 times; the adapter wants 1",
+        ),
+        ("headline\na\n", ("--out", "in.csv"), "--out: in.csv exists already"),
+        ("headline\na\n", ("--out", "out.xlsx"), "--out: out.xlsx must end in .csv, .tsv, .jsonl, .json or .parquet"),
+        ("headline\na\n", ("--text", "a"), "predict: give either --text or --file"),
+        ("headline\na\n", ("--text-pair", "a"), "--text-pair: of a file, name both columns with --column"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    adapter: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: str,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    (tmp_path / "in.csv").write_text(content)
+    monkeypatch.chdir(tmp_path)
+    done = predict(adapter, "--file", "in.csv", *arguments)
+    assert (done.exit_code, done.stderr) == (2, f"error: {message}\n")
+    assert (tmp_path / "in.csv").read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "predict: give either --text or --file"),
+        (("--text", "a", "--out", "out.csv"), "predict: --column and --out belong to --file"),
+        (("--text", "a", "--text", "b", "--text-pair", "c"), "--text-pair: given 1 times, but --text 2 times"),
+    ],
+)
+def test_what_does_not_go_together(adapter: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = predict(adapter, *arguments)
+    assert (done.exit_code, done.stderr) == (2, f"error: {message}\n")
