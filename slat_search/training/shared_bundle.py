@@ -21,7 +21,7 @@ from .pool import PoolContext, names
 from .protocol import State, those_of
 from .units import Unit
 
-FORMAT = "slat-pool/1"
+FORMAT = "slat-pool/2"
 
 
 def save_shared(
