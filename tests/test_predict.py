@@ -105,6 +105,12 @@ def test_pairs_come_from_two_columns(pairs: Path, tmp_path: Path) -> None:
         ),
         ("headline\na\n", ("--out", "in.csv"), "--out: in.csv exists already"),
         ("headline\na\n", ("--out", "out.xlsx"), "--out: out.xlsx must end in .csv, .tsv, .jsonl, .json or .parquet"),
+        ("headline\na\n", ("--out", "nowhere/out.csv"), "--out: no such folder: nowhere"),
+        (
+            "headline\na\n",
+            ("--out", "out.csv", "--json"),
+            "--json: is for what is printed; the ending of --out says what is written",
+        ),
         ("headline\na\n", ("--text", "a"), "predict: give either --text or --file"),
         ("headline\na\n", ("--text-pair", "a"), "--text-pair: of a file, name both columns with --column"),
     ],

@@ -61,6 +61,10 @@ def predict(
         check_ending(out, "--out")
         if out.exists():
             raise SlatError(f"--out: {out} exists already")
+        if not out.parent.is_dir():
+            raise SlatError(f"--out: no such folder: {out.parent}")
+        if as_json:
+            raise SlatError("--json: is for what is printed; the ending of --out says what is written")
 
     from ..training.bundle import load_bundle
 
