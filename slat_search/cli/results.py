@@ -183,8 +183,9 @@ def report(run: Path) -> None:
 def compare(runs: tuple[Path, ...], out: Path) -> None:
     """Compare finished runs.
 
-    RUNS may differ in task, model or search. They come into one table with averages, ranks and tests, and a page. What
-    was found stands there as each run's recommended structure and its best one, both chosen on validation.
+    RUNS may differ in task, model or search; a run over several tasks takes part with each of them. They come into one
+    table with averages, ranks and tests, and a page. What was found stands there as each run's recommended structure
+    and its best one, both chosen on validation.
 
     \b
     Example:

@@ -31,7 +31,9 @@ METHODS = {
 }
 
 
-def made_run(folder: Path, task: str, level: float, seeds: int = 3, drop: str = "", name: str | None = None) -> Path:
+def made_run(
+    folder: Path, task: str, level: float, seeds: int = 3, drop: str = "", name: str | None = None, texts: int = 4000
+) -> Path:
     """What a run keeps in ``experiments/results``: no trained weights, no predictions."""
     rng = np.random.default_rng(len(task))
     rows = [
@@ -49,12 +51,12 @@ def made_run(folder: Path, task: str, level: float, seeds: int = 3, drop: str = 
     folder.mkdir()
     pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
     config = {
-        "name": name or task, "seed": 0, "task": {"metric": "accuracy"}, "model": {"name": "tiny"},
+        "name": name or task, "seed": 0, "task": {"name": task, "metric": "accuracy"}, "model": {"name": "tiny"},
         "search": {"tolerance": 0.01},
     }  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {
-        "task": {"name": task, "majority": 0.3, "test": 4000},
+        "task": {"name": task, "majority": 0.3, "test": texts},
         "model": {"name": "tiny", "params": BACKBONE},
     }
     (folder / "environment.json").write_text(json.dumps(environment))
@@ -159,6 +161,28 @@ def test_other_texts_of_one_task_are_another_task(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "out" / "comparison.csv")
     assert set(table["dataset"]) == {"one [same]", "one [same 2]", "average"}
     assert "BitFit" in set(table["method"])
+
+
+def test_where_no_method_is_on_all_tasks_there_is_no_average(runs: list[Path], tmp_path: Path) -> None:
+    other = made_run(tmp_path / "again", "one", 0.7, name="again")
+    compare_runs([*runs, other], tmp_path / "out")
+    assert "average" not in set(pd.read_csv(tmp_path / "out" / "comparison.csv")["dataset"])
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "No method is there on all tasks" in page
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", page))
+
+
+def test_a_size_that_seeds_found_again_stands_beside_baselines_of_the_size_that_was_found(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    """Seeds that search again hold a size within 1 %: 1,985 of 2,000."""
+    rows = pd.read_csv(runs[0] / "results.csv")
+    rows.loc[rows["method"] == "slat-a", "params"] = 1985
+    rows.to_csv(runs[0] / "results.csv", index=False)
+    compare_runs(runs[:1], tmp_path / "out")
+    shown = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("method")["quality"]
+    expected = rows[rows["method"] == "uniform-2000"]["quality"].mean()
+    assert shown["even LoRA, same size"] == pytest.approx(expected)
 
 
 def test_one_run_alone_needs_no_average(runs: list[Path], tmp_path: Path) -> None:

@@ -14,9 +14,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from slat_search.analysis.across import compare_runs
 from slat_search.analysis.pool import analyse_pool, sharing
-from slat_search.errors import SlatError
 from slat_search.run_folder import RunFolder
 from slat_search.structure import SharedStructure, Site, Structure
 from tests.analysis.test_report import EVIL, Page, unit
@@ -69,7 +67,8 @@ def made_pool(tmp_path: Path) -> RunFolder:
         (tmp_path / "units" / f"{key}.test.json").write_text(json.dumps({"quality": mean, "tasks": measures}))
         save_file(arrays, tmp_path / "units" / f"{key}.test.safetensors")
         name, digest = ("SLAT & co", SHARED.digest) if options[label] else ("LoRA", "")
-        finals.append({"key": key, "label": label, "name": name, "structure": digest})
+        group = "SLAT" if options[label] else "LoRA"
+        finals.append({"key": key, "label": label, "name": name, "structure": digest, "group": group, "budget": None})
     tuning = {name: {"tried": {"0.01": 0.8}, "chosen": "0.01"} for name in ("SLAT & co", "LoRA")}
     (tmp_path / "selection.json").write_text(json.dumps({"finals": finals, "tuning": tuning}))
     alone = []
@@ -101,8 +100,8 @@ def made_pool(tmp_path: Path) -> RunFolder:
     pd.DataFrame([trial]).to_csv(tmp_path / "trials.csv", index=False)
     pd.DataFrame([{"trial": 0, "step": 30, "quality": 0.8, "params": 64}]).to_csv(tmp_path / "history.csv", index=False)
     config = {
-        "name": "evil", "seed": 0, "seeds": 2, "tasks": [{"name": task} for task in TASKS],
-        "training": {"steps": 30}, "search": {"tolerance": 0.01},
+        "name": "evil", "seed": 0, "seeds": 2, "tasks": [{"name": task, "metric": "accuracy"} for task in TASKS],
+        "model": {"name": "tiny"}, "training": {"steps": 30}, "search": {"tolerance": 0.01},
     }  # fmt: skip
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     sizes = {"train": 100, "validation": 60, "test": 60, "majority": 0.5, "labels": ["a", EVIL]}
@@ -136,12 +135,6 @@ def test_the_table_follows_from_rows_of_results(folder: RunFolder) -> None:
     assert own == {task: SHARED.of(task).params for task in TASKS}
     tests = [json.loads(p.read_text()) for p in sorted((folder / "units").glob("slat-a-*.test.json"))]
     assert table.loc["slat-a", "average"] == pytest.approx(np.mean([test["quality"] for test in tests]))
-
-
-def test_compare_says_that_it_takes_runs_of_one_task(folder: RunFolder, tmp_path: Path) -> None:
-    analyse_pool(folder)
-    with pytest.raises(SlatError, match="a run over several tasks, which has a table of its own"):
-        compare_runs([folder.root], tmp_path / "out")
 
 
 def test_user_text_stays_text_and_every_link_leads_somewhere(folder: RunFolder) -> None:

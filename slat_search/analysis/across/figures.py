@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..curves import plt
 from ..figures import BASELINE, FOUND
 from ..fronts import attainment
-from .runs import Compared
+from .compared import Compared
 from .table import all_rows
 
 
@@ -26,7 +26,7 @@ def attained(runs: Sequence[Compared]) -> Figure:
     for axis, name in zip(axes.flat, names, strict=False):
         mine = [run for run in runs if run.dataset == name]
         rows = all_rows(mine)
-        rows = rows[rows["params_percent"] < 100]
+        rows = rows[~rows["ceiling"]]
         right = rows["params"].max() * 1.3
         for family, colour, label in (("slat", FOUND, "found structures"), ("baseline", BASELINE, "baselines")):
             chosen = rows[(rows["family"] == family) | (rows["params"] == 0)]

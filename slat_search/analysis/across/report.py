@@ -16,9 +16,10 @@ from ..overlap import overlaps
 from ..page import embedded, template
 from ..svg import Point, scatter
 from . import figures
-from .runs import Compared, read_runs
+from .compared import Compared
+from .runs import read_runs
 from .table import AVERAGE, all_rows, comparison, hypervolumes_by_task, rank_summary, reference_method, tests
-from .words import NOTE, answer, html, latex, markdown, tests_shown, wide
+from .words import NOTE, POOLS, answer, html, latex, markdown, tests_shown, wide
 
 _MARK = "compared.json"
 
@@ -83,15 +84,20 @@ def _page(
         columns=list(shown.columns),
         rows=[[html(cell) for cell in row] for row in shown.values.tolist()],
         found=[name.startswith("SLAT") for name in shown["method"]],
-        note=NOTE,
+        note=NOTE + (POOLS if any(run.tasks > 1 for run in runs) else ""),
         scatters=[_scatter(part, str(name)) for name, part in table.groupby("dataset", sort=False)],
         near=_near(table),
         tests=tests_shown(against),
         volumes=volumes,
-        overlaps=overlaps({run.name: run.structure for run in runs if run.structure is not None}),
+        overlaps=overlaps({_title(run): run.structure for run in runs if run.structure is not None}),
         figures={name: embedded(path) for name, path in drawn.items()},
         runs=[{"name": r.name, "dataset": r.dataset, "metric": r.metric, "texts": f"{r.texts:,}"} for r in runs],
     )
+
+
+def _title(run: Compared) -> str:
+    """Of what a run found for its task."""
+    return f"{run.name}, {run.config['task']['name']}" if run.tasks > 1 else run.name
 
 
 def _scatter(part: pd.DataFrame, name: str) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,54 +13,21 @@ import yaml
 from ...errors import SlatError
 from ...run_folder import RunFolder, read_json
 from ..fronts import Reference
-from ..robustness import Predictions
 from ..tables import compare, read_run, recommended
+from .compared import BEST, RECOMMENDED, Compared, made_for
+from .pools import tasks_of
 
-RECOMMENDED, BEST = "SLAT, recommended", "SLAT, best"
 _NEEDED = {"task", "model", "method", "group", "budget", "family", "seed", "quality", "validation", "params", "memory"}
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One run.
-
-    Attributes:
-        name: of its configuration, with a number where others have it too.
-        config: the resolved configuration.
-        metric: of the task.
-        texts: number of test texts.
-        reference: of hypervolumes.
-        results: rows of ``results.csv`` with ``run``, ``dataset`` and ``as``, the name of the method over runs; a row
-            whose name is empty stands in no table of methods.
-        predictions: by method, where the run folder still has them.
-        structure: JSON of the recommended structure, where it is kept.
-    """
-
-    name: str
-    config: dict[str, Any]
-    metric: str
-    texts: int
-    reference: Reference
-    results: pd.DataFrame
-    predictions: dict[str, list[Predictions]] = field(default_factory=dict)
-    structure: dict[str, Any] | None = None
-
-    @property
-    def dataset(self) -> str:
-        """Task, and model where there are several: what makes qualities comparable."""
-        return str(self.results["dataset"].iloc[0])
-
-    @property
-    def same_texts(self) -> str:
-        """Equal where two runs of one task test the same texts."""
-        return json.dumps([self.config["task"], self.config["seed"], self.texts], sort_keys=True, default=str)
 
 
 def read_runs(folders: Sequence[Path]) -> list[Compared]:
     """Read finished runs, or what is kept of them: configuration, environment and ``results.csv``.
 
-    Where two runs are of one task and model, methods are named with their run; where they test other texts of it, they
-    count as different tasks.
+    Where two runs of one task and model have a method in common, it is named with its run; where they test other texts
+    of it, they count as different tasks.
+
+    Returns:
+        One a task of each run.
 
     Raises:
         SlatError: a folder holds no such thing, or is given twice.
@@ -71,20 +37,19 @@ def read_runs(folders: Sequence[Path]) -> list[Compared]:
     if twice is not None:
         raise SlatError(f"{twice}: given twice")
     runs: list[Compared] = []
+    names: list[str] = []
     for folder in resolved:
-        run = _read(RunFolder(folder))
-        before = sum(other.config["name"] == run.config["name"] for other in runs)
-        runs.append(replace(run, name=f"{run.name} {before + 1}") if before else run)
-    if all(_same(run.results, RECOMMENDED, BEST) for run in runs):
-        for run in runs:
-            run.results.drop(run.results.index[run.results["as"] == BEST], inplace=True)
+        parts = _read(RunFolder(folder))
+        name = parts[0].config["name"]
+        names.append(name)
+        numbered = f"{name} {names.count(name)}" if names.count(name) > 1 else name
+        runs += [replace(part, name=numbered) for part in parts]
+    if all(_same_structure(run.results) for run in runs):
+        runs = [replace(run, results=run.results[~run.results["as"].str.startswith(BEST)].copy()) for run in runs]
     for run in runs:
         run.results["run"] = run.name
     _name_datasets(runs)
-    datasets = [run.dataset for run in runs]
-    for run in runs:
-        if datasets.count(run.dataset) > 1:
-            run.results["as"] = [f"{group} [{run.name}]" if group else "" for group in run.results["as"]]
+    _name_methods(runs)
     return runs
 
 
@@ -101,26 +66,39 @@ def _name_datasets(runs: Sequence[Compared]) -> None:
         run.results["dataset"] += f" [{run.name}]"
 
 
-def _same(results: pd.DataFrame, one: str, two: str) -> bool:
-    """Whether two names stand for the same structure of a run."""
-    return set(results["method"][results["as"] == one]) == set(results["method"][results["as"] == two])
+def _name_methods(runs: Sequence[Compared]) -> None:
+    """With the run where several of one dataset have it."""
+    having: dict[tuple[str, str], int] = {}
+    for run in runs:
+        for name in set(run.results["as"]) - {""}:
+            having[run.dataset, name] = having.get((run.dataset, name), 0) + 1
+    for run in runs:
+        several = {name for (dataset, name), count in having.items() if dataset == run.dataset and count > 1}
+        run.results["as"] = [f"{name} [{run.name}]" if name in several else name for name in run.results["as"]]
 
 
-def _read(run: RunFolder) -> Compared:
+def _same_structure(results: pd.DataFrame) -> bool:
+    """Whether the recommended structure of a run is also its best."""
+    one, two = (set(results["method"][results["as"].str.startswith(name)]) for name in (RECOMMENDED, BEST))
+    return one == two
+
+
+def _read(run: RunFolder) -> list[Compared]:
     for name in ("results.csv", "environment.json", "config.yaml"):
         if not (run / name).is_file():
             raise SlatError(f"{run.root}: no finished run there ({name} is missing)")
     config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    if config.get("tasks"):
-        raise SlatError(f"{run.root}: a run over several tasks, which has a table of its own; compare runs of one task")
     environment = read_json(run / "environment.json")
     results = pd.read_csv(run / "results.csv", keep_default_na=False, na_values=[""])
+    if config.get("tasks"):
+        return tasks_of(run, config, environment, results)
     if missing := _NEEDED - set(results):
         raise SlatError(f"{run.root}: results.csv has no column {min(missing)}; it was made by another version")
     chosen = recommended(compare(results), config["search"]["tolerance"])
     results["as"] = _names(results, chosen)
+    results["ceiling"] = results["params_percent"] >= 100
     structure = run / "structures" / f"{chosen['method']}.json"
-    return Compared(
+    found = Compared(
         name=config["name"],
         config=config,
         metric=config["task"]["metric"],
@@ -130,17 +108,18 @@ def _read(run: RunFolder) -> Compared:
         predictions=read_run(run).predictions if (run / "units").is_dir() else {},
         structure=read_json(structure) if structure.is_file() else None,
     )
+    return [found]
 
 
 def _names(results: pd.DataFrame, chosen: pd.Series) -> list[str]:
     """Of each row: the recommended structure, a baseline, or nothing for another structure and for sizes of others."""
-    sizes = pd.to_numeric(results["budget"])
+    beside = made_for(results["budget"], chosen["params"])
     names = []
-    for row, size in zip(results.to_dict("records"), sizes, strict=True):
+    for row, fits in zip(results.to_dict("records"), beside, strict=True):
         if row["family"] == "slat":
             names.append(RECOMMENDED if row["method"] == chosen["method"] else "")
         else:
-            names.append(row["group"] if pd.isna(size) or size == chosen["params"] else "")
+            names.append(row["group"] if fits else "")
     return names
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from ..fronts import hypervolumes, knee, nondominated, on_plane, smallest_near_best
 from ..robustness import paired_difference
 from ..statistics import critical_difference, friedman, holm, mean_interval, ranks, sign_flip_test
-from .runs import Compared
+from .compared import Compared
 
 AVERAGE = "average"
 _RANKED_TASKS = 5  # from so many on, mean ranks have a critical difference
@@ -24,7 +24,8 @@ def all_rows(runs: Sequence[Compared]) -> pd.DataFrame:
 
 
 def comparison(runs: Sequence[Compared]) -> pd.DataFrame:
-    """One row a task and method, and one a method for the average over tasks, which only methods of all tasks have.
+    """One row a task and method, and one a method for the average over tasks, which only methods of all tasks have; no
+    method may be one.
 
     ``low`` and ``high`` bound the mean quality over seeds; ``mark`` is ``best`` or, where the paired difference to the
     best may be chance, ``level``.
@@ -34,6 +35,8 @@ def comparison(runs: Sequence[Compared]) -> pd.DataFrame:
         return parts[0]
     table = pd.concat(parts, ignore_index=True)
     whole = table.groupby("method", sort=False).filter(lambda rows: len(rows) == len(parts))
+    if whole.empty:
+        return table
     mean = whole.groupby("method", sort=False).agg(
         {"family": "first", "ceiling": "first", "seeds": "min", **dict.fromkeys([*_MEANS, "rank"], "mean")}
     )
@@ -61,7 +64,7 @@ def _of_dataset(runs: Sequence[Compared]) -> pd.DataFrame:
         quality_sd=grouped["quality"].std(),
         seeds=grouped["seed"].count(),
         family=grouped["family"].first(),
-        ceiling=grouped["params_percent"].first() >= 100,
+        ceiling=grouped["ceiling"].first(),
     )
     bounds = [mean_interval(part["quality"].to_numpy()) for _, part in grouped]
     table["low"], table["high"] = zip(*bounds, strict=True)

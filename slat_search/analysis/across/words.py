@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ..tables import to_latex, to_markdown
-from .runs import RECOMMENDED
+from .compared import RECOMMENDED, SHARED
 from .table import AVERAGE
 
 #: mark -> how a value that has it is written
@@ -22,12 +22,15 @@ NOTE = (
     "Parameters, retained quality, seconds and memory are means over tasks; memory is what a training took beyond "
     "model and data."
 )
+POOLS = (
+    " What several tasks train together (shared) counts in equal parts for each of them: its parameters and its seconds."
+)
 
 
 def wide(table: pd.DataFrame) -> pd.DataFrame:
     """One row a method, found ones first and then by parameters; one column a task."""
     datasets = [name for name in table["dataset"].unique() if name != AVERAGE]
-    many = len(datasets) > 1
+    many = AVERAGE in set(table["dataset"])
     rows = []
     for method, part in table.groupby("method", sort=False):
         by_dataset = part.set_index("dataset")
@@ -48,7 +51,7 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
             "retained": f"{tasks['retained'].mean():.3f}",
             "seconds": f"{tasks['train_seconds'].mean():.0f}",
             "memory": "-" if np.isnan(memory) else f"{memory / 2**20:,.0f} MiB",
-            "front": "yes" if _on_front(by_dataset, many) else "",
+            **({"front": "yes" if _on_front(by_dataset, many) else ""} if many or len(datasets) == 1 else {}),
         }
         rows.append((part["family"].iloc[0] != "slat", params, cells))
     return pd.DataFrame([cells for _, _, cells in sorted(rows, key=lambda row: row[:2])])
@@ -83,12 +86,15 @@ def html(cell: str) -> str:
 def answer(table: pd.DataFrame, tests: pd.DataFrame, ranks: dict[str, Any]) -> list[str]:
     """What the comparison comes to, whichever side wins."""
     tasks = [name for name in table["dataset"].unique() if name != AVERAGE]
+    if len(tasks) > 1 and AVERAGE not in set(table["dataset"]):
+        return ["No method is there on all tasks, so there is no average, and nothing is tested."]
     rows = table[table["dataset"] == (AVERAGE if len(tasks) > 1 else tasks[0])]
     on = f"over {len(tasks)} tasks" if len(tasks) > 1 else f"on {tasks[0]}"
     said = []
     for found in rows[rows["method"].str.startswith(RECOMMENDED)].to_dict("records"):
+        each = " for each" if SHARED in found["method"] else ""
         outcome = (
-            f"{found['method']}: {found['quality']:.3f} {on} with {found['params']:,.0f} parameters "
+            f"{found['method']}: {found['quality']:.3f} {on} with {found['params']:,.0f} parameters{each} "
             f"({found['params_percent']:.3f} % of the backbone); it retains {found['retained']:.1%} under perturbed "
             f"input."
         )

@@ -14,6 +14,7 @@ import yaml
 
 from ...run_folder import RunFolder, read_json
 from ..robustness import Predictions, retained
+from .sharing import part_of
 
 POOLED, ALONE = "one pool", "each alone"
 
@@ -119,7 +120,19 @@ def _said(path: Path, tested: dict[str, Any], prefix: str) -> Predictions:
 
 def _own(structure: dict[str, Any], task: int) -> int:
     """Parameters of a shared structure that a task uses."""
-    return sum(
-        module["params"] // module["size"] * sum(task in users for users in module["users"])
-        for module in structure["modules"]
-    )
+    return sum(module["params"] for module in part_of(structure, task)["modules"])
+
+
+def predictions(run: RunFolder) -> dict[str, dict[str, list[Predictions]]]:
+    """What the models of each seed say of the test texts, by task and method."""
+    found: dict[str, dict[str, list[Predictions]]] = {}
+    for final in read_json(run / "selection.json")["finals"]:
+        told = read_json(run / "units" / f"{final['key']}.test.json")["tasks"]
+        for number, (task, tested) in enumerate(told.items()):
+            said = _said(run / "units" / f"{final['key']}.test.safetensors", tested, f"{number}.")
+            found.setdefault(task, {}).setdefault(final["label"], []).append(said)
+    for final in read_json(run / "alone.json")["finals"]:
+        folder, task = run / "units" / "alone" / final["task"], final["task"]
+        said = _said(folder / f"{final['key']}.test.safetensors", read_json(folder / f"{final['key']}.test.json"), "")
+        found.setdefault(task, {}).setdefault(final["label"], []).append(said)
+    return found

@@ -130,11 +130,7 @@ def _structure(row: pd.Series, data: PoolData) -> dict[str, Any]:
     structure, model = data.structures[row["method"]], data.environment["model"]
     maps = []
     for number, task in enumerate(structure["tasks"]):
-        used = [
-            {**m, "size": size, "params": m["params"] // m["size"] * size}
-            for m in structure["modules"]
-            if (size := sum(number in users for users in m["users"]))
-        ]
+        used = sharing.part_of(structure, number)["modules"]
         drawn = gate_map(used, model["layers"], model["site_columns"], f"{row['name']}, {task}")
         maps.append({"task": task, "params": f"{sum(m['params'] for m in used):,}", "map": drawn})
     return {"name": row["name"], "label": row["method"], "maps": maps, "json": json.dumps(structure, indent=1)}

@@ -26,6 +26,16 @@ def units(structure: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["layer", "kind", "cost", *tasks])
 
 
+def part_of(structure: dict[str, Any], task: int) -> dict[str, Any]:
+    """What a task uses of a shared structure, as a structure of its own has it."""
+    modules = [
+        {**module, "size": size, "params": module["params"] // module["size"] * size}
+        for module in structure["modules"]
+        if (size := sum(task in users for users in module["users"]))
+    ]
+    return {"modules": modules}
+
+
 def overlap(structure: dict[str, Any]) -> pd.DataFrame:
     """Parameters that two tasks both use over those that either uses (Jaccard), a row and a column a task."""
     tasks, found = structure["tasks"], units(structure)

@@ -1,0 +1,63 @@
+"""What is compared: the rows of one task of one run, under names that stand for the same method in each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from ..fronts import Reference
+from ..robustness import Predictions
+
+RECOMMENDED, BEST = "SLAT, recommended", "SLAT, best"
+SHARED = ", shared"  # by tasks that train together
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One task of one run.
+
+    Attributes:
+        name: of the run's configuration, with a number where others have it too.
+        config: the resolved configuration, ``task`` being this one's.
+        metric: of the task.
+        texts: number of test texts.
+        reference: of hypervolumes.
+        results: rows of ``results.csv`` with ``run``, ``dataset`` and ``as``, the name of the method over runs; a row
+            whose name is empty stands in no table of methods.
+        predictions: by method, where the run folder still has them.
+        structure: JSON of the recommended structure, or of what this task uses of it, where it is kept.
+        tasks: how many share the run's pool.
+    """
+
+    name: str
+    config: dict[str, Any]
+    metric: str
+    texts: int
+    reference: Reference
+    results: pd.DataFrame
+    predictions: dict[str, list[Predictions]] = field(default_factory=dict)
+    structure: dict[str, Any] | None = None
+    tasks: int = 1
+
+    @property
+    def dataset(self) -> str:
+        """Task, and model where there are several: what makes qualities comparable."""
+        return str(self.results["dataset"].iloc[0])
+
+    @property
+    def same_texts(self) -> str:
+        """Equal where two runs of one task test the same texts."""
+        return json.dumps([self.config["task"], self.config["seed"], self.texts], sort_keys=True, default=str)
+
+
+def made_for(budgets: pd.Series, params: float) -> pd.Series:
+    """Which rows stand beside a found structure of ``params``: those that were made for no size, or for its own.
+
+    Seeds that search again hold the size within 1 %, so it is the nearest within 5 %.
+    """
+    sizes = pd.to_numeric(budgets)
+    apart = (sizes - params).abs()
+    return sizes.isna() | ((apart == apart.min()) & (apart <= 0.05 * params))
