@@ -23,7 +23,7 @@ NOTE = (
     "model and data."
 )
 POOLS = (
-    " What several tasks train together (shared) counts in equal parts for each of them: its parameters and its seconds."
+    " What several tasks train together (shared) counts in equal parts for each: its parameters and its seconds."
 )
 
 
