@@ -22,9 +22,7 @@ NOTE = (
     "Parameters, retained quality, seconds and memory are means over tasks; memory is what a training took beyond "
     "model and data."
 )
-POOLS = (
-    " What several tasks train together (shared) counts in equal parts for each: its parameters and its seconds."
-)
+POOLS = " What several tasks train together (shared) counts in equal parts for each: its parameters and its seconds."
 
 
 def wide(table: pd.DataFrame) -> pd.DataFrame:
