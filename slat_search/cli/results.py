@@ -176,23 +176,25 @@ def report(run: Path) -> None:
 
 
 @main.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True, help="Where to."
 )
-def compare(runs: tuple[Path, ...], out: Path) -> None:
+@click.option("--against", metavar="METHOD", help="What is tested against.  [default: the best baseline on validation]")
+def compare(runs: tuple[str, ...], out: Path, against: str | None) -> None:
     """Compare finished runs.
 
     RUNS may differ in task, model or search; a run over several tasks takes part with each of them. They come into one
     table with averages, ranks and tests, and a page. What was found stands there as each run's recommended structure
-    and its best one, both chosen on validation.
+    and its best one, both chosen on validation. LABEL=RUN names methods that several runs of one task have.
 
     \b
     Example:
         slat compare runs/headline runs/match --out runs/compare
+        slat compare a=runs/headline-a a=runs/match-a b=runs/headline-b b=runs/match-b
     """
     from ..analysis.across import compare_runs
 
-    page = compare_runs(runs, out)
+    page = compare_runs(runs, out, against)
     click.echo((out / "comparison.md").read_text(encoding="utf-8"))
     click.echo(f"report: {page}")

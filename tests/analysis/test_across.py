@@ -153,6 +153,43 @@ def test_two_searches_of_one_task_are_named_by_their_run(tmp_path: Path) -> None
     assert {"SLAT, recommended [tight]", "SLAT, recommended [loose]", "BitFit [loose]"} <= set(table["method"])
 
 
+def test_two_searches_of_several_tasks_have_averages_by_their_labels(tmp_path: Path) -> None:
+    made = {
+        f"{label}-{task}": made_run(tmp_path / f"{label}-{task}", task, level, name=f"{label}-{task}")
+        for label, level in (("tight", 0.7), ("loose", 0.71))
+        for task in ("one", "three")
+    }
+    given = [f"{name.split('-')[0]}={folder}" for name, folder in made.items()]
+    compare_runs(given, tmp_path / "out", against="SLAT, recommended [tight]")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    average = table[table["dataset"] == "average"].set_index("method")["quality"]
+    assert {"SLAT, recommended [tight]", "SLAT, recommended [loose]", "BitFit [loose]"} <= set(average.index)
+    tests = pd.read_csv(tmp_path / "out" / "tests.csv").set_index("method")
+    assert set(tests["minus"]) == {"SLAT, recommended [tight]"}
+    assert tests["difference"]["SLAT, recommended [loose]"] == pytest.approx(0.01)
+    assert tests["pairs"]["SLAT, recommended [loose]"] == 6
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "SLAT, recommended [loose] minus SLAT, recommended [tight]: +0.010" in page
+    assert "the baseline that is best on validation" not in page
+    # what only one of two labels has of a task is named as on the others
+    compare_runs(given[:3], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    average = table[table["dataset"] == "average"]["method"]
+    assert "SLAT, recommended [tight]" in set(average)
+    assert "the baseline that is best on validation" in (tmp_path / "out" / "comparison.html").read_text()
+
+
+def test_a_wrong_label_or_method_is_one_sentence(runs: list[Path], tmp_path: Path) -> None:
+    other = made_run(tmp_path / "again", "one", 0.7, name="again")
+    with pytest.raises(SlatError, match="a: a label for one run of one, given to 2"):
+        compare_runs([f"a={runs[0]}", f"a={other}"], tmp_path / "out")
+    with pytest.raises(SlatError, match=r"--against: no method 'LORA'; there are .*LoRA r=8"):
+        compare_runs(runs, tmp_path / "out", against="LORA")
+    odd = made_run(tmp_path / "lr=0.1", "four", 0.7)
+    compare_runs([odd], tmp_path / "out")
+    assert set(pd.read_csv(tmp_path / "out" / "comparison.csv")["dataset"]) == {"four"}
+
+
 def test_other_texts_of_one_task_are_another_task(tmp_path: Path) -> None:
     made = [made_run(tmp_path / f"run-{i}", "one", 0.7, name="same") for i in range(2)]
     config = yaml.safe_load((made[1] / "config.yaml").read_text())

@@ -30,6 +30,7 @@ class Compared:
         predictions: by method, where the run folder still has them.
         structure: JSON of the recommended structure, or of what this task uses of it, where it is kept.
         tasks: how many share the run's pool.
+        label: what methods are named with in place of the run; may be that of runs of other tasks.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Compared:
     predictions: dict[str, list[Predictions]] = field(default_factory=dict)
     structure: dict[str, Any] | None = None
     tasks: int = 1
+    label: str = ""
 
     @property
     def dataset(self) -> str:

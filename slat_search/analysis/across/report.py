@@ -24,22 +24,31 @@ from .words import NOTE, POOLS, answer, html, latex, markdown, tests_shown, wide
 _MARK = "compared.json"
 
 
-def compare_runs(folders: Sequence[str | Path], out: str | Path) -> Path:
+def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | None = None) -> Path:
     """Compare finished runs over tasks and models; returns the page.
 
     Writes to ``out``: ``results.csv`` (every row of every run, and under ``as`` which method it stands for),
     ``comparison.csv``, ``.md``, ``.tex``, ``.html``, ``tests.csv``, ``hypervolume.json``, ``ranks.json``, ``figures/``.
 
+    Args:
+        folders: or ``LABEL=FOLDER``: where runs of one task have methods in common, these are named with the label, so
+            that two searches, over several tasks each, have an average.
+        against: the method that all others are tested against; the baseline that is best on validation by default.
+
     Raises:
-        SlatError: a folder is no finished run, or ``out`` holds other things.
+        SlatError: a folder is no finished run, there is no method ``against``, or ``out`` holds other things.
     """
     out = Path(out)
     if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
         raise SlatError(f"--out: {out} is not empty and holds no comparison; choose another")
-    runs = read_runs([Path(folder) for folder in folders])
+    runs = read_runs(folders)
     table = comparison(runs)
-    reference = reference_method(table)
-    against = tests(runs, reference) if reference is not None else pd.DataFrame()
+    if against is not None and against not in set(table["method"]):
+        raise SlatError(f"--against: no method {against!r}; there are {', '.join(table['method'].unique())}")
+    reference = against or reference_method(table)
+    tested = tests(runs, reference) if reference is not None else pd.DataFrame()
+    if not tested.empty:
+        tested["best_baseline"] = reference == reference_method(table)
     ranked = rank_summary(table)
     volumes = hypervolumes_by_task(runs)
     try:
@@ -48,11 +57,11 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path) -> Path:
         write_text(out / "comparison.csv", table.to_csv(index=False))
         write_text(out / "comparison.md", markdown(table))
         write_text(out / "comparison.tex", latex(table))
-        write_text(out / "tests.csv", against.to_csv(index=False))
+        write_text(out / "tests.csv", tested.to_csv(index=False))
         write_json(out / "hypervolume.json", volumes)
         write_json(out / "ranks.json", ranked)
         drawn = _draw(out / "figures", runs, ranked)
-        write_text(out / "comparison.html", _page(runs, table, against, ranked, volumes, drawn))
+        write_text(out / "comparison.html", _page(runs, table, tested, ranked, volumes, drawn))
     except NotADirectoryError as error:
         raise SlatError(f"--out: {out} is no folder") from error
     return out / "comparison.html"
@@ -72,7 +81,7 @@ def _draw(folder: Path, runs: Sequence[Compared], ranked: dict[str, Any]) -> dic
 def _page(
     runs: Sequence[Compared],
     table: pd.DataFrame,
-    against: pd.DataFrame,
+    tested: pd.DataFrame,
     ranked: dict[str, Any],
     volumes: dict[str, Any],
     drawn: dict[str, Path],
@@ -80,19 +89,25 @@ def _page(
     shown = wide(table)
     return template("comparison.html.j2").render(
         name=", ".join(dict.fromkeys(run.name for run in runs)),
-        sentences=answer(table, against, ranked),
+        sentences=answer(table, tested, ranked),
         columns=list(shown.columns),
         rows=[[html(cell) for cell in row] for row in shown.values.tolist()],
         found=[name.startswith("SLAT") for name in shown["method"]],
         note=NOTE + (POOLS if any(run.tasks > 1 for run in runs) else ""),
         scatters=[_scatter(part, str(name)) for name, part in table.groupby("dataset", sort=False)],
         near=_near(table),
-        tests=tests_shown(against),
+        tests=tests_shown(tested),
+        best_baseline=bool(tested["best_baseline"].all()) if not tested.empty else False,
         volumes=volumes,
         overlaps=overlaps({_title(run): run.structure for run in runs if run.structure is not None}),
         figures={name: embedded(path) for name, path in drawn.items()},
-        runs=[{"name": r.name, "dataset": r.dataset, "metric": r.metric, "texts": f"{r.texts:,}"} for r in runs],
+        runs=[_described(run, labels=any(run.label for run in runs)) for run in runs],
     )
+
+
+def _described(run: Compared, labels: bool) -> dict[str, str]:
+    told = {"name": run.name, "dataset": run.dataset, "metric": run.metric, "texts": f"{run.texts:,}"}
+    return {"label": run.label, **told} if labels else told
 
 
 def _title(run: Compared) -> str:

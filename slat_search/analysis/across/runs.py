@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,30 +21,34 @@ from .pools import tasks_of
 _NEEDED = {"task", "model", "method", "group", "budget", "family", "seed", "quality", "validation", "params", "memory"}
 
 
-def read_runs(folders: Sequence[Path]) -> list[Compared]:
+def read_runs(given: Sequence[str | Path]) -> list[Compared]:
     """Read finished runs, or what is kept of them: configuration, environment and ``results.csv``.
 
-    Where two runs of one task and model have a method in common, it is named with its run; where they test other texts
-    of it, they count as different tasks.
+    Where two runs of one task and model have a method in common, it is named with its run, or with its label; where
+    they test other texts of it, they count as different tasks.
+
+    Args:
+        given: folders, or ``LABEL=FOLDER``.
 
     Returns:
         One a task of each run.
 
     Raises:
-        SlatError: a folder holds no such thing, or is given twice.
+        SlatError: a folder holds no such thing, or is given twice; or a label, for runs of one task.
     """
-    resolved = [folder.resolve() for folder in folders]
+    labelled = [_labelled(run) for run in given]
+    resolved = [folder for folder, _ in labelled]
     twice = next((folder for folder in resolved if resolved.count(folder) > 1), None)
     if twice is not None:
         raise SlatError(f"{twice}: given twice")
     runs: list[Compared] = []
     names: list[str] = []
-    for folder in resolved:
+    for folder, label in labelled:
         parts = _read(RunFolder(folder))
         name = parts[0].config["name"]
         names.append(name)
         numbered = f"{name} {names.count(name)}" if names.count(name) > 1 else name
-        runs += [replace(part, name=numbered) for part in parts]
+        runs += [replace(part, name=numbered, label=label) for part in parts]
     if all(_same_structure(run.results) for run in runs):
         runs = [replace(run, results=run.results[~run.results["as"].str.startswith(BEST)].copy()) for run in runs]
     for run in runs:
@@ -51,6 +56,14 @@ def read_runs(folders: Sequence[Path]) -> list[Compared]:
     _name_datasets(runs)
     _name_methods(runs)
     return runs
+
+
+def _labelled(given: str | Path) -> tuple[Path, str]:
+    """Folder and label of what was given; a folder may have = in its name."""
+    label, mark, folder = str(given).partition("=")
+    if mark and label and not Path(given).is_dir():
+        return Path(folder).resolve(), label
+    return Path(given).resolve(), ""
 
 
 def _name_datasets(runs: Sequence[Compared]) -> None:
@@ -67,14 +80,17 @@ def _name_datasets(runs: Sequence[Compared]) -> None:
 
 
 def _name_methods(runs: Sequence[Compared]) -> None:
-    """With the run where several of one dataset have it."""
-    having: dict[tuple[str, str], int] = {}
+    """With the run where several of one dataset have it; with the label, where there is one, on every dataset then."""
+    having = Counter((run.dataset, name) for run in runs for name in set(run.results["as"]) - {""})
+    several = {name for (_, name), count in having.items() if count > 1}
+    labels = Counter((run.dataset, run.label) for run in runs if run.label)
+    for (dataset, label), count in labels.items():
+        if count > 1:
+            raise SlatError(f"{label}: a label for one run of {dataset}, given to {count}")
     for run in runs:
-        for name in set(run.results["as"]) - {""}:
-            having[run.dataset, name] = having.get((run.dataset, name), 0) + 1
-    for run in runs:
-        several = {name for (dataset, name), count in having.items() if dataset == run.dataset and count > 1}
-        run.results["as"] = [f"{name} [{run.name}]" if name in several else name for name in run.results["as"]]
+        apart = several if run.label else {name for name in several if having[run.dataset, name] > 1}
+        ending = f" [{run.label or run.name}]"
+        run.results["as"] = [name + ending if name in apart else name for name in run.results["as"]]
 
 
 def _same_structure(results: pd.DataFrame) -> bool:

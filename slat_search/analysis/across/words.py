@@ -99,8 +99,9 @@ def answer(table: pd.DataFrame, tests: pd.DataFrame, ranks: dict[str, Any]) -> l
         said.append(" ".join([outcome, *_beside(found, rows)]))
     for test in tests.to_dict("records"):
         if test["method"].startswith("SLAT") and not np.isnan(test["low"]):
+            which = ", the baseline that is best on validation" if test["best_baseline"] else ""
             said.append(
-                f"{test['method']} minus {test['minus']}, the baseline that is best on validation: "
+                f"{test['method']} minus {test['minus']}{which}: "
                 f"{test['difference']:+.3f} ({test['low']:+.3f} to {test['high']:+.3f}, {test['pairs']} pairs of task "
                 f"and seed, p = {test['p_holm']:.2g} after Holm's correction)."
             )
