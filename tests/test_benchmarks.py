@@ -95,6 +95,19 @@ def test_parts_that_were_made_in_another_way_are_refused(together: Any, tmp_path
         together(new, [tmp_path / "results.json"])
 
 
+@pytest.mark.parametrize("budget", [16_000, 64_000, 256_000])
+def test_what_has_widths_fills_the_budget(
+    monkeypatch: pytest.MonkeyPatch, backbone: PreTrainedModel, budget: int
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    fixed = importlib.import_module("contestants").fixed
+    sites = find_sites(backbone)
+    made = {entry.method: entry.structure for entry in fixed(sites, space(Config()).supernet(sites), budget, 1, 1)}
+    assert {"random", "uniform LoRA", "Houlsby"} <= set(made)
+    for method, structure in made.items():
+        assert 0.8 * budget < structure.params <= budget, method
+
+
 def test_what_was_found_stands_in_its_row(monkeypatch: pytest.MonkeyPatch, backbone: PreTrainedModel) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     refits = importlib.import_module("contestants").refits

@@ -77,11 +77,12 @@ def fixed(sites: Sequence[Site], supernet: Structure, budget: int, seeds: int, d
     """Structures that no search made."""
     for draw in range(draws):
         yield Entry("random", budget, draw % seeds, supernet.random_part(budget, seed=1000 + draw), draw)
-    width = budget // max(1, Structure.houlsby(sites, 1).params)
+    least, next_one = (Structure.houlsby(sites, width).params for width in (1, 2))
+    width = 1 + max(0, budget - least) // (next_one - least)  # the largest that fits; its biases out stay one size
     made = {
         "uniform LoRA": Structure.uniform(sites, budget, "lora", scale=2.0),
         "BitFit": Structure.bitfit(sites),
-        "Houlsby": Structure.houlsby(sites, max(1, width)),
+        "Houlsby": Structure.houlsby(sites, width),
     }
     for method, structure in made.items():
         # LoRA fills any budget as far as whole ranks allow: at 1,000 parameters one rank of 768
