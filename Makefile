@@ -117,13 +117,13 @@ task-overlap: $(READY)
 	mkdir -p experiments/results/task_overlap
 	cp runs/task_overlap/task_overlap.* experiments/results/task_overlap/
 
-# the benchmark that says whether the search is any good; hours, and it goes on where it was stopped. RESULT names what is kept
-RESULT ?= equal_params
+# the benchmark that says whether the search is any good, on a folder of tasks or on the embedded ones; hours, and it goes on
+# where it was stopped. RESULT names what is kept
+RESULT ?= $(if $(DATA),equal_params,equal_params_embedded)
 equal-params: $(READY)
-	$(BIN)/python experiments/benchmarks/equal_params.py --data $(DATA) --out runs/equal_params \
-		--tasks sick trec sst2 cola $(ARGS)
+	$(BIN)/python experiments/benchmarks/equal_params.py $(if $(DATA),--data $(DATA)) --out runs/$(RESULT) $(ARGS)
 	mkdir -p experiments/results/$(RESULT)
-	cd runs/equal_params && cp results.json equal_params.md equal_params.png ../../experiments/results/$(RESULT)/
+	cd runs/$(RESULT) && cp results.json equal_params.md equal_params.png ../../experiments/results/$(RESULT)/
 
 # which early stopping finds most for its steps: about ten minutes
 stopping: $(READY)

@@ -1,9 +1,9 @@
 """Is the search any good? Found structures against random and evenly spread ones of the same size.
 
-    python experiments/benchmarks/equal_params.py --data FOLDER --out OUT [--tasks sst2 trec] [--budgets 1000 4000]
+    python experiments/benchmarks/equal_params.py --out OUT [--data FOLDER] [--tasks sst2 trec] [--budgets 1000 4000]
 
-FOLDER holds a folder a task with train, validation and test parquet files. At each task and budget train, for the same
-number of steps in all:
+FOLDER holds a folder a task with train, validation and test parquet files; without it tasks are those that
+``slat tasks`` lists. At each task and budget train, for the same number of steps in all:
 
 * ``SLAT``: one search whose own weights are the result; nothing is trained again.
 * ``random``: structures drawn from the same supernet.
@@ -54,6 +54,7 @@ from paired import differences, loss_ratios, paired, plot, qualities
 from parts import rows_of, together
 
 from slat_search.config import Config
+from slat_search.config.task import EMBEDDED
 from slat_search.provenance import environment
 from slat_search.run_folder import write_json, write_text
 from slat_search.structure import Structure, find_sites
@@ -171,9 +172,11 @@ def run_task(context: Context, options: argparse.Namespace, folder: Path) -> lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument(
+        "--data", type=Path, help="a folder of tasks; tasks that are known by name unless told otherwise"
+    )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tasks", nargs="+", default=["sst2", "trec", "sick", "cola"])
+    parser.add_argument("--tasks", nargs="+", help="sick trec sst2 cola of --data, or else the embedded ones")
     parser.add_argument("--budgets", nargs="+", type=int, default=[1000, 4000, 16_000, 64_000, 256_000])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=5, help="random structures a budget")
@@ -183,6 +186,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--earlier", nargs="+", type=Path, default=[], help="results.json of other parts, to be added")
     options = parser.parse_args()
+    options.tasks = options.tasks or (["sick", "trec", "sst2", "cola"] if options.data else [*EMBEDDED])
     prepared = {task: prepare(configuration(options, task)) for task in options.tasks}
     unnamed = ("data", "out", "per_gpu", "earlier")
     made = {
@@ -191,7 +195,7 @@ def main() -> None:
         "search_rate": SEARCH_RATE,
         "variants": VARIANTS,
         "rates": {str(budget): list(rates(budget)) for budget in options.budgets},
-        "made_by": {task: made_by(context, data) for task, (context, data) in prepared.items()},
+        "made_by": {task: made_by(context, data, options.data) for task, (context, data) in prepared.items()},
         "rows": [],
     }
     together(made, options.earlier)  # what does not fit says so before hours are spent
@@ -201,10 +205,11 @@ def main() -> None:
     write(together(made, options.earlier), options.out)
 
 
-def made_by(context: Context, data: TaskData) -> dict[str, Any]:
+def made_by(context: Context, data: TaskData, folder: Path | None) -> dict[str, Any]:
     """Configuration and versions, without the path of the data."""
     config = context.config.model_dump(mode="json", exclude={"task": {"train"}})
-    return {"config": {**config, "data": f"DATA/{data.name}"}, "environment": environment(context, [data])}
+    where = {"data": f"DATA/{data.name}"} if folder else {}
+    return {"config": {**config, **where}, "environment": environment(context, [data])}
 
 
 def write(results: dict[str, Any], out: Path) -> None:

@@ -1,5 +1,4 @@
-"""Tasks in a folder of one's own (a folder a task, with train, validation and test parquet files), and where a
-benchmark keeps what it trained."""
+"""The tasks of a benchmark, in a folder of one's own or by name, and where it keeps what it trained."""
 
 from __future__ import annotations
 
@@ -10,13 +9,29 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from slat_search.config import Config
+from slat_search.config.task import EMBEDDED
 
 METRICS = {"cola": "matthews", "mrpc": "f1"}
 
 
-def task_in(folder: Path, name: str, max_length: int = 64) -> dict[str, Any]:
-    """The ``task`` section of a configuration; columns are ``text``, or ``text_a`` and ``text_b``, and ``label``."""
-    columns = pq.read_schema(folder / name / "train.parquet").names
+def task_in(folder: Path | None, name: str, max_length: int = 64) -> dict[str, Any]:
+    """The ``task`` section of a configuration.
+
+    Args:
+        folder: has a folder a task, with train, validation and test parquet files whose columns are ``text``, or
+            ``text_a`` and ``text_b``, and ``label``. Without it the task is one that is known by ``name``; the embedded
+            ones, whose articles are long, are read up to 32 tokens, and split as in ``experiments/quickstart.yaml``.
+
+    Raises:
+        SystemExit: there is no such task in the folder.
+    """
+    if folder is None:
+        embedded = {"max_length": 32, "split": (0.5, 0.2, 0.3)}
+        return {"name": name, "max_length": max_length, **(embedded if name in EMBEDDED else {})}
+    train = folder / name / "train.parquet"
+    if not train.is_file():
+        raise SystemExit(f"--data: no such file: {train}")
+    columns = pq.read_schema(train).names
     text = ["text"] if "text" in columns else ["text_a", "text_b"]
     metric = METRICS.get(name, "accuracy")
     return {"name": name, "train": str(folder / name), "text": text, "metric": metric, "max_length": max_length}
