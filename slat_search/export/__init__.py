@@ -1,5 +1,7 @@
-"""A trained adapter for those who have other libraries: a model of transformers, or an adapter of peft."""
+"""For those who have other libraries: a trained adapter as a model of transformers or an adapter of peft, and a
+structure as a configuration of peft."""
 
 from .forms import export
+from .to_peft import lora_config
 
-__all__ = ["export"]
+__all__ = ["export", "lora_config"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 
 from ..errors import SlatError
-from ..structure import Adapter
+from ..structure import Adapter, Structure
 from ..structure.adapter import SiteAdapter
 from ..structure.kinds import Bias, Projection
 from .standing import Standing
@@ -31,16 +34,12 @@ def as_peft(standing: Standing) -> PeftModel:
     scale = adapter.structure.options.scale
     loras = _loras(adapter, scale)
     norms = sorted(s.site.name for s in adapter.site_adapters() if s.site.is_norm)
-    ranks = {name: len(lora["lora_A.weight"]) for name, lora in loras.items()}
     model = standing.bare()
-    config = LoraConfig(
-        r=1,
-        rank_pattern=ranks,
-        lora_alpha=scale,
-        alpha_pattern={name: scale * rank for name, rank in ranks.items()},
-        target_modules=list(loras),
+    config = _config(
+        {name: len(lora["lora_A.weight"]) for name, lora in loras.items()},
+        norms,
+        scale,
         lora_bias=any("lora_B.bias" in lora for lora in loras.values()),
-        modules_to_save=norms or None,
         fan_in_fan_out=any(type(model.get_submodule(name)).__name__ == "Conv1D" for name in loras),
         task_type="FEATURE_EXTRACTION",
     )
@@ -57,6 +56,43 @@ def as_peft(standing: Standing) -> PeftModel:
             kept = wrapped.base_model.model.get_submodule(f"{name}.modules_to_save.default")
             kept.load_state_dict(standing.model.get_submodule(name).state_dict())
     return wrapped
+
+
+def lora_config(structure: Structure, **options: Any) -> LoraConfig:
+    """A structure as a configuration of peft: a rank for each projection, and norms that are trained whole.
+
+    For training it from fresh weights in one's own way, on any head::
+
+        model = peft.get_peft_model(AutoModelForSequenceClassification.from_pretrained(name), lora_config(structure))
+
+    Args:
+        structure: LoRA and norms.
+        options: further fields of :class:`peft.LoraConfig`, such as ``task_type`` or ``lora_dropout``.
+
+    Raises:
+        SlatError: other kinds of module, which peft has nothing for in places of one's choice, or no LoRA.
+    """
+    other = sorted({m.kind for m in structure.modules} - {"lora", "norm"})
+    if other:
+        raise SlatError(f"lora_config: peft cannot train {', '.join(other)} at single places; LoRA and norms it can")
+    ranks = {m.site.name: m.size for m in structure.modules if m.kind == "lora"}
+    if not ranks:
+        raise SlatError("lora_config: the structure has no LoRA")
+    norms = sorted(m.site.name for m in structure.modules if m.kind == "norm")
+    return _config(ranks, norms, structure.options.scale, **options)
+
+
+def _config(ranks: Mapping[str, int], norms: Sequence[str], scale: float, **options: Any) -> LoraConfig:
+    """peft's scaling is alpha over rank."""
+    return LoraConfig(
+        r=1,
+        rank_pattern=dict(ranks),
+        lora_alpha=scale,
+        alpha_pattern={name: scale * rank for name, rank in ranks.items()},
+        target_modules=list(ranks),
+        modules_to_save=list(norms) or None,
+        **options,
+    )
 
 
 def _loras(adapter: Adapter, scale: float) -> dict[str, dict[str, Tensor]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 import transformers as hf
@@ -21,7 +22,7 @@ from torch import nn
 
 from slat_search import SlatError, load
 from slat_search.cli import main
-from slat_search.export import export
+from slat_search.export import export, lora_config
 from slat_search.structure import KINDS, Structure, attach, find_sites
 from slat_search.training.backbone import Backbone
 from slat_search.training.bundle import save_bundle
@@ -293,3 +294,34 @@ def test_a_method_that_no_library_can_hold_is_refused(
     folder = saved_baseline(context, backbone, tmp_path / "adapter", method, size=2)
     with pytest.raises(SlatError, match=f"holds '{method}', which no other library can hold"):
         export(folder, tmp_path / "out", "merged")
+
+
+def test_a_structure_as_a_configuration_of_peft_trains_the_same_modules(minilm: Backbone) -> None:
+    """On a model with another head, whose paths begin with another name; equal weights compute the same."""
+    bare = hf.AutoModel.from_pretrained(model_path("minilm")).eval()
+    structure = structure_of(bare, "lora", "norm")
+    headed = hf.AutoModelForSequenceClassification.from_pretrained(model_path("minilm"), num_labels=3).eval()
+    model = peft.get_peft_model(headed, lora_config(structure, task_type="SEQ_CLS", lora_dropout=0.1)).eval()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad and "classifier" not in name}
+    assert sum(p.numel() for p in trained.values()) == structure.params
+    adapter = attach(bare, Structure(tuple(m for m in structure.modules if m.kind == "lora"), structure.options))
+    shake(adapter)
+    batch = minilm.tokenizer(list(TEXTS), return_tensors="pt", padding=True)
+    with torch.no_grad():
+        for site in adapter.site_adapters():
+            (lora,) = site.parts.values()
+            theirs = model.base_model.model.bert.get_submodule(site.site.name)
+            theirs.lora_A.default.weight.copy_(lora.down)
+            theirs.lora_B.default.weight.copy_(lora.up)
+        expected = bare(**batch).last_hidden_state
+        found = model.base_model.model.bert(**batch).last_hidden_state
+        adapter.detach()
+        plain = bare(**batch).last_hidden_state
+    assert (expected - plain).abs().max() > 1e-2
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kinds", "why"), [(("lora", "bias"), "peft cannot train bias at"), (("norm",), "no LoRA")])
+def test_a_structure_that_peft_cannot_train_is_refused(backbone: nn.Module, kinds: tuple[str, ...], why: str) -> None:
+    with pytest.raises(SlatError, match=why):
+        lora_config(structure_of(backbone, *kinds))
