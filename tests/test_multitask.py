@@ -63,6 +63,21 @@ def test_everything_is_there(three: Path) -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def test_it_is_compared_task_by_task(three: Path, tmp_path: Path) -> None:
+    command = [SLAT, "compare", str(three), "--out", str(tmp_path / "out")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "SLAT, recommended, shared" in said
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv", keep_default_na=False)
+    own = pd.read_csv(three / "comparison.csv").set_index("method")
+    for method, label in (("LoRA r=1, shared", "lora-1"), ("LoRA r=1, each task alone", "alone-lora-1")):
+        mine = table[table["method"] == method].set_index("dataset")
+        for task in TASKS:
+            assert float(mine["quality"][task["name"]]) == pytest.approx(own.loc[label, task["name"]])
+        assert mine["params"].drop("average").astype(float).sum() == pytest.approx(own["params"][label], abs=1)
+    marks = table[table["dataset"] != "average"].groupby("dataset")["mark"]
+    assert marks.agg(lambda found: (found == "best").sum()).tolist() == [1] * len(TASKS)
+
+
 @pytest.mark.parametrize("moment", ["search/rungs.jsonl", "units/*.train.json", "units/alone/*/*.train.json"])
 def test_killed_at_any_moment_and_resumed(three: Path, config: Path, tmp_path: Path, moment: str) -> None:
     out = tmp_path / "killed"
