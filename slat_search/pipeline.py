@@ -82,13 +82,7 @@ def run(
         if folder.already_done(config, resume, may_differ={STUDIES: True}, may_grow=_MAY_GROW):
             say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
             return folder
-        context: AnyContext
-        tasks: list[TaskData]
-        if config.tasks:
-            context, tasks = prepare_pool(config)
-        else:
-            context, task = prepare(config)
-            tasks = [task]
+        context, tasks = prepared(config)
         supernet = check_methods(context)
         # before the folder is a run, so that what is wrong in them is known now
         given_points(config, context.backbone_params, context.layers)
@@ -110,6 +104,18 @@ def run(
     say((folder / "comparison.md").read_text())
     say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
     return folder
+
+
+def prepared(config: Config) -> tuple[AnyContext, list[TaskData]]:
+    """What workers need, and the text of each task.
+
+    Raises:
+        SlatError: a wrong task or model, in one sentence.
+    """
+    if config.tasks:
+        return prepare_pool(config)
+    context, task = prepare(config)
+    return context, [task]
 
 
 def _work(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from .analysis.importance import of_screening
+from .analysis.pool import analyse_pool
 from .analysis.report import analyse
 from .analysis.studies import analyse_studies
 from .config import Config, load_config
 from .errors import SlatError
-from .pipeline import Say, check_methods, describe
+from .pipeline import Say, check_methods, describe, prepared
 from .provenance import environment
 from .run_folder import STUDIES, RunFolder, write_json, write_text
-from .training.context import Context, prepare
+from .training.pool import AnyContext, clean
 from .tuning.fixed import UnitPool
 from .tuning.ledger import trials_table
 from .tuning.runtime import ray_session
@@ -33,7 +33,8 @@ def run(
     storage: str | None = None,
     say: Say = print,
 ) -> RunFolder:
-    """What the sparsity weight, noise in training and perturbed text do to the search and to each baseline.
+    """What the sparsity weight, noise in training and perturbed text do to the search and to each baseline; and over
+    several tasks the weight of sharing.
 
     The studies have a folder of their own in the run's; where the run is done, its report gets them as a section.
 
@@ -55,8 +56,6 @@ def run(
     sized = next((baseline.method for baseline in config.baselines if baseline.same_size), None)
     if sized:
         raise SlatError(f"baselines: {sized} has the size of found structures; studies have none, so give it a budget")
-    if config.tasks:
-        raise SlatError("tasks: the studies are of one task; give it as `task`")
     if config.search.method == "static":
         raise SlatError("search.method: the studies are of a search by gates; a static one has no sparsity to study")
     run_folder = RunFolder(out or Path("runs") / config.name)
@@ -68,21 +67,22 @@ def run(
         if folder.already_done(config, resume, may_differ={"search": _NOT_SEARCHED}, may_grow={STUDIES: _GRIDS}):
             say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
             return folder
-        context, task = prepare(config)
+        context, tasks = prepared(config)
         check_methods(context)
         folder.begin(config)
-        say(describe(task))
-        write_json(folder / "environment.json", environment(context, [task]))
+        for task in tasks:
+            say(describe(task))
+        write_json(folder / "environment.json", environment(context, tasks))
         with ray_session(address):
             pool = UnitPool(config, context, folder / "units", say)
-            clean_pool = UnitPool(config, replace(context, test_perturbed={}), folder / "units", say)
+            clean_pool = UnitPool(config, clean(context), folder / "units", say)
             run_studies(pool, clean_pool, config, folder, say)
             if config.sensitivity.screening:
                 _screen(config, context, folder, say, storage)
         summary = analyse_studies(folder)
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
         if run_folder.is_done:
-            analyse(run_folder)
+            (analyse_pool if config.tasks else analyse)(run_folder)
     say("")
     say(summary)
     say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
@@ -92,10 +92,10 @@ def run(
 #: of the section ``search``, what the screening does not use
 _NOT_SEARCHED = {"trials", "members", "sampler", "points", "earlier", "tolerance", "refit_learning_rates"}
 #: of the section ``sensitivity``, what may change when the studies are gone on with
-_GRIDS = {"weights", "noise_kinds", "noise_ratios", "screening"}
+_GRIDS = {"weights", "sharings", "noise_kinds", "noise_ratios", "screening"}
 
 
-def _screen(config: Config, context: Context, folder: RunFolder, say: Say, storage: str | None) -> None:
+def _screen(config: Config, context: AnyContext, folder: RunFolder, say: Say, storage: str | None) -> None:
     """Trials spread evenly over the whole search space, none of them stopped, so that all can be compared."""
     trials = config.sensitivity.screening
     say(f"sensitivity: screening, {trials} trials over the whole space")

@@ -17,6 +17,7 @@ from slat_search.cli import main
 from slat_search.errors import SlatError
 from slat_search.run_folder import read_json
 from tests.conftest import small_config
+from tests.training.test_pool import TASKS, several
 from tests.whole import assert_same, finish, kill_when, start
 
 FILES = (
@@ -124,7 +125,6 @@ def test_another_task_does_not_touch_the_folder(studied: tuple[Path, str], tmp_p
     ("changes", "message"),
     [
         ({"search": {"method": "static"}}, "has no sparsity to study"),
-        ({"tasks": ["bbc-headline", "bbc-match"], "task": {"name": "bbc-headline"}}, "the studies are of one task"),
         ({"baselines": ["uniform"]}, "uniform has the size of found structures"),
     ],
 )
@@ -144,3 +144,26 @@ def test_killed_and_resumed(studied: tuple[Path, str], config: Path, tmp_path: P
     assert all(p.stat().st_mtime_ns == time_ns for p, time_ns in kept.items())
     for name in ("results.csv", "curves.csv", "screening.csv", "importance.csv"):
         assert_same(studied[0], out / "sensitivity", name)
+
+
+@pytest.mark.slow
+def test_several_tasks(tmp_path: Path) -> None:
+    held = {
+        "weights": [0, 1], "weight": 0.05, "sharings": [0, 1], "noise_ratios": [0.2], "learning_rates": [0.002],
+        "screening": 4,
+    }  # fmt: skip
+    baselines = [{"method": "lora", "size": 1, "learning_rates": [0.01]}]
+    path, out = tmp_path / "three.yaml", tmp_path / "three"
+    path.write_text(several(name="three", seeds=2, baselines=baselines, sensitivity=held).to_yaml())
+    output = finish(start(path, out, command="sensitivity"))
+    folder = out / "sensitivity"
+    assert "From weight of sharing 0 to 1 the part of the pool that several tasks use goes from 100% to " in output
+    results, by_task = pd.read_csv(folder / "results.csv"), pd.read_csv(folder / "curves_by_task.csv")
+    assert set(results["study"]) == {"sparsity", "sharing", "noise"}
+    assert set(by_task["task"]) == {task["name"] for task in TASKS}
+    for point, (_, row) in zip(read_json(folder / "points.json")["points"], results.iterrows(), strict=True):
+        tested = read_json(folder / "units" / f"{point['key']}.test.json")["tasks"]
+        assert row["quality"] == pytest.approx(np.mean([part["quality"] for part in tested.values()]))
+    for figure in ("sharing", "noise_mixed_by_task"):
+        assert Image.open(folder / "figures" / f"{figure}.png").size[0] > 400
+    assert (folder / "report.html").read_text().count('<h2 id="sensitivity">') == 1

@@ -153,6 +153,13 @@ class Robustness:
         return found
 
 
+def mean_of(tasks: Sequence[Robustness]) -> Robustness:
+    """The mean over tasks with the same sets, in each draw too."""
+    draws = min(len(found.drawn) for found in tasks)
+    measured = np.mean([found.measured for found in tasks], axis=0)
+    return Robustness(tasks[0].sets, measured, np.mean([found.drawn[:draws] for found in tasks], axis=0))
+
+
 def paired_difference(
     one: Sequence[Predictions], two: Sequence[Predictions], metric: str, seed: int = 0
 ) -> tuple[float, float]:

@@ -107,8 +107,8 @@ def sensitivity(config: Path, **options: Any) -> None:
     """Study how much the settings matter.
 
     Three studies (sparsity weight, noise in training, perturbed text) of the search and each baseline, with every seed,
-    and a screening of all that the search samples. They go to the folder `sensitivity` of the run; a finished run gets
-    them as a section of its report.
+    and a screening of all that the search samples; over several tasks one more, of the weight of sharing. They go to
+    the folder `sensitivity` of the run; a finished run gets them as a section of its report.
 
     \b
     Example:

@@ -24,6 +24,11 @@ class Sensitivity(Section):
     weight: Weight = Field(1, description="the sparsity weight that the other studies hold")
     noise_kinds: tuple[NoiseKind, ...] = Field(("mixed",), description="noise in training, a curve each")
     noise_ratios: tuple[Fraction, ...] = Field((0.05, 0.1, 0.15, 0.2), description="its ratios; 0 is always there")
+    sharings: tuple[Weight, ...] = Field(
+        (0, 0.5, 1, 1.5),
+        description="of several tasks: weights of sharing, in a study of their own; an empty list leaves it out",
+    )
+    sharing: Weight = Field(0, description="of several tasks: the weight of sharing that the other studies hold")
     learning_rates: tuple[Positive, ...] = Field(
         (1e-3, 2e-3, 4e-3),
         min_length=1,
@@ -43,7 +48,7 @@ class Sensitivity(Section):
             raise ValueError("none is no kind of noise; every curve starts at ratio 0 anyway")
         return kinds
 
-    @field_validator("weights", "noise_kinds", "noise_ratios", "learning_rates")
+    @field_validator("weights", "sharings", "noise_kinds", "noise_ratios", "learning_rates")
     @classmethod
     def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -70,6 +70,13 @@ def prepare_pool(config: Config) -> tuple[PoolContext, list[TaskData]]:
     """
     found = [prepare(config.of_task(number)) for number in range(len(config.tasks))]
     return PoolContext(config, tuple(context for context, _ in found)), [task for _, task in found]
+
+
+def clean(context: AnyContext) -> AnyContext:
+    """The same, but tested on clean text alone."""
+    if isinstance(context, PoolContext):
+        return replace(context, parts=tuple(replace(part, test_perturbed={}) for part in context.parts))
+    return replace(context, test_perturbed={})
 
 
 def sources(context: AnyContext, models: Sequence[TextClassifier]) -> list[Source]:

@@ -19,10 +19,10 @@ class Point:
     """One method at one setting of a study, with one seed.
 
     Attributes:
-        study: ``sparsity`` or ``noise``.
+        study: ``sparsity``, ``sharing`` or ``noise``.
         method: name in tables.
-        kind: of noise; ``weight`` in the study of the sparsity weight.
-        value: noise ratio or sparsity weight; None where a method has no sparsity weight.
+        kind: of noise; ``weight`` in the studies of the weights of sparsity and of sharing.
+        value: noise ratio or weight; None where a method has no weight.
         unit: what is trained; points of several studies may share it.
     """
 
@@ -50,7 +50,7 @@ def run_studies(
     tuned, tuning = tune(pool, contenders, say)
     if not tuned or tuned[0][0].title != SEARCHED:
         raise SlatError("sensitivity.learning_rates: the search diverged at every one of them")
-    points = [*sparsity_points(config, tuned), *noise_points(config, tuned)]
+    points = [*sparsity_points(config, tuned), *sharing_points(config, tuned), *noise_points(config, tuned)]
     units = {point.unit.key: point.unit for point in points}
     say(f"sensitivity: {len(points)} points with {len(units)} trainings")
     trained = pool.train(list(units.values()))
@@ -76,16 +76,19 @@ def run_studies(
 
 
 def search_contender(config: Config) -> Contender:
-    """A search at the reference sparsity weight whose own weights are the result, at each of its learning rates."""
-    grid = tuple(
-        _search_unit(config, config.sensitivity.weight, rate, seed=0) for rate in config.sensitivity.learning_rates
-    )
+    """A search at the reference weights whose own weights are the result, at each of its learning rates."""
+    held = config.sensitivity
+    grid = tuple(_search_unit(config, held.weight, held.sharing, rate, seed=0) for rate in held.learning_rates)
     return Contender(SEARCHED, grid)
 
 
-def _search_unit(config: Config, weight: float, learning_rate: float, seed: int) -> Unit:
+def _search_unit(config: Config, weight: float, sharing: float, learning_rate: float, seed: int) -> Unit:
     options = {"sparsity": weight, "gate_learning_rate": config.sensitivity.gate_learning_rate}
-    return Unit("search", f"slat-w{weight:g}", learning_rate, seed, options=options)
+    label = f"slat-w{weight:g}"
+    if config.tasks:
+        options["sharing"] = sharing
+        label += f"-k{sharing:g}"
+    return Unit("search", label, learning_rate, seed, options=options)
 
 
 def sparsity_points(config: Config, tuned: Sequence[tuple[Contender, Unit]]) -> Iterator[Point]:
@@ -95,10 +98,23 @@ def sparsity_points(config: Config, tuned: Sequence[tuple[Contender, Unit]]) -> 
         for seed in range(config.seeds):
             if unit.method == "search":
                 for weight in weights:
-                    searched = _search_unit(config, weight, unit.learning_rate, seed)
+                    searched = _search_unit(config, weight, config.sensitivity.sharing, unit.learning_rate, seed)
                     yield Point("sparsity", contender.title, "weight", weight, searched)
             else:
                 yield Point("sparsity", contender.title, "weight", None, replace(unit, seed=seed))
+
+
+def sharing_points(config: Config, tuned: Sequence[tuple[Contender, Unit]]) -> Iterator[Point]:
+    """The search over several tasks at every weight of sharing."""
+    held = config.sensitivity
+    if not config.tasks or not held.sharings:
+        return
+    for contender, unit in tuned:
+        if unit.method == "search":
+            for sharing in sorted({held.sharing, *held.sharings}):
+                for seed in range(config.seeds):
+                    searched = _search_unit(config, held.weight, sharing, unit.learning_rate, seed)
+                    yield Point("sharing", contender.title, "weight", sharing, searched)
 
 
 def noise_points(config: Config, tuned: Sequence[tuple[Contender, Unit]]) -> Iterator[Point]:

@@ -15,6 +15,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from slat_search.analysis.pool import analyse_pool, sharing
+from slat_search.analysis.shared import shared_by
 from slat_search.run_folder import RunFolder
 from slat_search.structure import SharedStructure, Site, Structure
 from tests.analysis.test_report import EVIL, Page, unit
@@ -29,7 +30,7 @@ def test_overlap_and_users_are_those_of_the_structure() -> None:
     table = sharing.overlap(raw)
     for one, two in itertools.product(TASKS, TASKS):
         assert table.loc[one, two] == pytest.approx(SHARED.overlap(one, two))
-    assert sharing.shared_by(raw) == SHARED.shared_by() == {1: 32, 2: 16, 3: 16}
+    assert shared_by(raw) == SHARED.shared_by() == {1: 32, 2: 16, 3: 16}
     blocks = sharing.by_block(raw, layers=3)
     assert blocks.sum(axis=1).to_dict() == {task: SHARED.of(task).params for task in TASKS}
     assert blocks.columns.tolist() == [0, 1, 2]

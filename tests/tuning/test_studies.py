@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from slat_search.tuning.finals import baseline_contenders
-from slat_search.tuning.studies import noise_points, search_contender, sparsity_points
+from slat_search.tuning.studies import noise_points, search_contender, sharing_points, sparsity_points
 from tests.conftest import small_config
+from tests.training.test_pool import several
 
 CONFIG = small_config(
     seeds=3,
@@ -54,6 +55,27 @@ def test_the_reference_is_trained_once_for_all_studies_and_no_two_trainings_shar
     assert len(by_key) == 3 * (4 + 2 + 3 * 2 * 2)
     for _, unit in TUNED:
         assert {p.study for p in points if p.unit.key == replace(unit, seed=1).key} == {"sparsity", "noise"}
+
+
+def test_several_tasks_have_a_study_of_sharing() -> None:
+    held = {"weights": [0, 1], "sharings": [0, 0.5, 2], "sharing": 1, "noise_ratios": [0.2], "learning_rates": [0.002]}
+    config = several(seeds=2, sensitivity=held)
+    tuned = [(c, c.grid[-1]) for c in (search_contender(config), *baseline_contenders(config))]
+    points = list(sharing_points(config, tuned))
+    assert {p.method for p in points} == {"SLAT"}
+    assert Counter((p.value, p.unit.seed) for p in points) == Counter((k, s) for k in (0, 0.5, 1, 2) for s in range(2))
+    assert all(p.unit.options["sharing"] == p.value for p in points)
+    assert all(p.unit.options["sparsity"] == 1 for p in points)
+    others = [*sparsity_points(config, tuned), *noise_points(config, tuned)]
+    assert {p.unit.options["sharing"] for p in others if p.method == "SLAT"} == {1}
+    by_key: dict[str, set[str]] = {}
+    for p in (*points, *others):
+        by_key.setdefault(p.unit.key, set()).add(repr(p.unit))
+    assert all(len(units) == 1 for units in by_key.values())
+    # 2 seeds of: the search at another weight, at 3 others of sharing; and 3 methods with noise and without
+    assert len(by_key) == 2 * (1 + 3 + 3 * 2)
+    assert list(sharing_points(CONFIG, TUNED)) == []
+    assert all("sharing" not in p.unit.options for p in sparsity_points(CONFIG, TUNED))
 
 
 def test_none_is_no_kind_of_noise() -> None:

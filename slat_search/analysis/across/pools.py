@@ -10,8 +10,8 @@ from ...errors import SlatError
 from ...run_folder import RunFolder, read_json
 from ..fronts import Reference
 from ..pool.data import ALONE, POOLED, predictions
-from ..pool.sharing import part_of
 from ..pool.table import comparison, recommended
+from ..shared import part_of
 from .compared import BEST, RECOMMENDED, SHARED, Compared, made_for
 
 APART = ", each task alone"

@@ -14,7 +14,7 @@ import yaml
 
 from ...run_folder import RunFolder, read_json
 from ..robustness import Predictions, retained
-from .sharing import part_of
+from ..shared import part_of
 
 POOLED, ALONE = "one pool", "each alone"
 

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ...run_folder import RunFolder, write_text
+from ...run_folder import STUDIES, RunFolder, write_text
 from ..budget import SEARCH
 from ..curves import plt
 from ..page import as_yaml, embedded, flat, template
 from ..plots import histories, trial_rows
+from ..shared import part_of, shared_by
+from ..studies import section
 from ..svg import Point, gate_map, gate_map_legend, scatter
 from ..tables import to_latex, to_markdown
 from . import sharing
@@ -35,12 +37,16 @@ def analyse_pool(run: RunFolder) -> str:
     (run / "figures").mkdir(parents=True, exist_ok=True)
     figure.savefig(run / "figures" / "sharing.png", bbox_inches="tight")
     plt.close(figure)
-    write_text(run / "report.html", render(run, data, table, shown))
+    studies = RunFolder(run / STUDIES)
+    parts = section(studies) if studies.is_done else None
+    write_text(run / "report.html", render(run, data, table, shown, parts))
     return str(best["method"])
 
 
-def render(run: RunFolder, data: PoolData, table: pd.DataFrame, shown: pd.DataFrame) -> str:
-    """The page as text."""
+def render(
+    run: RunFolder, data: PoolData, table: pd.DataFrame, shown: pd.DataFrame, studies: dict[str, Any] | None = None
+) -> str:
+    """The page as text, with the section on its sensitivity studies where there are some."""
     best = recommended(table, data.config["search"]["tolerance"])
     structure = data.structures[best["method"]]
     return template("pool.html.j2").render(
@@ -57,10 +63,11 @@ def render(run: RunFolder, data: PoolData, table: pd.DataFrame, shown: pd.DataFr
         structures=[_structure(row, data) for _, row in _found(table).iterrows()],
         best=best["name"],
         overlap=sharing.overlap(structure),
-        shared=sharing.shared_by(structure),
+        shared=shared_by(structure),
         figure=embedded(run / "figures" / "sharing.png"),
         transfer=_transfer(data),
         histories=histories(data),
+        studies=studies,
         trials=trial_rows(data.trials),
         budget=_budget(data),
         tuning=data.tuning,
@@ -130,7 +137,7 @@ def _structure(row: pd.Series, data: PoolData) -> dict[str, Any]:
     structure, model = data.structures[row["method"]], data.environment["model"]
     maps = []
     for number, task in enumerate(structure["tasks"]):
-        used = sharing.part_of(structure, number)["modules"]
+        used = part_of(structure, number)["modules"]
         drawn = gate_map(used, model["layers"], model["site_columns"], f"{row['name']}, {task}")
         maps.append({"task": task, "params": f"{sum(m['params'] for m in used):,}", "map": drawn})
     return {"name": row["name"], "label": row["method"], "maps": maps, "json": json.dumps(structure, indent=1)}

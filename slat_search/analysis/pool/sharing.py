@@ -12,28 +12,7 @@ from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
 from ..curves import plt
-
-
-def units(structure: dict[str, Any]) -> pd.DataFrame:
-    """A row a unit of a shared structure: ``layer kind cost``, and a column of bool a task."""
-    tasks = structure["tasks"]
-    rows = [
-        {"layer": m["layer"], "kind": m["kind"], "cost": m["params"] // m["size"]}
-        | {task: number in users for number, task in enumerate(tasks)}
-        for m in structure["modules"]
-        for users in m["users"]
-    ]
-    return pd.DataFrame(rows, columns=["layer", "kind", "cost", *tasks])
-
-
-def part_of(structure: dict[str, Any], task: int) -> dict[str, Any]:
-    """What a task uses of a shared structure, as a structure of its own has it."""
-    modules = [
-        {**module, "size": size, "params": module["params"] // module["size"] * size}
-        for module in structure["modules"]
-        if (size := sum(task in users for users in module["users"]))
-    ]
-    return {"modules": modules}
+from ..shared import units
 
 
 def overlap(structure: dict[str, Any]) -> pd.DataFrame:
@@ -46,13 +25,6 @@ def overlap(structure: dict[str, Any]) -> pd.DataFrame:
         return float(both / either) if either else 1.0
 
     return pd.DataFrame([[share(one, two) for two in tasks] for one in tasks], index=tasks, columns=tasks)
-
-
-def shared_by(structure: dict[str, Any]) -> dict[int, int]:
-    """Number of users -> parameters that have so many."""
-    tasks, found = structure["tasks"], units(structure)
-    users = found[tasks].sum(axis=1)
-    return {count: int(found["cost"][users == count].sum()) for count in range(1, len(tasks) + 1)}
 
 
 def by_block(structure: dict[str, Any], layers: int) -> pd.DataFrame:

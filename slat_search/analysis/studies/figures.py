@@ -28,20 +28,26 @@ def save_figures(folder: Path, studies: Studies) -> dict[str, Path]:
 
 
 def _figures(studies: Studies) -> Iterator[tuple[str, Figure]]:
-    yield "sparsity", sparsity(studies)
+    yield "sparsity", weights(studies, "sparsity", "sparsity weight λ")
+    if "sharing" in set(studies.curves["study"]):
+        yield "sharing", weights(studies, "sharing", "weight of sharing κ")
     for name, label in (("noise", "noise in training (%)"), ("perturbation", "words perturbed (%)")):
-        curves = {
-            kind: [
-                Line(method, method == SEARCHED, _points(curve))
-                for method in studies.methods
-                if len(curve := studies.curve(name, kind, method))
-            ]
-            for kind in studies.kinds(name)
-        }
+        curves = {kind: _lines(studies, name, kind) for kind in studies.kinds(name)}
         if curves:
             yield name, panels(curves, label, studies.quality_label)
+        for kind in studies.kinds(name) if studies.tasks else ():
+            by_task = {task: _lines(studies, name, kind, task) for task in studies.tasks}
+            yield f"{name}_{kind}_by_task", panels(by_task, label, "test quality")
     if len(studies.importance):
         yield "importance", importance(studies)
+
+
+def _lines(studies: Studies, study: str, kind: str, task: str = "") -> list[Line]:
+    return [
+        Line(method, method == SEARCHED, _points(curve))
+        for method in studies.methods
+        if len(curve := studies.curve(study, kind, method, task))
+    ]
 
 
 def _points(curve: pd.DataFrame) -> pd.DataFrame:
@@ -57,23 +63,23 @@ def _band_of_change(curve: pd.DataFrame) -> pd.DataFrame:
     return curve.assign(low=reference + curve["change_low"], high=reference + curve["change_high"])
 
 
-def sparsity(studies: Studies) -> Figure:
-    """Quality and size over the sparsity weight; methods that have none are level lines."""
+def weights(studies: Studies, study: str, label: str) -> Figure:
+    """Quality and size over a weight of the search; methods that have none are level lines."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.9))
-    weights = studies.curve("sparsity", "weight", SEARCHED)["value"].tolist()
-    ends = [-0.25, len(weights) - 0.75]
+    values = studies.curve(study, "weight", SEARCHED)["value"].tolist()
+    ends = [-0.25, len(values) - 0.75]
     for position, method in enumerate(studies.methods):
-        curve = studies.curve("sparsity", "weight", method)
+        curve = studies.curve(study if method == SEARCHED else "sparsity", "weight", method)
         if method == SEARCHED:
             curve = _band_of_change(curve).assign(x=np.arange(len(curve)))
         elif len(curve):
             curve = pd.concat([_band_of_change(curve)] * 2).assign(x=ends)
         draw(left, Line(method, method == SEARCHED, curve), position)
         draw(right, Line(method, method == SEARCHED, _size(curve)), position)
-    for axis, label in ((left, studies.quality_label), (right, "adapter parameters (without head)")):
-        axis.set_xticks(range(len(weights)), [f"{weight:g}" for weight in weights])
-        axis.set_xlabel("sparsity weight λ")
-        axis.set_ylabel(label)
+    for axis, measure in ((left, studies.quality_label), (right, "adapter parameters (without head)")):
+        axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        axis.set_xlabel(label)
+        axis.set_ylabel(measure)
         axis.grid(alpha=0.25)
     if (studies.curves["params"] == 0).any():  # the bare head
         right.set_yscale("symlog", linthresh=100)

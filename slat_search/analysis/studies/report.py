@@ -16,6 +16,10 @@ _FIGURES = {
         "Two plots over the sparsity weight: test quality, and adapter parameters; level lines are the baselines.",
         "The sparsity weight. Solid: the search. Dashed: baselines, which have none.",
     ),
+    "sharing": (
+        "Two plots over the weight of sharing: test quality, and adapter parameters; level lines are the baselines.",
+        "The weight of sharing: what a further user of the same part of the pool pays. Dashed: baselines.",
+    ),
     "noise": (
         "Curves of test quality over the ratio of noise in training, a panel a kind of noise, a line a method.",
         "Noise in training. Every point is trained anew.",
@@ -32,17 +36,29 @@ _FIGURES = {
 }
 
 
+_BY_TASK = "Curves of test quality over the ratio, a panel a task, a line a method."
+
+
+def _caption(figure: str) -> str:
+    """Of one kind of noise or perturbation, task by task."""
+    study, _, kind = figure.removesuffix("_by_task").partition("_")
+    what = "Noise in training" if study == "noise" else "Perturbed text"
+    return f"{what}, {kind.replace('_', ' ')}, task by task."
+
+
 def analyse_studies(folder: RunFolder) -> str:
     """Write tables, figures and ``report.html`` of finished studies; returns the outcome in words."""
     studies = read_studies(folder)
     write_text(folder / "results.csv", studies.results.to_csv(index=False))
     write_text(folder / "curves.csv", studies.curves.to_csv(index=False))
+    if studies.tasks:
+        write_text(folder / "curves_by_task.csv", studies.by_task.to_csv(index=False))
     save_figures(folder / "figures", studies)
     parts = section(folder, studies)
     page = template("sensitivity.html.j2").render(
         name=f"{studies.config['name']}, sensitivity",
         studies=parts,
-        environment=flat(studies.environment),
+        environment=flat({k: v for k, v in studies.environment.items() if k != "tasks"}),
         config=as_yaml(studies.config),
     )
     write_text(folder / "report.html", page)
@@ -54,17 +70,20 @@ def section(folder: RunFolder, studies: Studies | None = None) -> dict[str, Any]
     studies = studies or read_studies(folder)
     table, sensitivity = changes(studies), studies.config["sensitivity"]
     figures = {name: folder / "figures" / f"{name}.png" for name in _FIGURES}
+    by_task = sorted((folder / "figures").glob("*_by_task.png")) if studies.tasks else []
     return {
         "summary": summary(studies),
         "figures": [
             {"image": embedded(path), "alt": _FIGURES[name][0], "caption": _FIGURES[name][1]}
             for name, path in figures.items()
             if path.exists()
-        ],
+        ]
+        + [{"image": embedded(path), "alt": _BY_TASK, "caption": _caption(path.stem)} for path in by_task],
         "changes": {"columns": list(table.columns), "rows": table.values.tolist()},
         "metric": studies.metric,
         "level": f"{(studies.curves['high'] - studies.curves['low']).mean() / 2:.3f}",
         "weight": f"{sensitivity['weight']:g}",
+        "sharing": f"{sensitivity['sharing']:g}" if studies.tasks else "",
         "steps": studies.config["training"]["steps"],
         "seeds": studies.config["seeds"],
         "diverged": int((studies.results["error"] != "").sum()),

@@ -14,7 +14,13 @@ from .data import Studies
 
 def summary(studies: Studies) -> list[str]:
     """A sentence or two a study, whichever side comes off better."""
-    return [*_sparsity(studies), *_ratios(studies, "noise"), *_ratios(studies, "perturbation"), *_screening(studies)]
+    return [
+        *_sparsity(studies),
+        *_sharing(studies),
+        *_ratios(studies, "noise"),
+        *_ratios(studies, "perturbation"),
+        *_screening(studies),
+    ]
 
 
 def changes(studies: Studies) -> pd.DataFrame:
@@ -38,9 +44,34 @@ def _change(row: pd.Series) -> str:
     return f"{row['change']:+.3f} ({row['change_low']:+.3f} to {row['change_high']:+.3f})"
 
 
+def _weight(studies: Studies, study: str) -> pd.DataFrame | None:
+    """The curve of the search over a weight, if it is one."""
+    curve = studies.curve(study, "weight", SEARCHED)
+    return curve if len(curve) > 1 else None
+
+
+def _beyond_chance(curve: pd.DataFrame, reference: float) -> str:
+    worse = [f"{row['value']:g}: {_change(row)}" for _, row in curve[curve["change_high"] < 0].iterrows()]
+    return f"Worse than at weight {reference:g} beyond chance: {', '.join(worse) or 'no weight'}."
+
+
+def _sharing(studies: Studies) -> Iterator[str]:
+    curve = _weight(studies, "sharing")
+    if curve is None:
+        return
+    first, last = curve.iloc[0], curve.iloc[-1]
+    yield (
+        f"From weight of sharing {first['value']:g} to {last['value']:g} the part of the pool that several tasks use "
+        f"goes from {first['shared']:.0%} to {last['shared']:.0%}, its size from {first['params']:,.0f} to "
+        f"{last['params']:,.0f} parameters, and test {studies.metric} from {first['quality']:.3f} to "
+        f"{last['quality']:.3f}."
+    )
+    yield _beyond_chance(curve, studies.config["sensitivity"]["sharing"])
+
+
 def _sparsity(studies: Studies) -> Iterator[str]:
-    curve = studies.curve("sparsity", "weight", SEARCHED)
-    if len(curve) < 2:
+    curve = _weight(studies, "sparsity")
+    if curve is None:
         return
     first, last, best = curve.iloc[0], curve.iloc[-1], curve.sort_values("quality").iloc[-1]
     yield (
@@ -48,13 +79,7 @@ def _sparsity(studies: Studies) -> Iterator[str]:
         f"from {first['params']:,.0f} to {last['params']:,.0f} parameters, and test {studies.metric} goes from "
         f"{first['quality']:.3f} to {last['quality']:.3f}; it is highest, {best['quality']:.3f}, at {best['value']:g}."
     )
-    worse = curve[curve["change_high"] < 0]
-    reference = studies.config["sensitivity"]["weight"]
-    yield (
-        f"Worse than at weight {reference:g} beyond chance: "
-        + (", ".join(f"{row['value']:g}: {_change(row)}" for _, row in worse.iterrows()) or "no weight")
-        + "."
-    )
+    yield _beyond_chance(curve, studies.config["sensitivity"]["weight"])
 
 
 def _ratios(studies: Studies, study: str) -> Iterator[str]:
