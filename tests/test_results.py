@@ -82,6 +82,14 @@ def test_equal_params_is_computed_from_its_rows(paired: Any) -> None:
     assert paired.loss_ratios(rows, "SLAT", fixed) in RESULTS
 
 
+def test_equal_params_of_the_embedded_tasks_is_computed_from_its_rows(paired: Any) -> None:
+    rows, rivals = equal_params("equal_params_embedded"), ["random", "uniform LoRA"]
+    assert paired.qualities(rows, ["SLAT", *rivals]) in RESULTS
+    against = pd.concat([paired.paired(rows, "SLAT", rival) for rival in rivals])
+    assert paired.differences(against, "SLAT", rivals) in RESULTS
+    assert paired.loss_ratios(rows, "SLAT", rivals) in RESULTS
+
+
 def test_what_is_said_without_cola_is_computed_from_the_rows(paired: Any) -> None:
     rows = equal_params("equal_params")
     rows = rows[rows["task"] != "cola"]
