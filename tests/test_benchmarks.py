@@ -73,6 +73,7 @@ def test_parts_of_a_comparison_are_put_together(together: Any) -> None:
     mine = [{**row, "test": 0.0} for row in whole["rows"] if row["task"] == "cola" and row["budget"] == 64_000]
     cola = copy.deepcopy(whole["made_by"]["cola"])
     cola["config"]["baselines"] = []  # the benchmark has its own
+    cola["config"]["sensitivity"] = {"weights": [7]}  # and no studies
     new = {**whole, "rows": mine, "made_by": {"cola": cola}}
     found = together(new, [path])
     assert found["rows"][: len(mine)] == mine  # what was made anew stands in the place of what was there

@@ -38,6 +38,7 @@ def task_in(folder: Path | None, name: str, max_length: int = 64) -> dict[str, A
 
 
 def kept_in(folder: Path, config: Config) -> Path:
-    """The folder for trainings of one configuration, so that none is taken for another's; resources change none."""
-    told = config.model_dump_json(exclude={"resources"})
+    """The folder for trainings of one configuration, so that none is taken for another's; neither resources nor
+    studies change one."""
+    told = config.model_dump_json(exclude={"resources", "sensitivity"})
     return folder / hashlib.sha256(told.encode()).hexdigest()[:8]

@@ -99,7 +99,7 @@ def loss_ratios(rows: pd.DataFrame, method: str, rivals: Sequence[str]) -> str:
 
 def plot(rows: pd.DataFrame, methods: Sequence[str], path: Path) -> None:
     """Test quality over budget, a panel a task and one for their mean; bars are the standard error over seeds."""
-    tasks = sorted(rows["task"].unique())
+    tasks, budgets = sorted(rows["task"].unique()), sorted(rows["budget"].unique())
     rows = rows.groupby(["task", "method", "budget", "seed"], sort=False, as_index=False)["test"].mean()
     means = rows.groupby(["method", "budget", "seed"], sort=False, as_index=False)["test"].mean()
     figure, axes = plt.subplots(1, len(tasks) + 1, figsize=(3.6 * (len(tasks) + 1), 4.2), squeeze=False)
@@ -113,6 +113,8 @@ def plot(rows: pd.DataFrame, methods: Sequence[str], path: Path) -> None:
             style = {"color": f"C{number}", "marker": "o", "capsize": 3, "lw": 2.2 if method == "SLAT" else 1.2}
             axis.errorbar(mean.index, mean, yerr=by_budget.sem(), label=method, **style)
         axis.set_xscale("log")
+        axis.set_xticks(budgets, [f"{budget:,}" for budget in budgets], fontsize=8)
+        axis.minorticks_off()
         axis.set_title(task)
         axis.set_xlabel("adapter parameters (budget)")
         axis.grid(alpha=0.25)

@@ -56,5 +56,6 @@ def _agree(new: Results, part: Results, path: Path) -> None:
 
 
 def _without_task(config: dict[str, Any]) -> dict[str, Any]:
-    """What all trainings of a comparison share; the configuration's own baselines take no part in it."""
-    return {k: v for k, v in config.items() if k not in ("name", "task", "data", "resources", "baselines")}
+    """What all trainings of a comparison share; the configuration's own baselines and studies take no part in it."""
+    others = ("name", "task", "data", "resources", "baselines", "sensitivity")
+    return {name: section for name, section in config.items() if name not in others}
