@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import pandas as pd
 
@@ -11,7 +10,7 @@ from .analysis.pool import analyse_pool
 from .config import Config
 from .run_folder import RunFolder, write_json, write_text
 from .structure import SharedStructure
-from .training.pool import PoolContext, names
+from .training.pool import PoolContext, clean, names
 from .training.shared_bundle import save_shared
 from .training.units import Unit
 from .tuning.alone import train_alone, train_transfers
@@ -29,9 +28,8 @@ def train_apart(
     finals, tuning = train_alone(pools, config, members, say)
     write_json(folder / "alone.json", {"finals": finals, "tuning": tuning})
     if config.multitask.transfer:
-        clean = {name: replace(part, test_perturbed={}) for name, part in parts.items()}
         where = folder / "units" / "transfer"
-        bare = {name: UnitPool(part.config, part, where / name, say) for name, part in clean.items()}
+        bare = {name: UnitPool(part.config, clean(part), where / name, say) for name, part in parts.items()}
         best = max(members, key=lambda trial: trial.measures["quality"])
         rows = train_transfers(bare, config, best, say)
         write_text(folder / "transfer.csv", pd.DataFrame(rows).to_csv(index=False))

@@ -63,3 +63,13 @@ def made_for(budgets: pd.Series, params: float) -> pd.Series:
     sizes = pd.to_numeric(budgets)
     apart = (sizes - params).abs()
     return sizes.isna() | ((apart == apart.min()) & (apart <= 0.05 * params))
+
+
+def with_best(rows: pd.DataFrame, found: pd.DataFrame, name: str) -> pd.DataFrame:
+    """``rows`` with those of the method that is best on validation, of equals the smallest, once more under ``name``.
+
+    Args:
+        found: a row a method.
+    """
+    best = found.sort_values(["validation", "params"], ascending=[False, True]).iloc[0]["method"]
+    return pd.concat([rows, rows[rows["method"] == best].assign(**{"as": name})], ignore_index=True)

@@ -12,7 +12,7 @@ from ..fronts import Reference
 from ..pool.data import ALONE, POOLED, predictions
 from ..pool.table import comparison, recommended
 from ..shared import part_of
-from .compared import BEST, RECOMMENDED, SHARED, Compared, made_for
+from .compared import BEST, RECOMMENDED, SHARED, Compared, made_for, with_best
 
 APART = ", each task alone"
 _NEEDED = {"task", "method", "name", "how", "family", "seed", "quality", "validation", "params", "own", "memory"}
@@ -35,14 +35,12 @@ def tasks_of(
     pools = comparison(results)
     chosen = recommended(pools, config["search"]["tolerance"])
     found = pools[(pools["family"] == "slat") & (pools["how"] == POOLED)]
-    best = found.sort_values(["validation", "params"], ascending=[False, True]).iloc[0]
     budgets = results["method"].map(lambda label: finals.get(label, {}).get("budget"))
     beside = made_for(budgets, chosen["params"])
     names = [_name(row, chosen["method"], finals) for row in results.to_dict("records")]
     rows = _in_parts(results, environment["model"], len(config["tasks"]))
     rows["as"] = [name if fits else "" for name, fits in zip(names, beside, strict=True)]
-    again = rows[rows["method"] == best["method"]].assign(**{"as": BEST + SHARED})
-    rows = pd.concat([rows, again], ignore_index=True)
+    rows = with_best(rows, found, BEST + SHARED)
     said = predictions(run) if (run / "units").is_dir() else {}
     path = run / "structures" / f"{chosen['method']}.json"
     structure = read_json(path) if path.is_file() else None

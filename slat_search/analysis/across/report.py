@@ -47,8 +47,6 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | 
         raise SlatError(f"--against: no method {against!r}; there are {', '.join(table['method'].unique())}")
     reference = against or reference_method(table)
     tested = tests(runs, reference) if reference is not None else pd.DataFrame()
-    if not tested.empty:
-        tested["best_baseline"] = reference == reference_method(table)
     ranked = rank_summary(table)
     volumes = hypervolumes_by_task(runs)
     try:
@@ -97,7 +95,7 @@ def _page(
         scatters=[_scatter(part, str(name)) for name, part in table.groupby("dataset", sort=False)],
         near=_near(table),
         tests=tests_shown(tested),
-        best_baseline=bool(tested["best_baseline"].all()) if not tested.empty else False,
+        best_baseline=reference_method(table) in set(tested.get("minus", ())),
         volumes=volumes,
         overlaps=overlaps({_title(run): run.structure for run in runs if run.structure is not None}),
         figures={name: embedded(path) for name, path in drawn.items()},

@@ -15,7 +15,7 @@ from ...errors import SlatError
 from ...run_folder import RunFolder, read_json
 from ..fronts import Reference
 from ..tables import compare, read_run, recommended
-from .compared import BEST, RECOMMENDED, Compared, made_for
+from .compared import BEST, RECOMMENDED, Compared, made_for, with_best
 from .pools import tasks_of
 
 _NEEDED = {"task", "model", "method", "group", "budget", "family", "seed", "quality", "validation", "params", "memory"}
@@ -120,7 +120,7 @@ def _read(run: RunFolder) -> list[Compared]:
         metric=config["task"]["metric"],
         texts=environment["task"]["test"],
         reference=Reference(environment["task"]["majority"], environment["model"]["params"]),
-        results=_with_best(results),
+        results=with_best(results, compare(results[results["family"] == "slat"]), BEST),
         predictions=read_run(run).predictions if (run / "units").is_dir() else {},
         structure=read_json(structure) if structure.is_file() else None,
     )
@@ -137,10 +137,3 @@ def _names(results: pd.DataFrame, chosen: pd.Series) -> list[str]:
         else:
             names.append(row["group"] if fits else "")
     return names
-
-
-def _with_best(results: pd.DataFrame) -> pd.DataFrame:
-    """With the rows of the found structure that is best on validation once more, under its name."""
-    found = compare(results[results["family"] == "slat"])
-    best = found.sort_values(["validation", "params"], ascending=[False, True]).iloc[0]["method"]
-    return pd.concat([results, results[results["method"] == best].assign(**{"as": BEST})], ignore_index=True)

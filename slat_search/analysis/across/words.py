@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from ..tables import to_latex, to_markdown
 from .compared import RECOMMENDED, SHARED
-from .table import AVERAGE
+from .table import AVERAGE, reference_method
 
 #: mark -> how a value that has it is written
 _MARKS: dict[str, Callable[[str], str]] = {"best": lambda s: f"**{s}**", "level": lambda s: f"{s} ≈", "": str}
@@ -88,7 +88,7 @@ def answer(table: pd.DataFrame, tests: pd.DataFrame, ranks: dict[str, Any]) -> l
         return ["No method is there on all tasks, so there is no average, and nothing is tested."]
     rows = table[table["dataset"] == (AVERAGE if len(tasks) > 1 else tasks[0])]
     on = f"over {len(tasks)} tasks" if len(tasks) > 1 else f"on {tasks[0]}"
-    said = []
+    said, best = [], reference_method(table)
     for found in rows[rows["method"].str.startswith(RECOMMENDED)].to_dict("records"):
         each = " for each" if SHARED in found["method"] else ""
         outcome = (
@@ -99,7 +99,7 @@ def answer(table: pd.DataFrame, tests: pd.DataFrame, ranks: dict[str, Any]) -> l
         said.append(" ".join([outcome, *_beside(found, rows)]))
     for test in tests.to_dict("records"):
         if test["method"].startswith("SLAT") and not np.isnan(test["low"]):
-            which = ", the baseline that is best on validation" if test["best_baseline"] else ""
+            which = ", the baseline that is best on validation" if test["minus"] == best else ""
             said.append(
                 f"{test['method']} minus {test['minus']}{which}: "
                 f"{test['difference']:+.3f} ({test['low']:+.3f} to {test['high']:+.3f}, {test['pairs']} pairs of task "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ...run_folder import RunFolder, write_text
@@ -39,11 +40,11 @@ _FIGURES = {
 _BY_TASK = "Curves of test quality over the ratio, a panel a task, a line a method."
 
 
-def _caption(figure: str) -> str:
-    """Of one kind of noise or perturbation, task by task."""
-    study, _, kind = figure.removesuffix("_by_task").partition("_")
-    what = "Noise in training" if study == "noise" else "Perturbed text"
-    return f"{what}, {kind.replace('_', ' ')}, task by task."
+def _by_task(studies: Studies) -> Iterator[tuple[str, str]]:
+    """Figure and caption of each kind of noise and of perturbation, task by task."""
+    for study, what in (("noise", "Noise in training"), ("perturbation", "Perturbed text")):
+        for kind in studies.kinds(study) if studies.tasks else ():
+            yield f"{study}_{kind}_by_task", f"{what}, {kind.replace('_', ' ')}, task by task."
 
 
 def analyse_studies(folder: RunFolder) -> str:
@@ -70,7 +71,6 @@ def section(folder: RunFolder, studies: Studies | None = None) -> dict[str, Any]
     studies = studies or read_studies(folder)
     table, sensitivity = changes(studies), studies.config["sensitivity"]
     figures = {name: folder / "figures" / f"{name}.png" for name in _FIGURES}
-    by_task = sorted((folder / "figures").glob("*_by_task.png")) if studies.tasks else []
     return {
         "summary": summary(studies),
         "figures": [
@@ -78,7 +78,10 @@ def section(folder: RunFolder, studies: Studies | None = None) -> dict[str, Any]
             for name, path in figures.items()
             if path.exists()
         ]
-        + [{"image": embedded(path), "alt": _BY_TASK, "caption": _caption(path.stem)} for path in by_task],
+        + [
+            {"image": embedded(folder / "figures" / f"{name}.png"), "alt": _BY_TASK, "caption": caption}
+            for name, caption in _by_task(studies)
+        ],
         "changes": {"columns": list(table.columns), "rows": table.values.tolist()},
         "metric": studies.metric,
         "level": f"{(studies.curves['high'] - studies.curves['low']).mean() / 2:.3f}",
