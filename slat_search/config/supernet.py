@@ -8,8 +8,10 @@ from pydantic import Field, model_validator
 
 from .section import Fraction, Positive, Section
 
-KindName = Literal["lora", "parallel", "ia3", "serial", "norm", "bias"]
-GateKind = Literal["sigmoid", "hard_concrete", "straight_through", "saliency"]
+KindName = Literal["spectral", "lora", "parallel", "ia3", "serial", "norm", "bias"]
+GateKind = Literal["sigmoid", "hard_concrete", "straight_through", "saliency", "screening"]
+#: gates that are measured and not trained
+MEASURED: tuple[GateKind, ...] = ("saliency", "screening")
 Activation = Literal["gelu", "relu", "silu", "tanh"]
 Grouping = Literal["layer", "kind", "site"]
 
@@ -57,6 +59,9 @@ class GatesConfig(Section):
     warmup: Fraction = Field(0.1, description="share of the steps before gates move")
     settle: Fraction = Field(0.7, description="share of the steps after which gates are fixed")
     shrink_every: Fraction = Field(0.02, description="closed atoms are physically removed this often (share of steps)")
+    screen: Fraction = Field(
+        0.04, description="screening: share of the steps, after the warm-up, whose gradients judge the candidates"
+    )
     held_out: float = Field(
         0.0, ge=0, lt=1, description="share of the training text that gates learn from and weights do not (bilevel)"
     )
@@ -79,8 +84,8 @@ class GatesConfig(Section):
     def _ordered(self) -> GatesConfig:
         if not self.warmup < self.settle:
             raise ValueError("warmup must be smaller than settle")
-        if self.kind == "saliency" and (self.held_out or self.groups or self.entropy or self.diversity or self.depth):
+        if self.kind in MEASURED and (self.held_out or self.groups or self.entropy or self.diversity or self.depth):
             raise ValueError(
-                "kind saliency trains no gates: held_out, groups, depth, entropy and diversity have no effect on it"
+                f"kind {self.kind} trains no gates: held_out, groups, depth, entropy and diversity have no effect on it"
             )
         return self

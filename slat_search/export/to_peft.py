@@ -12,14 +12,15 @@ from torch import Tensor
 from ..errors import SlatError
 from ..structure import Adapter, Structure
 from ..structure.adapter import SiteAdapter
-from ..structure.kinds import Bias, Projection
+from ..structure.modules import Bias
 from .standing import Standing
 
-_EXPRESSIBLE = ("lora", "bias", "norm")
+_EXPRESSIBLE = ("spectral", "lora", "bias", "norm")
 
 
 def as_peft(standing: Standing) -> PeftModel:
-    """The bare model with peft's LoRA on it: a rank for each projection, bias shifts as biases of LoRA (a projection
+    """The bare model with peft's LoRA on it: a rank for each projection (a spectral core has that of its smaller side),
+    bias shifts as biases of LoRA (a projection
     with a shift alone carries it on a rank of zeros), and trained norms as modules that are saved whole.
 
     What is of peft already stays as it is; else the adapter of ``standing`` is merged.
@@ -110,10 +111,13 @@ def _loras(adapter: Adapter, scale: float) -> dict[str, dict[str, Tensor]]:
 
 
 def _lora(site: SiteAdapter, scale: float) -> dict[str, Tensor]:
-    weights = {"lora_A.weight": torch.zeros(1, site.site.d_in), "lora_B.weight": torch.zeros(site.site.d_out, 1)}
+    """Low-rank modules of a site side by side as one LoRA, and a shift as its bias."""
+    pairs = [part.low_rank() for part in site.parts.values()]  # type: ignore[operator]
+    factors = [pair for pair in pairs if pair is not None]
+    down = torch.cat([a for a, _ in factors]) if factors else torch.zeros(1, site.site.d_in)
+    up = torch.cat([b for _, b in factors], dim=1) if factors else torch.zeros(site.site.d_out, 1)
+    weights = {"lora_A.weight": down.detach().clone(), "lora_B.weight": up.detach() / scale}
     for part in site.parts.values():
-        if isinstance(part, Projection):
-            weights |= {"lora_A.weight": part.down.detach().clone(), "lora_B.weight": part.up.detach().clone()}
-        elif isinstance(part, Bias):
+        if isinstance(part, Bias):
             weights["lora_B.bias"] = part.shift.detach()[0] / scale
     return weights

@@ -3,11 +3,12 @@
 from .adapter import Adapter, attach
 from .extended import ExtendedSupernet
 from .gates import TRAINED_GATES, Gates
-from .kinds import ACTIVATIONS, KINDS, Kind, ModuleOptions, SiteModule
+from .kinds import KINDS, Kind
 from .saliency import GATE_KINDS, Saliency
 from .shared import SharedStructure, read_structure, unpack
 from .shared_adapter import SharedAdapter, attach_alone, attach_shared
 from .shared_supernet import SharedSupernet
+from .site_module import ACTIVATIONS, ModuleOptions, SiteModule
 from .sites import Site, find_blocks, find_sites
 from .space import Candidate, Space
 from .structure import ModuleSpec, Structure

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import SlatError
-from .kinds import KINDS, Linear, ModuleOptions, Projection, SiteModule
+from .kinds import KINDS
+from .singular import weight_of
+from .site_module import Linear, ModuleOptions, SiteModule
 from .sites import Site
 from .structure import ModuleSpec, Structure
 
@@ -18,24 +20,39 @@ _HALF = (torch.float16, torch.bfloat16)
 class SiteAdapter(nn.Module):
     """All modules of one site, applied in the order of ``KINDS``.
 
+    Args:
+        site: where it stands.
+        modules: what stands there, one a kind.
+        options: what all modules share.
+        layer: the site's own layer in the backbone.
+
     Attributes:
         parts: class name -> module; kinds that share a class (LoRA, parallel) are one module.
-        kinds: class name -> the kinds in it with their sizes, in unit order.
+        modules: kind -> what stands now, in the order of ``KINDS``.
         gates: class name -> current gate (units,), set by a supernet before each forward pass; absent = open.
     """
 
-    def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
+    def __init__(self, site: Site, modules: Mapping[str, ModuleSpec], options: ModuleOptions, layer: nn.Module):
         super().__init__()
         self.site = site
-        self.kinds: dict[str, dict[str, int]] = {}
+        self.modules_by_kind = {kind: modules[kind] for kind in KINDS if kind in modules}
         self.gates: dict[str, Tensor] = {}
-        for kind in KINDS.values():
-            if sizes.get(kind.name):
-                self.kinds.setdefault(kind.module.__name__, {})[kind.name] = sizes[kind.name]
-        modules = {kind.module.__name__: kind.module for kind in KINDS.values()}
+        classes = {KINDS[kind].module.__name__: KINDS[kind].module for kind in self.modules_by_kind}
         self.parts = nn.ModuleDict(
-            {name: modules[name](site, part_sizes, options) for name, part_sizes in self.kinds.items()}
+            {name: made.build(site, self._of_part(name), options, layer) for name, made in classes.items()}
         )
+
+    @property
+    def kinds(self) -> dict[str, dict[str, int]]:
+        """Class name -> the kinds in it with their numbers of units, in unit order."""
+        found: dict[str, dict[str, int]] = {}
+        for kind, module in self.modules_by_kind.items():
+            found.setdefault(KINDS[kind].module.__name__, {})[kind] = module.size
+        return found
+
+    def _of_part(self, name: str) -> dict[str, ModuleSpec]:
+        """Kind -> what stands of it, of the kinds in one part."""
+        return {kind: m for kind, m in self.modules_by_kind.items() if KINDS[kind].module.__name__ == name}
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The site's output with its modules; of a backbone in half precision it is computed in that of the modules."""
@@ -56,7 +73,8 @@ class SiteAdapter(nn.Module):
         """
         part: SiteModule = self.parts[name]  # type: ignore[assignment]
         changes: list[tuple[nn.Parameter, nn.Parameter | None, int, Tensor]] = []
-        total = sum(self.kinds[name].values())
+        standing = self._of_part(name)
+        total = sum(module.size for module in standing.values())
         for parameter_name, dim in part.unit_dims.items():
             old = getattr(part, parameter_name, None)
             if old is None:
@@ -66,16 +84,19 @@ class SiteAdapter(nn.Module):
             new = nn.Parameter(old.index_select(dim, index)) if index.numel() else None
             setattr(part, parameter_name, new)
             changes.append((old, new, dim, index))
-        start, kept = 0, {}
-        for kind, size in self.kinds[name].items():
-            kept[kind] = int(((units >= start) & (units < start + size)).sum())
-            start += size
-        self.kinds[name] = {kind: size for kind, size in kept.items() if size}
-        if not self.kinds[name]:
-            del self.parts[name], self.kinds[name]
+        start, kept = 0, units.tolist()
+        for kind, module in standing.items():
+            mine = [unit - start for unit in kept if start <= unit < start + module.size]
+            start += module.size
+            if mine:
+                self.modules_by_kind[kind] = module.only(mine)
+            else:
+                del self.modules_by_kind[kind]
+        if left := self._of_part(name):
+            part.units_left(left)
+        else:
+            del self.parts[name]
             self.gates.pop(name, None)
-        elif isinstance(part, Projection):
-            part.rank = self.kinds[name].get("lora", 0)
         return changes
 
 
@@ -85,19 +106,23 @@ class Adapter(nn.Module):
     The backbone's own modules stay as they are: each site gets a forward hook, and :meth:`detach` removes
     them all. The adapter's parameters live here and not in the backbone, so ``adapter.state_dict()`` is
     what has to be saved.
+
+    Attributes:
+        active: False lets the backbone compute as if the adapter were not there.
     """
 
     def __init__(self, backbone: nn.Module, structure: Structure):
         super().__init__()
         self.options = structure.options
-        by_site: dict[Site, dict[str, int]] = {}
+        self.active = True
+        by_site: dict[Site, dict[str, ModuleSpec]] = {}
         for m in structure.modules:
-            by_site.setdefault(m.site, {})[m.kind] = m.size
+            by_site.setdefault(m.site, {})[m.kind] = m
         self.sites = nn.ModuleDict()
         self._handles: dict[str, torch.utils.hooks.RemovableHandle] = {}
         self._layers: dict[str, nn.Module] = {}  # a plain dict: the backbone's modules are not ours to train or save
         layers = dict(backbone.named_modules())
-        for site, sizes in by_site.items():
+        for site, modules in by_site.items():
             if site.name not in layers:
                 raise SlatError(f"structure: the model has no module {site.name}; it was made for another model")
             weight = getattr(layers[site.name], "weight", None)
@@ -105,9 +130,15 @@ class Adapter(nn.Module):
             if weight is None or set(weight.shape) != expected:
                 raise SlatError(f"structure: {site.name} is {site.d_in} -> {site.d_out} there, not so in this model")
             key = site.name.replace(".", "/")  # a ModuleDict key may hold no dot
-            self.sites[key] = SiteAdapter(site, sizes, structure.options).to(weight.device)
-            self._handles[key] = layers[site.name].register_forward_hook(_hook(self.sites[key]))
+            self.sites[key] = SiteAdapter(site, modules, structure.options, layers[site.name]).to(weight.device)
+            self._handles[key] = layers[site.name].register_forward_hook(self._hook(self.sites[key]))
             self._layers[site.name] = layers[site.name]
+
+    def _hook(self, site: nn.Module) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        def forward_hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            return site(args[0], output) if self.active else output
+
+        return forward_hook
 
     def site_adapters(self) -> Sequence[SiteAdapter]:
         return [*self.sites.values()]  # type: ignore[list-item]
@@ -115,13 +146,8 @@ class Adapter(nn.Module):
     @property
     def structure(self) -> Structure:
         """What stands now, after any shrinking."""
-        modules = tuple(
-            ModuleSpec(s.site, kind, size)
-            for s in self.site_adapters()
-            for sizes in s.kinds.values()
-            for kind, size in sizes.items()
-        )
-        return Structure(modules, self.options)
+        modules = (module for site in self.site_adapters() for module in site.modules_by_kind.values())
+        return Structure(tuple(modules), self.options)
 
     def drop_empty_sites(self) -> None:
         """Forget sites whose modules are all gone, and remove their hooks."""
@@ -141,9 +167,7 @@ class Adapter(nn.Module):
             layer = self._layers[site.site.name]
             if site.site.is_norm and not isinstance(layer, nn.LayerNorm):
                 continue
-            flipped = type(layer).__name__ == "Conv1D"  # GPT-2 keeps (d_in, d_out)
-            own = layer.get_parameter("weight")
-            weight = own.T if flipped else own
+            own, weight = layer.get_parameter("weight"), weight_of(layer)
             own_bias: Tensor | None = layer.bias  # type: ignore[assignment]
             merged = Linear(weight, own_bias if own_bias is not None else weight.new_zeros(site.site.d_out))
             before = merged
@@ -156,7 +180,7 @@ class Adapter(nn.Module):
                 if count < units:
                     break
             if merged.weight is not before.weight:
-                whole = merged.weight.T if flipped else merged.weight
+                whole = merged.weight if weight is own else merged.weight.T
                 layer.weight = nn.Parameter(whole.to(own.dtype), requires_grad=False)
             if merged.bias is not before.bias:
                 layer.bias = nn.Parameter(merged.bias.to(own.dtype), requires_grad=False)
@@ -168,13 +192,6 @@ class Adapter(nn.Module):
         for handle in self._handles.values():
             handle.remove()
         self._handles.clear()
-
-
-def _hook(site: nn.Module) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-    def forward_hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return site(args[0], output)
-
-    return forward_hook
 
 
 def attach(backbone: nn.Module, structure: Structure) -> Adapter:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SlatError
-from .kinds import KINDS, SiteModule
+from .kinds import KINDS
 from .shared_adapter import SharedAdapter
 from .shared_supernet import SharedSupernet
+from .site_module import SiteModule
 from .sites import Site
 from .space import Candidate, Space
 from .structure import ModuleSpec, Structure
@@ -73,31 +74,40 @@ class ExtendedSupernet(SharedSupernet):
 
     def _whole(self, sites: Sequence[Site]) -> Structure:
         """The pool's units, and after them at each site and of each kind the new ones."""
-        there = {(m.site, m.kind): m.size for m in self._pool.modules}
-        sizes = dict(there)
+        whole = {(m.site, m.kind): m for m in self._pool.modules}
         for module in self._new.supernet(sites).modules:
             key = module.site, module.kind
-            if KINDS[module.kind].sized or key not in there:
-                sizes[key] = sizes.get(key, 0) + module.size
-        return Structure(tuple(ModuleSpec(site, kind, size) for (site, kind), size in sizes.items()), self._new.options)
+            there = whole.get(key)
+            if there is None or KINDS[module.kind].positional:
+                whole[key] = module if there is None else module.joined(there)
+            elif KINDS[module.kind].sized:
+                whole[key] = replace(there, size=there.size + module.size)
+        return Structure(tuple(whole.values()), self._new.options)
 
     def _pool_atoms(self) -> list[Tensor | None]:
         """For each atom the scales of its unit for the pool's tasks, (tasks,); None for a new atom."""
-        starts: dict[tuple[str, str], int] = {}
+        columns: dict[tuple[str, str], list[Tensor]] = {}
+        modules: dict[tuple[str, str], ModuleSpec] = {}
         start = 0
         for module in self._pool.modules:
-            starts[module.site.name, module.kind] = start
+            key = module.site.name, module.kind
+            columns[key] = [self._scales_before[:, start + unit] for unit in range(module.size)]
+            modules[key] = module
             start += module.size
-        sizes = {(m.site.name, m.kind): m.size for m in self._pool.modules}
-        found: list[Tensor | None] = []
+        atoms: list[Tensor | None] = []
         for part in self.parts:
-            passed: dict[str, int] = {}
+            passed = dict.fromkeys(part.site.modules_by_kind, 0)
             for kind, units in part.atoms:
-                key, at = (part.site.site.name, kind), passed.get(kind, 0)
-                old = at < sizes.get(key, 0)
-                found.append(self._scales_before[:, starts[key] + at] if old else None)
+                key, at = (part.site.site.name, kind), passed[kind]
+                if key not in modules:
+                    atoms.append(None)
+                elif KINDS[kind].positional:
+                    known = dict(zip(modules[key].entries, columns[key], strict=True))
+                    atoms.append(known.get(part.site.modules_by_kind[kind].entries[at]))
+                else:
+                    atoms.append(columns[key][at] if at < len(columns[key]) else None)
                 passed[kind] = at + units
-        return found
+        return atoms
 
     def _given(self) -> Tensor:
         columns = [torch.zeros(len(self._pool.tasks)) if c is None else c.cpu() for c in self._pool_atoms()]

@@ -24,6 +24,7 @@ class Gates(nn.Module):
     * ``straight_through``: binary in the forward pass, the concrete relaxation's gradient in the backward
       pass; S3Delta, Hu et al. 2022 (arXiv 2206.07382). No gap between soft and discretised forward.
     * ``saliency``: not trained but measured, see :class:`.Saliency`.
+    * ``screening``: measured before training, see :class:`.Screening`.
 
     An atom may belong to groups (its layer, its kind), each with a variable of its own that is added to those of all
     its atoms: the logit is :math:`(\alpha_a + \sum_g \alpha_g) / \tau - \zeta`. A group's variable sees the sum of its

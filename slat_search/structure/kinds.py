@@ -1,211 +1,14 @@
-"""The candidate modules of a site.
-
-Every kind is made of *units*: rank-1 components (LoRA), hidden units (bottleneck) or one whole vector
-(bias, norm, IA3). A gate multiplies a unit's contribution. All modules start as the identity, so a
-freshly attached adapter leaves the backbone's output bit for bit as it was.
-
-Adding a kind: write a ``SiteModule`` and one entry in ``KINDS``.
-"""
+"""The registry of kinds. Adding a kind: write a ``SiteModule`` and one entry in ``KINDS``."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
+from .modules import Bias, Norm, Projection, Rescale, Serial
+from .site_module import SiteModule
 from .sites import Site
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "silu": F.silu,
-    "tanh": torch.tanh,
-}
-
-
-@dataclass(frozen=True)
-class ModuleOptions:
-    """What all modules of one structure share.
-
-    Attributes:
-        activation: nonlinearity of bottlenecks, a key of ``ACTIVATIONS``.
-        scale: factor on what LoRA and parallel bottlenecks add (``lora_alpha / r`` in peft). One constant,
-            not one per rank, so that dropping a rank leaves the others' contribution as it was.
-    """
-
-    activation: str = "gelu"
-    scale: float = 2.0
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A layer ``y = weight x + bias``, or ``y = weight * x + bias`` for a normalisation with its input normalised.
-
-    Attributes:
-        weight: (d_out, d_in), or (d_out,) for a normalisation.
-        bias: (d_out,); zeros where the layer has none.
-    """
-
-    weight: Tensor
-    bias: Tensor
-
-
-class SiteModule(nn.Module):
-    """Base of the modules at a site: ``forward(x, y, gate) -> y'``.
-
-    ``x`` is the input of the site's own layer, ``y`` its output so far, both ``(..., width)``; ``gate`` is
-    ``None`` (every unit open) or a tensor ``(units,)``.
-    """
-
-    #: parameter name -> the dimension that runs over the units
-    unit_dims: ClassVar[dict[str, int]] = {}
-    #: parameters that a gate can be multiplied into without changing the function
-    foldable: ClassVar[tuple[str, ...]] = ()
-
-    @torch.no_grad()
-    def fold(self, gate: Tensor) -> None:
-        """Multiply ``gate`` (units,) into the weights: afterwards ``gate=None`` gives the same output."""
-        for name in self.foldable:
-            parameter = getattr(self, name)
-            shape = [1] * parameter.ndim
-            shape[self.unit_dims[name]] = -1
-            parameter.mul_(gate.view(shape))
-
-    def merge(self, layer: Linear) -> tuple[Linear, int]:
-        """The site's own layer with as many leading units merged into it as can be, and how many those are."""
-        return layer, 0
-
-
-def _down_init(units: int, d_in: int) -> Tensor:
-    """LoRA's and ``nn.Linear``'s default: uniform with bound ``1 / sqrt(d_in)``."""
-    return torch.empty(units, d_in).uniform_(-1 / math.sqrt(d_in), 1 / math.sqrt(d_in))
-
-
-class Projection(SiteModule):
-    r"""LoRA and parallel bottleneck in one: a LoRA is a bottleneck without nonlinearity.
-
-    .. math:: y' = y + s\,U\,(z \odot [A x;\; f(D x + b)])
-
-    Both kinds read ``x`` through one down-projection and write through one up-projection.
-    Sources: LoRA, Hu et al. 2021 (arXiv 2106.09685); parallel adapter, He et al. 2021 (arXiv 2110.04366).
-    """
-
-    unit_dims: ClassVar[dict[str, int]] = {"down": 0, "up": 1, "hidden_bias": 0}
-    foldable: ClassVar[tuple[str, ...]] = ("up",)
-
-    def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
-        super().__init__()
-        self.rank = sizes.get("lora", 0)
-        width = sizes.get("parallel", 0)
-        self.scale = options.scale
-        self.activation = ACTIVATIONS[options.activation]
-        self.down = nn.Parameter(_down_init(self.rank + width, site.d_in))
-        self.up = nn.Parameter(torch.zeros(site.d_out, self.rank + width))
-        if width:
-            self.hidden_bias = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
-        hidden = F.linear(x, self.down)
-        if self.rank < hidden.shape[-1]:
-            linear, bent = hidden.split([self.rank, hidden.shape[-1] - self.rank], dim=-1)
-            hidden = torch.cat([linear, self.activation(bent + self.hidden_bias)], dim=-1)
-        up = self.up * self.scale if gate is None else self.up * (self.scale * gate)
-        return y + F.linear(hidden, up)
-
-    def merge(self, layer: Linear) -> tuple[Linear, int]:
-        update = self.up[:, : self.rank] @ self.down[: self.rank]
-        return Linear(layer.weight + self.scale * update, layer.bias), self.rank
-
-
-class Serial(SiteModule):
-    r"""Serial bottleneck on a sublayer's output, :math:`y' = y + U (z \odot f(D y + b))`.
-
-    With gate :math:`\sigma(\alpha)` this is the convex form of arXiv 2509.03057,
-    :math:`\sigma A(y) + (1 - \sigma) y` with :math:`A(y) = y + U f(D y + b)`.
-    Source: Houlsby et al. 2019 (arXiv 1902.00751); their up-bias is the site's ``bias`` module.
-    """
-
-    unit_dims: ClassVar[dict[str, int]] = {"down": 0, "up": 1, "hidden_bias": 0}
-    foldable: ClassVar[tuple[str, ...]] = ("up",)
-
-    def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
-        super().__init__()
-        units = sizes["serial"]
-        self.activation = ACTIVATIONS[options.activation]
-        self.down = nn.Parameter(_down_init(units, site.d_out))
-        self.up = nn.Parameter(torch.zeros(site.d_out, units))
-        self.hidden_bias = nn.Parameter(torch.zeros(units))
-
-    def forward(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
-        hidden = self.activation(F.linear(y, self.down, self.hidden_bias))
-        return y + F.linear(hidden, self.up if gate is None else self.up * gate)
-
-
-class Rescale(SiteModule):
-    r"""IA3, :math:`y' = y \odot (1 + z\,l)`. Source: Liu et al. 2022 (arXiv 2205.05638)."""
-
-    unit_dims: ClassVar[dict[str, int]] = {"rescale": 0}
-    foldable: ClassVar[tuple[str, ...]] = ("rescale",)
-
-    def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
-        super().__init__()
-        self.rescale = nn.Parameter(torch.zeros(1, site.d_out))
-
-    def forward(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
-        rescale = self.rescale[0] if gate is None else self.rescale[0] * gate
-        return y + y * rescale
-
-    def merge(self, layer: Linear) -> tuple[Linear, int]:
-        factor = 1 + self.rescale[0]
-        return Linear(layer.weight * factor.unsqueeze(-1), layer.bias * factor), 1
-
-
-class Norm(SiteModule):
-    r"""Shift and scale after a normalisation layer, :math:`y' = y \odot (1 + z\,g) + z\,b`.
-
-    Equals training the layer's own weight and bias: :math:`\gamma' = \gamma (1 + g)`,
-    :math:`\beta' = \beta (1 + g) + b`. Source: the LayerNorm module of S3Delta, Hu et al. 2022.
-    """
-
-    unit_dims: ClassVar[dict[str, int]] = {"rescale": 0, "shift": 0}
-    foldable: ClassVar[tuple[str, ...]] = ("rescale", "shift")
-
-    def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
-        super().__init__()
-        self.rescale = nn.Parameter(torch.zeros(1, site.d_out))
-        self.shift = nn.Parameter(torch.zeros(1, site.d_out))
-
-    def forward(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
-        rescale, shift = self.rescale[0], self.shift[0]
-        if gate is not None:
-            rescale, shift = rescale * gate, shift * gate
-        return torch.addcmul(shift, y, 1 + rescale)
-
-    def merge(self, layer: Linear) -> tuple[Linear, int]:
-        factor = 1 + self.rescale[0]
-        return Linear(layer.weight * factor, layer.bias * factor + self.shift[0]), 1
-
-
-class Bias(SiteModule):
-    r"""Bias shift, :math:`y' = y + z\,b`. Source: BitFit, Ben Zaken et al. 2021 (arXiv 2106.10199)."""
-
-    unit_dims: ClassVar[dict[str, int]] = {"shift": 0}
-    foldable: ClassVar[tuple[str, ...]] = ("shift",)
-
-    def __init__(self, site: Site, sizes: dict[str, int], options: ModuleOptions):
-        super().__init__()
-        self.shift = nn.Parameter(torch.zeros(1, site.d_out))
-
-    def forward(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
-        return y + (self.shift[0] if gate is None else self.shift[0] * gate)
-
-    def merge(self, layer: Linear) -> tuple[Linear, int]:
-        return Linear(layer.weight, layer.bias + self.shift[0]), 1
+from .spectral import Spectral
 
 
 @dataclass(frozen=True)
@@ -218,6 +21,7 @@ class Kind:
         unit_cost: trained parameters of one unit at a site.
         fits: whether the kind can stand at a site.
         sized: False when a site can hold one unit only.
+        positional: whether units are told apart by their places (entries of a spectral core), which a structure names.
     """
 
     name: str
@@ -225,12 +29,14 @@ class Kind:
     unit_cost: Callable[[Site], int]
     fits: Callable[[Site], bool]
     sized: bool = True
+    positional: bool = False
 
 
 #: In the order in which a site applies them.
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
+        Kind("spectral", Spectral, lambda s: 1, lambda s: not s.is_norm, positional=True),
         Kind("lora", Projection, lambda s: s.d_in + s.d_out, lambda s: not s.is_norm),
         Kind("parallel", Projection, lambda s: s.d_in + s.d_out + 1, lambda s: not s.is_norm),
         Kind("ia3", Rescale, lambda s: s.d_out, lambda s: not s.is_norm, sized=False),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .gates import TRAINED_GATES, Gates
 
-GATE_KINDS = (*TRAINED_GATES, "saliency")
+GATE_KINDS = (*TRAINED_GATES, "saliency", "screening")
 
 
 class Saliency(Gates):
@@ -29,6 +29,7 @@ class Saliency(Gates):
     * :math:`b_a` counts the blocks from the atom's own to the last, :math:`\rho` is ``reach``. A first-order estimate
       misses how the blocks above respond; and a shift after the last block does only what the head's bias does.
     * ``price`` :math:`p` is the loss that a parameter must be worth; under a budget the atoms of largest logit stay.
+      Whatever the price, the best atom stays.
 
     It guards against three failures of trained gates: optimisers that divide each gate's gradient by its own size, so
     that all gates move alike whatever they are worth; small gates that large weights make good for; and a soft supernet
@@ -63,7 +64,7 @@ class Saliency(Gates):
         reach: float = 0.5,
         smoothing: float = 0.95,
     ):
-        super().__init__(len(costs), "saliency", init)
+        super().__init__(len(costs), self.kinds[0], init)
         self.alpha.requires_grad_(False)
         self.register_buffer("log_costs", costs.log())
         self.register_buffer("crowd", crowd)
@@ -118,6 +119,15 @@ class Saliency(Gates):
         old = self.alpha + math.log(self.smoothing)
         self.alpha.copy_(torch.logaddexp(old, now + math.log(1 - self.smoothing)) if self.seen else now)
         self.seen = True
+
+    @torch.no_grad()
+    def is_open(self) -> Tensor:
+        """Atoms that are worth their price, (atoms,) of bool, and the best one in any case."""
+        logits = self.logits()
+        is_open = logits > 0
+        if self.seen and len(logits):
+            is_open[logits.argmax()] = True
+        return is_open
 
     def expected(self) -> Tensor:
         """1 for open atoms and 0 for closed ones, (atoms,); there is nothing between."""

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import SlatError
-from .kinds import ModuleOptions
+from .site_module import ModuleOptions
+from .spectral import Entry
 from .structure import FORMAT as PLAIN
 from .structure import ModuleSpec, Structure, by_line, packed, unpacked
 
@@ -90,7 +91,7 @@ class SharedStructure:
         Raises:
             SlatError: no such task.
         """
-        return replace(self.pool, modules=tuple(replace(m, size=len(units)) for m, units in self.units_of(task)))
+        return replace(self.pool, modules=tuple(m.only(units) for m, units in self.units_of(task)))
 
     def shared_by(self) -> dict[int, int]:
         """Number of users -> parameters that have so many."""
@@ -175,16 +176,25 @@ class SharedStructure:
         """Structures of several tasks side by side in one pool, with nothing in common.
 
         Raises:
-            SlatError: a kind of which a site holds one unit only is used by two tasks, or they have different options.
+            SlatError: two tasks use a kind of which a site holds one unit only, or one entry of a spectral core; or they
+                have different options.
         """
         if len({structure.options for structure in structures.values()}) > 1:
             raise SlatError("structure: those of different options cannot stand in one pool")
         tasks = tuple(structures)
         users: dict[tuple[Any, str], list[Users]] = {}
+        entries: dict[tuple[Any, str], list[Entry]] = {}
         for number, structure in enumerate(structures.values()):
             for m in structure.modules:
                 users.setdefault((m.site, m.kind), []).extend([(number,)] * m.size)
-        modules = sorted(ModuleSpec(site, kind, len(found)) for (site, kind), found in users.items())
+                entries.setdefault((m.site, m.kind), []).extend(m.entries)
+        for key, places in entries.items():
+            if places:  # a structure names them in increasing order
+                users[key] = [mine for _, mine in sorted(zip(places, users[key], strict=True))]
+        modules = sorted(
+            ModuleSpec(site, kind, len(found), tuple(sorted(entries[site, kind])))
+            for (site, kind), found in users.items()
+        )
         options = next(iter(structures.values())).options
         ordered = tuple(one for m in modules for one in users[m.site, m.kind])
         return cls(tasks, Structure(tuple(modules), options), ordered)

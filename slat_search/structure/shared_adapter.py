@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .adapter import Adapter, attach
-from .kinds import SiteModule
 from .shared import SharedStructure
+from .site_module import SiteModule
 from .structure import Structure
 
 

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from . import sparsity
 from .gates import Gates
 from .optimiser import replace_parameter
+from .screening import Screening
 from .shared import SharedStructure
 from .shared_adapter import SharedAdapter
 from .sites import Site
@@ -70,6 +71,17 @@ class SharedSupernet(Supernet):
         if isinstance(self.gates, TaskGates):
             self.gates.task = task
 
+    def _screening(self) -> Screening:
+        assert isinstance(self.gates, TaskGates)
+        row = self.gates.rows[self._task]
+        assert isinstance(row, Screening)
+        return row
+
+    def _screened(self) -> list[Screening]:
+        """Of the tasks whose part is to be found."""
+        assert isinstance(self.gates, TaskGates)
+        return [row for row in self.gates.rows[len(self.gates.given) :] if isinstance(row, Screening)]
+
     def _drawn(self) -> Tensor:
         if self.training and self.gates is not None:
             return self.gates.sample()
@@ -93,14 +105,19 @@ class SharedSupernet(Supernet):
         """The discretised structure of all tasks."""
         columns = [tuple(column.nonzero().squeeze(1).tolist()) for column in self._users().T.cpu()]
         users: dict[tuple[Site, str], list[tuple[int, ...]]] = {}
+        modules: list[ModuleSpec] = []
         atom = 0
         for part in self.parts:
+            kept: dict[str, list[int]] = {}
+            passed = dict.fromkeys(part.site.modules_by_kind, 0)
             for kind, units in part.atoms:
                 if columns[atom]:
+                    kept.setdefault(kind, []).extend(range(passed[kind], passed[kind] + units))
                     users.setdefault((part.site.site, kind), []).extend([columns[atom]] * units)
+                passed[kind] += units
                 atom += 1
-        modules = sorted(ModuleSpec(site, kind, len(found)) for (site, kind), found in users.items())
-        ordered = tuple(one for m in modules for one in users[m.site, m.kind])
+            modules += [part.site.modules_by_kind[kind].only(units) for kind, units in kept.items()]
+        ordered = tuple(one for m in sorted(modules) for one in users[m.site, m.kind])
         return SharedStructure(self.tasks, Structure(tuple(modules), self.space.options), ordered)
 
     @torch.no_grad()

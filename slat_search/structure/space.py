@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..errors import SlatError
-from .kinds import KINDS, ModuleOptions
+from .kinds import KINDS
+from .site_module import ModuleOptions
 from .sites import Site
 from .structure import ModuleSpec, Structure
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Largest ``size`` of a kind at a site, in atoms of ``group`` units that open and close together."""
+    """Largest ``size`` of a kind at a site (of a spectral core: leading directions on either side), in atoms of
+    ``group`` units that open and close together."""
 
     size: int
     group: int = 1
@@ -34,7 +36,7 @@ class Space:
     def supernet(self, sites: Sequence[Site]) -> Structure:
         """The structure in which every candidate is open."""
         modules = tuple(
-            ModuleSpec(site, kind, candidate.size)
+            ModuleSpec.whole(site, kind, candidate.size)
             for kind, candidate in self.candidates.items()
             for site in sites
             if candidate.size and KINDS[kind].fits(site)

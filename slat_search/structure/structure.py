@@ -5,40 +5,101 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import random
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import SlatError
-from .kinds import ACTIVATIONS, KINDS, ModuleOptions
+from .kinds import KINDS
+from .site_module import ACTIVATIONS, ModuleOptions
 from .sites import Site
+from .spectral import Entry, leading_entries
 
 FORMAT = "slat-structure/1"
 
 
 @dataclass(frozen=True, order=True)
 class ModuleSpec:
-    """One module at one site: ``size`` is its rank (LoRA), its hidden width (bottlenecks) or 1."""
+    """One module at one site.
+
+    Attributes:
+        size: its rank (LoRA), its hidden width (bottlenecks), its number of entries (spectral) or 1.
+        entries: (i, j) of each unit, increasing, where units are told apart by their places (spectral).
+    """
 
     site: Site
     kind: str
     size: int = 1
+    entries: tuple[Entry, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise SlatError(f"structure: unknown kind {self.kind!r}; kinds are {', '.join(KINDS)}")
+        if KINDS[self.kind].positional:
+            self._check_entries()
+        elif self.entries:
+            raise SlatError(f"structure: {self.kind} at {self.site.name} takes no entries")
         if self.size < 1 or (self.size > 1 and not KINDS[self.kind].sized):
             raise SlatError(f"structure: size {self.size} is not possible for {self.kind} at {self.site.name}")
         if not KINDS[self.kind].fits(self.site):
             raise SlatError(f"structure: {self.kind} cannot stand at {self.site.name} (role {self.site.role})")
 
+    def _check_entries(self) -> None:
+        where = f"structure: {self.kind} at {self.site.name}"
+        if self.size != len(self.entries):
+            raise SlatError(f"{where} has size {self.size} and {len(self.entries)} entries")
+        if list(self.entries) != sorted(set(self.entries)):
+            raise SlatError(f"{where}: entries must increase and be different")
+        most = min(self.site.d_in, self.site.d_out)
+        for entry in self.entries:
+            if not all(0 <= place < most for place in entry):
+                raise SlatError(f"{where}: there is no entry {list(entry)} among {most} directions")
+
+    @classmethod
+    def whole(cls, site: Site, kind: str, size: int) -> ModuleSpec:
+        """A module with everything that ``size`` allows: for a spectral core all entries between so many leading
+        directions (as many as the site has at most), for other kinds so many units."""
+        if not KINDS[kind].positional:
+            return cls(site, kind, size)
+        return cls._of_entries(site, kind, min(size, site.d_in, site.d_out) ** 2)
+
+    @classmethod
+    def _of_entries(cls, site: Site, kind: str, count: int) -> ModuleSpec:
+        return cls(site, kind, count, tuple(sorted(islice(leading_entries(), count))))
+
+    @classmethod
+    def of_units(cls, site: Site, kind: str, count: int) -> ModuleSpec:
+        """A module of ``count`` units; of a spectral core those nearest to the leading directions."""
+        return cls._of_entries(site, kind, count) if KINDS[kind].positional else cls(site, kind, count)
+
     @property
     def params(self) -> int:
         return self.size * KINDS[self.kind].unit_cost(self.site)
+
+    def only(self, units: Sequence[int]) -> ModuleSpec:
+        """This module with some of its units alone, given by their increasing numbers."""
+        return replace(self, size=len(units), entries=tuple(self.entries[u] for u in units) if self.entries else ())
+
+    def joined(self, other: ModuleSpec) -> ModuleSpec:
+        """What either of two modules of one kind at one site has."""
+        if KINDS[self.kind].positional:
+            entries = tuple(sorted({*self.entries, *other.entries}))
+            return replace(self, size=len(entries), entries=entries)
+        return replace(self, size=max(self.size, other.size))
+
+    def common(self, other: ModuleSpec) -> ModuleSpec | None:
+        """What both of two modules of one kind at one site have; None for nothing."""
+        if KINDS[self.kind].positional:
+            entries = tuple(sorted({*self.entries} & {*other.entries}))
+            return replace(self, size=len(entries), entries=entries) if entries else None
+        return replace(self, size=min(self.size, other.size))
 
 
 @dataclass(frozen=True)
@@ -59,9 +120,9 @@ class Structure:
             raise SlatError(
                 f"structure: unknown activation {self.options.activation!r}; one of {', '.join(ACTIVATIONS)}"
             )
-        keys = [(m.site.name, m.kind) for m in self.modules]
-        if len(keys) != len(set(keys)):
-            twice = next(k for k in keys if keys.count(k) > 1)
+        keys = Counter((m.site.name, m.kind) for m in self.modules)
+        if len(keys) < len(self.modules):
+            twice = keys.most_common(1)[0][0]
             raise SlatError(f"structure: {twice[1]} stands twice at {twice[0]}")
         object.__setattr__(self, "modules", tuple(sorted(self.modules)))
 
@@ -102,7 +163,16 @@ class Structure:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; modules sorted by layer and path."""
-        modules = [{**asdict(m.site), "kind": m.kind, "size": m.size, "params": m.params} for m in self.modules]
+        modules = [
+            {
+                **asdict(m.site),
+                "kind": m.kind,
+                "size": m.size,
+                "params": m.params,
+                **({"entries": [list(entry) for entry in m.entries]} if m.entries else {}),
+            }
+            for m in self.modules
+        ]
         return {"format": FORMAT, **asdict(self.options), "params": self.params, "modules": modules}
 
     def to_json(self) -> str:
@@ -121,12 +191,15 @@ class Structure:
                 raise SlatError(f"structure: format {raw['format']!r} is not {FORMAT!r}")
             modules = tuple(
                 ModuleSpec(
-                    Site(*(m[k] for k in ("layer", "name", "role", "d_in", "d_out"))), kind=m["kind"], size=m["size"]
+                    Site(*(m[k] for k in ("layer", "name", "role", "d_in", "d_out"))),
+                    kind=m["kind"],
+                    size=m["size"],
+                    entries=tuple((int(i), int(j)) for i, j in m.get("entries", ())),
                 )
                 for m in raw["modules"]
             )
             return cls(modules, ModuleOptions(raw["activation"], raw["scale"]))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise SlatError(f"structure: not a structure ({error!r})") from error
 
     @classmethod
@@ -161,7 +234,15 @@ class Structure:
     ) -> Structure:
         """``kind`` of one ``size`` at every site that it fits, or at those of the given roles."""
         chosen = [s for s in sites if KINDS[kind].fits(s) and (roles is None or s.role in roles)]
-        return cls(tuple(ModuleSpec(s, kind, size) for s in chosen), ModuleOptions(**options))
+        return cls(tuple(ModuleSpec.whole(s, kind, size) for s in chosen), ModuleOptions(**options))
+
+    @classmethod
+    def cores(cls, sites: Iterable[Site], r: int, roles: Sequence[str] | None = None, scale: float = 2.0) -> Structure:
+        """A whole core of ``r * r`` numbers between leading singular directions of every projection.
+
+        As LoRA-XS (Balazy et al. 2024, arXiv 2405.17604), whose frozen factors carry the singular values besides.
+        """
+        return cls.at(sites, "spectral", r, roles, scale=scale)
 
     @classmethod
     def lora(
@@ -214,7 +295,9 @@ class Structure:
         places = [s for s in sites if KINDS[kind].fits(s)]
         sizes = dict.fromkeys(places, 0)
         left = budget
-        while grown := [s for s in places if KINDS[kind].unit_cost(s) <= left and (KINDS[kind].sized or not sizes[s])]:
+        most = {s: min(s.d_in, s.d_out) ** 2 if KINDS[kind].positional else math.inf for s in places}
+        most |= dict.fromkeys(places, 1) if not KINDS[kind].sized else {}
+        while grown := [s for s in places if KINDS[kind].unit_cost(s) <= left and sizes[s] < most[s]]:
             fewest = min(sizes[s] for s in grown)
             level = [s for s in grown if sizes[s] == fewest]
             affordable = left // max(1, sum(KINDS[kind].unit_cost(s) for s in level))
@@ -222,7 +305,7 @@ class Structure:
             for site in chosen:
                 sizes[site] += 1
                 left -= KINDS[kind].unit_cost(site)
-        return cls(tuple(ModuleSpec(s, kind, n) for s, n in sizes.items() if n), ModuleOptions(**options))
+        return cls(tuple(ModuleSpec.of_units(s, kind, n) for s, n in sizes.items() if n), ModuleOptions(**options))
 
     @classmethod
     def random(
@@ -240,30 +323,48 @@ class Structure:
 
         Of a supernet it gives the random structure that a search has to beat.
         """
-        units = [ModuleSpec(m.site, m.kind) for m in self.modules for _ in range(m.size)]
+        units = [(m, number) for m in self.modules for number in range(m.size)]
         random.Random(seed).shuffle(units)
-        sizes: dict[ModuleSpec, int] = {}
+        chosen: dict[ModuleSpec, list[int]] = {}
         left = budget
-        for unit in units:
-            if unit.params <= left:
-                sizes[unit] = sizes.get(unit, 0) + 1
-                left -= unit.params
-        return replace(self, modules=tuple(replace(unit, size=size) for unit, size in sizes.items()))
+        for module, number in units:
+            cost = module.params // module.size
+            if cost <= left:
+                chosen.setdefault(module, []).append(number)
+                left -= cost
+        return replace(self, modules=tuple(module.only(sorted(numbers)) for module, numbers in chosen.items()))
 
     # -- set operations --------------------------------------------------------------------------------
 
     def __or__(self, other: Structure) -> Structure:
         """Union: every module of both, at the larger size; options are those of ``self``."""
-        sizes = {(m.site, m.kind): m.size for m in other.modules}
+        modules = {(m.site, m.kind): m for m in other.modules}
         for m in self.modules:
-            sizes[m.site, m.kind] = max(m.size, sizes.get((m.site, m.kind), 0))
-        return replace(self, modules=tuple(ModuleSpec(site, kind, size) for (site, kind), size in sizes.items()))
+            there = modules.get((m.site, m.kind))
+            modules[m.site, m.kind] = m if there is None else m.joined(there)
+        return replace(self, modules=tuple(modules.values()))
 
     def __and__(self, other: Structure) -> Structure:
         """Intersection: modules that both have, at the smaller size; options are those of ``self``."""
-        sizes = {(m.site, m.kind): m.size for m in other.modules}
-        shared = [m for m in self.modules if (m.site, m.kind) in sizes]
-        return replace(self, modules=tuple(replace(m, size=min(m.size, sizes[m.site, m.kind])) for m in shared))
+        there = {(m.site, m.kind): m for m in other.modules}
+        both = [m.common(there[m.site, m.kind]) for m in self.modules if (m.site, m.kind) in there]
+        return replace(self, modules=tuple(m for m in both if m is not None))
+
+    def __sub__(self, other: Structure) -> Structure:
+        """What of this structure is not in ``other``: fewer ranks or units, other entries; options are own."""
+        there = {(m.site, m.kind): m for m in other.modules}
+        left = []
+        for m in self.modules:
+            rival = there.get((m.site, m.kind))
+            if rival is None:
+                left.append(m)
+            elif KINDS[m.kind].positional:
+                known = set(rival.entries)
+                units = [number for number, entry in enumerate(m.entries) if entry not in known]
+                left += [m.only(units)] if units else []
+            elif m.size > rival.size:
+                left.append(replace(m, size=m.size - rival.size))
+        return replace(self, modules=tuple(left))
 
     def overlap(self, other: Structure) -> float:
         """Parameters of the intersection over those of the union (Jaccard), 0 to 1; two empty ones are the same."""

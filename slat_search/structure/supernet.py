@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ from torch.optim import Optimizer
 from . import sparsity
 from .adapter import Adapter, SiteAdapter, attach
 from .gates import Gates
-from .kinds import KINDS, SiteModule
+from .kinds import KINDS
 from .optimiser import replace_parameter
 from .saliency import GATE_KINDS, Saliency
+from .screening import Screening
+from .site_module import SiteModule
 from .sites import Site
 from .space import Space
 from .structure import ModuleSpec, Structure
@@ -81,8 +83,8 @@ class Supernet(nn.Module):
             raise ValueError(f"unknown group {unknown.pop()!r}; one of {', '.join(GROUPINGS)}")
         if gate_kind not in GATE_KINDS:
             raise ValueError(f"unknown gate kind {gate_kind!r}; one of {', '.join(GATE_KINDS)}")
-        if gate_kind == "saliency" and groups:
-            raise ValueError("saliency is measured atom by atom and knows no groups")
+        if gate_kind in ("saliency", "screening") and groups:
+            raise ValueError(f"{gate_kind} is measured atom by atom and knows no groups")
         self.space = space
         self.adapter: Adapter = attach(backbone, self._whole(sites))
         device = next(backbone.parameters()).device
@@ -130,11 +132,32 @@ class Supernet(nn.Module):
         }
 
     def _gates(self, kind: str, init: float, groups: Sequence[str], options: Mapping[str, float]) -> Gates | TaskGates:
+        if kind == "screening":
+            return Screening(self.costs, self._atom_of_parameters())
         if kind == "saliency":
             layer = self._of_atom["layer"]
             crowd = layer * len(self._kinds) + self._of_atom["kind"]
             return Saliency(self.costs, crowd, self._layers - layer, init, **options)
         return Gates(len(self.costs), kind, init, self._groups(groups))
+
+    def _measured(self) -> Iterator[tuple[_Part, nn.Parameter, int]]:
+        """Parameters of all candidates in a fixed order, each with its part and the dimension of its units."""
+        for part in self.parts:
+            module: SiteModule = part.site.parts[part.name]  # type: ignore[assignment]
+            for name, dim in module.unit_dims.items():
+                parameter = getattr(module, name, None)
+                if parameter is not None:
+                    yield part, parameter, dim
+
+    def _atom_of_parameters(self) -> Tensor:
+        """The atom of each number in all parameters, laid end to end in their order, (parameters,)."""
+        atoms = dict(zip(map(id, self.parts), self.unit_atom.split([p.units for p in self.parts]), strict=True))
+        found = []
+        for part, parameter, dim in self._measured():
+            own = atoms[id(part)][part.units - parameter.shape[dim] :]  # a hidden bias has none for LoRA's units
+            shape = [-1 if d == dim else 1 for d in range(parameter.ndim)]
+            found.append(own.view(shape).expand_as(parameter).reshape(-1))
+        return torch.cat(found)
 
     def _groups(self, names: Sequence[str]) -> Tensor | None:
         """Group numbers (groupings, atoms), different between groupings; None without groups."""
@@ -210,18 +233,73 @@ class Supernet(nn.Module):
         if self.gates is None:
             return self.adapter.structure
         is_open = self._is_open().tolist()
-        modules, atom = [], 0
+        modules: list[ModuleSpec] = []
+        atom = 0
         for part in self.parts:
-            sizes: dict[str, int] = {}
+            kept: dict[str, list[int]] = {}
+            passed = dict.fromkeys(part.site.modules_by_kind, 0)
             for kind, units in part.atoms:
                 if is_open[atom]:
-                    sizes[kind] = sizes.get(kind, 0) + units
+                    kept.setdefault(kind, []).extend(range(passed[kind], passed[kind] + units))
+                passed[kind] += units
                 atom += 1
-            modules += [ModuleSpec(part.site.site, kind, size) for kind, size in sizes.items()]
+            modules += [part.site.modules_by_kind[kind].only(units) for kind, units in kept.items()]
         return Structure(tuple(modules), self.space.options)
 
     def after_update(self) -> None:
         """To be called after each step of an optimiser; here nothing is frozen that it may have moved."""
+
+    # -- screening -------------------------------------------------------------------------------------
+
+    def sleep(self) -> None:
+        """Let the backbone compute as if there were no candidates, until :meth:`wake`."""
+        self.adapter.active = False
+
+    def wake(self) -> None:
+        """Let candidates take part again."""
+        self.adapter.active = True
+
+    @torch.no_grad()
+    def record_gradients(self) -> None:
+        """Take the gradients of the batch just gone through into account, for gates of kind ``screening``."""
+        parameters = [parameter for _, parameter, _ in self._measured()]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        self._screening().record(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+
+    def _screening(self) -> Screening:
+        """What is recorded into: of several tasks that of the current one."""
+        assert isinstance(self.gates, Screening)
+        return self.gates
+
+    def decide(self, sparsity_weight: float, budget: float | None) -> None:
+        """Judge the candidates by what was recorded; those that are not worth it leave with :meth:`settle`.
+
+        Args:
+            sparsity_weight: how many times what an average parameter of the space is worth an atom has to be worth for
+                each of its own; not used under a budget.
+            budget: parameters to fill; None for the weight.
+        """
+        assert self.gates is not None
+        for row in self._screened():
+            row.decide()
+        if budget is not None:
+            self.hold(budget)
+        else:
+            self.gates.price = sparsity_weight * self.average_worth()
+
+    def _screened(self) -> list[Screening]:
+        return [self._screening()]
+
+    @property
+    def batches_recorded(self) -> int:
+        """Batches that were recorded; of several tasks for the one that has fewest."""
+        return min(row.batches for row in self._screened())
+
+    def average_worth(self) -> float:
+        """What the loss is taken to lose without a parameter of the space, on the mean over all that stand; of gates
+        that are measured."""
+        worth = self.gates.worth() if self.gates is not None else None
+        return 0.0 if worth is None else float(worth.double().sum() / self.costs.double().sum())
 
     def turn(self, optimiser: Optimizer | None = None) -> None:
         """Write each LoRA in its principal directions, see :func:`.turn_to_principal_directions`."""

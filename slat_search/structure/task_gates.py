@@ -73,6 +73,10 @@ class TaskGates(nn.Module):
     # -- what a search asks of gates -------------------------------------------------------------------
 
     @property
+    def kind(self) -> str:
+        return self._each()[0].kind
+
+    @property
     def soft(self) -> bool:
         return self._each()[0].soft
 
@@ -186,8 +190,12 @@ class TaskGates(nn.Module):
 
     @torch.no_grad()
     def is_open(self) -> Tensor:
-        """Atoms that some task uses, (atoms,) of bool."""
-        return self.logits() > 0
+        """Atoms that some task uses, (atoms,) of bool; the best one in any case, once they were measured."""
+        logits = self.logits()
+        is_open = logits > 0
+        if not self.soft and self._seen() and len(logits):
+            is_open[logits.argmax()] = True
+        return is_open
 
     @torch.no_grad()
     def users(self, kept: Tensor, held: bool = False) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .adapter import Adapter
-from .kinds import Projection
+from .modules import Projection
 from .optimiser import turn_parameter
 
 _LENGTH = 1 / math.sqrt(3)  # of a row of the down-projection as it is initialised

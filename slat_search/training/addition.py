@@ -21,7 +21,7 @@ from .context import Context, prepare
 from .evaluate import predict_sets
 from .loop import Training, seed_everything
 from .protocol import noise_ids, plan, qualities, validation_measures
-from .search import StructureSearch
+from .search import controller_for
 from .shared_bundle import pool_on, read_shared
 from .stream import Source
 from .trial import search_plan, space
@@ -70,7 +70,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
             [Source(model, context.train)],
             made.adapter,
             plan(config, sampled["learning_rate"], 0, Noise()),
-            controller=StructureSearch(made, search_plan(config, sampled), config.training.steps),
+            controller=controller_for(made, search_plan(config, sampled), config.training.steps),
             switch=lambda _: made.switch(len(pool.structure.tasks)),
             **noise_ids(context),
         )

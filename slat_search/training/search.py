@@ -17,7 +17,8 @@ class SearchPlan:
     """Sparsity and phases; times are shares of the steps.
 
     Attributes:
-        sparsity: weight ``lambda`` of the cost term; not used when a budget is given.
+        sparsity: weight ``lambda`` of the cost term; not used when a budget is given. Where gates are measured it
+            counts in what an average parameter of the space is worth.
         budget: adapter parameters to end at, atoms larger than it are no candidates; None for the weight.
         depth: weight, 0 to 1, of compute against parameters in the cost.
         entropy: weight of the gates' entropy, against half-open gates.
@@ -28,6 +29,7 @@ class SearchPlan:
         warmup: gates rest before this.
         settle: gates are fixed from here on.
         shrink_every: closed atoms are removed this often during the search phase.
+        screen: share of the steps, after the warm-up, whose gradients judge the candidates; of screening.
         growth: power with which the learning rate of the modules grows as the supernet shrinks. The changes of the
             atoms that stand add up in the output, so a rate that is right for the whole supernet is too small for a
             hundredth of it; ``learning_rate`` is that of the whole.
@@ -45,6 +47,75 @@ class SearchPlan:
     diversity: float = 0.0
     held_out: float = 0.0
     growth: float = 0.0
+    screen: float = 0.04
+
+
+class ScreeningSearch:
+    r"""Controller of the loop for gates of kind ``screening``: look first, then train what was chosen.
+
+    Phases: *warm-up* trains the head alone, for which nothing goes backward through the model; *screening* goes on with
+    it while the gradients of all candidates, at zero, are recorded; then the candidates that fill the budget, or are
+    worth :math:`\lambda` times what an average parameter of the space is, stay and train to the end as a compact
+    adapter. The optimizer sees the screening's gradients at a learning rate of 0, so its moments are there at the first
+    real step.
+    """
+
+    _LEAST = 4  # batches of each task
+
+    def __init__(self, supernet: Supernet, plan: SearchPlan, steps: int):
+        self.supernet = supernet
+        self.plan = plan
+        self.start = round(plan.warmup * steps)
+        self.end = self.start + max(self._LEAST, round(plan.screen * steps))
+        self.held_out = 0.0
+        self.pace = 1.0
+        if plan.budget is not None:
+            supernet.fit(plan.budget)
+        self._enter(0)
+
+    def _enter(self, step: int) -> None:
+        """Let candidates sleep in the warm-up, and stand without moving in the screening."""
+        if self.supernet.gates is None:
+            return
+        if step < self.start:
+            self.supernet.sleep()
+        else:
+            self.supernet.wake()
+            self.pace = 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        """What the next step depends on beside the supernet, which keeps its own."""
+        return {"pace": self.pace}
+
+    def load_state_dict(self, state: Mapping[str, float], step: int) -> None:
+        """Resume after ``step`` with a supernet that stands as it did then."""
+        self._enter(step)
+        self.pace = state["pace"]
+
+    def parameter_groups(self) -> list[dict]:
+        return []
+
+    def variables(self) -> list[nn.Parameter]:
+        return []
+
+    def before_step(self, passes: int) -> None:
+        return
+
+    def loss(self) -> Tensor | None:
+        return None
+
+    def after_step(self, step: int, optimiser: Optimizer) -> None:
+        self.supernet.after_update()
+        if self.supernet.gates is None:
+            return
+        if step > self.start:
+            self.supernet.record_gradients()
+        if step == self.start:
+            self._enter(step)
+        elif step >= self.end and self.supernet.batches_recorded >= self._LEAST:
+            self.supernet.decide(self.plan.sparsity, self.plan.budget)
+            self.supernet.settle(optimiser)
+            self.pace = growth_of_rate(self.supernet, self.plan.growth)
 
 
 class StructureSearch:
@@ -137,5 +208,15 @@ class StructureSearch:
             self._keep_pace()
 
     def _keep_pace(self) -> None:
-        if self.supernet.params:
-            self.pace = (self.supernet.total_cost / self.supernet.params) ** self.plan.growth
+        self.pace = growth_of_rate(self.supernet, self.plan.growth)
+
+
+def controller_for(supernet: Supernet, plan: SearchPlan, steps: int) -> StructureSearch | ScreeningSearch:
+    """The controller that a supernet's gates ask for."""
+    screened = supernet.gates is not None and supernet.gates.kind == "screening"
+    return (ScreeningSearch if screened else StructureSearch)(supernet, plan, steps)
+
+
+def growth_of_rate(supernet: Supernet, power: float) -> float:
+    """Factor on the modules' learning rate: how many times fewer parameters stand than at first, to a power."""
+    return (supernet.total_cost / supernet.params) ** power if supernet.params else 1.0

@@ -14,7 +14,7 @@ from ..tasks import Noise
 from .loop import Training, seed_everything
 from .pool import AnyContext, balance, measured, names, sources, task_turns
 from .protocol import noise_ids, plan, trained_arrays
-from .search import SearchPlan, StructureSearch
+from .search import SearchPlan, controller_for
 from .static import FixedNet, sampled_structure
 
 Checkpoint = dict[str, Any]
@@ -43,6 +43,7 @@ def search_plan(config: Config, sampled: Mapping[str, Any]) -> SearchPlan:
         diversity=g.diversity,
         held_out=g.held_out,
         growth=g.growth,
+        screen=g.screen,
     )
 
 
@@ -95,7 +96,7 @@ def search_trial(
             supernet.load_state_dict(checkpoint["supernet"])
         controller = None
         if isinstance(supernet, Supernet):
-            controller = StructureSearch(supernet, search_plan(config, sampled), config.training.steps)
+            controller = controller_for(supernet, search_plan(config, sampled), config.training.steps)
         noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
         training = Training(
             sources(context, models),

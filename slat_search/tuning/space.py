@@ -14,6 +14,7 @@ from scipy.stats import qmc
 
 from ..config import Config
 from ..config.search import Range
+from ..config.supernet import MEASURED
 from ..errors import SlatError
 from ..training.static import layer_bit, sizes
 
@@ -29,7 +30,7 @@ def _ranges(config: Config, backbone: int) -> dict[str, Range]:
     return {
         **({"budget": space.budget.in_parameters(backbone)} if space.budget else {"sparsity": space.sparsity}),
         "learning_rate": space.learning_rate,
-        **({} if config.gates.kind == "saliency" else {"gate_learning_rate": space.gate_learning_rate}),
+        **({} if config.gates.kind in MEASURED else {"gate_learning_rate": space.gate_learning_rate}),
         **({"sharing": space.sharing} if config.tasks else {}),
         "noise_ratio": space.noise_ratio,
     }

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from slat_search.structure import ModuleOptions, Site, Structure, attach
+from slat_search.structure import ModuleOptions, ModuleSpec, Site, Structure, attach
 from slat_search.structure.adapter import SiteAdapter
 
 SITE = Site(0, "block.0.out", "mlp_out", 6, 4)
@@ -17,7 +17,8 @@ OPTIONS = ModuleOptions(activation="relu", scale=0.5)
 
 def site_with(**sizes: int) -> SiteAdapter:
     torch.manual_seed(0)
-    adapter = SiteAdapter(SITE, sizes, OPTIONS)
+    modules = {kind: ModuleSpec.whole(SITE, kind, size) for kind, size in sizes.items()}
+    adapter = SiteAdapter(SITE, modules, OPTIONS, nn.Linear(SITE.d_in, SITE.d_out))
     for p in adapter.parameters():
         nn.init.normal_(p)
     return adapter

@@ -19,9 +19,18 @@ PLACES = [(site, kind) for site in SITES for kind in KINDS if KINDS[kind].fits(s
 
 
 @st.composite
+def modules_at(draw: st.DrawFn, site: Site, kind: str) -> ModuleSpec:
+    if not KINDS[kind].positional:
+        return ModuleSpec(site, kind, draw(st.integers(1, 8)) if KINDS[kind].sized else 1)
+    places = st.tuples(st.integers(0, 7), st.integers(0, 7))
+    entries = draw(st.sets(places, min_size=1, max_size=8))
+    return ModuleSpec(site, kind, len(entries), tuple(sorted(entries)))
+
+
+@st.composite
 def structures(draw: st.DrawFn) -> Structure:
     places = draw(st.lists(st.sampled_from(PLACES), unique=True, max_size=12))
-    modules = [ModuleSpec(site, kind, draw(st.integers(1, 8)) if KINDS[kind].sized else 1) for site, kind in places]
+    modules = [draw(modules_at(site, kind)) for site, kind in places]
     options = ModuleOptions(draw(st.sampled_from(["gelu", "relu"])), draw(st.floats(0.25, 8)))
     return Structure(tuple(draw(st.permutations(modules))), options)
 

@@ -1,0 +1,93 @@
+"""Screening in place of a trained supernet: candidates are judged at zero, before any of them trains."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .saliency import Saliency
+
+
+class Screening(Saliency):
+    r"""Gates that stay closed until the gradients of some batches have said what each candidate is worth.
+
+    All candidates start as the identity, so on a frozen model their gradients at zero can be measured before one of
+    them moves. With :math:`g_p` the gradient of parameter ``p`` over the batches of the screening, an atom's worth is
+
+    .. math:: w_a = \sum_{p \in a} |\bar g_p| \cdot \frac{|\bar g_p|}{\sqrt{\overline{g_p^2}}}
+
+    the mean gradient (what Adam's first step gains for each unit of its size) times the share of it that is no noise of
+    batches. One rule for all kinds: for a spectral entry the sum has one term, for a LoRA rank those of its
+    up-projection, as the down-projection has no gradient at zero, while both are paid for. Atoms of largest worth for
+    each parameter fill the budget, or stay where that is above ``price``; the best one always stays.
+
+    Judging weights by gradients before training: SNIP (Lee et al. 2019, arXiv 1810.02340); to rank candidates one by
+    one before a joint fit: sure independence screening (Fan and Lv 2008).
+
+    Args:
+        costs: (atoms,) parameters of each atom.
+        atom_of: (parameters,) number of the atom that each parameter of the candidates belongs to.
+
+    Attributes:
+        seen: whether the atoms have been judged.
+    """
+
+    kinds = ("screening",)
+
+    total: Tensor
+    squares: Tensor
+    atom_of: Tensor
+
+    def __init__(self, costs: Tensor, atom_of: Tensor):
+        alone = torch.zeros(len(costs), dtype=torch.long, device=costs.device)
+        super().__init__(costs, alone, torch.ones_like(costs), init=-1.0, crowding=1.0, reach=0.0)
+        self.batches = 0
+        self.register_buffer("atom_of", atom_of, persistent=False)
+        self.register_buffer("total", torch.zeros(len(atom_of), device=costs.device))
+        self.register_buffer("squares", torch.zeros(len(atom_of), device=costs.device))
+
+    def get_extra_state(self) -> dict[str, float]:
+        return {**super().get_extra_state(), "batches": self.batches}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        super().set_extra_state(state)
+        self.batches = int(state["batches"])
+
+    def density(self) -> Tensor:
+        """Logarithm of what each atom is worth for each of its parameters, (atoms,); the first values until seen."""
+        return self.alpha.detach()
+
+    def sample(self) -> Tensor:
+        """Ones, (atoms,): candidates stand at zero, and it is their own gradients that are measured."""
+        return torch.ones_like(self.alpha)
+
+    @torch.no_grad()
+    def record(self, gradient: Tensor) -> None:
+        """Take the gradients (parameters,) of one batch into account."""
+        self.total += gradient
+        self.squares += gradient.square()
+        self.batches += 1
+
+    @torch.no_grad()
+    def decide(self) -> None:
+        """Judge the atoms by what was recorded.
+
+        Raises:
+            ValueError: nothing was.
+        """
+        if not self.batches:
+            raise ValueError("no batch was recorded")
+        mean = self.total / self.batches
+        size = (self.squares / self.batches).sqrt().clamp(min=torch.finfo(mean.dtype).tiny)
+        worth = torch.zeros_like(self.alpha).index_add(0, self.atom_of, mean.square() / size)
+        self.alpha.copy_(worth.clamp(min=torch.finfo(worth.dtype).tiny).log() - self.log_costs)
+        self.seen = True
+
+    @torch.no_grad()
+    def keep(self, atoms: Tensor) -> list[tuple[torch.nn.Parameter, torch.nn.Parameter]]:
+        place = torch.full((len(self.alpha),), -1, device=atoms.device)
+        place[atoms] = torch.arange(len(atoms), device=atoms.device)
+        left = place[self.atom_of] >= 0
+        self.atom_of = place[self.atom_of[left]]
+        self.total, self.squares = self.total[left], self.squares[left]
+        return super().keep(atoms)

@@ -1,0 +1,93 @@
+"""The base of the modules at a site, and what all modules of one structure share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .sites import Site
+
+if TYPE_CHECKING:
+    from .structure import ModuleSpec
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+@dataclass(frozen=True)
+class ModuleOptions:
+    """What all modules of one structure share.
+
+    Attributes:
+        activation: nonlinearity of bottlenecks, a key of ``ACTIVATIONS``.
+        scale: factor on what LoRA, parallel bottlenecks and spectral cores add (``lora_alpha / r`` in peft). One
+            constant, not one per rank, so that dropping a rank leaves the others' contribution as it was.
+    """
+
+    activation: str = "gelu"
+    scale: float = 2.0
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A layer ``y = weight x + bias``, or ``y = weight * x + bias`` for a normalisation with its input normalised.
+
+    Attributes:
+        weight: (d_out, d_in), or (d_out,) for a normalisation.
+        bias: (d_out,); zeros where the layer has none.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
+class SiteModule(nn.Module):
+    """Base of the modules at a site: ``forward(x, y, gate) -> y'``.
+
+    ``x`` is the input of the site's own layer, ``y`` its output so far, both ``(..., width)``; ``gate`` is
+    ``None`` (every unit open) or a tensor ``(units,)``.
+    """
+
+    #: parameter name -> the dimension that runs over the units
+    unit_dims: ClassVar[dict[str, int]] = {}
+    #: parameters that a gate can be multiplied into without changing the function
+    foldable: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def build(cls, site: Site, modules: Mapping[str, ModuleSpec], options: ModuleOptions, layer: nn.Module) -> Self:
+        """Make the fresh module of a site.
+
+        Args:
+            modules: kind -> what stands at the site, of the kinds that share this class.
+            layer: the site's own layer in the backbone.
+        """
+        return cls(site, {kind: module.size for kind, module in modules.items()}, options)  # type: ignore[call-arg]
+
+    def units_left(self, modules: Mapping[str, ModuleSpec]) -> None:
+        """Follow a removal of units: ``modules`` (kind -> what stands now); parameters are shortened already."""
+
+    def low_rank(self) -> tuple[Tensor, Tensor] | None:
+        """Factors ``A`` (r, d_in) and ``B`` (d_out, r) of the module as ``y + B A x``; None where it is no such map."""
+        return None
+
+    @torch.no_grad()
+    def fold(self, gate: Tensor) -> None:
+        """Multiply ``gate`` (units,) into the weights: afterwards ``gate=None`` gives the same output."""
+        for name in self.foldable:
+            parameter = getattr(self, name)
+            shape = [1] * parameter.ndim
+            shape[self.unit_dims[name]] = -1
+            parameter.mul_(gate.view(shape))
+
+    def merge(self, layer: Linear) -> tuple[Linear, int]:
+        """The site's own layer with as many leading units merged into it as can be, and how many those are."""
+        return layer, 0

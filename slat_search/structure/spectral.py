@@ -1,0 +1,114 @@
+"""Single trained numbers between singular directions of the frozen weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .singular import Basis, singular_basis
+from .site_module import Linear, ModuleOptions, SiteModule
+from .sites import Site
+
+if TYPE_CHECKING:
+    from .structure import ModuleSpec
+
+Entry = tuple[int, int]
+
+
+class Spectral(SiteModule):
+    r"""Chosen entries of a core between singular directions of the site's own weight :math:`W = U \Sigma V^\top`.
+
+    .. math:: y' = y + s\,U\,(z \odot R)\,V^\top x
+
+    Every entry :math:`R_{ij}` is a unit of one parameter: it lets the output move along the ``i``-th left direction by
+    as much of the ``j``-th right direction as the input has. At :math:`R = 0` its gradient is exactly
+    :math:`s\,u_i^\top G v_j` with :math:`G = \partial L / \partial W`, so an entry can be judged before it trains.
+    Only the directions that some entry uses are computed with, on the side that has fewer of them.
+
+    Bases follow from the frozen weight alone (:func:`.singular_basis`), so nothing but the entries has to be stored.
+    Sources: cores between singular vectors, LoRA-XS (arXiv 2405.17604); sparse ones, SVFT (arXiv 2405.19597).
+
+    Args:
+        basis: of the site's weight, with as many directions as the entries need.
+        entries: (i, j) of each unit, all different.
+        scale: factor ``s``.
+    """
+
+    unit_dims: ClassVar[dict[str, int]] = {"core": 0}
+    foldable: ClassVar[tuple[str, ...]] = ("core",)
+
+    left: Tensor
+    right: Tensor
+    places: Tensor
+
+    @classmethod
+    def build(cls, site: Site, modules: Mapping[str, ModuleSpec], options: ModuleOptions, layer: nn.Module) -> Self:
+        (module,) = modules.values()
+        return cls(singular_basis(layer, directions(module.entries)), module.entries, options.scale)
+
+    def __init__(self, basis: Basis, entries: Sequence[Entry], scale: float):
+        super().__init__()
+        self._basis = basis
+        self.scale = scale
+        self.core = nn.Parameter(torch.zeros(len(entries), device=basis.left.device))
+        self._select(entries)
+
+    def _select(self, entries: Sequence[Entry]) -> None:
+        """Take the directions that the entries use out of the basis."""
+        device = self._basis.left.device
+        index = torch.tensor(entries, dtype=torch.long).view(-1, 2)
+        rows, row_of = index[:, 0].unique(return_inverse=True)
+        columns, column_of = index[:, 1].unique(return_inverse=True)
+        flat = row_of * len(columns) + column_of
+        self.shape = len(rows), len(columns)
+        self.is_whole = len(flat) == len(rows) * len(columns) and bool((flat == torch.arange(len(flat))).all())
+        self.register_buffer("left", self._basis.left[:, rows.to(device)], persistent=False)
+        self.register_buffer("right", self._basis.right[columns.to(device)], persistent=False)
+        self.register_buffer("places", flat.to(device), persistent=False)
+
+    def units_left(self, modules: Mapping[str, ModuleSpec]) -> None:
+        (module,) = modules.values()
+        self._select(module.entries)
+
+    def matrix(self, gate: Tensor | None = None) -> Tensor:
+        """The core over the directions in use, (rows, columns); zero where no entry stands."""
+        core = self.core if gate is None else self.core * gate
+        if self.is_whole:
+            return core.view(self.shape)
+        return core.new_zeros(self.shape[0] * self.shape[1]).index_copy(0, self.places, core).view(self.shape)
+
+    def _factors(self, gate: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``A`` (r, d_in) and ``B`` (d_out, r) with ``B A`` the update, of the smaller rank."""
+        core = self.scale * self.matrix(gate)
+        if self.shape[0] < self.shape[1]:
+            return core @ self.right, self.left
+        return self.right, self.left @ core
+
+    def forward(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
+        down, up = self._factors(gate)
+        return y + F.linear(F.linear(x, down), up)
+
+    def low_rank(self) -> tuple[Tensor, Tensor] | None:
+        return self._factors(None)
+
+    def merge(self, layer: Linear) -> tuple[Linear, int]:
+        down, up = self._factors(None)
+        return Linear(layer.weight + up @ down, layer.bias), len(self.core)
+
+
+def directions(entries: Sequence[Entry]) -> int:
+    """How many leading directions some entries need."""
+    return 1 + max((max(entry) for entry in entries), default=-1)
+
+
+def leading_entries() -> Iterator[Entry]:
+    """Entries in the order in which square cores hold them: the first ``r * r`` are the core of ``r`` directions."""
+    r = 0
+    while True:
+        yield from ((i, r) for i in range(r))
+        yield from ((r, j) for j in range(r + 1))
+        r += 1
