@@ -176,8 +176,8 @@ class SharedStructure:
         """Structures of several tasks side by side in one pool, with nothing in common.
 
         Raises:
-            SlatError: two tasks use a kind of which a site holds one unit only, or one entry of a spectral core; or they
-                have different options.
+            SlatError: two tasks use a kind of which a site holds one unit only, or one entry of a spectral core, or
+                they have different options.
         """
         if len({structure.options for structure in structures.values()}) > 1:
             raise SlatError("structure: those of different options cannot stand in one pool")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,28 +94,46 @@ def open_within(logits: Tensor, costs: Tensor, budget: float, worth: Tensor | No
         budget: parameters in all.
         worth: (atoms,) what the kept atoms' sum is to be large in; None to stop at the first choice.
     """
-    order = logits.cpu().argsort(descending=True, stable=True).tolist()  # choosing is no work for a GPU
-    costs, worth = costs.cpu(), None if worth is None else worth.cpu()
-    sizes = costs.tolist()
-    kept = torch.zeros(len(sizes), dtype=torch.bool)
+    order = logits.cpu().argsort(descending=True, stable=True).numpy()  # choosing is no work for a GPU
+    sizes = costs.cpu().double().numpy()
+    kept = np.zeros(len(sizes), dtype=bool)
     left = _fill(kept, order, sizes, budget)
-    while worth is not None and kept.any() and not kept.all():
-        here, there = kept.nonzero().squeeze(1), (~kept).nonzero().squeeze(1)
-        gain = worth[there] - worth[here, None]
-        gain[costs[there] - costs[here, None] > left] = 0
-        best = int(gain.argmax())
-        if not gain.flatten()[best] > 0:  # nor where worth is not a number
-            break
-        out, new = int(here[best // len(there)]), int(there[best % len(there)])
-        kept[out], kept[new] = False, True
-        left = _fill(kept, order, sizes, left + sizes[out] - sizes[new])
-    return kept.to(logits.device)
+    if worth is not None:
+        _exchange(kept, order, sizes, worth.detach().cpu().double().numpy(), left)
+    return torch.from_numpy(kept).to(logits.device)
 
 
-def _fill(kept: Tensor, order: list[int], sizes: list[float], left: float) -> float:
+def _fill(kept: np.ndarray, order: np.ndarray, sizes: np.ndarray, left: float) -> float:
     """Mark atoms in ``order`` that still fit into ``left``; returns what is left then."""
-    for atom in order:
-        if not kept[atom] and sizes[atom] <= left:
-            kept[atom] = True
-            left -= sizes[atom]
+    waiting = order[~kept[order]]
+    while len(waiting := waiting[sizes[waiting] <= left]):
+        spent = sizes[waiting].cumsum()
+        count = int(np.searchsorted(spent, left, side="right"))  # as many in a row as fit
+        kept[waiting[:count]] = True
+        left -= float(spent[count - 1])
+        waiting = waiting[count:]
     return left
+
+
+def _exchange(kept: np.ndarray, order: np.ndarray, sizes: np.ndarray, worth: np.ndarray, left: float) -> None:
+    """Let a kept atom make place for another as long as that raises the sum of what is kept.
+
+    Among atoms of one size the best pair is always the least of those that are kept and the most of the others, so only
+    sizes are compared with each other.
+    """
+    if np.isnan(worth).any():
+        return
+    classes = [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
+    while kept.any() and not kept.all():
+        leave = [atoms[kept[atoms]] for atoms in classes]
+        enter = [atoms[~kept[atoms]] for atoms in classes]
+        least = [int(atoms[worth[atoms].argmin()]) for atoms in leave if len(atoms)]
+        most = [int(atoms[worth[atoms].argmax()]) for atoms in enter if len(atoms)]
+        pairs = [
+            (worth[new] - worth[out], out, new) for out in least for new in most if sizes[new] - sizes[out] <= left
+        ]
+        gain, out, new = max(pairs, default=(0.0, 0, 0))
+        if not gain > 0:
+            return
+        kept[out], kept[new] = False, True
+        left = _fill(kept, order, sizes, left + float(sizes[out] - sizes[new]))
