@@ -49,6 +49,8 @@ def train(made: ExtendedSupernet, model: nn.Module, steps: int, weight: float = 
         made.train()
         loss = target(model)
         (loss + weight * made.cost()).backward()
+        if made.gates is not None and made.gates.kind == "screening":
+            made.record_gradients()
         optimiser.step()
         optimiser.zero_grad()
         made.after_update()
@@ -56,6 +58,8 @@ def train(made: ExtendedSupernet, model: nn.Module, steps: int, weight: float = 
         if made.gates is not None:
             made.gates.price = price
         if step == steps // 2:
+            if made.gates is not None and made.gates.kind == "screening":
+                made.decide(0.2, None)
             made.turn(optimiser)
             made.shrink(optimiser)
         if step == steps - 3:

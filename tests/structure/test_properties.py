@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from slat_search.structure import GATE_KINDS, KINDS, Candidate, ModuleOptions, Space, Structure, Supernet, attach
+from slat_search.structure import GATE_KINDS, KINDS, TRAINED_GATES, Candidate, ModuleOptions, Space, Structure, Supernet, attach
 from slat_search.structure.sites import find_sites
 from tests.structure.test_families import SMALL
 from tests.structure.test_kinds import shake
@@ -79,7 +79,7 @@ def test_the_compact_model_equals_the_discretised_supernet(
 ) -> None:
     sized = {kind: Candidate(3, 2) if KINDS[kind].sized else Candidate(1) for kind in KINDS}
     supernet = Supernet(
-        MODEL, SITES, Space(sized), gate_kind, groups=("layer", "kind") if gate_kind != "saliency" else ()
+        MODEL, SITES, Space(sized), gate_kind, groups=("layer", "kind") if gate_kind in TRAINED_GATES else ()
     )
     torch.manual_seed(seed)
     for variable in supernet.gates.variables or [supernet.gates.alpha]:

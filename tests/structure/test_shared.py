@@ -54,7 +54,9 @@ def observe(made: SharedSupernet, model: nn.Module) -> None:
         made.train()
         out = model(input_ids=IDS, attention_mask=(IDS > 0).long()).last_hidden_state
         (out @ weights).square().mean().backward()
-    made.zero_grad()
+        if made.gates is not None and made.gates.kind == "screening":
+            made.record_gradients()
+        made.zero_grad()
 
 
 def searched(model: nn.Module, kind: str, sharing: float = 0.5) -> SharedSupernet:
@@ -64,6 +66,9 @@ def searched(model: nn.Module, kind: str, sharing: float = 0.5) -> SharedSuperne
     if kind == "saliency":
         observe(made, model)
         made.gates.price = math.exp(float(made.gates._pooled().median()))
+    elif kind == "screening":
+        observe(made, model)
+        made.decide(1.0, None)
     else:
         for number, row in enumerate(made.gates.rows):
             with torch.no_grad():

@@ -165,7 +165,7 @@ def test_structure_made_for_another_model(backbone: nn.Module) -> None:
 
 
 def test_unknown_kind_and_empty_space(sites: tuple[Site, ...]) -> None:
-    with pytest.raises(SlatError, match="unknown kind 'lorra'; kinds are lora"):
+    with pytest.raises(SlatError, match="unknown kind 'lorra'; kinds are spectral, lora"):
         Space({"lorra": Candidate(4)})
     with pytest.raises(SlatError, match="no candidate fits any site"):
         Space({"norm": Candidate(1)}).supernet([s for s in sites if not s.is_norm])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from slat_search.structure import GATE_KINDS, Candidate, Site, Space, Structure, Supernet, find_sites
+from slat_search.structure import GATE_KINDS, TRAINED_GATES, Candidate, Site, Space, Structure, Supernet, find_sites
 from slat_search.tasks import held_out
 from slat_search.training.backbone import Backbone
 from slat_search.training.context import Context
@@ -44,7 +44,7 @@ def without_times(found: list[dict]) -> list[dict]:
     return [*plain, weights]
 
 
-@pytest.mark.parametrize(("kind", "sparsity"), [("sigmoid", 0.5), ("saliency", 0.01)])
+@pytest.mark.parametrize(("kind", "sparsity"), [("sigmoid", 0.5), ("saliency", 1.0)])
 def test_a_report_at_every_stop_and_at_the_end(context: Context, kind: str, sparsity: float) -> None:
     config = small_config(gates={"kind": kind, "shrink_every": 0.1})
     found = reports(replace(context, config=config), sparsity=sparsity)
@@ -64,6 +64,7 @@ def test_same_seed_same_reports(context: Context) -> None:
     [
         ({"kind": "saliency"}, {"sparsity": 1.0, "noise_kind": "mixed", "noise_ratio": 0.3}, {}, (0, 1, 2)),
         ({"kind": "saliency"}, {"budget": 3000.0, "noise_kind": "embedding"}, {}, (1,)),
+        ({"kind": "screening"}, {"sparsity": 3.0, "noise_kind": "mixed"}, {}, (0, 1, 2)),
         ({"kind": "hard_concrete", "groups": ["layer", "kind"], "entropy": 0.1}, {"sparsity": 5.0}, {}, (1,)),
         ({"kind": "sigmoid", "held_out": 0.3}, {"budget": 3000.0}, {}, (1,)),
         ({"kind": "straight_through"}, {"sparsity": 50.0}, {"warmup": 0.5}, (0, 2)),
@@ -98,7 +99,7 @@ def test_another_seed_another_search(context: Context) -> None:
     assert without_times(reports(other)) != without_times(reports(context))
 
 
-@pytest.mark.parametrize(("kind", "weights"), [("sigmoid", (0.0, 1.0, 10.0)), ("saliency", (0.0, 0.01, 0.1))])
+@pytest.mark.parametrize(("kind", "weights"), [("sigmoid", (0.0, 1.0, 10.0)), ("saliency", (0.0, 1.0, 10.0)), ("screening", (0.1, 1.0, 10.0))])
 def test_more_sparsity_fewer_parameters(context: Context, kind: str, weights: tuple[float, ...]) -> None:
     of_kind = replace(context, config=small_config(gates={"kind": kind}))
     sizes = [reports(of_kind, (), sparsity=weight, gate_learning_rate=1.0)[-1]["params"] for weight in weights]
@@ -108,7 +109,7 @@ def test_more_sparsity_fewer_parameters(context: Context, kind: str, weights: tu
 
 @pytest.mark.parametrize("kind", GATE_KINDS)
 def test_a_budget_is_held_within_one_percent(context: Context, kind: str) -> None:
-    terms = {"groups": ["layer"], "depth": 0.2, "entropy": 0.01, "diversity": 0.01} if kind != "saliency" else {}
+    terms = {"groups": ["layer"], "depth": 0.2, "entropy": 0.01, "diversity": 0.01} if kind in TRAINED_GATES else {}
     config = small_config(gates={"kind": kind, **terms})
     settings = {key: value for key, value in SAMPLED.items() if key != "sparsity"}
     for budget in (4_000, 40_000):

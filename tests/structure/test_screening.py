@@ -1,0 +1,125 @@
+"""Screening: candidates are judged at zero by the gradients of some batches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slat_search.structure import Candidate, ModuleOptions, Space, Supernet, find_sites
+from slat_search.structure.singular import singular_basis
+
+KINDS = {"spectral": Candidate(6), "lora": Candidate(2), "serial": Candidate(2, group=2), "norm": Candidate(1)}
+Inputs = dict[str, Tensor]
+
+
+def passes(supernet: Supernet, model: nn.Module, batch: Inputs, count: int = 3) -> list[Tensor]:
+    """Some batches with different losses; what was recorded of each."""
+    losses = []
+    for number in range(count):
+        weights = torch.randn(384, generator=torch.Generator().manual_seed(number))
+        supernet.adapter.zero_grad()
+        loss = (model(**batch).last_hidden_state @ weights).square().mean()
+        loss.backward()
+        supernet.record_gradients()
+        losses.append(loss.detach())
+    return losses
+
+
+def test_an_entry_is_worth_its_mean_gradient_as_far_as_it_is_no_noise(backbone: nn.Module, batch: Inputs) -> None:
+    """Against gradients of the weights themselves, projected on the directions afterwards."""
+    sites = [site for site in find_sites(backbone) if site.layer == 5 and site.role in ("v", "mlp_out")]
+    supernet = Supernet(backbone, sites, Space({"spectral": Candidate(6)}), "screening")
+    passes(supernet, backbone, batch)
+    supernet.decide(0.0, budget=10)
+    kept = supernet.structure()
+    supernet.detach()
+
+    worths = []
+    for site in sites:
+        layer = backbone.get_submodule(site.name)
+        basis = singular_basis(layer, 6)
+        layer.weight.requires_grad_(True)
+        found = []
+        for number in range(3):
+            weights = torch.randn(384, generator=torch.Generator().manual_seed(number))
+            loss = (backbone(**batch).last_hidden_state @ weights).square().mean()
+            (full,) = torch.autograd.grad(loss, layer.weight)
+            found.append(2 * basis.left.T @ full @ basis.right.T)
+        layer.weight.requires_grad_(False)
+        entries = torch.stack(found)
+        worths.append(entries.mean(dim=0).square() / entries.square().mean(dim=0).sqrt())
+    best = torch.stack(worths).flatten().topk(10).indices.tolist()
+    expected = {(sites[i // 36].name, (i % 36) // 6, i % 6) for i in best}
+    assert {(m.site.name, *entry) for m in kept.modules for entry in m.entries} == expected
+
+
+def test_kinds_compete_by_what_a_parameter_of_theirs_is_worth(backbone: nn.Module, batch: Inputs) -> None:
+    sites = find_sites(backbone)[-9:]
+    supernet = Supernet(backbone, sites, Space(KINDS), "screening")
+    passes(supernet, backbone, batch)
+    gradients = {
+        id(module): [p.grad.abs().sum() > 0 for p in module.parameters() if p.grad is not None]
+        for site in supernet.adapter.site_adapters()
+        for module in site.parts.values()
+    }
+    assert all(any(found) for found in gradients.values())
+    supernet.decide(1.0, None)
+    density = supernet.gates.density()
+    is_open = supernet.gates.is_open()
+    worth = supernet.gates.worth()
+    average = float(worth.double().sum() / supernet.costs.double().sum())
+    assert torch.equal(is_open, density > torch.log(torch.tensor(average)))
+    assert 0 < is_open.sum() < len(is_open)
+    supernet.detach()
+
+
+@pytest.mark.parametrize("budget", [1, 17, 144])
+def test_a_budget_is_filled_to_the_last_parameter(backbone: nn.Module, batch: Inputs, budget: int) -> None:
+    sites = [site for site in find_sites(backbone) if site.layer > 3 and not site.is_norm]
+    supernet = Supernet(backbone, sites, Space({"spectral": Candidate(6)}), "screening")
+    passes(supernet, backbone, batch)
+    supernet.decide(0.0, budget)
+    assert supernet.structure().params == budget
+    before = backbone(**batch).last_hidden_state
+    adapter = supernet.settle()
+    assert adapter.structure.params == budget
+    torch.testing.assert_close(backbone(**batch).last_hidden_state, before)  # everything still stands at zero
+    supernet.detach()
+
+
+def test_whatever_the_weight_the_best_atom_stays(backbone: nn.Module, batch: Inputs) -> None:
+    sites = find_sites(backbone)[-4:]
+    sizes = []
+    for weight in (0.0, 0.1, 1.0, 10.0, 1e6):
+        torch.manual_seed(0)
+        supernet = Supernet(backbone, sites, Space(KINDS), "screening")
+        passes(supernet, backbone, batch)
+        supernet.decide(weight, None)
+        sizes.append(supernet.structure().params)
+        supernet.detach()
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == supernet.total_cost
+    assert sizes[-1] == 1
+
+
+def test_asleep_candidates_cost_no_backward_pass_and_report_the_bare_head(backbone: nn.Module, batch: Inputs) -> None:
+    bare = backbone(**batch).last_hidden_state
+    supernet = Supernet(backbone, find_sites(backbone), Space(KINDS, ModuleOptions()), "screening")
+    supernet.sleep()
+    out = backbone(**batch).last_hidden_state
+    assert torch.equal(out, bare)
+    assert not out.requires_grad
+    assert not supernet.structure().modules
+    supernet.wake()
+    awake = backbone(**batch).last_hidden_state
+    assert awake.requires_grad
+    torch.testing.assert_close(awake, bare)
+    supernet.detach()
+
+
+def test_nothing_recorded_is_nothing_to_judge_by(backbone: nn.Module) -> None:
+    supernet = Supernet(backbone, find_sites(backbone)[-2:], Space(KINDS), "screening")
+    with pytest.raises(ValueError, match="no batch was recorded"):
+        supernet.decide(1.0, None)
+    supernet.detach()
