@@ -10,8 +10,8 @@ from huggingface_hub import HfApi
 from .. import config as cfg
 from ..config.task import EMBEDDED
 from ..errors import SlatError
-from .examples import SPLITS
-from .files import Table, first_line, table
+from .files import Table, named_splits, rows_of, table
+from .rows import first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,14 +38,14 @@ def tables_of_hub(task: cfg.Task) -> dict[str, Table]:
         raise SlatError(
             f"task.hub: cannot load {where}: {first_line(error)}{'' if _is_local(task.hub) else offline}"
         ) from error
-    wanted = {name: name for name in SPLITS if name in loaded or name == "train"}
+    wanted = {"train": "train", **dict(named_splits(list(map(str, loaded)), f"task.hub: {where}"))}
     if task.hub_splits:
         wanted = {"train": "train", **{str(split): there for split, there in task.hub_splits.items()}}
     for split, there in wanted.items():
         if there not in loaded:
             raise SlatError(f"task.hub_splits.{split}: {where} has no split {there!r}; it has {', '.join(loaded)}")
     tables = {
-        split: table(loaded[there], "task.hub", f"{where} {there}", task)
+        split: table(rows_of(loaded[there], f"{where} {there}"), "task.hub", task)
         for split, there in wanted.items()
         if not _hidden(loaded[there], task)
     }

@@ -118,7 +118,7 @@ def test_label_names(tmp_path: Path) -> None:
     assert {e.label for e in stars.splits["train"] if e.texts[0] == "text number 0"} <= {2}
     truth = named(tmp_path, content([True, False] * 20), label_names=("True", "False"))
     assert {e.label for e in truth.splits["train"] if e.texts[0].endswith("2")} == {0}
-    with pytest.raises(SlatError, match="row 41 has the label 2, which is not among the 2 names: negative, positive"):
+    with pytest.raises(SlatError, match="row 41 has the label '2', which is not among the 2 names: negative, positive"):
         named(tmp_path, content([*[0, 1] * 20, 2]), label_names=names)
     with pytest.raises(SlatError, match="row 3 has the label 'neutral', which is not among"):
         named(tmp_path, content(["positive", "negative", "neutral", *["positive"] * 20]), label_names=names)
@@ -233,7 +233,7 @@ def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         ("text,label\na,x\nb,y\n", "split is empty"),
         ("text,label\n" + "".join(f"t{i},x\n" for i in range(30)), "train split has one label only"),
         ("text,label\na,x\nb,\n", "row 2 has no label"),
-        ("text,label\na,x\nb,y,z\n", "Expected 2 fields in line 3, saw 3"),
+        ("text,label\na,x\nb,y,z\n", r"row 2 \(line 3\) has 3 fields, but the header has 2"),
         ("text,label\na,x\n   ,y\n", "row 2 has an empty text"),
         ("sentence,label\na,x\n", "has no column 'text'; it has sentence, label"),
         ('text,label\na,x\n"b,y\nc', "cannot read"),
