@@ -51,7 +51,7 @@ def _balance(data: TaskData) -> str:
     names = data.labels or ("mean", "std", "min", "max")
     columns = [_spread(data, split) for split in SPLITS]
     cells = [[f"{len(data.splits[split]):,}", *column] for split, column in zip(SPLITS, columns, strict=True)]
-    heads = ["rows", *(textwrap.shorten(name, _NAME_WIDTH, placeholder="...") or name[:_NAME_WIDTH] for name in names)]
+    heads = ["rows", *map(_short, names)]
     if len(names) <= _ACROSS:
         return _table(SPLITS, heads, cells)
     return _table(heads, SPLITS, list(zip(*cells, strict=True)))
@@ -64,6 +64,11 @@ def _spread(data: TaskData, split: str) -> list[str]:
         return [f"{count[i] / len(labels):.1%}" for i in range(len(data.labels))]
     values = np.array(labels)
     return [f"{value:.3g}" for value in (values.mean(), values.std(), values.min(), values.max())]
+
+
+def _short(name: str) -> str:
+    line = " ".join(name.split())
+    return line if len(line) <= _NAME_WIDTH else line[: _NAME_WIDTH - 3] + "..."
 
 
 def _table(sides: Sequence[str], heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
