@@ -207,6 +207,8 @@ def _alike(values: Sequence[str], others: Sequence[str], of_labels: bool) -> boo
         return all(_NUMBER.fullmatch(value) for value in values)
     known = {value.strip() for value in others}
     new = {value.strip() for value in values}
-    if len(others) >= len(values) and (of_labels or 3 * len(known) <= len(others)):
-        return 2 * sum(value.strip() in known for value in values) >= len(values)
+    if others and (of_labels or 3 * len(known) <= len(others)):  # a few values that come again and again
+        share = sum(value.strip() in known for value in values) / len(values)
+        if len(others) >= len(values) or share == 0:
+            return share >= 0.5
     return True if 3 * len(known | new) <= len(values) + len(others) else None
