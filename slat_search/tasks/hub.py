@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import HfApi
 
@@ -16,7 +18,7 @@ from .rows import first_line
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_HIDDEN = -1  # the label of rows whose true label the publishers keep to themselves
+_HIDDEN = (-1, "-1")  # the label of rows whose true label the publishers keep to themselves
 
 
 def tables_of_hub(task: cfg.Task) -> dict[str, Table]:
@@ -29,10 +31,12 @@ def tables_of_hub(task: cfg.Task) -> dict[str, Table]:
 
     assert task.hub is not None
     where = task.hub + (f"/{task.subset}" if task.subset else "")
+    if _is_local(task.hub) and glob.has_magic(task.hub):
+        raise SlatError(f"task.hub: `datasets` takes [ ? and * in {where} as a pattern; rename it, or set task.train")
     datasets.disable_progress_bars()
     try:
         _ask_hub(task.hub, Path(datasets.config.HF_DATASETS_CACHE))
-        loaded = datasets.load_dataset(task.hub, task.subset)
+        loaded = datasets.load_dataset(task.hub, task.subset, **_as_text(task))
     except Exception as error:  # HTTP errors, missing datasets and broken files, of many kinds and libraries
         offline = f"; without a connection there are {', '.join(EMBEDDED)} and your own files"
         raise SlatError(
@@ -64,6 +68,22 @@ def _ask_hub(name: str, cache: Path) -> None:
         HfApi().dataset_info(name, timeout=10)
 
 
+def _as_text(task: cfg.Task) -> dict[str, Any]:
+    """Options that keep text and labels of a dataset of CSV files as they are: "NA" and "007" are no numbers.
+
+    A dataset that states the types of its columns keeps them.
+    """
+    import datasets
+
+    assert task.hub is not None
+    with tempfile.TemporaryDirectory() as fresh:  # a cache would tell guessed types as stated ones
+        cache = fresh if _is_local(task.hub) else None
+        builder = datasets.load_dataset_builder(task.hub, task.subset, cache_dir=cache)
+    if builder.name != "csv" or builder.info.features is not None:
+        return {}
+    return {"keep_default_na": False, "converters": dict.fromkeys((*task.text, task.label), str)}
+
+
 def _hidden(dataset: Dataset, task: cfg.Task) -> bool:
     labels = dataset[task.label] if task.label in dataset.column_names else ()
-    return len(labels) > 0 and all(label == _HIDDEN for label in labels)
+    return len(labels) > 0 and all(label in _HIDDEN for label in labels)

@@ -302,3 +302,26 @@ def test_more_classes_in_test_than_in_train(tmp_path: Path) -> None:
 def test_bad_source_is_one_sentence(fields: dict, message: str) -> None:
     with pytest.raises(SlatError, match=message):
         load_task(Task.model_validate(fields), seed=0)
+
+
+def test_a_hub_dataset_of_csv_files_stays_text(tmp_path: Path) -> None:
+    """Unless it states the types of its columns; and `datasets` takes the name of its folder as a pattern."""
+    folders = [tmp_path / name for name in ("data1", "data[1]", "stated")]
+    for folder in folders:
+        folder.mkdir()
+        for split in ("train", "dev", "test"):
+            rows = "".join(f"{'NA' if i == 0 else f'{split} {i}'},{'007' if i % 2 else 'NA'}\n" for i in range(20))
+            (folder / f"{split}.csv").write_text("text,label\n" + rows)
+    task = load_task(Task(name="mine", hub=str(folders[0])), seed=0)
+    assert task.labels == ("007", "NA")
+    assert [e.texts[0] for e in task.splits["validation"]][:2] == ["dev 1", "dev 2"]
+    assert [e.texts[0] for e in task.splits["test"]][:2] == ["NA", "test 1"]
+    with pytest.raises(SlatError, match=r"task.hub: `datasets` takes \[ \? and \* in .* as a pattern; rename it"):
+        load_task(Task(name="mine", hub=str(folders[1])), seed=0)
+    names = "dtype: {class_label: {names: {'0': 'NA', '1': '007'}}}"
+    stated = f"dataset_info:\n  features:\n  - {{name: text, dtype: string}}\n  - {{name: label, {names}}}\n"
+    (folders[2] / "README.md").write_text(f"---\n{stated}---\n")
+    for split in ("train", "dev", "test"):
+        rows = "".join(f"{split} {i},{i % 2}\n" for i in range(20))
+        (folders[2] / f"{split}.csv").write_text("text,label\n" + rows)
+    assert load_task(Task(name="mine", hub=str(folders[2])), seed=0).labels == ("NA", "007")
