@@ -11,7 +11,8 @@ from .. import config as cfg
 from ..errors import SlatError
 from .examples import SPLITS
 from .labels import Label, label_of
-from .rows import ENDINGS, Rows, columns_of, first_line, read_rows
+from .objects import first_line
+from .rows import ENDINGS, Rows, columns_of, read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -13,7 +13,7 @@ from .. import config as cfg
 from ..config.task import EMBEDDED
 from ..errors import SlatError
 from .files import Table, named_splits, rows_of, table
-from .rows import first_line
+from .objects import first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset

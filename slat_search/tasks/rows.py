@@ -19,13 +19,14 @@ import pyarrow.parquet
 from ..config.task import Quoting
 from ..errors import SlatError
 from .delimited import Layout, MalformedError, Record, join, parse
+from .objects import first_line, objects_in
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _DEFAULT_QUOTING: dict[str, Quoting] = {".csv": "quoted", ".tsv": "none"}
 ENDINGS = (*_SEPARATORS, ".jsonl", ".json", ".parquet")
 _ENDINGS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _NAMES_SHOWN = 20
+_NAME_WIDTH = 40
 
 
 @dataclass(frozen=True)
@@ -89,21 +90,17 @@ def read_rows(path: Path, field: str, quoting: Quoting | None = None, labels: st
         text = _decoded(path.read_bytes())
         if suffix in _SEPARATORS:
             return _delimited(text, str(path), _layout(suffix, quoting, field), labels)
-        return _json(text, str(path), suffix)
+        return Rows(str(path), objects_in(text, suffix))
     except (MalformedError, OSError, pyarrow.ArrowException) as error:
         raise SlatError(f"{field}: cannot read {path}: {first_line(error)}") from error
 
 
-def first_line(error: BaseException) -> str:
-    """What an error of a library says, without what follows it; its cause says more, where it has one."""
-    return (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
-
-
 def columns_of(rows: Rows) -> str:
     """The names of the columns, for messages; those with space around them in quotes."""
-    shown = [name if name.strip() == name != "" else repr(name) for name in list(rows.columns)[:_NAMES_SHOWN]]
-    left = len(rows.columns) - len(shown)
-    return ", ".join(shown) + (f" and {left} more" if left else "")
+    names = [name if len(name) <= _NAME_WIDTH else name[:_NAME_WIDTH] + "..." for name in rows.columns]
+    shown = [name if name.strip() == name != "" else repr(name) for name in names[:_NAMES_SHOWN]]
+    left = len(names) - len(shown)
+    return (", ".join(shown) or "none") + (f" and {left} more" if left else "")
 
 
 def _layout(suffix: str, quoting: Quoting | None, field: str) -> Layout:
@@ -159,60 +156,6 @@ def _rows(count: int) -> str:
 def _looks_quoted(field: str) -> bool:
     """Whether a field stands in quotes as a writer of quoted fields leaves it."""
     return len(field) > 1 and field[0] == field[-1] == '"' and '"' not in field[1:-1].replace('""', "")
-
-
-def _json(text: str, where: str, suffix: str) -> Rows:
-    """An object a line; a ``.json`` may also be one list of objects."""
-    if suffix == ".json" and text.lstrip().startswith("["):
-        try:
-            objects = list(enumerate(json.loads(text, object_pairs_hook=_object), 1))
-        except json.JSONDecodeError as error:
-            raise MalformedError(f"line {error.lineno} is not JSON ({error.msg} at character {error.colno})") from None
-        except (ValueError, RecursionError) as error:
-            raise MalformedError(first_line(error)) from None
-        if not objects:
-            raise MalformedError("the list is empty")
-        unit = "item"
-    else:
-        lines = enumerate(re.split(r"\r\n|\r|\n", text), 1)  # and nothing else: JSON may hold U+2028 as it is
-        objects = [(number, _parsed(line, number)) for number, line in lines if line.strip()]
-        unit = "line"
-    for number, row in objects:
-        if not isinstance(row, dict):
-            raise MalformedError(f"{unit} {number} is JSON, but no object")
-    if _SURROGATE.search(text):
-        for number, row in objects:
-            if not _is_unicode(json.dumps(row, ensure_ascii=False)):
-                raise MalformedError(
-                    f"{unit} {number} has half a character: a surrogate (\\ud800 to \\udfff) without its other"
-                )
-    names = list(dict.fromkeys(name for _, row in objects for name in row))
-    return Rows(where, {name: [row.get(name) for _, row in objects] for name in names})
-
-
-def _parsed(line: str, number: int) -> Any:
-    try:
-        return json.loads(line, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise MalformedError(f"line {number} is not JSON ({error.msg} at character {error.pos + 1})") from None
-    except (ValueError, RecursionError) as error:
-        raise MalformedError(f"line {number}: {first_line(error)}") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
-        raise ValueError(f"an object has {twice!r} twice")
-    return found
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _parquet(path: Path) -> Rows:
