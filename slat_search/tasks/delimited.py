@@ -65,7 +65,8 @@ def parse(text: str, layout: Layout, labels: str | None = None) -> tuple[list[st
     for number, row in enumerate(rows, 1):
         if len(row.fields) != len(header):
             before = rows[number - 2].fields if number > 1 else []
-            raise MalformedError(_wrong_width(number, row, len(header), layout, before))
+            hint = other_separator(header)
+            raise MalformedError(_wrong_width(number, row, len(header), layout, before) + hint)
     _check_swallowed(rows, header, layout, labels)
     return header, rows
 
@@ -153,10 +154,18 @@ def _wrong_width(number: int, row: Record, width: int, layout: Layout, before: S
         return f'{told}; a field with a {separator} stands in quotes, and a quote in it is written "", not \\"'
     if not layout.quoted and any(field.startswith('"') for field in (*before, *row.fields)):
         return f"{told}; where quotes hold fields together, set {layout.option} to quoted"
-    if count > width:
+    if count > width > 1:
         must = "must stand in quotes" if layout.quoted else f"needs quotes: set {layout.option} to quoted"
         return f"{told}; a field with a {separator} {must}"
     return told
+
+
+def other_separator(header: Sequence[str]) -> str:
+    """What to say of a file that seems to have one column, as its fields are separated by something else."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas")):
+        if len(header) == 1 and separator in header[0]:
+            return f"; its fields are separated by {name}: a .csv wants commas, a .tsv tabs"
+    return ""
 
 
 def _check_swallowed(rows: Sequence[Record], header: Sequence[str], layout: Layout, labels: str | None) -> None:

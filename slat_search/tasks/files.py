@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import config as cfg
 from ..errors import SlatError
+from .delimited import other_separator
 from .examples import SPLITS
 from .labels import Label, label_of
 from .objects import first_line
@@ -17,6 +18,7 @@ from .rows import ENDINGS, Rows, columns_of, read_rows
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_LONG_NAME = 30  # of a column; more is a text
 #: what the splits are called, by people and by their libraries
 ALIASES = {
     "train": ("train", "training"),
@@ -126,18 +128,16 @@ def _text(value: Any, what: str) -> str:
 def _has(rows: Rows, columns: Sequence[str], what: str) -> None:
     for column in columns:
         if column not in rows.columns:
-            raise SlatError(f"{what} has no column {column!r}; it has {columns_of(rows)}{_other_separator(rows)}")
+            raise SlatError(f"{what} has no column {column!r}; it has {columns_of(rows)}{_first_line(rows)}")
 
 
-def _other_separator(rows: Rows) -> str:
-    """What may be wrong with a file that seems to have one column."""
+def _first_line(rows: Rows) -> str:
+    """What may be wrong with the first line of a CSV or TSV."""
     names = list(rows.columns)
-    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas")):
-        if len(names) == 1 and separator in names[0]:
-            return f"; its fields are separated by {name}: a .csv wants commas, a .tsv tabs"
-    if names and all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
+    if all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
         return "; its fields stand in quotes: set quoting to quoted"
-    return ""
+    long = any(len(name) > _LONG_NAME for name in names)
+    return other_separator(names) or ("; the first line of a .csv or .tsv names the columns" if long else "")
 
 
 def _in_folder(folder: Path, given: Collection[str]) -> tuple[dict[str, Path], tuple[str, ...]]:

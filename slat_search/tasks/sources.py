@@ -57,7 +57,8 @@ def _check(task: cfg.Task, labels: tuple[str, ...], splits: Splits) -> None:
     for name in SPLITS:
         if not splits.get(name):
             raise SlatError(
-                f"task {task.name}: the {name} split is empty ({sizes}): more rows or a file of it are needed"
+                f"task {task.name}: the {name} split is empty ({sizes}, {len(labels) or 'no'} labels): more rows of "
+                "each label or a file of it are needed"
             )
         if len({e.label for e in splits[name]}) < 2:
             only = repr(labels[int(splits[name][0].label)] if labels else splits[name][0].label)

@@ -140,6 +140,8 @@ def test_rows_are_swallowed_in_no_file_without_labels(others: str) -> None:
         ("text,,,label\na,1,2,x\n", "it has two columns without a name$"),
         ('"text,label\na,x\n', "the header begins a field with a quote that is never closed"),
         ("text;label\na;x\n", r"has no column 'text'; it has text;label; its fields are separated by semicolons"),
+        ("text;label\nhello, you;x\n", r"row 1 \(line 2\) has 2 fields, .* its fields are separated by semicolons"),
+        ("This film is simply great fun for all,1\nb,2\n", "the first line of a .csv or .tsv names the columns$"),
         ("text\tlabel\na\tx\n", "its fields are separated by tabs: a .csv wants commas, a .tsv tabs"),
         ("great film,pos\nbad film,neg\n", "has no column 'text'; it has great film, pos$"),
         ("text, label\na,x\n", "has no column 'label'; it has text, ' label'$"),

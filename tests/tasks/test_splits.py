@@ -119,7 +119,9 @@ def test_few_numbers_are_cut(tmp_path: Path) -> None:
 
 
 def test_a_row_of_a_label_each_cannot_be_cut(tmp_path: Path) -> None:
-    with pytest.raises(SlatError, match=r"validation split is empty \(20 of train, 0 of validation, 0 of test\)"):
+    with pytest.raises(
+        SlatError, match=r"validation split is empty \(20 of train, 0 of validation, 0 of test, 20 labels\)"
+    ):
         load(write(tmp_path / "train.csv", [(f"text {i}", f"c{i}") for i in range(20)]))
 
 
