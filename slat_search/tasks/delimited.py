@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 _BREAK = re.compile(r"\r\n|\r|\n")
 _QUOTED = re.compile(r'"((?:[^"]++|"")*+)"')
@@ -78,12 +79,12 @@ def join(fields: Iterable[str], layout: Layout) -> str:
         MalformedError: a field that cannot be written without quotes.
     """
     line = list(fields)
-    special = re.compile(rf"[\r\n{re.escape(layout.separator)}]")
+    special = {"\r", "\n", layout.separator}
     if layout.quoted:
-        whole = [_in_quotes(field) if '"' in field or special.search(field) else field for field in line]
+        whole = [_in_quotes(f) if '"' in f or not special.isdisjoint(f) else f for f in line]
         return layout.separator.join(whole) or '""'  # a blank line would be skipped
     for field in line:
-        if special.search(field):
+        if not special.isdisjoint(field):
             raise MalformedError(f"a tab or line break in {field[:40]!r} needs quotes: set {layout.option} to quoted")
     return layout.separator.join(line)
 
@@ -112,7 +113,7 @@ def _records(text: str, layout: Layout) -> list[Record]:
 
 def _quoted_record(text: str, place: int, layout: Layout, row: int, line: int) -> tuple[list[str], int]:
     """The fields of the record that begins at ``place``, and where the next one begins."""
-    plain = re.compile(rf"[^\r\n{re.escape(layout.separator)}]*+")
+    plain = _plain(layout.separator)
     fields: list[str] = []
     while True:
         if text.startswith('"', place):
@@ -132,6 +133,12 @@ def _quoted_record(text: str, place: int, layout: Layout, row: int, line: int) -
             stop = _BREAK.match(text, end)
             return fields, stop.end() if stop else end
         place = end + 1
+
+
+@cache
+def _plain(separator: str) -> re.Pattern[str]:
+    """A field without quotes."""
+    return re.compile(rf"[^\r\n{re.escape(separator)}]*+")
 
 
 def _named(row: int, line: int) -> str:
