@@ -19,8 +19,10 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 
 
 def quality(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
-    """A key of ``METRICS`` on classes (n,), or on the numbers (n,) of a regression; a correlation with a constant is
-    0."""
+    """A key of ``METRICS`` on classes (n,), or on the numbers (n,) of a regression.
+
+    ``f1`` is that of class 1, where :func:`.load_task` puts the positive label. A correlation with a constant is 0.
+    """
     return float(METRICS[metric](labels, predictions))
 
 

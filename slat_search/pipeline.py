@@ -149,9 +149,9 @@ def _work(
 
 
 def describe(task: TaskData) -> str:
-    """A line on a task: name, texts of each split, classes."""
+    """A line on a task: name, texts of each split, classes; and one for each note on how they came about."""
     sizes = " / ".join(str(len(task.splits[split])) for split in SPLITS)
-    return f"task {task.name}: {sizes} texts, {len(task.labels)} classes"
+    return "\n".join([f"task {task.name}: {sizes} texts, {len(task.labels)} classes", *task.notes])
 
 
 def check_methods(context: AnyContext) -> Structure:

@@ -38,6 +38,7 @@ def environment(context: AnyContext, tasks: Sequence[TaskData]) -> dict[str, Any
             "labels": list(part.labels),
             "majority": part.majority,
             **{split: len(rows) for split, rows in task.splits.items()},
+            **({"notes": list(task.notes)} if task.notes else {}),
         }
         for part, task in zip(context.parts, tasks, strict=True)
     ]

@@ -23,6 +23,14 @@ def test_majority() -> None:
     assert majority_quality("pearson", LABELS.astype(np.float32), LABELS.astype(np.float32)) == 0
 
 
+def test_f1_is_that_of_class_1() -> None:
+    """One in ten is fraud: never to say so is worth nothing, always to say so is worth a little."""
+    fraud = np.array([1, *[0] * 9])
+    assert quality("f1", fraud, np.zeros(10, dtype=int)) == 0
+    assert quality("f1", fraud, np.ones(10, dtype=int)) == pytest.approx(2 / 11)
+    assert majority_quality("f1", fraud, fraud) == 0
+
+
 def test_calibration_error_of_known_cases() -> None:
     correct = np.array([1, 1, 1, 0], dtype=bool)
     assert calibration_error(correct, np.full(4, 0.75)) == pytest.approx(0)

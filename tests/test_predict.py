@@ -58,7 +58,9 @@ def read(path: Path) -> pd.DataFrame:
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".json", ".jsonl", ".parquet"])
 def test_every_row_of_a_file_is_labelled_and_keeps_its_columns(adapter: Path, tmp_path: Path, ending: str) -> None:
     rows = pd.DataFrame({"number": range(len(TITLES)), "headline": TITLES})
-    done = predict(adapter, "--file", written(tmp_path / f"in{ending}", rows), "--out", tmp_path / f"out{ending}")
+    options = ["--quoting", "quoted"] if ending == ".tsv" else []  # as pandas writes it
+    file = written(tmp_path / f"in{ending}", rows)
+    done = predict(adapter, "--file", file, "--out", tmp_path / f"out{ending}", *options)
     assert done.exit_code == 0, done.output
     assert f"{len(TITLES)} rows" in done.stdout
     labelled = read(tmp_path / f"out{ending}")
@@ -80,6 +82,39 @@ def test_without_out_it_is_printed(adapter: Path, tmp_path: Path) -> None:
     as_json = [json.loads(line) for line in lines]
     assert as_csv["title"].tolist() == [row["title"] for row in as_json] == TITLES
     assert as_csv["predicted"].tolist() == [row["predicted"] for row in as_json]
+
+
+def test_a_file_of_text_keeps_its_text(adapter: Path, tmp_path: Path) -> None:
+    """Numbers stay as they are written, a stray quote swallows no row, and a TSV may hold quotes as text."""
+    rows = [("007", "Markets fall", "1.50"), ("1e3", 'A "quoted" word, and more', ""), ("NA", '"Stray', "null")]
+    (tmp_path / "in.TSV").write_text("id\theadline\tn\n" + "".join("\t".join(row) + "\n" for row in rows))
+    done = predict(adapter, "--file", tmp_path / "in.TSV", "--out", tmp_path / "out.csv")
+    assert done.exit_code == 0, done.output
+    labelled = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
+    assert list(labelled[["id", "headline", "n"]].itertuples(index=False, name=None)) == rows
+    (tmp_path / "in.csv").write_text(
+        "id,headline\n" + "".join(f"{i},{chr(34) * (i in (2, 7))}text {i}\n" for i in range(9))
+    )
+    done = predict(adapter, "--file", tmp_path / "in.csv")
+    assert done.exit_code == 2
+    assert "row 3 (line 4) begins a field with a quote that closes within a field, in line 9" in done.stderr
+    assert "or set --quoting to none if quotes are text" in done.stderr
+    done = predict(adapter, "--file", tmp_path / "in.csv", "--quoting", "none", "--json")
+    assert [json.loads(line)["headline"] for line in done.stdout.splitlines()][2] == '"text 2'
+
+
+def test_notes_go_to_stderr_and_results_fit_their_file(adapter: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('headline\n"two\nlines"\none\n')
+    done = predict(adapter, "--file", tmp_path / "in.csv")
+    assert done.stderr == f"{tmp_path / 'in.csv'}: 1 row with line breaks in quotes; row 1 takes 2 lines\n"
+    assert pd.read_csv(io.StringIO(done.stdout))["headline"].tolist() == ["two\nlines", "one"]
+    wrong = predict(adapter, "--file", tmp_path / "in.csv", "--out", tmp_path / "out.tsv")
+    assert (wrong.exit_code, (tmp_path / "out.tsv").exists()) == (2, False)
+    assert "a tab or line break in 'two\\nlines' needs quotes: set --quoting to quoted" in wrong.stderr
+    assert (
+        predict(adapter, "--file", tmp_path / "in.csv", "--out", tmp_path / "out.tsv", "--quoting", "quoted").exit_code
+        == 0
+    )
 
 
 def test_pairs_come_from_two_columns(pairs: Path, tmp_path: Path) -> None:
@@ -134,7 +169,7 @@ def test_what_is_wrong_is_one_sentence(
     ("arguments", "message"),
     [
         ((), "predict: give either --text or --file"),
-        (("--text", "a", "--out", "out.csv"), "predict: --column and --out belong to --file"),
+        (("--text", "a", "--out", "out.csv"), "predict: --column, --quoting and --out belong to --file"),
         (("--text", "a", "--text", "b", "--text-pair", "c"), "--text-pair: given 1 times, but --text 2 times"),
     ],
 )

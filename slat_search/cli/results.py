@@ -11,7 +11,9 @@ from ..errors import SlatError
 from .group import main
 
 if TYPE_CHECKING:
+    from ..config.task import Quoting
     from ..run_folder import RunFolder
+    from ..tasks.rows import Rows
     from ..training.bundle import Predictor
 
 
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 @click.option("--file", type=click.Path(path_type=Path), help="A file of texts: .csv, .tsv, .json, .jsonl, .parquet.")
 @click.option("--column", "columns", multiple=True, help="Where --file has a text.  [default: as in training]")
 @click.option("--out", type=click.Path(path_type=Path), help="A new file for the result.  [default: print CSV]")
+@click.option(
+    "--quoting",
+    type=click.Choice(["quoted", "none"]),
+    help="Whether quotes hold fields together in .csv and .tsv, or are text.  [default: quoted in .csv, none in .tsv]",
+)
 @click.option("--adapter", help="Which adapter of the run.  [default: the best]")
 @click.option("--task", help="Whose adapter, in a run over several tasks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
@@ -32,6 +39,7 @@ def predict(
     file: Path | None,
     columns: tuple[str, ...],
     out: Path | None,
+    quoting: Quoting | None,
     adapter: str | None,
     task: str | None,
     as_json: bool,
@@ -49,14 +57,14 @@ def predict(
     if bool(texts) == (file is not None):
         raise SlatError("predict: give either --text or --file")
     if file is None:
-        if columns or out:
-            raise SlatError("predict: --column and --out belong to --file")
+        if columns or out or quoting:
+            raise SlatError("predict: --column, --quoting and --out belong to --file")
         if pairs and len(pairs) != len(texts):
             raise SlatError(f"--text-pair: given {len(pairs)} times, but --text {len(texts)} times")
     elif pairs:
         raise SlatError("--text-pair: of a file, name both columns with --column")
     elif out is not None:
-        from ..tasks.files import check_ending
+        from ..tasks.rows import check_ending
 
         check_ending(out, "--out")
         if out.exists():
@@ -66,13 +74,15 @@ def predict(
         if as_json:
             raise SlatError("--json: is for what is printed; the ending of --out says what is written")
 
+    from ..tasks.rows import read_rows
     from ..training.bundle import load_bundle
 
+    rows = None if file is None else read_rows(file, "--file", quoting)
     predictor = load_bundle(run, adapter, task)
-    if file is None:
+    if rows is None:
         _print_labels(predictor, texts, pairs, as_json)
     else:
-        _label(predictor, file, columns, out, as_json)
+        _label(predictor, rows, columns, out, quoting, as_json)
 
 
 def _print_labels(predictor: Predictor, texts: tuple[str, ...], pairs: tuple[str, ...], as_json: bool) -> None:
@@ -91,18 +101,22 @@ def _print_labels(predictor: Predictor, texts: tuple[str, ...], pairs: tuple[str
             click.echo(f"{ranked[0][0]}\t{', '.join(f'{n} {p:.3f}' for n, p in ranked)}\t{text}")
 
 
-def _label(predictor: Predictor, file: Path, columns: tuple[str, ...], out: Path | None, as_json: bool) -> None:
-    from ..tasks.files import write_rows
-    from ..training.labelling import label_file
+def _label(
+    predictor: Predictor, rows: Rows, columns: tuple[str, ...], out: Path | None, quoting: Quoting | None, as_json: bool
+) -> None:
+    from ..tasks.rows import as_text, check_writable, write_rows
+    from ..training.labelling import label_rows
 
-    rows = label_file(predictor, file, columns)
+    for note in rows.notes:
+        click.echo(note, err=True)
     if out is not None:
-        write_rows(rows, out)
+        check_writable(rows, out, "--out", quoting)
+    labelled = label_rows(predictor, rows, columns)
+    if out is not None:
+        write_rows(labelled, out, "--out", quoting)
         click.echo(f"{out}: {len(rows):,} rows")
-    elif as_json:
-        click.echo(rows.to_pandas().to_json(orient="records", lines=True, force_ascii=False), nl=False)
     else:
-        click.echo(rows.to_pandas().to_csv(index=False), nl=False)
+        click.echo(as_text(labelled, ".jsonl" if as_json else ".csv"), nl=False)
 
 
 @main.command()

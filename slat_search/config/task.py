@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .section import Positive, Section, by_name
 
 Metric = Literal["accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman"]
 #: metrics of tasks whose label is a number
 REGRESSION: tuple[Metric, ...] = ("pearson", "spearman")
+Quoting = Literal["quoted", "none"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -44,6 +47,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def _twice(names: Sequence[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)
+
+
 class Task(Section):
     """Labelled text: an embedded task or a preset by its name, files of your own, or a dataset of the hub."""
 
@@ -52,8 +59,8 @@ class Task(Section):
     )
     train: Path | None = Field(
         None,
-        description="your file: .csv, .tsv, .jsonl or .parquet; a folder of train/validation/test files, or one that "
-        "`datasets` saved",
+        description="your file: .csv, .tsv, .jsonl, .json or .parquet; a folder of train, validation (or valid, val, "
+        "dev, eval) and test files, or one that `datasets` saved",
     )
     validation: Path | None = Field(None, description="your validation file; cut from train when absent")
     test: Path | None = Field(None, description="your test file; cut from train when absent")
@@ -69,15 +76,27 @@ class Task(Section):
     label_names: tuple[str, ...] | None = Field(
         None,
         min_length=2,
-        description="names of the labels: in the order of integer labels, or all that text labels may be; "
-        "default: as found",
+        description="names of the labels: in the order of integer labels, which count from 0 or from 1, or all that "
+        "text labels may be; default: as found",
     )
     metric: Metric = Field("accuracy", description="quality measure; `pearson` and `spearman` make it a regression")
+    positive: str | None = Field(
+        None,
+        description="label whose F1 is measured, with `metric: f1`; default: the second of `label_names`, of the "
+        "dataset's own names, of two numbers, of no and yes or of false and true; else the rarer label in train",
+    )
+    quoting: Quoting | None = Field(
+        None,
+        description="how .csv and .tsv files are written: `quoted`, where a field may stand in double quotes, or "
+        "`none`, where a quote is text and every line a row; default: `quoted` for .csv, `none` for .tsv",
+    )
     max_length: int = Field(128, ge=4, description="longer texts are cut to this many tokens")
     split: tuple[Positive, Positive, Positive] = Field(
         (0.65, 0.15, 0.2), description="shares of train, validation and test where splits are cut here"
     )
-    max_rows: int | None = Field(None, ge=10, description="use at most this many rows of each split, drawn by seed")
+    max_rows: int | None = Field(
+        None, ge=10, description="use at most this many rows of each split, drawn by seed, label by label"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -89,6 +108,16 @@ class Task(Section):
         name = data.get("name", cls.model_fields["name"].default)
         return {**EMBEDDED.get(name, PRESETS.get(name, {})), **data} if isinstance(name, str) else data
 
+    @field_validator("label_names", "positive", mode="before")
+    @classmethod
+    def _as_written(cls, given: Any) -> Any:
+        """Labels as text; what YAML has read as something else is not guessed at."""
+        names = given if isinstance(given, list | tuple) else [given]
+        if any(isinstance(name, bool | float | date) or (name is None and given is not None) for name in names):
+            raise ValueError("YAML reads no, yes, null, 1.0 and dates as other than text; write labels in quotes")
+        names = tuple(str(name).strip() if isinstance(name, str | int) else name for name in names)
+        return names if isinstance(given, list | tuple) else names[0]
+
     @model_validator(mode="after")
     def _one_source(self) -> Task:
         if self.hub is not None and self.train is not None:
@@ -97,6 +126,12 @@ class Task(Section):
             raise ValueError("validation and test files need a train file")
         if self.hub is None and (self.subset is not None or self.hub_splits):
             raise ValueError("subset and hub_splits belong to hub, which is not given")
+        if self.label_names is not None and len(set(self.label_names)) < len(self.label_names):
+            raise ValueError(f"label_names has {_twice(self.label_names)!r} twice")
+        if self.positive is not None and self.metric != "f1":
+            raise ValueError(f"positive names the label that f1 is measured of; the metric is {self.metric}")
+        if self.positive is not None and self.label_names is not None and self.positive not in self.label_names:
+            raise ValueError(f"positive {self.positive!r} is not among label_names: {', '.join(self.label_names)}")
         if self.is_regression and self.label_names is not None:
             raise ValueError(f"{self.metric} measures numbers, which have no label_names")
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from .sources import load_task
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _WIDTH = 110
+_NAME_WIDTH = 30  # of a label in a table
+_ACROSS = 8  # labels that stand side by side; more stand one below the other
 
 
 def catalogue() -> str:
@@ -35,7 +38,8 @@ def description(task: cfg.Task, seed: int, examples: int = 3) -> str:
     """
     data = load_task(task, seed)
     what = f"{len(data.labels)} classes" if data.labels else "a number"
-    parts = [f"{data.name}: {what}; {data.metric}", "", _balance(data), "", _lengths(data)]
+    metric = f"{data.metric} of {data.labels[1]!r}" if data.metric == "f1" else data.metric
+    parts = [f"{data.name}: {what}; {metric}", *data.notes, "", _balance(data), "", _lengths(data)]
     for example in data.splits["train"][:examples]:
         label = data.labels[int(example.label)] if data.labels else f"{example.label:g}"
         parts += ["", f"[{label}]", *(_shown(text) for text in example.texts)]
@@ -45,17 +49,35 @@ def description(task: cfg.Task, seed: int, examples: int = 3) -> str:
 def _balance(data: TaskData) -> str:
     """Rows of each split: how many, and the share of each label or the spread of the numbers."""
     names = data.labels or ("mean", "std", "min", "max")
-    width = max(8, *(len(name) for name in names)) + 2
-    lines = [f"{'':<12}{'rows':>8}" + "".join(f"{name:>{width}}" for name in names)]
-    for split in SPLITS:
-        labels = [example.label for example in data.splits[split]]
-        if data.labels:
-            count = Counter(labels)
-            cells = [f"{count[i] / len(labels):.1%}" for i in range(len(names))]
-        else:
-            values = np.array(labels)
-            cells = [f"{value:.3g}" for value in (values.mean(), values.std(), values.min(), values.max())]
-        lines.append(f"{split:<12}{len(labels):>8,}" + "".join(f"{cell:>{width}}" for cell in cells))
+    columns = [_spread(data, split) for split in SPLITS]
+    cells = [[f"{len(data.splits[split]):,}", *column] for split, column in zip(SPLITS, columns, strict=True)]
+    heads = ["rows", *map(_short, names)]
+    if len(names) <= _ACROSS:
+        return _table(SPLITS, heads, cells)
+    return _table(heads, SPLITS, list(zip(*cells, strict=True)))
+
+
+def _spread(data: TaskData, split: str) -> list[str]:
+    labels = [example.label for example in data.splits[split]]
+    if data.labels:
+        count = Counter(labels)
+        return [f"{count[i] / len(labels):.1%}" for i in range(len(data.labels))]
+    values = np.array(labels)
+    return [f"{value:.3g}" for value in (values.mean(), values.std(), values.min(), values.max())]
+
+
+def _short(name: str) -> str:
+    line = " ".join(name.split())
+    return line if len(line) <= _NAME_WIDTH else line[: _NAME_WIDTH - 3] + "..."
+
+
+def _table(sides: Sequence[str], heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    side = max(12, *(len(name) + 2 for name in sides))
+    width = max(8, *(len(name) for name in heads)) + 2
+    lines = [f"{'':<{side}}" + "".join(f"{name:>{width}}" for name in heads)]
+    lines += [
+        f"{name:<{side}}" + "".join(f"{cell:>{width}}" for cell in row) for name, row in zip(sides, cells, strict=True)
+    ]
     return "\n".join(lines)
 
 

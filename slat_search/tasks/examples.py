@@ -27,7 +27,8 @@ class TaskData:
     """A task in memory, before tokenisation.
 
     Attributes:
-        labels: label names; none in a regression.
+        labels: label names; none in a regression. With the metric ``f1`` the second one is the positive class.
+        notes: what a user should know about how the splits came about, a sentence each.
     """
 
     name: str
@@ -35,6 +36,7 @@ class TaskData:
     splits: Splits
     metric: str
     max_length: int
+    notes: tuple[str, ...] = ()
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -65,40 +67,77 @@ def without_duplicates(
 
 
 def cut(given: Mapping[str, Sequence[Example]], shares: Sequence[float], seed: int) -> Splits:
-    """Cut the missing splits from train, label by label (in a regression tenth by tenth); the same for a seed."""
+    """Cut the missing splits from train, label by label (in a regression tenth by tenth); the same for a seed.
+
+    Of labels with too few rows for a share of one, some give a row and others none; train keeps a row of each.
+    """
     missing = [i for i, name in enumerate(SPLITS) if i and name not in given]
     rng = random.Random(f"split-{seed}")
+    train = given.get("train", [])
     splits: Splits = {name: list(given.get(name, [])) for name in SPLITS if name != "train"}
     splits["train"] = []
     total = shares[0] + sum(shares[i] for i in missing)
-    for rows in _strata(given.get("train", [])):
+    strata = _strata(train)
+    counts = _counts([len(rows) for rows in strata], [shares[i] / total for i in missing], seed)
+    for rows, taken in zip(strata, counts, strict=True):
         rng.shuffle(rows)
         left = rows
-        for i in missing:
-            count = round(len(rows) * shares[i] / total)
-            splits[SPLITS[i]] += left[:count]
+        for i, count in zip(missing, taken, strict=True):
+            splits[SPLITS[i]] += [train[row] for row in left[:count]]
             left = left[count:]
-        splits["train"] += left
+        splits["train"] += [train[row] for row in left]
     for name in ("train", *(SPLITS[i] for i in missing)):
         rng.shuffle(splits[name])
     return splits
 
 
-def _strata(rows: Sequence[Example]) -> list[list[Example]]:
+def _counts(sizes: Sequence[int], shares: Sequence[float], seed: int) -> list[list[int]]:
+    """How many rows each stratum gives to each split that is cut: its share, rounded.
+
+    Strata whose share rounds to nothing give together what is due of them, in an order drawn by ``seed``.
+    """
+    counts = [[round(size * share) for share in shares] for size in sizes]
+    rng = random.Random(f"small-{seed}")
+    for split, share in enumerate(shares):
+        small = [k for k, taken in enumerate(counts) if taken[split] == 0]
+        due = round(sum(sizes[k] * share for k in small))
+        rng.shuffle(small)
+        able = sorted((k for k in small if sum(counts[k]) < sizes[k] - 1), key=lambda k: sum(counts[k]))
+        for k in able[:due]:
+            counts[k][split] = 1
+    return counts
+
+
+def _strata(rows: Sequence[Example]) -> list[list[int]]:
+    """Places of the rows of each label, or of each tenth of the numbers."""
     if any(isinstance(e.label, float) for e in rows):
-        ordered = sorted(rows, key=lambda e: e.label)
+        ordered = sorted(range(len(rows)), key=lambda row: rows[row].label)
         size = max(1, -(-len(ordered) // _STRATA))
         return [ordered[i : i + size] for i in range(0, len(ordered), size)]
-    by_label: dict[int | float, list[Example]] = {}
-    for example in rows:
-        by_label.setdefault(example.label, []).append(example)
+    by_label: dict[int | float, list[int]] = {}
+    for row, example in enumerate(rows):
+        by_label.setdefault(example.label, []).append(row)
     return [by_label[label] for label in sorted(by_label)]
 
 
 def capped(splits: Mapping[str, list[Example]], rows: int | None, seed: int) -> Splits:
-    """At most so many ``rows`` of each split, drawn by ``seed`` and left in their order: files are often sorted."""
+    """At most so many ``rows`` of each split, drawn by ``seed`` and left in their order: files are often sorted.
+
+    Labels keep their shares, and one row each as far as ``rows`` go.
+    """
     rng = random.Random(f"cap-{seed}")
-    return {
-        name: [part[i] for i in sorted(rng.sample(range(len(part)), rows))] if rows and len(part) > rows else part
-        for name, part in splits.items()
-    }
+    return {name: _drawn(part, rows, rng) if rows and len(part) > rows else part for name, part in splits.items()}
+
+
+def _drawn(part: Sequence[Example], rows: int, rng: random.Random) -> list[Example]:
+    strata = _strata(part)
+    due = [rows * len(stratum) / len(part) for stratum in strata]
+    counts = [max(1, int(share)) for share in due]
+    order = sorted(range(len(strata)), key=lambda k: (due[k] - counts[k], rng.random()), reverse=True)
+    for k in order[: max(0, rows - sum(counts))]:
+        counts[k] += 1
+    while sum(counts) > rows:  # many rare labels: the most frequent ones give way, and then the rarest
+        most = max(range(len(strata)), key=lambda k: (counts[k], -due[k]))
+        counts[most] -= 1
+    places = sorted(row for stratum, count in zip(strata, counts, strict=True) for row in rng.sample(stratum, count))
+    return [part[row] for row in places]

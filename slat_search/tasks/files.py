@@ -1,22 +1,30 @@
-"""Rows from and to files: CSV, TSV, JSONL, Parquet, or a folder that ``datasets`` saved. All by ``datasets``."""
+"""The splits of a task from files of one's own: a file, a folder of files, or a folder that ``datasets`` saved."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import config as cfg
 from ..errors import SlatError
+from .delimited import other_separator
 from .examples import SPLITS
+from .labels import Label, label_of
+from .objects import first_line
+from .rows import ENDINGS, Rows, columns_of, read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-_ENDINGS = ".csv, .tsv, .jsonl, .json or .parquet"
+_LONG_NAME = 30  # of a column; more is a text
+#: what the splits are called, by people and by their libraries
+ALIASES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev", "development", "eval", "evaluation"),
+    "test": ("test", "testing"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,14 +34,16 @@ class Table:
     Attributes:
         field: of the configuration, for messages.
         where: file or dataset, for messages.
-        rows: texts and the label as it was given.
+        rows: texts and the label: its text, or in a regression a number.
         names: label names, where the source knows them.
+        notes: what a reader of the source should know, a sentence each.
     """
 
     field: str
     where: str
-    rows: list[tuple[tuple[str, ...], Any]]
+    rows: list[tuple[tuple[str, ...], Label]]
     names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def tables_of_files(task: cfg.Task) -> dict[str, Table]:
@@ -43,67 +53,115 @@ def tables_of_files(task: cfg.Task) -> dict[str, Table]:
         SlatError: a missing or malformed file, a missing column, an empty text or label.
     """
     assert task.train is not None
+    given = {name: path for name in ("validation", "test") if (path := getattr(task, name)) is not None}
+    notes: tuple[str, ...] = ()
     if task.train.is_dir() and any((task.train / name).is_file() for name in ("dataset_dict.json", "state.json")):
-        tables = _saved(task)
+        tables = _saved(task, given)
     else:
-        paths = _in_folder(task.train) if task.train.is_dir() else {"train": task.train}
+        paths = {"train": task.train}
+        if task.train.is_dir():
+            paths, notes = _in_folder(task.train, given)
         tables = {name: _read(name, path, task) for name, path in paths.items()}
-    for name in ("validation", "test"):
-        if (path := getattr(task, name)) is not None:
-            tables[name] = _read(name, path, task)
+    tables |= {name: _read(name, path, task) for name, path in given.items()}
+    train = tables["train"]
+    tables["train"] = Table(train.field, train.where, train.rows, train.names, (*train.notes, *notes))
     return tables
 
 
-def table(dataset: Dataset, field: str, where: str, task: cfg.Task) -> Table:
-    """Texts and labels out of a loaded dataset.
+def table(rows: Rows, field: str, task: cfg.Task) -> Table:
+    """Texts and labels out of rows.
 
     Raises:
         SlatError: a missing column, an empty text or label.
     """
-    _has(dataset, (*task.text, task.label), f"{field}: {where}")
-    labels = list(dataset[task.label])
-    for number, label in enumerate(labels, 1):
-        if label is None or label == "":
-            raise SlatError(f"{field}: {where} row {number} has no label")
-    names = getattr(dataset.features[task.label], "names", None)
-    rows = list(zip(texts_in(dataset, task.text, f"{field}: {where}"), labels, strict=True))
-    return Table(field, where, rows, tuple(names) if names else None)
+    what = f"{field}: {rows.where}"
+    _has(rows, (*task.text, task.label), what)
+    names = rows.names.get(task.label)
+    labels = [
+        label_of(label, f"{what} row {number}", task, names) for number, label in enumerate(rows.values(task.label), 1)
+    ]
+    return Table(field, rows.where, list(zip(texts_in(rows, task.text, what), labels, strict=True)), names, rows.notes)
 
 
-def texts_in(dataset: Dataset, columns: Sequence[str], what: str) -> list[tuple[str, ...]]:
+def rows_of(dataset: Dataset, where: str) -> Rows:
+    """The columns of a loaded dataset."""
+    names = {name: tuple(f.names) for name, f in dataset.features.items() if getattr(f, "names", None)}
+    return Rows(where, {name: dataset[name] for name in dataset.column_names}, names)
+
+
+def texts_in(rows: Rows, columns: Sequence[str], what: str) -> list[tuple[str, ...]]:
     """The texts of each row, a text a column.
+
+    Numbers are texts as they are printed, bytes are UTF-8, and a list of tokens is joined by spaces.
 
     Args:
         what: begins the messages.
 
     Raises:
-        SlatError: a missing column, or an empty text.
+        SlatError: a missing column, an empty text, or what is no text.
     """
-    _has(dataset, columns, what)
-    rows = list(zip(*(dataset[column] for column in columns), strict=True))
-    for number, texts in enumerate(rows, 1):
-        if any(not isinstance(text, str) or not text.strip() for text in texts):
-            raise SlatError(f"{what} row {number} has an empty text")
-    return rows
+    _has(rows, columns, what)
+    sides = [
+        [_text(value, f"{what} row {number}") for number, value in enumerate(rows.values(column), 1)]
+        for column in columns
+    ]
+    return list(zip(*sides, strict=True))
 
 
-def _has(dataset: Dataset, columns: Sequence[str], what: str) -> None:
+def _text(value: Any, what: str) -> str:
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise SlatError(f"{what} has a text of bytes that are not UTF-8") from error
+    elif isinstance(value, int | float) and value == value:  # nan is nothing
+        value = str(value)
+    elif isinstance(value, list) and value and all(isinstance(token, str) for token in value):
+        value = " ".join(value)
+    if value is None or value != value or (isinstance(value, str | list) and not (value and str(value).strip())):
+        raise SlatError(f"{what} has an empty text")
+    if not isinstance(value, str):
+        raise SlatError(f"{what} has a text that is none but a {type(value).__name__}: {str(value)[:40]}")
+    return value
+
+
+def _has(rows: Rows, columns: Sequence[str], what: str) -> None:
     for column in columns:
-        if column not in dataset.column_names:
-            raise SlatError(f"{what} has no column {column!r}; it has {', '.join(dataset.column_names)}")
+        if column not in rows.columns:
+            raise SlatError(f"{what} has no column {column!r}; it has {columns_of(rows)}{_first_line(rows)}")
 
 
-def _in_folder(folder: Path) -> dict[str, Path]:
-    found = {name: [p for p in sorted(folder.glob(f"{name}.*")) if p.suffix in _READERS] for name in SPLITS}
+def _first_line(rows: Rows) -> str:
+    """What may be wrong with the first line of a CSV or TSV."""
+    names = list(rows.columns)
+    if all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
+        return "; its fields stand in quotes: set quoting to quoted"
+    long = any(len(name) > _LONG_NAME for name in names)
+    return other_separator(names) or ("; the first line of a .csv or .tsv names the columns" if long else "")
+
+
+def _in_folder(folder: Path, given: Collection[str]) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The files of the splits that are not ``given``, and what to say of the others."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
+    found = {name: [p for p in files if p.stem.lower() in ALIASES[name]] for name in SPLITS}
     if not found["train"]:
-        raise SlatError(f"task.train: {folder} holds no train file ({_ENDINGS})")
-    for paths in found.values():
+        endings = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+        raise SlatError(f"task.train: {folder} holds no train file ({endings})")
+    wanted = {name: paths for name, paths in found.items() if name not in given and paths}
+    for paths in wanted.values():
         if len(paths) > 1:
             raise SlatError(f"task.train: {folder} holds both {paths[0].name} and {paths[1].name}; name one of them")
-    return {name: paths[0] for name, paths in found.items() if paths}
+    used = [paths[0] for paths in wanted.values()]
+    left = [path.name for path in files if path not in used and path.name not in _SIDE_FILES]
+    notes = (f"{folder}: {', '.join(left)} not read",) if left else ()
+    return {name: paths[0] for name, paths in wanted.items()}, notes
 
 
-def _saved(task: cfg.Task) -> dict[str, Table]:
+#: what lies beside data and is none
+_SIDE_FILES = ("info.json", "dataset_info.json", "dataset_infos.json", "metadata.json", "config.json")
+
+
+def _saved(task: cfg.Task, given: Collection[str]) -> dict[str, Table]:
     import datasets
 
     try:
@@ -112,101 +170,29 @@ def _saved(task: cfg.Task) -> dict[str, Table]:
         raise SlatError(f"task.train: cannot read {task.train}: {first_line(error)}") from error
     if isinstance(saved, datasets.Dataset):
         saved = datasets.DatasetDict({"train": saved})
-    if "train" not in saved:
+    splits = dict(named_splits(list(map(str, saved)), f"task.train: {task.train}"))
+    if "train" not in splits:
         raise SlatError(f"task.train: {task.train} holds no train split; it has {', '.join(map(str, saved))}")
-    return {name: table(saved[name], f"task.{name}", f"{task.train}/{name}", task) for name in SPLITS if name in saved}
+    return {
+        name: table(rows_of(saved[there], f"{task.train}/{there}"), f"task.{name}", task)
+        for name, there in splits.items()
+        if name not in given
+    }
+
+
+def named_splits(there: Collection[str], what: str) -> Iterator[tuple[str, str]]:
+    """Our splits and what a dataset calls them, as far as it has them.
+
+    Raises:
+        SlatError: two names of the same split; the message begins with ``what``.
+    """
+    for name in SPLITS:
+        found = [name] if name in there else [split for split in there if split.lower() in ALIASES[name]]
+        if len(found) > 1:
+            raise SlatError(f"{what} holds both {found[0]} and {found[1]}; which is {name}?")
+        yield from ((name, split) for split in found)
 
 
 def _read(split: str, path: Path, task: cfg.Task) -> Table:
     field = f"task.{split}"
-    return table(read_rows(path, task.text, field), field, str(path), task)
-
-
-def read_rows(path: Path, texts: Sequence[str], field: str) -> Dataset:
-    """All columns of a file; those of ``texts`` are read as strings.
-
-    Raises:
-        SlatError: a missing or malformed file, or one of an unknown ending; the message begins with ``field``.
-    """
-    import datasets
-
-    if not path.is_file():
-        raise SlatError(f"{field}: no such file: {path}")
-    check_ending(path, field)
-    options: dict[str, Any] = {}
-    if _READERS[path.suffix] == "csv":  # a text may be "NA" or "007"
-        options = {"keep_default_na": False, "converters": dict.fromkeys(texts, str)}
-        options |= {"sep": "\t"} if path.suffix == ".tsv" else {}
-    datasets.disable_progress_bars()
-    try:
-        return datasets.load_dataset(_READERS[path.suffix], data_files=str(path), split="train", **options)
-    except Exception as error:  # the readers raise many kinds; all mean that the file is malformed
-        raise SlatError(f"{field}: cannot read {path}: {_fault(path) or first_line(error)}") from error
-
-
-def check_ending(path: Path, field: str) -> None:
-    """That a file of this name can be read and written.
-
-    Raises:
-        SlatError: it cannot; the message begins with ``field``.
-    """
-    if path.suffix not in _READERS:
-        raise SlatError(f"{field}: {path} must end in {_ENDINGS}")
-
-
-def write_rows(rows: Dataset, path: Path) -> None:
-    """Write a file as its ending says, see :func:`check_ending`."""
-    if path.suffix == ".parquet":
-        rows.to_parquet(path)
-    elif path.suffix in (".json", ".jsonl"):
-        rows.to_json(path, lines=path.suffix == ".jsonl", force_ascii=False)
-    else:
-        rows.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of a library says, without what follows it; its cause says more, where it has one."""
-    return (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _fault(path: Path) -> str:
-    """What is wrong with a file and in which line, where that can be told; else nothing."""
-    if path.suffix == ".parquet":
-        return _fault_in_parquet(path)
-    raw = path.read_bytes()
-    if not raw.strip():
-        return "the file is empty"
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        place = raw[: error.start].count(b"\n") + 1
-        return f"line {place} is not UTF-8; save the file in that encoding"
-    if path.suffix in (".json", ".jsonl"):
-        return _fault_in_json(text, path.suffix)
-    return "" if len(text.strip().splitlines()) > 1 else "no row follows the header"
-
-
-def _fault_in_parquet(path: Path) -> str:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        return "" if pyarrow.parquet.read_metadata(path).num_rows else "it has no row"
-    except pyarrow.ArrowInvalid as error:
-        return first_line(error)
-
-
-def _fault_in_json(text: str, suffix: str) -> str:
-    """The same for JSON: an object a line; a ``.json`` may also be one list of objects."""
-    if suffix == ".json" and text.lstrip().startswith("["):
-        try:
-            return "" if json.loads(text) else "the list is empty"
-        except json.JSONDecodeError as error:
-            return f"line {error.lineno} is not JSON ({error.msg} at character {error.colno})"
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            if line.strip() and not isinstance(json.loads(line), dict):
-                return f"line {number} is JSON, but no object"
-        except json.JSONDecodeError as error:
-            return f"line {number} is not JSON ({error.msg} at character {error.pos + 1})"
-    return ""
+    return table(read_rows(path, field, task.quoting, task.label), field, task)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from .. import config as cfg
-from ..config.task import EMBEDDED, PRESETS, REGRESSION
+from ..config.task import EMBEDDED, PRESETS
 from ..errors import SlatError
 from . import bbc
-from .examples import SPLITS, Example, Splits, TaskData, capped, cut, without_duplicates
+from .duplicates import without_leaks
+from .examples import SPLITS, Example, Splits, TaskData, capped, cut
 from .files import Table, tables_of_files
 from .hub import tables_of_hub
+from .labels import check_known, index_labels, positive_last
 
 
 def load_task(task: cfg.Task, seed: int) -> TaskData:
@@ -23,31 +23,51 @@ def load_task(task: cfg.Task, seed: int) -> TaskData:
         SlatError: unknown task, missing file or column, empty text, a label that is not among the names, or a split
             without examples or with one label only.
     """
+    notes: list[str] = []
+    labels: tuple[str, ...]
     if task.train is None and task.hub is None:
         if task.name not in EMBEDDED:
             raise SlatError(_unknown(task.name))
         labels, splits = bbc.load(task.name, task.split, seed)
+        ordered = True
     else:
-        labels, given = _labelled(tables_of_files(task) if task.train is not None else tables_of_hub(task), task)
-        splits = cut(without_duplicates(given), task.split, seed)
+        tables = tables_of_files(task) if task.train is not None else tables_of_hub(task)
+        labels, given, said = _labelled(tables, task)
+        ordered = task.label_names is not None or any(t.names for t in tables.values())
+        whole, dropped = without_leaks(given)
+        if given["train"] and not whole.get("train"):
+            raise SlatError(f"task {task.name}: no row of train is left: {'; '.join(dropped)}")
+        splits = cut(whole, task.split, seed)
+        notes = [*(note for t in tables.values() for note in t.notes), *said, *dropped]
+    labels, splits, said = positive_last(task, labels, splits, ordered)
+    _check_cap(task, labels, splits)
     splits = capped(splits, task.max_rows, seed)
     _check(task, labels, splits)
-    return TaskData(task.name, labels, splits, task.metric, task.max_length)
+    return TaskData(task.name, labels, splits, task.metric, task.max_length, (*notes, *said))
+
+
+def _check_cap(task: cfg.Task, labels: tuple[str, ...], splits: Splits) -> None:
+    there = len({e.label for e in splits["train"]})
+    if labels and task.max_rows is not None and task.max_rows < there <= len(splits["train"]):
+        raise SlatError(f"task.max_rows: {task.max_rows} rows cannot hold the {there} labels of {task.name}")
 
 
 def _check(task: cfg.Task, labels: tuple[str, ...], splits: Splits) -> None:
+    sizes = ", ".join(f"{len(splits.get(name, [])):,} of {name}" for name in SPLITS)
     for name in SPLITS:
         if not splits.get(name):
-            raise SlatError(f"task {task.name}: the {name} split is empty")
+            raise SlatError(
+                f"task {task.name}: the {name} split is empty ({sizes}, {len(labels) or 'no'} labels): more rows of "
+                "each label or a file of it are needed"
+            )
         if len({e.label for e in splits[name]}) < 2:
-            raise SlatError(f"task {task.name}: the {name} split has one label only")
+            only = repr(labels[int(splits[name][0].label)] if labels else splits[name][0].label)
+            raise SlatError(f"task {task.name}: the {name} split has one label only, {only} ({sizes})")
     missing = {e.label for name in SPLITS for e in splits[name]} - {e.label for e in splits["train"]}
     if labels and missing:
         name = next(s for s in SPLITS if any(e.label in missing for e in splits[s]))
         told = ", ".join(repr(labels[int(i)]) for i in sorted(missing))
         raise SlatError(f"task {task.name}: {name} has labels that training text has not: {told}")
-    if task.metric == "f1" and len(labels) != 2:
-        raise SlatError(f"task.metric: f1 is of two classes and {task.name} has {len(labels)}; use macro_f1")
 
 
 def _unknown(name: str) -> str:
@@ -59,56 +79,17 @@ def _unknown(name: str) -> str:
     )
 
 
-def _labelled(tables: Mapping[str, Table], task: cfg.Task) -> tuple[tuple[str, ...], Splits]:
-    """Label names, and the rows with the index of their label."""
+def _labelled(tables: Mapping[str, Table], task: cfg.Task) -> tuple[tuple[str, ...], Splits, list[str]]:
+    """Label names, the rows with the index of their label, and what to say about the labels."""
     if task.is_regression:
-        return (), {split: [Example(x, _number(t, n, y)) for n, (x, y) in _rows(t)] for split, t in tables.items()}
-    values = {y for t in tables.values() for _, y in t.rows}
-    names = task.label_names or next((t.names for t in tables.values() if t.names), None)
-    if names is None:
-        if any(isinstance(y, float) and y != int(y) for y in values):
-            raise SlatError(
-                f"task.label: {task.label!r} holds fractions; for numbers set task.metric to {' or '.join(REGRESSION)}"
-            )
-        ordered = sorted(values, key=lambda v: (str(type(v)), v))
-        names, index = tuple(map(str, ordered)), {value: i for i, value in enumerate(ordered)}
-    else:
-        index = _index_of(names, values)
+        return (), {s: [Example(texts, float(y)) for texts, y in t.rows] for s, t in tables.items()}, []
+    values = {str(label) for t in tables.values() for _, label in t.rows}
+    places, names, notes = index_labels(values, next((t.names for t in tables.values() if t.names), None), task)
     given = {
-        split: [Example(x, _label(t, n, y, index, names)) for n, (x, y) in _rows(t)] for split, t in tables.items()
+        split: [
+            Example(texts, check_known(str(label), places, names, f"{t.field}: {t.where} row {number}"))
+            for number, (texts, label) in enumerate(t.rows, 1)
+        ]
+        for split, t in tables.items()
     }
-    return names, given
-
-
-def _index_of(names: tuple[str, ...], values: Collection[Any]) -> dict[Any, int]:
-    """What stands for each name: itself, or a number, which is the name's own or else its place."""
-    if not all(isinstance(value, int | float) for value in values):
-        return {name: i for i, name in enumerate(names)}
-    if all(name.isdigit() for name in names):
-        return {int(name): i for i, name in enumerate(names)}
-    if {"True", "False"} <= set(names):
-        return {name == "True": i for i, name in enumerate(names)}
-    return {i: i for i in range(len(names))}
-
-
-def _rows(source: Table) -> enumerate[tuple[tuple[str, ...], Any]]:
-    return enumerate(source.rows, 1)
-
-
-def _label(source: Table, number: int, label: Any, index: Mapping[Any, int], names: tuple[str, ...]) -> int:
-    if label not in index:
-        raise SlatError(
-            f"{source.field}: {source.where} row {number} has the label {label!r}, which is not among the "
-            f"{len(names)} names: {', '.join(names)}"
-        )
-    return index[label]
-
-
-def _number(source: Table, number: int, label: Any) -> float:
-    try:
-        value = float(label)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise SlatError(f"{source.field}: {source.where} row {number} has the label {label!r}, which is no number")
-    return value
+    return tuple(names), given, notes

@@ -118,7 +118,7 @@ def test_label_names(tmp_path: Path) -> None:
     assert {e.label for e in stars.splits["train"] if e.texts[0] == "text number 0"} <= {2}
     truth = named(tmp_path, content([True, False] * 20), label_names=("True", "False"))
     assert {e.label for e in truth.splits["train"] if e.texts[0].endswith("2")} == {0}
-    with pytest.raises(SlatError, match="row 41 has the label 2, which is not among the 2 names: negative, positive"):
+    with pytest.raises(SlatError, match="row 41 has the label '2', which is not among the 2 names: negative, positive"):
         named(tmp_path, content([*[0, 1] * 20, 2]), label_names=names)
     with pytest.raises(SlatError, match="row 3 has the label 'neutral', which is not among"):
         named(tmp_path, content(["positive", "negative", "neutral", *["positive"] * 20]), label_names=names)
@@ -233,7 +233,7 @@ def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         ("text,label\na,x\nb,y\n", "split is empty"),
         ("text,label\n" + "".join(f"t{i},x\n" for i in range(30)), "train split has one label only"),
         ("text,label\na,x\nb,\n", "row 2 has no label"),
-        ("text,label\na,x\nb,y,z\n", "Expected 2 fields in line 3, saw 3"),
+        ("text,label\na,x\nb,y,z\n", r"row 2 \(line 3\) has 3 fields, but the header has 2"),
         ("text,label\na,x\n   ,y\n", "row 2 has an empty text"),
         ("sentence,label\na,x\n", "has no column 'text'; it has sentence, label"),
         ('text,label\na,x\n"b,y\nc', "cannot read"),
@@ -302,3 +302,26 @@ def test_more_classes_in_test_than_in_train(tmp_path: Path) -> None:
 def test_bad_source_is_one_sentence(fields: dict, message: str) -> None:
     with pytest.raises(SlatError, match=message):
         load_task(Task.model_validate(fields), seed=0)
+
+
+def test_a_hub_dataset_of_csv_files_stays_text(tmp_path: Path) -> None:
+    """Unless it states the types of its columns; and `datasets` takes the name of its folder as a pattern."""
+    folders = [tmp_path / name for name in ("data1", "data[1]", "stated")]
+    for folder in folders:
+        folder.mkdir()
+        for split in ("train", "dev", "test"):
+            rows = "".join(f"{'NA' if i == 0 else f'{split} {i}'},{'007' if i % 2 else 'NA'}\n" for i in range(20))
+            (folder / f"{split}.csv").write_text("text,label\n" + rows)
+    task = load_task(Task(name="mine", hub=str(folders[0])), seed=0)
+    assert task.labels == ("007", "NA")
+    assert [e.texts[0] for e in task.splits["validation"]][:2] == ["dev 1", "dev 2"]
+    assert [e.texts[0] for e in task.splits["test"]][:2] == ["NA", "test 1"]
+    with pytest.raises(SlatError, match=r"task.hub: `datasets` takes \[ \? and \* in .* as a pattern; rename it"):
+        load_task(Task(name="mine", hub=str(folders[1])), seed=0)
+    names = "dtype: {class_label: {names: {'0': 'NA', '1': '007'}}}"
+    stated = f"dataset_info:\n  features:\n  - {{name: text, dtype: string}}\n  - {{name: label, {names}}}\n"
+    (folders[2] / "README.md").write_text(f"---\n{stated}---\n")
+    for split in ("train", "dev", "test"):
+        rows = "".join(f"{split} {i},{i % 2}\n" for i in range(20))
+        (folders[2] / f"{split}.csv").write_text("text,label\n" + rows)
+    assert load_task(Task(name="mine", hub=str(folders[2])), seed=0).labels == ("NA", "007")

@@ -10,9 +10,10 @@ import pytest
 
 from slat_search.structure import Structure, find_sites
 from slat_search.tasks.bbc import articles
+from slat_search.tasks.rows import read_rows
 from slat_search.training.bundle import load_bundle, save_bundle
 from slat_search.training.context import Context, prepare
-from slat_search.training.labelling import label_file
+from slat_search.training.labelling import label_rows
 from slat_search.training.trial import search_trial
 from slat_search.training.units import Unit, evaluate_unit, train_unit
 from tests.conftest import TEXTS, small_config
@@ -50,9 +51,9 @@ def test_a_regression_is_trained_tested_and_predicted_in_its_own_unit(numbers: C
     assert 90 < predicted.min() < predicted.max() < 160
     assert predicted.argmin() == 0  # business
     (tmp_path / "new.csv").write_text("headline\n" + "\n".join(TEXTS))
-    labelled = label_file(load_bundle(tmp_path), tmp_path / "new.csv")
-    assert labelled.column_names == ["headline", "predicted"]
-    assert np.allclose(labelled["predicted"], predicted[:, 0], atol=1e-5)
+    labelled = label_rows(load_bundle(tmp_path), read_rows(tmp_path / "new.csv", "--file"))
+    assert list(labelled.columns) == ["headline", "predicted"]
+    assert np.allclose(labelled.values("predicted"), predicted[:, 0], atol=1e-5)
 
 
 def test_a_regression_is_searched(numbers: Context) -> None:

@@ -1,0 +1,74 @@
+"""JSON as columns of values, each as JSON has it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from .delimited import MalformedError
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def objects_in(text: str, suffix: str) -> dict[str, list[Any]]:
+    """Columns of JSON: an object a line; a ``.json`` may also be one list of objects. What a row has not is None.
+
+    Raises:
+        MalformedError: what is no JSON or no object, a name twice in an object, or half a character.
+    """
+    if suffix == ".json" and text.lstrip().startswith("["):
+        try:
+            objects = list(enumerate(json.loads(text, object_pairs_hook=_object), 1))
+        except json.JSONDecodeError as error:
+            raise MalformedError(f"line {error.lineno} is not JSON ({error.msg} at character {error.colno})") from None
+        except (ValueError, RecursionError) as error:
+            raise MalformedError(first_line(error)) from None
+        if not objects:
+            raise MalformedError("the list is empty")
+        unit = "item"
+    else:
+        lines = enumerate(re.split(r"\r\n|\r|\n", text), 1)  # and nothing else: JSON may hold U+2028 as it is
+        objects = [(number, _parsed(line, number)) for number, line in lines if line.strip()]
+        unit = "line"
+    for number, row in objects:
+        if not isinstance(row, dict):
+            raise MalformedError(f"{unit} {number} is JSON, but no object")
+    if _SURROGATE.search(text):
+        for number, row in objects:
+            if not _is_unicode(json.dumps(row, ensure_ascii=False)):
+                raise MalformedError(
+                    f"{unit} {number} has half a character: a surrogate (\\ud800 to \\udfff) without its other"
+                )
+    names = list(dict.fromkeys(name for _, row in objects for name in row))
+    return {name: [row.get(name) for _, row in objects] for name in names}
+
+
+def _parsed(line: str, number: int) -> Any:
+    try:
+        return json.loads(line, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        raise MalformedError(f"line {number} is not JSON ({error.msg} at character {error.pos + 1})") from None
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"line {number}: {first_line(error)}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
+        raise ValueError(f"an object has {twice!r} twice")
+    return found
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, without what follows it; its cause says more, where it has one."""
+    return (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
