@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 
-from slat_search.analysis.statistics import mean_interval
+from slat_search.analysis.statistics import holm, interval, mean_interval, sign_flip_test
 from slat_search.analysis.tables import to_markdown
 
 matplotlib.use("Agg")
@@ -95,6 +96,85 @@ def loss_ratios(rows: pd.DataFrame, method: str, rivals: Sequence[str]) -> str:
     table = pd.DataFrame(columns).sort_index().fillna("-")
     table.insert(0, "parameters", [f"{budget:,}" for budget in table.index])
     return to_markdown(table)
+
+
+def nested_interval(differences: pd.DataFrame, draws: int = 4000, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean over tasks of paired differences; resamples tasks, and seeds within them.
+
+    Args:
+        differences: ``task`` and ``difference``, a row a seed.
+    """
+    rng = np.random.default_rng(seed)
+    by_task = [part["difference"].to_numpy() for _, part in differences.groupby("task")]
+    drawn = np.empty(draws)
+    for draw in range(draws):
+        tasks = rng.integers(len(by_task), size=len(by_task))
+        drawn[draw] = np.mean([rng.choice(by_task[t], len(by_task[t])).mean() for t in tasks])
+    return interval(drawn)
+
+
+def against(rows: pd.DataFrame, method: str, rivals: Sequence[str], measure: str = "test") -> pd.DataFrame:
+    """Mean over tasks of ``method`` minus each rival at each budget, seed by seed.
+
+    Returns:
+        ``budget``, ``rival``, ``tasks``, ``pairs``, ``difference``, ``low``, ``high`` (:func:`nested_interval`), and
+        ``p`` of a sign-flip test on the pairs, corrected over the budgets of a rival (Holm).
+    """
+    out: list[dict[str, Any]] = []
+    columns = rows.dropna(subset=["budget"]).pivot_table(
+        index=["budget", "task", "seed"], columns="method", values=measure
+    )
+    for rival in (rival for rival in rivals if {method, rival} <= set(columns)):
+        mine = []
+        for budget, part in (columns[method] - columns[rival]).dropna().groupby(level="budget"):
+            pairs = part.rename("difference").reset_index()
+            low, high = nested_interval(pairs)
+            mean = pairs.groupby("task")["difference"].mean().mean()
+            p = sign_flip_test(pairs["difference"].to_numpy())
+            row = {"budget": int(budget), "rival": rival, "tasks": pairs["task"].nunique(), "pairs": len(pairs)}
+            mine.append({**row, "difference": mean, "low": low, "high": high, "p": p})
+        for row, p in zip(mine, holm([row["p"] for row in mine]) if mine else [], strict=True):
+            out.append({**row, "p": float(p)})
+    return pd.DataFrame(out)
+
+
+def table(rows: pd.DataFrame, methods: Sequence[str]) -> str:
+    """A line a task, budget and method, as Markdown: size, clean and perturbed test quality, loss on validation."""
+    shown = []
+    rows = rows.assign(
+        perturbed_20=[np.mean([q for name, q in p.items() if name.endswith("0.2")]) for p in rows["perturbed"]]
+    )
+    for (task, budget), part in rows.groupby(["task", rows["budget"].fillna(0)], sort=True):
+        for method in (m for m in methods if m in set(part["method"])):
+            mine = part[part["method"] == method]
+            shown.append(
+                {
+                    "task": task,
+                    "budget": f"{int(budget):,}" if budget else "own size",
+                    "method": method,
+                    "parameters": f"{mine['params'].median():,.0f}",
+                    "test": f"{mine['test'].mean():.3f} ± {mine['test'].std():.3f}",
+                    "at 20 % typos, word drop": f"{mine['perturbed_20'].mean():.3f}",
+                    "validation loss": f"{mine['validation_loss'].mean():.3f}",
+                    "seeds": len(mine),
+                    "learning rate": f"{mine['learning_rate'].iloc[0]:g}",
+                }
+            )
+    return to_markdown(pd.DataFrame(shown))
+
+
+def reaches(rows: pd.DataFrame, share: float = 0.99, references: Sequence[str] = ("LoRA r=8", "full")) -> str:
+    """The fewest parameters with which each method has ``share`` of a reference's mean test quality, as Markdown."""
+    lines = []
+    for task, part in rows.groupby("task"):
+        means = part.groupby(["method", "params"])["test"].mean()
+        for reference in (r for r in references if r in means.index.get_level_values("method")):
+            goal = share * means[reference].max()
+            for method in dict.fromkeys(part["method"]):
+                enough = means[method][means[method] >= goal]
+                fewest = f"{int(enough.index.min()):,}" if len(enough) else "not reached"
+                lines.append({"task": task, f"{share:.0%} of": reference, "method": method, "parameters": fewest})
+    return to_markdown(pd.DataFrame(lines)) if lines else ""
 
 
 def plot(rows: pd.DataFrame, methods: Sequence[str], path: Path) -> None:

@@ -55,26 +55,31 @@ class BudgetRange(LogRange):
 
 #: in ``Sampled.kinds``: every candidate kind of the space
 ALL_KINDS = "all"
-#: sets to sample from where none are given: everything, what holds projections, and LoRA alone
-_KIND_SETS = (ALL_KINDS, "lora+parallel+serial", "lora")
+#: sets to sample from where none are given: everything, single numbers, and LoRA alone
+_KIND_SETS = (ALL_KINDS, "spectral", "lora")
 
 
 class Sampled(Section):
     """What each trial samples."""
 
-    sparsity: LogRange = Field(LogRange(low=0.1, high=50), description="weight of the cost of open atoms in the loss")
+    sparsity: LogRange = Field(
+        LogRange(low=0.3, high=60),
+        description="how many times what an average parameter of the space is worth an atom must be worth for each of "
+        "its own, so that the range means the same sizes on every task; for trained gates the weight of the cost of "
+        "open atoms in the loss",
+    )
     budget: BudgetRange | None = Field(
         None, description="size to end at; when given, it is sampled and held, and sparsity is not used"
     )
     learning_rate: LogRange = Field(
-        LogRange(low=5e-4, high=5e-3), description="of the modules' weights, for the whole supernet; see `gates.growth`"
+        LogRange(low=5e-4, high=5e-3), description="of the modules' weights, for the whole space; see `gates.growth`"
     )
     gate_learning_rate: LogRange = Field(LogRange(low=0.03, high=0.3), description="of trained gates")
     kinds: tuple[str, ...] | None = Field(
         None,
         min_length=1,
         description="candidate kinds, a set a trial: `all` of the space, or some of them joined by `+`; "
-        "by default `all`, `lora+parallel+serial` and `lora`, as far as the space has them",
+        "by default `all`, `spectral` and `lora`, as far as the space has them",
     )
     sharing: Range = Field(
         Range(low=0, high=1),
@@ -167,7 +172,7 @@ class Search(Section):
         "structures may differ from seed to seed",
     )
     refit_learning_rates: tuple[Positive, ...] = Field(
-        (1e-3, 3e-3, 1e-2), min_length=1, description="values to choose from when a found structure is trained again"
+        (3e-3, 1e-2, 3e-2), min_length=1, description="values to choose from when a found structure is trained again"
     )
     tolerance: float = Field(
         0.01, ge=0, description="recommend the smallest refitted structure within this of the best validation quality"

@@ -19,11 +19,16 @@ Grouping = Literal["layer", "kind", "site"]
 class Candidate(Section):
     """Largest size of a kind at a site."""
 
-    size: int = Field(4, ge=0, description="LoRA rank or bottleneck width; 0 leaves the kind out")
+    size: int = Field(
+        4,
+        ge=0,
+        description="LoRA rank, bottleneck width, or leading singular directions of a spectral core; 0 leaves it out",
+    )
     group: int = Field(1, ge=1, description="units that open and close together")
 
 
 _CANDIDATES: dict[KindName, Candidate] = {
+    "spectral": Candidate(size=32),
     "lora": Candidate(size=4),
     "parallel": Candidate(size=4, group=2),
     "serial": Candidate(size=4, group=2),
@@ -50,13 +55,16 @@ class GatesConfig(Section):
     """How gates learn."""
 
     kind: GateKind = Field(
-        "saliency",
-        description="form of the gates: measured by what the loss would lose without an atom, or trained "
-        "(`sigmoid` is the form of arXiv 2509.03057)",
+        "screening",
+        description="how atoms are chosen: `screening` judges candidates at zero before any of them trains; `saliency` "
+        "trains all and measures what the loss would lose without each; the others train gates (`sigmoid` is the form "
+        "of arXiv 2509.03057)",
     )
     init: float = Field(1.0, gt=0, description="first value of the structure variables; positive = open")
     temperature: tuple[Positive, Positive] = Field((1.0, 0.3), description="at the start and at the end of the search")
-    warmup: Fraction = Field(0.1, description="share of the steps before gates move")
+    warmup: Fraction = Field(
+        0.1, description="share of the steps before gates move; screening trains the head alone meanwhile"
+    )
     settle: Fraction = Field(0.7, description="share of the steps after which gates are fixed")
     shrink_every: Fraction = Field(0.02, description="closed atoms are physically removed this often (share of steps)")
     screen: Fraction = Field(
@@ -66,7 +74,7 @@ class GatesConfig(Section):
         0.0, ge=0, lt=1, description="share of the training text that gates learn from and weights do not (bilevel)"
     )
     growth: Fraction = Field(
-        0.35, description="power with which the modules' learning rate grows as the supernet shrinks"
+        0.35, description="power with which the modules' learning rate grows the fewer parameters are left"
     )
     crowding: float = Field(
         0.6, gt=0, le=1, description="saliency: factor on the worth of each further atom of one kind in one block"

@@ -70,7 +70,7 @@ class SiteModule(nn.Module):
             modules: kind -> what stands at the site, of the kinds that share this class.
             layer: the site's own layer in the backbone.
         """
-        return cls(site, {kind: module.size for kind, module in modules.items()}, options)  # type: ignore[call-arg]
+        return cls(site, {kind: module.size for kind, module in modules.items()}, options)
 
     def units_left(self, modules: Mapping[str, ModuleSpec]) -> None:
         """Follow a removal of units: ``modules`` (kind -> what stands now); parameters are shortened already."""

@@ -299,7 +299,10 @@ class Supernet(nn.Module):
         """What the loss is taken to lose without a parameter of the space, on the mean over all that stand; of gates
         that are measured."""
         worth = self.gates.worth() if self.gates is not None else None
-        return 0.0 if worth is None else float(worth.double().sum() / self.costs.double().sum())
+        if worth is None:
+            return 0.0
+        there = worth.isfinite()  # what earlier tasks use stays whatever it is worth
+        return float(worth[there].double().sum() / self.costs[there].double().sum().clamp(min=1))
 
     def turn(self, optimiser: Optimizer | None = None) -> None:
         """Write each LoRA in its principal directions, see :func:`.turn_to_principal_directions`."""

@@ -33,6 +33,7 @@ class SearchPlan:
         growth: power with which the learning rate of the modules grows as the supernet shrinks. The changes of the
             atoms that stand add up in the output, so a rate that is right for the whole supernet is too small for a
             hundredth of it; ``learning_rate`` is that of the whole.
+        whole: parameters that ``learning_rate`` is for; None for those of the supernet.
     """
 
     sparsity: float
@@ -48,6 +49,7 @@ class SearchPlan:
     held_out: float = 0.0
     growth: float = 0.0
     screen: float = 0.04
+    whole: int | None = None
 
 
 class ScreeningSearch:
@@ -115,7 +117,7 @@ class ScreeningSearch:
         elif step >= self.end and self.supernet.batches_recorded >= self._LEAST:
             self.supernet.decide(self.plan.sparsity, self.plan.budget)
             self.supernet.settle(optimiser)
-            self.pace = growth_of_rate(self.supernet, self.plan.growth)
+            self.pace = growth_of_rate(self.supernet, self.plan)
 
 
 class StructureSearch:
@@ -210,7 +212,7 @@ class StructureSearch:
             self._keep_pace()
 
     def _keep_pace(self) -> None:
-        self.pace = growth_of_rate(self.supernet, self.plan.growth)
+        self.pace = growth_of_rate(self.supernet, self.plan)
 
 
 def controller_for(supernet: Supernet, plan: SearchPlan, steps: int) -> StructureSearch | ScreeningSearch:
@@ -219,6 +221,7 @@ def controller_for(supernet: Supernet, plan: SearchPlan, steps: int) -> Structur
     return (ScreeningSearch if screened else StructureSearch)(supernet, plan, steps)
 
 
-def growth_of_rate(supernet: Supernet, power: float) -> float:
-    """Factor on the modules' learning rate: how many times fewer parameters stand than at first, to a power."""
-    return (supernet.total_cost / supernet.params) ** power if supernet.params else 1.0
+def growth_of_rate(supernet: Supernet, plan: SearchPlan) -> float:
+    """Factor on the modules' learning rate: how many times fewer parameters stand than it is for, to a power."""
+    whole = plan.whole or supernet.total_cost
+    return (whole / supernet.params) ** plan.growth if supernet.params else 1.0

@@ -27,9 +27,13 @@ def space(config: Config, kinds: str = ALL_KINDS) -> Space:
     return Space(candidates, ModuleOptions(config.space.activation, config.space.scale))
 
 
-def search_plan(config: Config, sampled: Mapping[str, Any]) -> SearchPlan:
-    """Phases and pressure of one search: what the configuration fixes and what the trial sampled."""
+def search_plan(config: Config, sampled: Mapping[str, Any], sites: Sequence[Site]) -> SearchPlan:
+    """Phases and pressure of one search: what the configuration fixes and what the trial sampled.
+
+    A screening's learning rate is for all kinds of the space, whichever of them compete: none of the rest trains.
+    """
     g = config.gates
+    whole = space(config).supernet(sites).params if g.kind == "screening" else None
     return SearchPlan(
         sparsity=sampled.get("sparsity", 0.0),
         budget=sampled.get("budget"),
@@ -44,6 +48,7 @@ def search_plan(config: Config, sampled: Mapping[str, Any]) -> SearchPlan:
         held_out=g.held_out,
         growth=g.growth,
         screen=g.screen,
+        whole=whole,
     )
 
 
@@ -96,7 +101,8 @@ def search_trial(
             supernet.load_state_dict(checkpoint["supernet"])
         controller = None
         if isinstance(supernet, Supernet):
-            controller = controller_for(supernet, search_plan(config, sampled), config.training.steps)
+            sites = find_sites(models[0].backbone, config.space.include, config.space.exclude)
+            controller = controller_for(supernet, search_plan(config, sampled, sites), config.training.steps)
         noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
         training = Training(
             sources(context, models),

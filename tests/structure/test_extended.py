@@ -50,8 +50,9 @@ def train(made: ExtendedSupernet, model: nn.Module, steps: int, weight: float = 
         loss = target(model)
         (loss + weight * made.cost()).backward()
         if made.gates is not None and made.gates.kind == "screening":
-            made.record_gradients()
-        optimiser.step()
+            made.record_gradients()  # candidates stay at zero until they are judged
+        else:
+            optimiser.step()
         optimiser.zero_grad()
         made.after_update()
         losses.append(float(loss.detach()))
@@ -60,6 +61,7 @@ def train(made: ExtendedSupernet, model: nn.Module, steps: int, weight: float = 
         if step == steps // 2:
             if made.gates is not None and made.gates.kind == "screening":
                 made.decide(0.2, None)
+                made.settle(optimiser)
             made.turn(optimiser)
             made.shrink(optimiser)
         if step == steps - 3:

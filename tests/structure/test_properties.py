@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from slat_search.structure import GATE_KINDS, KINDS, TRAINED_GATES, Candidate, ModuleOptions, Space, Structure, Supernet, attach
+from slat_search.structure import (
+    GATE_KINDS,
+    KINDS,
+    TRAINED_GATES,
+    Candidate,
+    ModuleOptions,
+    Space,
+    Structure,
+    Supernet,
+    attach,
+)
 from slat_search.structure.sites import find_sites
 from tests.structure.test_families import SMALL
 from tests.structure.test_kinds import shake

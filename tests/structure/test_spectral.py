@@ -62,7 +62,9 @@ def test_a_weight_of_low_rank_has_orthonormal_directions_too() -> None:
     torch.testing.assert_close(basis.right @ basis.right.T, torch.eye(20), atol=1e-5, rtol=0)
 
 
-def test_subspace_iteration_finds_what_the_exact_way_finds(backbone: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_subspace_iteration_finds_what_the_exact_way_finds(
+    backbone: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is used for weights of thousands of rows, on a weight where the exact directions are known."""
     weight = backbone.get_submodule(find_sites(backbone)[0].name).weight
     exact = singular_module._computed(weight, 8)

@@ -50,7 +50,7 @@ def test_evaluation_sees_the_discretised_structure(backbone: nn.Module, batch: I
     structure = supernet.structure()
     adapter = supernet.settle()
     compact = run(backbone, batch)
-    torch.testing.assert_close(discretised, compact, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(discretised, compact, atol=2e-4, rtol=1e-3)
     assert adapter.structure == structure
     assert sum(p.numel() for p in adapter.parameters()) == structure.params
     assert supernet.cost() == 0
@@ -62,7 +62,7 @@ def test_shrinking_leaves_evaluation_as_it_was(backbone: nn.Module, batch: Input
     before, structure, atoms = run(backbone, batch), supernet.structure(), len(supernet.costs)
     removed = supernet.shrink()
     assert 0 < removed == atoms - len(supernet.costs)
-    torch.testing.assert_close(before, run(backbone, batch), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(before, run(backbone, batch), atol=2e-4, rtol=1e-3)
     assert supernet.structure() == structure
 
 
@@ -70,6 +70,8 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
     """The moments that are left are those of the units that are left, so training goes on as if never cut."""
     optimiser = torch.optim.AdamW([*supernet.adapter.parameters(), supernet.gates.alpha], lr=1e-3)
     shake(supernet)
+    if not supernet.gates.soft:
+        nn.init.normal_(supernet.gates.alpha)  # as if half of the atoms had been found worth it
     run(backbone, batch).square().mean().backward()
     optimiser.step()
     moments = {
@@ -77,11 +79,13 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
         for part in supernet.parts
         for name, p in part.site.parts[part.name].named_parameters()
     }
+    # gates that are measured are 1 or nothing: what is not open leaves
+    closed = supernet.gates.values() < 0.05 if supernet.gates.soft else ~supernet.gates.is_open()
     kept = {
         (part.site.site.name, part.name): ~flag
         for part, flag in zip(
             supernet.parts,
-            (supernet.gates.values() < 0.05)[supernet.unit_atom].split([p.units for p in supernet.parts]),
+            closed[supernet.unit_atom].split([p.units for p in supernet.parts]),
             strict=True,
         )
     }
@@ -99,6 +103,7 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
             assert torch.equal(optimiser.state[p]["exp_avg"], expected)
             compared += 1
     assert compared > 50
+    assert closed.any()
 
 
 def test_cost_is_the_closed_form(supernet: Supernet) -> None:

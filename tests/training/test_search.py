@@ -99,7 +99,10 @@ def test_another_seed_another_search(context: Context) -> None:
     assert without_times(reports(other)) != without_times(reports(context))
 
 
-@pytest.mark.parametrize(("kind", "weights"), [("sigmoid", (0.0, 1.0, 10.0)), ("saliency", (0.0, 1.0, 10.0)), ("screening", (0.1, 1.0, 10.0))])
+@pytest.mark.parametrize(
+    ("kind", "weights"),
+    [("sigmoid", (0.0, 1.0, 10.0)), ("saliency", (0.0, 1.0, 10.0)), ("screening", (0.1, 1.0, 10.0))],
+)
 def test_more_sparsity_fewer_parameters(context: Context, kind: str, weights: tuple[float, ...]) -> None:
     of_kind = replace(context, config=small_config(gates={"kind": kind}))
     sizes = [reports(of_kind, (), sparsity=weight, gate_learning_rate=1.0)[-1]["params"] for weight in weights]

@@ -1,0 +1,302 @@
+"""Does the search win where little is spent? Sizes from 16 to 64,000 parameters against hand-made methods.
+
+    python experiments/benchmarks/small_budgets.py --out OUT [--data FOLDER] [--tasks trec sick] [--budgets 144 1000]
+
+FOLDER holds a folder a task with train, validation and test parquet files; without it tasks are those that
+``slat tasks`` lists. At each task and budget every method trains for the same number of steps:
+
+* ``SLAT``: one search by screening whose own weights are the result; nothing is trained again.
+* ``random entries``: as many entries of spectral cores, drawn at random from the same candidates, another draw a seed.
+* ``even cores``: as many, in square cores of the same size at every projection (LoRA-XS without singular values).
+* ``even LoRA``: LoRA spread evenly over all projections, from one rank of the smallest projection on.
+
+Once for each task stand methods that come in one size: LoRA r=1 and r=8 on queries and values, BitFit, LayerNorm, IA3,
+the head alone, and full fine-tuning.
+
+Protocol. All methods have the same steps, batches and head. The learning rate is chosen by the validation loss, mean of
+the first two seeds, from three values, and where the best one is at an edge the next value on that side is tried until
+it is inside; the rule is the same for all. The other seeds train with that rate. Test is read once, clean and under
+typos and word drop. The main comparison is the paired difference of clean test quality to SLAT at each budget, whose
+interval resamples tasks and then seeds, with Holm's correction over budgets.
+
+OUT keeps every training, so that a stopped benchmark goes on; it gets ``results.json`` (rows, configuration, versions),
+``small_budgets.md`` and ``small_budgets.png``. ``--earlier`` adds the rows of parts made on another day or machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
+
+import numpy as np  # isort: skip
+from local import kept_in, task_in
+from paired import against, plot, reaches, table
+
+from slat_search.config import Config
+from slat_search.config.task import EMBEDDED
+from slat_search.provenance import environment
+from slat_search.run_folder import write_json, write_text
+from slat_search.structure import Site, Structure, find_sites
+from slat_search.training.context import Context, prepare
+from slat_search.training.units import Unit
+from slat_search.tuning.fixed import UnitPool
+
+TUNED_ON = 2  # seeds
+DIRECTIONS = 32  # leading ones that entries are drawn from
+GRID = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+SIZED = ("SLAT", "random entries", "even cores", "even LoRA")
+FIXED = ("head", "LayerNorm", "LoRA r=1", "IA3", "BitFit", "LoRA r=8", "full")
+#: first of the three rates that are tried before any extension
+_FIRST = {"full": 3e-5, "head": 3e-3, "LoRA r=8": 1e-3, "even LoRA": 3e-3}
+#: learning rates below are those of what was chosen, whatever its size
+GATES = {"kind": "screening", "growth": 0.0}
+CANDIDATES = {
+    "spectral": {"size": DIRECTIONS},
+    "lora": {"size": 4},
+    "parallel": {"size": 4, "group": 2},
+    "serial": {"size": 4, "group": 2},
+    "norm": {"size": 1},
+    "bias": {"size": 1},
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One training of a method: at a budget, or at the method's own size."""
+
+    method: str
+    seed: int
+    budget: int | None = None
+    kinds: str = "spectral"
+    structure: Structure | None = None
+
+    @property
+    def group(self) -> tuple[str, int | None, str]:
+        """What shares a learning rate: the seeds of a method at a budget."""
+        return self.method, self.budget, self.kinds
+
+    def unit(self, rate: float) -> Unit:
+        if self.method == "SLAT":
+            options = {"budget": self.budget, "kinds": self.kinds}
+            return Unit("search", f"search-{self.budget}-{self.kinds}", rate, self.seed, options=options)
+        if self.structure is not None:
+            options = {"structure": self.structure.to_dict()}
+            name = f"{self.method.replace(' ', '-')}-{self.budget or 'own'}-{self.structure.digest[:8]}"
+            return Unit("slat", name, rate, self.seed, options=options)
+        return Unit(self.method, self.method, rate, self.seed)
+
+
+def made(method: str, budget: int | None, seed: int, sites: Sequence[Site]) -> Structure | None:
+    """What a hand-made method is; None where it has no structure of its own (head, full) or nothing of that size."""
+    if method == "random entries":
+        return Structure.at(sites, "spectral", DIRECTIONS).random_part(budget or 0, seed=1000 + seed)
+    if method == "even cores":
+        return Structure.uniform(sites, budget or 0, "spectral", scale=2.0)
+    if method == "even LoRA":
+        return Structure.uniform(sites, budget or 0, "lora", scale=2.0)
+    whole = {
+        "LoRA r=1": partial(Structure.lora, r=1, alpha=2),
+        "LoRA r=8": partial(Structure.lora, r=8),
+        "BitFit": Structure.bitfit,
+        "LayerNorm": partial(Structure.at, kind="norm", size=1),
+        "IA3": Structure.ia3,
+    }
+    return whole[method](sites) if method in whole else None
+
+
+def entries(sites: Sequence[Site], options: argparse.Namespace) -> list[Entry]:
+    """All trainings that are asked for, first those of the smallest budgets."""
+    found = []
+    for budget in options.budgets:
+        kinds = ["spectral"] if budget < 2_000 else ["spectral", "all"]
+        for method in (m for m in SIZED if m in options.methods):
+            for seed in range(options.seeds):
+                if method == "SLAT":
+                    found += [Entry(method, seed, budget, kind) for kind in kinds]
+                    continue
+                structure = made(method, budget, seed, sites)
+                if structure is not None and structure.modules:
+                    found.append(Entry(method, seed, budget, structure=structure))
+    for method in (m for m in FIXED if m in options.methods):
+        found += [Entry(method, s, structure=made(method, None, s, sites)) for s in range(options.seeds)]
+    return found
+
+
+class Bench:
+    """Tunes, trains and tests the entries of one task; ``folder`` keeps every training."""
+
+    def __init__(self, context: Context, folder: Path):
+        self.context = context
+        self.pool = UnitPool(context.config, context, kept_in(folder, context.config), partial(print, flush=True))
+
+    def tuned(self, found: Sequence[Entry]) -> dict[tuple[str, int | None, str], float]:
+        """The learning rate of each group, by the mean validation loss of its first seeds."""
+        groups: dict[tuple[str, int | None, str], list[Entry]] = {}
+        for entry in found:
+            groups.setdefault(entry.group, []).append(entry)
+        firsts = {group: members[:TUNED_ON] for group, members in groups.items()}
+        tried = {group: list(_start(group[0])) for group in groups}
+        losses: dict[tuple[Any, float], float] = {}
+        while missing := [(g, rate) for g, rates in tried.items() for rate in rates if (g, rate) not in losses]:
+            units = {(g, rate): [entry.unit(rate) for entry in firsts[g]] for g, rate in missing}
+            results = self.pool.train([unit for group in units.values() for unit in group])
+            for key, mine in units.items():
+                said = [results[unit.key] for unit in mine]
+                losses[key] = float(np.mean([np.inf if "error" in r else r["validation"]["loss"] for r in said]))
+            for group, rates in tried.items():
+                best = min(rates, key=lambda rate, group=group: losses[group, rate])  # type: ignore[misc]
+                wider = _beyond(rates, best)
+                if wider is not None:
+                    rates.append(wider)
+        return {group: min(rates, key=lambda r, g=group: losses[g, r]) for group, rates in tried.items()}  # type: ignore[misc]
+
+    def rows(self, found: Sequence[Entry]) -> list[dict[str, Any]]:
+        rates = self.tuned(found)
+        units = [(entry, entry.unit(rates[entry.group])) for entry in found]
+        trained = self.pool.train([unit for _, unit in units])
+        good = [(entry, unit) for entry, unit in units if "error" not in trained[unit.key]]
+        tested = self.pool.evaluate([unit for _, unit in good])
+        return [self._row(entry, unit, trained[unit.key], tested[unit.key]) for entry, unit in good]
+
+    def _row(self, entry: Entry, unit: Unit, result: dict[str, Any], tested: dict[str, Any]) -> dict[str, Any]:
+        raw = result.get("structure") or (entry.structure and entry.structure.to_dict())
+        structure = Structure.from_dict(raw) if raw else None
+        return {
+            "task": self.context.config.task.name,
+            "method": entry.method,
+            "budget": entry.budget,
+            "kinds": entry.kinds if entry.method == "SLAT" else "",
+            "seed": entry.seed,
+            "params": result["params"],
+            "learning_rate": unit.learning_rate,
+            "validation": result["validation"]["quality"],
+            "validation_loss": result["validation"]["loss"],
+            "test": tested["quality"],
+            "perturbed": {f"{p['kind']} {p['ratio']:g}": p["quality"] for p in tested["perturbed"]},
+            "seconds": result["seconds"],
+            "structure": structure.digest if structure else "",
+            "by_role": structure.params_by("role") if structure else {},
+            "by_layer": structure.params_by("layer") if structure else {},
+            "by_kind": structure.params_by("kind") if structure else {},
+        }
+
+
+def _start(method: str) -> tuple[float, ...]:
+    first = GRID.index(_FIRST.get(method, 1e-2))
+    return GRID[first : first + 3]
+
+
+def _beyond(rates: Sequence[float], best: float) -> float | None:
+    """The next rate on the side where the best of those tried is the last one; None where it is inside."""
+    place = GRID.index(best)
+    if best == max(rates) and place + 1 < len(GRID):
+        return GRID[place + 1]
+    if best == min(rates) and place > 0:
+        return GRID[place - 1]
+    return None
+
+
+def best_kinds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of the searches at a budget those among the kinds whose mean validation loss over seeds is lower."""
+    searches = rows[rows["method"] == "SLAT"]
+    losses = searches.groupby(["task", "budget", "kinds"])["validation_loss"].mean()
+    chosen = set(losses.groupby(level=["task", "budget"]).idxmin())
+    keys = zip(rows["task"], rows["budget"], rows["kinds"], strict=True)
+    keep = [key in chosen for key in keys]
+    return rows[(rows["method"] != "SLAT") | np.array(keep, dtype=bool)]
+
+
+def configuration(options: argparse.Namespace, task: str) -> Config:
+    return Config.model_validate(
+        {
+            "name": task,
+            "task": task_in(options.data, task),
+            "model": {"precision": options.precision},
+            "training": {"steps": options.steps},
+            "gates": GATES,
+            "space": {"kinds": CANDIDATES},
+            "evaluation": {"ratios": [0.1, 0.2]},
+            "resources": {"trials_per_gpu": options.per_gpu},
+        }
+    )
+
+
+def write(results: dict[str, Any], out: Path) -> None:
+    """Rows with what they come to: ``results.json``, the tables and the figure."""
+    frame = best_kinds(pd.DataFrame(results["rows"]))
+    compared = against(frame, "SLAT", SIZED[1:])
+    write_json(out / "results.json", {**results, "against": json.loads(compared.to_json(orient="records"))})
+    text = "\n".join([table(frame, [*SIZED, *FIXED]), compared_words(compared), reaches(frame)])
+    write_text(out / "small_budgets.md", text)
+    plot(frame.assign(budget=frame["budget"].fillna(frame["params"])), SIZED, out / "small_budgets.png")
+    print(text)
+
+
+def compared_words(compared: pd.DataFrame) -> str:
+    """The differences to SLAT at each budget as Markdown."""
+    from slat_search.analysis.tables import to_markdown
+
+    if compared.empty:
+        return ""
+    words = compared.assign(
+        shown=[f"{r.difference:+.3f} ({r.low:+.3f} to {r.high:+.3f}), p = {r.p:.3f}" for r in compared.itertuples()]
+    )
+    wide = words.pivot(index="budget", columns="rival", values="shown").fillna("-")
+    wide.columns = [f"SLAT minus {rival}" for rival in wide]
+    wide.insert(0, "parameters", [f"{int(budget):,}" for budget in wide.index])
+    return to_markdown(wide)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a folder of tasks; the embedded ones unless told otherwise")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--tasks", nargs="+", help="sick sst2 trec mrpc subj of --data, or else the embedded ones")
+    parser.add_argument("--budgets", nargs="*", type=int, default=[16, 36, 144, 512, 1000, 2000, 4000, 16_000, 64_000])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--methods", nargs="*", choices=[*SIZED, *FIXED], default=[*SIZED, *FIXED])
+    parser.add_argument("--per-gpu", type=int, help="trainings that share a GPU; one unless told otherwise")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--earlier", nargs="+", type=Path, default=[], help="results.json of other parts, to be added")
+    options = parser.parse_args()
+    options.tasks = options.tasks or (["sick", "sst2", "trec", "mrpc", "subj"] if options.data else [*EMBEDDED])
+    prepared = {task: prepare(configuration(options, task)) for task in options.tasks}
+    parts = [json.loads(path.read_text(encoding="utf-8")) for path in options.earlier]
+    for path, part in zip(options.earlier, parts, strict=True):
+        for name in ("steps", "precision"):
+            if part["options"][name] != getattr(options, name):
+                raise SystemExit(f"{path} was made in another way: {name} is {part['options'][name]!r} there")
+    results: dict[str, Any] = {
+        "options": {k: v for k, v in vars(options).items() if k not in ("data", "out", "per_gpu", "earlier")},
+        "tuned_on": TUNED_ON,
+        "grid": GRID,
+        "made_by": {},
+        "rows": [],
+    }
+    for task, (context, data) in prepared.items():
+        config = context.config.model_dump(mode="json", exclude={"task": {"train"}})
+        results["made_by"][task] = {"config": config, "environment": environment(context, [data])}
+    with ray_session():
+        for task, (context, _) in prepared.items():
+            sites = find_sites(context.backbone().model)
+            results["rows"] += Bench(context, options.out / "work" / task).rows(entries(sites, options))
+            write(results, options.out)
+    known = {(r["task"], r["method"], r["budget"]) for r in results["rows"]}
+    for part in parts:
+        results["rows"] += [r for r in part["rows"] if (r["task"], r["method"], r["budget"]) not in known]
+        results["made_by"] = {**part["made_by"], **results["made_by"]}
+    write(results, options.out)
+
+
+if __name__ == "__main__":
+    main()
