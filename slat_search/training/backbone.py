@@ -17,17 +17,6 @@ from .frozen import Packed, packed, unpacked
 from .loading import check_fit, read_config, read_model, read_tokenizer
 from .models import model_path
 
-_DROPOUT_FIELDS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "dropout",
-    "attention_dropout",
-    "resid_pdrop",
-    "embd_pdrop",
-    "attn_pdrop",
-    "hidden_dropout",
-    "dropout_rate",
-)
 _LENGTH_FIELDS = ("max_position_embeddings", "max_encoder_position_embeddings")
 #: precision of the products -> what torch calls it
 _PRODUCTS = {"float32": "highest", "bfloat16": "medium"}
@@ -135,8 +124,8 @@ def load_backbone(name: str, dropout: bool = False, weights: str = "float32") ->
     path = model_path(name)
     config = read_config(path, name)
     if not dropout:
-        for field in _DROPOUT_FIELDS:
-            if isinstance(getattr(config, field, None), float):
+        for field, rate in config.to_dict().items():
+            if "drop" in field and isinstance(rate, float):  # of values, of attention, of whole layers
                 setattr(config, field, 0.0)
     config.use_cache = False  # of keys and values, which only generation has a use for
     tokenizer = read_tokenizer(path, name)
