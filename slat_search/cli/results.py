@@ -9,6 +9,7 @@ import click
 
 from ..errors import SlatError
 from .group import main
+from .terminal import echo_data
 
 if TYPE_CHECKING:
     from ..run_folder import RunFolder
@@ -100,9 +101,9 @@ def _label(predictor: Predictor, file: Path, columns: tuple[str, ...], out: Path
         write_rows(rows, out)
         click.echo(f"{out}: {len(rows):,} rows")
     elif as_json:
-        click.echo(rows.to_pandas().to_json(orient="records", lines=True, force_ascii=False), nl=False)
+        echo_data(rows.to_pandas().to_json(orient="records", lines=True, force_ascii=False))
     else:
-        click.echo(rows.to_pandas().to_csv(index=False), nl=False)
+        echo_data(rows.to_pandas().to_csv(index=False))
 
 
 @main.command()
@@ -151,7 +152,7 @@ def show(run: Path) -> None:
         slat show runs/quickstart
     """
     folder = _finished(run)
-    click.echo((folder / "comparison.md").read_text())
+    click.echo((folder / "comparison.md").read_text(encoding="utf-8"))
     click.echo(f"report: {folder / 'report.html'}")
 
 

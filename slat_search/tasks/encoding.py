@@ -158,12 +158,22 @@ def check_tokens(tokenizer: Any, data: Encoded, sides: int, what: str) -> None:
 
 
 def _tokenised(tokenizer: Any, sides: Sequence[list[str]], max_length: int) -> cache.Arrays:
+    sides = [[_whole(text) for text in side] for side in sides]
     out = tokenizer(*sides, truncation=True, max_length=max_length)
     types = out.get("token_type_ids") if len(sides) == 2 else None
     arrays = {"ids": out["input_ids"], **({"types": types} if types else {})}
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in out["input_ids"]])])
     flat = {name: np.fromiter(chain.from_iterable(rows), np.int32, int(offsets[-1])) for name, rows in arrays.items()}
     return {**flat, "offsets": offsets.astype(np.int64)}
+
+
+def _whole(text: str) -> str:
+    """The text with U+FFFD in the place of half characters, as cutting an emoji in two leaves; tokenizers take none."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 @lru_cache(maxsize=4)
