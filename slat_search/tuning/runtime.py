@@ -61,9 +61,11 @@ def ray_session(address: str | None = None) -> Iterator[None]:
 
 def _check_joined(address: str | None) -> None:
     """Refuse an address that is plainly not that of the cluster which this process has joined."""
+    _, _, port = (address or "").rpartition(":")
+    if not port.isdigit() or "://" in str(address):
+        return
     here = ray.get_runtime_context().gcs_address
-    port = (address or "").rpartition(":")[2]
-    if port.isdigit() and "://" not in str(address) and port != here.rpartition(":")[2]:
+    if port != here.rpartition(":")[2]:
         raise SlatError(f"--address: this process has joined the Ray cluster at {here} already, not {address}")
 
 
