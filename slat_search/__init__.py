@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import SlatError
+from .home import do_without_home
 
 if TYPE_CHECKING:
     from .pipeline import run
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["SlatError", "Structure", "Supernet", "attach", "load", "load_shared", "run"]
+
+do_without_home()
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from .provenance import versions
 from .tasks import bbc
 from .training.backbone import products_in
 from .training.models import EMBEDDED_MODELS, installed, published
-from .tuning.runtime import ray_session
+from .tuning.runtime import ray_session, session_folder
 
 _ROUNDS = 15
 _GIB = 2**30
@@ -116,7 +116,11 @@ def _hub() -> Finding:
 
 def _disk() -> Finding:
     told, full = [], False
-    for what, folder in (("this folder", Path.cwd()), ("Ray's", Path(os.environ.get("RAY_TMPDIR", "/tmp")))):
+    try:
+        sessions = session_folder().parent
+    except SlatError as error:
+        return Finding("disk", str(error), "problem")
+    for what, folder in (("this folder", Path.cwd()), ("Ray's", sessions)):
         usage = shutil.disk_usage(folder)
         share = 1 - usage.free / usage.total
         full |= usage.free < _ROOM or share > _FULL
@@ -133,8 +137,6 @@ def _ray(address: str | None) -> Finding:
             took = time.perf_counter() - began
     except SlatError as error:
         return Finding("Ray", str(error), "problem")
-    except Exception as error:  # whatever keeps it from starting is what was asked for
-        return Finding("Ray", f"does not start: {error}", "problem")
     gpus = f", {resources['GPU']:g} GPUs" if resources.get("GPU") else ""
     return Finding(
         "Ray", f"{'answers' if joined else 'starts'} in {took:.1f} s: {nodes} node(s), {resources['CPU']:g} CPUs{gpus}"

@@ -101,7 +101,7 @@ def run(
             return folder
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
     say("")
-    say((folder / "comparison.md").read_text())
+    say((folder / "comparison.md").read_text(encoding="utf-8"))
     say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
     return folder
 

@@ -45,9 +45,36 @@ class Applied:
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Put saved values back; names and shapes must be those of :meth:`trained`."""
+        """Put saved values back.
+
+        Raises:
+            SlatError: names or shapes are not those of :meth:`trained`.
+        """
         trained = self.trained()
-        if set(trained) != set(state):
-            raise SlatError(f"adapter weights do not fit: {sorted(set(trained) ^ set(state))[:3]} ...")
+        check_weights(trained, state)
         for name, value in state.items():
             trained[name].copy_(value)
+
+
+def check_weights(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Check that saved values have the names and shapes of a module's own.
+
+    Raises:
+        SlatError: they have not.
+    """
+    if other := sorted(set(own) ^ set(saved)):
+        raise SlatError(f"adapter weights do not fit: {', '.join(other[:3])}{' ...' if len(other) > 3 else ''}")
+    for name, value in saved.items():
+        if value.shape != own[name].shape:
+            there, here = tuple(value.shape), tuple(own[name].shape)
+            raise SlatError(f"adapter weights do not fit: {name} has shape {there}, and {here} in this model")
+
+
+def load_module(module: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Put saved values into a module.
+
+    Raises:
+        SlatError: names or shapes are not those of the module.
+    """
+    check_weights(module.state_dict(), saved)
+    module.load_state_dict(saved)

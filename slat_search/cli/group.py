@@ -10,6 +10,7 @@ import click
 
 from .. import __version__
 from ..errors import SlatError
+from .terminal import hold_every_sign
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
@@ -32,6 +33,7 @@ class _Commands(click.Group):
                 formatter.write_dl([(name.ljust(width), self.commands[name].get_short_help_str()) for name in names])
 
     def invoke(self, ctx: click.Context) -> Any:
+        hold_every_sign()
         try:
             return super().invoke(ctx)
         except SlatError as error:

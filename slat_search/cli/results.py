@@ -9,6 +9,7 @@ import click
 
 from ..errors import SlatError
 from .group import main
+from .terminal import echo_data
 
 if TYPE_CHECKING:
     from ..config.task import Quoting
@@ -116,7 +117,7 @@ def _label(
         write_rows(labelled, out, "--out", quoting)
         click.echo(f"{out}: {len(rows):,} rows")
     else:
-        click.echo(as_text(labelled, ".jsonl" if as_json else ".csv"), nl=False)
+        echo_data(as_text(labelled, ".jsonl" if as_json else ".csv"))
 
 
 @main.command()
@@ -165,7 +166,7 @@ def show(run: Path) -> None:
         slat show runs/quickstart
     """
     folder = _finished(run)
-    click.echo((folder / "comparison.md").read_text())
+    click.echo((folder / "comparison.md").read_text(encoding="utf-8"))
     click.echo(f"report: {folder / 'report.html'}")
 
 

@@ -42,7 +42,9 @@ def load_config(path: str | Path) -> Config:
     except ValidationError as error:
         raise SlatError(f"config {path}: {explain(error)}") from error
     folder = path.resolve().parent  # absolute, so that workers and the copy in the run folder mean the same file
-    model = {"name": str(folder / config.model.name)} if (folder / config.model.name).is_dir() else {}
+    named = Path(config.model.name).expanduser()
+    found = [place for place in (folder / named, named.absolute()) if config.model.name and place.is_dir()]
+    model = {"name": str(found[0])} if found else {}
     earlier = tuple(folder / run for run in config.search.earlier)
     return config.model_copy(
         update={

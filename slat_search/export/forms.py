@@ -17,14 +17,16 @@ from torch import nn
 from ..errors import SlatError
 from .card import card
 from .standing import Standing, stand
-from .to_peft import as_peft
+from .to_peft import as_peft, only_here
 
 _TOLERANCE = 1e-3  # of token vectors, for each 1 of the largest: merged weights round differently
 
 
 def _merged(standing: Standing, out: Path) -> Callable[[], nn.Module]:
+    kind = type(standing.model) if standing.is_taken_out else getattr(transformers, standing.loader)
+
     def again() -> nn.Module:
-        return getattr(transformers, standing.loader).from_pretrained(out)
+        return kind.from_pretrained(out)
 
     adapter = standing.adapter
     if isinstance(adapter, PeftModel):
@@ -43,7 +45,9 @@ def _merged(standing: Standing, out: Path) -> Callable[[], nn.Module]:
 
 
 def _peft(standing: Standing, out: Path) -> Callable[[], nn.Module]:
-    as_peft(standing).save_pretrained(out, save_embedding_layers=False)  # which it would ask the hub about
+    wrapped = as_peft(standing)
+    only_here(wrapped)
+    wrapped.save_pretrained(out, save_embedding_layers=False)  # which it would ask the hub about
     (out / "README.md").unlink(missing_ok=True)  # peft's, a form to fill in
     return lambda: PeftModel.from_pretrained(standing.bare(), out)
 

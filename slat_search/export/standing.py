@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel
 
 from ..baselines import Applied
 from ..errors import SlatError
 from ..structure import Adapter, Structure, attach
 from ..training.bundle import FORMAT, read_parts
-from ..training.models import model_path, published, text_model
+from ..training.loading import check_fit, read_config, read_model, read_tokenizer
+from ..training.models import model_path, needs_encoder, published, text_model
 from ..training.protocol import those_of
 from ..training.units import Unit
 
@@ -36,6 +36,8 @@ class Standing:
         description: the content of ``adapter.json``.
         base: folder or hub name that the bare model was loaded from.
         published: its name for others, and a GGUF file there or nothing.
+        loader: class of transformers that loads the bare model.
+        is_taken_out: whether the model is the encoder of what is loaded so.
         adapter: modules of ours, or those of a method of peft.
         structure: what the adapter is, told in one line.
         head: ``weight`` (outputs, width) and ``bias`` (outputs,).
@@ -44,25 +46,24 @@ class Standing:
     description: dict[str, Any]
     base: str
     published: tuple[str, str]
+    loader: str
+    is_taken_out: bool
     model: PreTrainedModel
     tokenizer: Any
     adapter: Adapter | PeftModel
     structure: str
     head: dict[str, Tensor]
 
-    @property
-    def loader(self) -> str:
-        """Class of transformers that loads the bare model."""
-        return text_model(AutoConfig.from_pretrained(self.base)).__name__
-
     def bare(self) -> PreTrainedModel:
         """The model again in float32, without the adapter."""
-        return _bare(self.base)
+        return _bare(self.base, self.description["model"]["name"])
 
     @torch.inference_mode()
     def vectors(self, model: nn.Module) -> Tensor:
         """Token vectors (texts, length, width) of a few texts, those of padding at 0, by ``model`` as it stands."""
-        batch = self.tokenizer(list(_PROBE), padding=True, padding_side="right", return_tensors="pt")
+        batch = self.tokenizer(
+            list(_PROBE), padding=True, padding_side="right", return_tensors="pt", return_token_type_ids=False
+        )
         return model.eval()(**batch).last_hidden_state * batch["attention_mask"].unsqueeze(-1)
 
 
@@ -75,11 +76,9 @@ def stand(folder: Path) -> Standing:
     description, state = read_parts(folder, "adapter", FORMAT)
     name = description["model"]["name"]
     base = model_path(name)
-    transformers_logging.disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model = _bare(base)
+    config, tokenizer = read_config(base, name), read_tokenizer(base, name)
+    model = _bare(base, name)
+    check_fit(model, tokenizer, name)
     applied = Unit(**description["unit"]).apply(model)
     adapter = attach(model, Structure()) if applied.module is None else applied.module
     if not isinstance(adapter, Adapter | PeftModel):
@@ -90,6 +89,8 @@ def stand(folder: Path) -> Standing:
         description,
         base,
         published(name),
+        text_model(config).__name__,
+        needs_encoder(config),
         model,
         tokenizer,
         adapter,
@@ -104,6 +105,5 @@ def _told(applied: Applied, method: str) -> str:
     return applied.structure.describe()
 
 
-def _bare(base: str) -> PreTrainedModel:
-    config = AutoConfig.from_pretrained(base)
-    return text_model(config).from_pretrained(base, config=config, dtype="float32").requires_grad_(False)
+def _bare(base: str, name: str) -> PreTrainedModel:
+    return read_model(base, name, read_config(base, name), "float32").requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,6 +58,16 @@ def as_peft(standing: Standing) -> PeftModel:
             kept = wrapped.base_model.model.get_submodule(f"{name}.modules_to_save.default")
             kept.load_state_dict(standing.model.get_submodule(name).state_dict())
     return wrapped
+
+
+def only_here(model: PeftModel) -> None:
+    """Let the configuration name modules by their whole paths, so that peft refuses a model in which they begin
+    otherwise, as they do inside a class with a head; by their ends it would find them there, and load no weight."""
+    config: Any = model.peft_config["default"]
+    config.target_modules = "|".join(map(re.escape, model.base_model.targeted_module_names))
+    for field in ("layers_to_transform", "layers_pattern"):  # which only lists take; what they chose is named above
+        if hasattr(config, field):
+            setattr(config, field, None)
 
 
 def lora_config(structure: Structure, **options: Any) -> LoraConfig:

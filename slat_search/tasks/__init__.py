@@ -1,6 +1,16 @@
 """Labelled text in, padded batches out."""
 
-from .encoding import Batch, Encoded, encode, evaluation_batches, held_out, join, training_batches
+from .encoding import (
+    Batch,
+    Encoded,
+    check_room,
+    check_tokens,
+    encode,
+    evaluation_batches,
+    held_out,
+    join,
+    training_batches,
+)
 from .examples import SPLITS, Example, TaskData
 from .noise import NOISE_KINDS, Noise, embedding_noise, noisy_labels, noisy_tokens
 from .perturbation import PERTURBATIONS, perturb, perturb_text
@@ -15,6 +25,8 @@ __all__ = [
     "Example",
     "Noise",
     "TaskData",
+    "check_room",
+    "check_tokens",
     "embedding_noise",
     "encode",
     "evaluation_batches",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,10 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import SlatError
 from . import cache
 from .examples import Example
 
 Batch = dict[str, Tensor]
+_UNKNOWN = 0.3  # share of unknown tokens from which a text cannot be told from others by its words
+_MANY = 0.05  # share that is worth a warning
 _MEGABATCH = 16  # batches that are shuffled together before they are sorted by length
 
 
@@ -116,13 +120,60 @@ def encode(
     )
 
 
+def check_room(tokenizer: Any, max_length: int, sides: int) -> None:
+    """Check that ``max_length`` leaves room for a token of each text beside the special ones.
+
+    Raises:
+        SlatError: it does not.
+    """
+    special = tokenizer.num_special_tokens_to_add(sides == 2)
+    if max_length < special + sides:
+        raise SlatError(
+            f"task.max_length: {max_length} tokens leave no room for text, as {special} of them are the tokenizer's own"
+        )
+
+
+def check_tokens(tokenizer: Any, data: Encoded, sides: int, what: str) -> None:
+    """Check that a tokenizer knows what it reads.
+
+    Args:
+        sides: texts a row, 1 or 2.
+        what: is encoded, for messages.
+
+    Raises:
+        SlatError: no token is left of the texts, or more of them are unknown than can be right.
+    """
+    tokens = len(data.ids) - len(data) * tokenizer.num_special_tokens_to_add(sides == 2)
+    if tokens <= 0:
+        raise SlatError(f"model.name: its tokenizer makes no token of {what}; it is not the model's own, or damaged")
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
+        return  # it reads every character; the token is there for other purposes
+    share = float(np.mean(data.ids == unknown)) * len(data.ids) / tokens
+    said = f"{share:.0%} of the tokens of {what} are unknown ({tokenizer.unk_token}) to its tokenizer"
+    if share > _UNKNOWN:
+        raise SlatError(f"model.name: {said}; it is not the model's own, or of another language, script or case")
+    if share > _MANY:
+        warnings.warn(f"model: {said}", stacklevel=2)
+
+
 def _tokenised(tokenizer: Any, sides: Sequence[list[str]], max_length: int) -> cache.Arrays:
+    sides = [[_whole(text) for text in side] for side in sides]
     out = tokenizer(*sides, truncation=True, max_length=max_length)
     types = out.get("token_type_ids") if len(sides) == 2 else None
     arrays = {"ids": out["input_ids"], **({"types": types} if types else {})}
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in out["input_ids"]])])
     flat = {name: np.fromiter(chain.from_iterable(rows), np.int32, int(offsets[-1])) for name, rows in arrays.items()}
     return {**flat, "offsets": offsets.astype(np.int64)}
+
+
+def _whole(text: str) -> str:
+    """The text with U+FFFD in the place of half characters, as cutting an emoji in two leaves; tokenizers take none."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 @lru_cache(maxsize=4)

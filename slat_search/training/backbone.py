@@ -10,24 +10,14 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from torch import nn
+from transformers import PreTrainedModel
 
-from ..errors import SlatError
 from .frozen import Packed, packed, unpacked
-from .models import model_path, text_model
+from .loading import check_fit, read_config, read_model, read_tokenizer
+from .models import model_path
 
-_DROPOUT_FIELDS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "dropout",
-    "attention_dropout",
-    "resid_pdrop",
-    "embd_pdrop",
-    "attn_pdrop",
-    "hidden_dropout",
-    "dropout_rate",
-)
+_LENGTH_FIELDS = ("max_position_embeddings", "max_encoder_position_embeddings")
 #: precision of the products -> what torch calls it
 _PRODUCTS = {"float32": "highest", "bfloat16": "medium"}
 
@@ -61,7 +51,8 @@ class Backbone:
     @property
     def longest(self) -> int | None:
         """Most tokens of a text, as far as the model or its tokenizer says."""
-        told = (getattr(self.model.config, "max_position_embeddings", None), self.tokenizer.model_max_length)
+        fields = (getattr(self.model.config, field, None) for field in _LENGTH_FIELDS)
+        told = (*fields, _positions(self.model), self.tokenizer.model_max_length)
         limits = [limit for limit in told if isinstance(limit, int) and 0 < limit < 1_000_000]
         return min(limits, default=None)
 
@@ -91,6 +82,16 @@ def _received(model: Packed, rest: dict[str, Any]) -> Backbone:
     return _RECEIVED[rest["key"]]
 
 
+def _positions(model: nn.Module) -> int | None:
+    """Most tokens where positions are counted from behind the padding token's number, as RoBERTa's relatives do: those
+    up to it stand in the table, and no token gets them."""
+    for name, module in model.named_modules():
+        behind = getattr(module, "padding_idx", None)
+        if name.rpartition(".")[2] == "position_embeddings" and behind is not None:
+            return len(module.weight) - behind - 1
+    return None
+
+
 @contextmanager
 def products_in(precision: str) -> Iterator[None]:
     """Compute float32 matrix products in ``precision`` meanwhile; the process goes back to what it had."""
@@ -118,26 +119,21 @@ def load_backbone(name: str, dropout: bool = False, weights: str = "float32") ->
         weights: ``float32`` or ``bfloat16``, whatever the model was saved in.
 
     Raises:
-        SlatError: nothing loadable has that name.
+        SlatError: nothing has that name, or what has it cannot be loaded whole; see :mod:`.loading`.
     """
     path = model_path(name)
-    transformers_logging.disable_progress_bar()
-    try:
-        config = AutoConfig.from_pretrained(path)
-        if not hasattr(config, "hidden_size"):
-            raise ValueError(f"{config.model_type} is no model of text alone")
-        if not dropout:
-            for field in _DROPOUT_FIELDS:
-                if isinstance(getattr(config, field, None), float):
-                    setattr(config, field, 0.0)
-        config.use_cache = False  # of keys and values, which only generation has a use for
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        model = text_model(config).from_pretrained(path, config=config, dtype=weights)
-    except (OSError, ValueError) as error:
-        raise SlatError(f"model.name: cannot load {name!r}: {str(error).strip().splitlines()[0]}") from error
+    config = read_config(path, name)
+    if not dropout:
+        for field, rate in config.to_dict().items():
+            if "drop" in field and isinstance(rate, float):  # of values, of attention, of whole layers
+                setattr(config, field, 0.0)
+    config.use_cache = False  # of keys and values, which only generation has a use for
+    tokenizer = read_tokenizer(path, name)
+    model = read_model(path, name, config, weights)
+    check_fit(model, tokenizer, name)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # unused by our own pooling; its weights must not count as backbone
     model.requires_grad_(False)
     params = sum(p.numel() for p in model.parameters())
     attention = model.config._attn_implementation
-    return Backbone(name, model, tokenizer, config.hidden_size, params, attention, key=uuid.uuid4().hex)
+    return Backbone(name, model, tokenizer, model.config.hidden_size, params, attention, key=uuid.uuid4().hex)

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 
+from ..baselines import METHODS
 from ..config import Model
 from ..errors import SlatError
 from ..run_folder import read_json
@@ -25,6 +27,7 @@ from .protocol import State
 from .units import Unit, load_state
 
 FORMAT = "slat-adapter/2"
+_FIELDS = {"model", "labels", "scale", "max_length", "columns", "unit", "measures"}  # of `adapter.json`
 
 
 def save_bundle(folder: Path, context: Context, unit: Unit, state: State, measures: dict[str, Any]) -> None:
@@ -133,9 +136,31 @@ def read_parts(folder: Path, stem: str, expected: str) -> tuple[dict[str, Any], 
         raise SlatError(f"{stem} {folder}: no {Path(error.filename or '').name or f'{stem}.json'} there") from error
     except Exception as error:  # broken JSON or a damaged weight file, told alike
         raise SlatError(f"{stem} {folder}: damaged ({error})") from error
-    if description.get("format") != expected:
-        raise SlatError(f"{stem} {folder}: format {description.get('format')!r} is not {expected!r}")
+    found = description.get("format") if isinstance(description, dict) else None
+    if found != expected:
+        raise SlatError(f"{stem} {folder}: format {found!r} is not {expected!r}")
+    if damage := _damage(description, state, stem):
+        raise SlatError(f"{stem} {folder}: damaged ({damage})")
     return description, state
+
+
+def _damage(description: dict[str, Any], state: State, stem: str) -> str:
+    """Say what a saved adapter lacks; else nothing."""
+    if broken := sorted(name for name, value in state.items() if not np.isfinite(value).all()):
+        return f"{broken[0]} holds NaN or infinity"
+    if stem != "adapter":
+        return ""
+    if missing := sorted(_FIELDS - description.keys()):
+        return f"adapter.json has no {missing[0]}"
+    try:
+        Model.model_validate(description["model"])
+        unit = Unit(**description["unit"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"model.{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except TypeError as error:  # fields of a unit
+        return str(error)
+    return "" if unit.method in METHODS else f"no method is called {unit.method!r}"
 
 
 def adapter_folder(run: Path, adapter: str | None = None, task: str | None = None) -> Path:

@@ -11,7 +11,7 @@ from ..config import Config
 from ..errors import SlatError
 from ..metrics import majority_quality
 from ..structure import find_blocks
-from ..tasks import Encoded, Example, TaskData, encode, load_task, perturb
+from ..tasks import SPLITS, Encoded, Example, TaskData, check_room, check_tokens, encode, load_task, perturb
 from .backbone import Backbone, shared_backbone
 from .classifier import TextClassifier
 
@@ -90,18 +90,22 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
     longest = backbone.longest
     if longest is not None and task.max_length > longest:
         raise SlatError(f"task.max_length: {task.max_length} tokens are more than the {longest} that the model takes")
+    sides = len(config.task.text)
+    check_room(backbone.tokenizer, task.max_length, sides)
 
     def encoded(examples: Sequence[Example]) -> Encoded:
         return encode(backbone.tokenizer, examples, task.max_length, None if task.labels else task.scale)
 
     evaluation = config.evaluation
-    train, test = encoded(task.splits["train"]), encoded(task.splits["test"])
+    clean = {split: encoded(task.splits[split]) for split in SPLITS}
+    for split, data in clean.items():
+        check_tokens(backbone.tokenizer, data, sides, f"task {task.name}'s {split} texts")
     context = Context(
         config=config,
         labels=task.labels,
-        train=train,
-        validation=encoded(task.splits["validation"]),
-        test=test,
+        train=clean["train"],
+        validation=clean["validation"],
+        test=clean["test"],
         validation_perturbed=encoded(
             perturb(task.splits["validation"], evaluation.rung_kind, evaluation.rung_ratio, config.seed)
         ),
@@ -111,7 +115,7 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
             for ratio in evaluation.ratios
             if ratio > 0
         },
-        majority=majority_quality(task.metric, train.labels, test.labels),
+        majority=majority_quality(task.metric, clean["train"].labels, clean["test"].labels),
         scale=task.scale,
         frozen=backbone,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import sys
@@ -13,9 +14,17 @@ from types import ModuleType
 from typing import Any
 
 from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer, PreTrainedConfig
+from transformers import (
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForTextEncoding,
+    AutoTokenizer,
+    PreTrainedConfig,
+)
 
 from ..errors import SlatError
 from ..tasks import cache
@@ -105,17 +114,31 @@ def model_path(name: str) -> str:
     Raises:
         SlatError: an embedded model whose package is missing, or a name that nothing answers to.
     """
-    if name in EMBEDDED_MODELS and not Path(name).is_dir():
+    folder = Path(name).expanduser()
+    if name and folder.is_dir():
+        return str(folder)
+    if name in EMBEDDED_MODELS:
         embedded = installed(name)
         return str(embedded.folder(importlib.import_module(embedded.packages[0])))
-    if not Path(name).is_dir() and try_to_load_from_cache(name, "config.json") is None:
+    if folder.is_file():
+        raise SlatError(f"model.name: {name!r} is a file; give the folder that it is in")
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise SlatError(f"{_unknown(name)} and no name on the Hugging Face hub{_nearest(name)}") from error
+    if try_to_load_from_cache(name, "config.json") is None:
         _ask_hub(name)
     return name
 
 
 def text_model(config: PreTrainedConfig) -> type[AutoModel] | type[AutoModelForTextEncoding]:
-    """The class to load a model by: whole, or the encoder alone of what has a decoder as well."""
-    return AutoModelForTextEncoding if config.is_encoder_decoder else AutoModel
+    """The class to load a model by: an encoder alone of what has a decoder as well, where there is such a class."""
+    return AutoModelForTextEncoding if config.is_encoder_decoder and not needs_encoder(config) else AutoModel
+
+
+def needs_encoder(config: PreTrainedConfig) -> bool:
+    """Whether the model is loaded with a decoder, and its encoder taken from it (BART and its relatives)."""
+    return bool(config.is_encoder_decoder) and type(config) not in MODEL_FOR_TEXT_ENCODING_MAPPING
 
 
 def published(name: str) -> tuple[str, str]:
@@ -133,7 +156,20 @@ def _ask_hub(name: str) -> None:
     except Exception as error:  # the HTTP library's own errors differ between versions; all mean the same here
         missing = isinstance(error, RepositoryNotFoundError)
         reason = "the Hugging Face hub has none of that name" if missing else f"the hub cannot be reached ({error})"
-        raise SlatError(
-            f"model.name: cannot load {name!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), "
-            f"not a folder, and {reason}"
-        ) from error
+        raise SlatError(f"{_unknown(name)} and {reason}{_nearest(name)}") from error
+
+
+def _unknown(name: str) -> str:
+    return f"model.name: cannot load {name!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), not a folder,"
+
+
+def _nearest(name: str) -> str:
+    """Ask about the embedded model, or the folder beside, of nearly that name."""
+    path = Path(name).expanduser()
+    try:
+        beside = [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
+    except OSError:  # no such folder above it either
+        beside = []
+    folders = [str(path.parent / close) for close in difflib.get_close_matches(path.name, beside, n=1)]
+    close = difflib.get_close_matches(name, EMBEDDED_MODELS, n=1) or folders
+    return f"; did you mean {close[0]}?" if close else ""

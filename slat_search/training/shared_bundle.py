@@ -13,6 +13,7 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
+from ..baselines import load_module
 from ..config import Model
 from ..structure import SharedAdapter, SharedStructure, attach_shared
 from .bundle import Predictor, named_in, own_backbone, read_parts, save_bundle
@@ -115,7 +116,7 @@ def load_shared(run: str | PathLike[str], adapter: str | None = None) -> SharedP
     for number, (task, told) in enumerate(description["tasks"].items()):
         outputs = max(1, len(told["labels"]))
         model = TextClassifier(backbone.model, backbone.width, outputs, settings.pooling)
-        model.head.load_state_dict(those_of(f"heads.{number}.", tensors))
+        load_module(model.head, those_of(f"heads.{number}.", tensors))
         model.to(device).eval()
         predictors[task] = Predictor(model, backbone.tokenizer, told, settings.precision)
     return SharedPredictor(shared, predictors)
@@ -124,7 +125,7 @@ def load_shared(run: str | PathLike[str], adapter: str | None = None) -> SharedP
 def pool_on(backbone: nn.Module, description: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> SharedAdapter:
     """The trained pool, standing on a backbone."""
     shared = attach_shared(backbone, SharedStructure.from_dict(description["structure"]))
-    shared.adapter.load_state_dict(those_of("adapter.", tensors))
+    load_module(shared.adapter, those_of("adapter.", tensors))
     if "scales" in tensors:
         shared.scales.copy_(tensors["scales"])
         shared.switch(shared.task)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..baselines import Applied, apply_method
+from ..baselines import Applied, apply_method, load_module
 from ..tasks import Noise
 from .classifier import TextClassifier
 from .context import Context
@@ -184,4 +184,4 @@ def load_state(models: Sequence[TextClassifier], applied: Applied, state: Mappin
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
     applied.load(those_of("adapter.", tensors))
     for prefix, model in zip(head_names(len(models)), models, strict=True):
-        model.head.load_state_dict(those_of(f"{prefix}.", tensors))
+        load_module(model.head, those_of(f"{prefix}.", tensors))

@@ -6,10 +6,14 @@ import ctypes
 import logging
 import math
 import os
+import re
+import secrets
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 # Read by Ray when its modules are imported or its workers start, so they are set before `import ray`.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # we draw our own progress
@@ -25,37 +29,95 @@ import torch
 
 from ..config import Resources
 from ..errors import SlatError
+from ..home import writable
 
 _OBJECT_STORE_BYTES = 512 * 2**20
+_SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes of a path that a Unix socket can have
 
 
 @contextmanager
 def ray_session(address: str | None = None) -> Iterator[None]:
-    """A Ray of our own on this machine, or the cluster at ``address``; shut down afterwards.
+    """The Ray that this process has joined already, the cluster at ``address``, or one of our own on this machine.
+
+    Shut down afterwards, but for one that the caller joined.
 
     Raises:
-        SlatError: no cluster answers at ``address``.
+        SlatError: no cluster answers at ``address``, the caller has joined another, or no Ray starts here.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
-    try:
-        if address:
-            _probe(address)
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_OBJECT_STORE_BYTES,
-            )
-    except (OSError, ValueError) as error:
-        raise SlatError(f"--address: no Ray cluster answers at {address}: {error}") from error
+    joined = ray.is_initialized()
+    if joined:
+        _check_joined(address)
+    elif there := address or os.environ.get("RAY_ADDRESS"):
+        _join(there, "--address" if address else "RAY_ADDRESS")
+    else:
+        _start()
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     try:
         yield
     finally:
-        ray.shutdown()
+        if not joined:
+            ray.shutdown()
+
+
+def _check_joined(address: str | None) -> None:
+    """Refuse an address that is plainly not that of the cluster which this process has joined."""
+    _, _, port = (address or "").rpartition(":")
+    if not port.isdigit() or "://" in str(address):
+        return
+    here = ray.get_runtime_context().gcs_address
+    if port != here.rpartition(":")[2]:
+        raise SlatError(f"--address: this process has joined the Ray cluster at {here} already, not {address}")
+
+
+def _join(address: str, source: str) -> None:
+    if address == "local":
+        return _start()
+    try:
+        _probe(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # of many kinds: nobody there, another version, a wrong token
+        raise SlatError(f"{source}: no Ray cluster answers at {address}: {_cause(error)}") from error
+
+
+def _start() -> None:
+    folder = session_folder()
+    if not writable(Path("~/.ray").expanduser()):  # where Ray keeps the secret by which its processes know each other
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _temp_dir=str(folder),
+        )
+    except Exception as error:  # of many kinds: ports, memory, limits of processes and files
+        raise SlatError(f"Ray does not start on this machine (it writes to {folder}): {_cause(error)}") from error
+
+
+def session_folder() -> Path:
+    """Where a Ray of our own keeps its sessions: ``RAY_TMPDIR``, or the folder for temporary files, unless its path is
+    too long for sockets or nothing can be written there.
+
+    Raises:
+        SlatError: nothing fits.
+    """
+    room = _SOCKET_PATH - len(f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store")
+    given = os.environ.get("RAY_TMPDIR")
+    places = [given] if given else [os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp", "/dev/shm"]
+    for place in (Path(place).absolute() for place in places):
+        if len(os.fsencode(place)) <= room and writable(place / "ray"):
+            return place / "ray"
+    wanted = f"a folder that it can write to, with a path of at most {room} bytes, for the sockets in it"
+    raise SlatError(f"RAY_TMPDIR: Ray needs {wanted}; there is {', '.join(places)}")
+
+
+def _cause(error: Exception) -> str:
+    """What Ray says in one line; of what it quotes from its log files the last error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    quoted = [line for line in lines[1:] if re.match(r"[\w.]*(Error|Exception): ", line)]
+    return f"{lines[0]} {quoted[-1]}" if lines[0].endswith(":") and quoted else lines[0]
 
 
 def _probe(address: str) -> None:

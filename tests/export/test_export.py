@@ -24,7 +24,7 @@ from slat_search import SlatError, load
 from slat_search.cli import main
 from slat_search.export import export, lora_config
 from slat_search.structure import KINDS, Structure, attach, find_sites
-from slat_search.training.backbone import Backbone
+from slat_search.training.backbone import Backbone, load_backbone
 from slat_search.training.bundle import save_bundle
 from slat_search.training.context import Context
 from slat_search.training.models import model_path
@@ -32,6 +32,7 @@ from slat_search.training.units import Unit
 from tests.conftest import TEXTS
 from tests.structure.test_families import GROUPED, SMALL
 from tests.structure.test_kinds import shake
+from tests.training.test_backbone import TRANSLATOR
 
 HERE = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -83,11 +84,17 @@ def saved_baseline(context: Context, model: nn.Module, folder: Path, method: str
 
 def code_of(out: Path, pair: bool = False) -> str:
     """The README's code, its model in the package in the place of the hub's, on the tests' texts."""
-    (code,) = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
     texts = repr(list(TEXTS)) + (f", {list(reversed(TEXTS))!r}" if pair else "")
     shown = '["first text"], ["second text"]' if pair else '["a text", "another"]'
     assert code.count(shown) == 1
     return code.replace(HERE, model_path("minilm")).replace(shown, texts)
+
+
+def code_with_a_head(out: Path) -> str:
+    """The README's second piece of code, likewise."""
+    _, code = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    return code.replace(HERE, model_path("minilm"))
 
 
 SHOWN = [
@@ -187,6 +194,54 @@ def test_a_baseline_can_be_taken_along_as_well(
     np.testing.assert_allclose(np.stack([row.numpy() for _, row in printed]), expected, atol=1e-4)
 
 
+ON_A_HEAD = [
+    *(("peft", "slat", kinds) for kinds in (("lora",), ("lora", "norm", "bias"))),
+    *(("peft", method, ()) for method in ("vera", "ia3", "layernorm")),
+    ("merged", "slat", ("lora", "ia3", "norm", "bias")),
+]
+
+
+@pytest.mark.parametrize(("form", "method", "kinds"), ON_A_HEAD)
+def test_the_readme_says_how_to_put_it_on_a_class_with_a_head(
+    context: Context,
+    backbone: nn.Module,
+    minilm: Backbone,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    method: str,
+    kinds: tuple[str, ...],
+) -> None:
+    """Its code gives the token vectors of the adapter inside a model for classification; on that model itself, where
+    the adapter would change nothing, peft refuses it."""
+    if method == "slat":
+        folder = saved(context, backbone, tmp_path / "adapter", *kinds)
+    else:
+        folder = saved_baseline(context, backbone, tmp_path / "adapter", method, **BASELINES[method])
+    export(folder, tmp_path / "out", form)
+    batch = minilm.tokenizer(list(TEXTS), return_tensors="pt", padding=True)
+    predictor = load(folder)
+    with torch.inference_mode():
+        expected = predictor.model.backbone(**batch).last_hidden_state
+        bare = hf.AutoModel.from_pretrained(model_path("minilm")).eval()(**batch).last_hidden_state
+    assert (expected - bare).abs().max() > 1e-2
+
+    monkeypatch.chdir(tmp_path / "out")
+    names: dict[str, Any] = {}
+    exec(code_with_a_head(tmp_path / "out"), names)
+    model = names["model"].eval()
+    assert type(model) is hf.BertForSequenceClassification
+    with torch.inference_mode():
+        torch.testing.assert_close(model.bert(**batch).last_hidden_state, expected, atol=1e-4, rtol=1e-4)
+        assert model(**batch).logits.shape == (len(TEXTS), 5)
+    if form == "peft":
+        plain = hf.AutoModelForSequenceClassification.from_pretrained(model_path("minilm"), num_labels=5)
+        with pytest.raises(ValueError, match=r"(?i)target[_ ]modules"):
+            peft.PeftModel.from_pretrained(plain, tmp_path / "out")
+        with pytest.raises(ValueError, match=r"(?i)target[_ ]modules|inject_adapter_in_model"):  # VeRA: never there
+            plain.load_adapter(str(tmp_path / "out"))
+
+
 def llama() -> nn.Module:
     return hf.LlamaModel(hf.LlamaConfig(**{**GROUPED, "vocab_size": 30522}))
 
@@ -199,8 +254,17 @@ def roberta() -> nn.Module:
     return hf.RobertaModel(hf.RobertaConfig(**{**SMALL, "vocab_size": 30522, "max_position_embeddings": 64}))
 
 
+def bart() -> nn.Module:
+    return hf.BartModel(hf.BartConfig(**TRANSLATOR, vocab_size=30522))
+
+
+def t5() -> nn.Module:
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+    return hf.T5Model(hf.T5Config(**sizes, vocab_size=30522, decoder_start_token_id=0))
+
+
 FITTING = [
-    *((make, form, ("lora",)) for make in (llama, gpt2, roberta) for form in ("merged", "peft")),
+    *((make, form, ("lora",)) for make in (llama, gpt2, roberta, bart, t5) for form in ("merged", "peft")),
     (gpt2, "merged", ("lora", "bias", "norm")),
     (roberta, "merged", ("lora", "bias", "norm")),
     (roberta, "peft", ("lora", "bias", "norm")),
@@ -210,15 +274,35 @@ FITTING = [
 
 @pytest.mark.parametrize(("make", "form", "kinds"), FITTING)
 def test_other_families(
-    context: Context, minilm: Backbone, tmp_path: Path, make: Callable[[], nn.Module], form: str, kinds: tuple[str, ...]
+    context: Context,
+    minilm: Backbone,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[], nn.Module],
+    form: str,
+    kinds: tuple[str, ...],
 ) -> None:
     torch.manual_seed(0)
-    model = make()
-    model.save_pretrained(tmp_path / "model")
+    whole = make()
+    whole.save_pretrained(tmp_path / "model")
     minilm.tokenizer.save_pretrained(tmp_path / "model")
+    model = load_backbone(str(tmp_path / "model")).model
     folder = saved(context, model, tmp_path / "adapter", *kinds, name=str(tmp_path / "model"))
     export(folder, tmp_path / "out", form)  # compares by itself what it wrote
-    assert (tmp_path / "out" / ("adapter_config.json" if form == "peft" else "config.json")).is_file()
+    expected = load(folder)(TEXTS)
+    monkeypatch.chdir(tmp_path / "out")
+    printed: list[tuple[Any, ...]] = []
+    exec(code_of(tmp_path / "out"), {"print": lambda *values: printed.append(values)})
+    np.testing.assert_allclose(np.stack([row.numpy() for _, row in printed]), expected, atol=1e-4)
+    if form == "peft" or not whole.config.is_encoder_decoder:
+        names: dict[str, Any] = {}
+        exec(code_with_a_head(tmp_path / "out"), names)
+        headed = names["model"].eval()
+        inside = headed.base_model.get_encoder() if whole.config.is_encoder_decoder else headed.base_model
+        batch = minilm.tokenizer(list(TEXTS), return_tensors="pt", padding=True, return_token_type_ids=False)
+        with torch.inference_mode():
+            vectors = load(folder).model.backbone(**batch).last_hidden_state
+            torch.testing.assert_close(inside(**batch).last_hidden_state, vectors, atol=1e-4, rtol=1e-4)
 
 
 def test_a_shift_that_a_norm_cannot_hold_is_refused(context: Context, minilm: Backbone, tmp_path: Path) -> None:

@@ -70,9 +70,9 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
     """The moments that are left are those of the units that are left, so training goes on as if never cut."""
     optimiser = torch.optim.AdamW([*supernet.adapter.parameters(), supernet.gates.alpha], lr=1e-3)
     shake(supernet)
-    if not supernet.gates.soft:
-        nn.init.normal_(supernet.gates.alpha)  # as if half of the atoms had been found worth it
     run(backbone, batch).square().mean().backward()
+    if not supernet.gates.soft:
+        supernet.gates.price = float(supernet.gates.density().median().exp())  # half of the atoms are worth it
     optimiser.step()
     moments = {
         (part.site.site.name, part.name, name): (p, optimiser.state[p]["exp_avg"].clone())

@@ -1,0 +1,90 @@
+"""What commands print goes to terminals and pipes of every encoding."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from torch import nn
+
+from slat_search.cli import main
+from slat_search.cli.terminal import echo_data
+from slat_search.training.context import Context
+from tests.export.test_export import saved
+
+TABLE = "| LoRA r=8 | 0.878 ± 0.001 ≈ | 9,794x | → λ |"
+PLAIN = "| LoRA r=8 | 0.878 +- 0.001 ~ | 9,794x | -> \\u03bb |"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """As far as it is read by ``slat show``."""
+    (tmp_path / "done.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text("name: run\n")
+    (tmp_path / "comparison.md").write_text(TABLE + "\n", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("environment", "encoding", "printed"),
+    [
+        ({}, "utf-8", TABLE),
+        ({"LC_ALL": "C"}, "utf-8", TABLE),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "utf-8", TABLE),  # nobody set a locale
+        ({"PYTHONIOENCODING": "ascii"}, "utf-8", TABLE),
+        ({"PYTHONIOENCODING": "latin-1"}, "latin-1", PLAIN.replace("+-", "±")),
+        ({"PYTHONIOENCODING": "cp1252"}, "cp1252", PLAIN.replace("+-", "±")),
+        ({"PYTHONIOENCODING": "shift_jis"}, "shift_jis", TABLE.replace("≈", "~")),
+        ({"PYTHONIOENCODING": "latin-1:replace"}, "latin-1", "| LoRA r=8 | 0.878 ± 0.001 ? | 9,794x | ? ? |"),
+    ],
+)
+def test_a_table_is_shown_in_every_locale(run: Path, environment: dict[str, str], encoding: str, printed: str) -> None:
+    command = [sys.executable, "-m", "slat_search", "show", str(run)]
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    plain |= {"LANG": "C.UTF-8", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    ran = subprocess.run(command, capture_output=True, env=plain | environment, check=False)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout.decode(encoding).splitlines()[0] == printed
+
+
+def test_an_error_names_a_file_of_any_name() -> None:
+    told = CliRunner(charset="cp1252").invoke(main, ["show", "Läufe/評価/\udce9"])
+    assert told.exit_code == 2
+    assert told.stderr.startswith("error: Läufe/\\u8a55\\u4fa1/\\udce9: ")
+
+
+@pytest.mark.parametrize(
+    ("charset", "text", "written"),
+    [
+        ("ascii", "Größe", "utf-8"),
+        ("latin-1", "Größe", "latin-1"),
+        ("latin-1", "Größe 評価 ±", "utf-8"),
+        ("utf-8", "Größe 評価 ±", "utf-8"),
+    ],
+)
+def test_data_for_programs_is_written_as_it_is(charset: str, text: str, written: str) -> None:
+    """A sign that the encoding lacks must not become another, as it does in a table that people read."""
+    told = CliRunner(charset=charset).invoke(click.command(lambda: echo_data(f"{text}\n")))
+    assert told.stdout_bytes == f"{text}\n".encode(written)
+
+
+def test_labelled_rows_are_such_data(context: Context, backbone: nn.Module, tmp_path: Path) -> None:
+    adapter = saved(context, backbone, tmp_path / "adapter", "lora")
+    pd.DataFrame({"headline": ["評価 ± 2"]}).to_csv(tmp_path / "new.csv", index=False)
+    told = CliRunner(charset="latin-1").invoke(main, ["predict", str(adapter), "--file", str(tmp_path / "new.csv")])
+    assert told.exit_code == 0, told.output
+    assert "評価 ± 2," in told.stdout_bytes.decode("utf-8")
+
+
+def test_half_characters_are_read(context: Context, backbone: nn.Module, tmp_path: Path) -> None:
+    """As cutting an emoji in two leaves them, or a terminal that does not write UTF-8."""
+    adapter = saved(context, backbone, tmp_path / "adapter", "lora")
+    told = CliRunner().invoke(main, ["predict", str(adapter), "--text", "caf\udce9 opens", "--text", "Chelsea \ud83d"])
+    assert told.exit_code == 0, told.output
+    assert told.stdout.splitlines()[0].endswith("caf\\udce9 opens")
