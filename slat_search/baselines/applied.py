@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SlatError
-from ..structure import SharedStructure, Structure
+from ..structure import Adapter, SharedStructure, Structure
 
 
 @dataclass
@@ -39,6 +39,12 @@ class Applied:
             return {}
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
+    def saved(self) -> dict[str, Tensor]:
+        """Names and values that are kept of this method: what it trains, and what a structure is checked by."""
+        if isinstance(self.module, Adapter):
+            return self.module.state_dict()
+        return {name: parameter.detach() for name, parameter in self.trained().items()}
+
     @property
     def params(self) -> int:
         return self.count() if self.count is not None else sum(p.numel() for p in self.trained().values())
@@ -48,8 +54,11 @@ class Applied:
         """Put saved values back.
 
         Raises:
-            SlatError: names or shapes are not those of :meth:`trained`.
+            SlatError: names or shapes are not those of :meth:`saved`, or the model's singular directions have changed.
         """
+        if isinstance(self.module, Adapter):
+            load_module(self.module, state)
+            return
         trained = self.trained()
         check_weights(trained, state)
         for name, value in state.items():
@@ -74,7 +83,8 @@ def load_module(module: nn.Module, saved: Mapping[str, Tensor]) -> None:
     """Put saved values into a module.
 
     Raises:
-        SlatError: names or shapes are not those of the module.
+        SlatError: names or shapes are not those of the module, or the model's singular directions have changed.
     """
-    check_weights(module.state_dict(), saved)
+    own = module.state_dict()
+    check_weights({name: own[name] for name in own if name in saved or not name.endswith(".probe")}, saved)
     module.load_state_dict(saved)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import SlatError
 from .singular import Basis, singular_basis
 from .site_module import Linear, ModuleOptions, SiteModule
 from .sites import Site
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .structure import ModuleSpec
 
 Entry = tuple[int, int]
+_PROBE_TOLERANCE = 1e-3  # of a projection on a vector of length 1; rounding moves directions by far less
 
 
 class Spectral(SiteModule):
@@ -29,7 +31,9 @@ class Spectral(SiteModule):
     :math:`s\,u_i^\top G v_j` with :math:`G = \partial L / \partial W`, so an entry can be judged before it trains.
     Only the directions that some entry uses are computed with, on the side that has fewer of them.
 
-    Bases follow from the frozen weight alone (:func:`.singular_basis`), so nothing but the entries has to be stored.
+    Bases follow from the frozen weight alone (:func:`.singular_basis`), so nothing but the entries has to be stored. A
+    state dict also holds a ``probe``, one number a direction, which is checked when it is loaded: entries mean nothing
+    between other directions.
     Sources: cores between singular vectors, LoRA-XS (arXiv 2405.17604); sparse ones, SVFT (arXiv 2405.19597).
 
     Args:
@@ -44,6 +48,7 @@ class Spectral(SiteModule):
     left: Tensor
     right: Tensor
     places: Tensor
+    probe: Tensor
 
     @classmethod
     def build(cls, site: Site, modules: Mapping[str, ModuleSpec], options: ModuleOptions, layer: nn.Module) -> Self:
@@ -69,6 +74,23 @@ class Spectral(SiteModule):
         self.register_buffer("left", self._basis.left[:, rows.to(device)], persistent=False)
         self.register_buffer("right", self._basis.right[columns.to(device)], persistent=False)
         self.register_buffer("places", flat.to(device), persistent=False)
+        self.register_buffer("probe", torch.cat([_projected(self.left.T), _projected(self.right)]))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Check the probe in place of loading it; a state without one is taken as it is.
+
+        Raises:
+            SlatError: the directions are others than those that the entries were trained between.
+        """
+        saved = state_dict.get(f"{prefix}probe")
+        if saved is not None:
+            own = self.probe.cpu()
+            if saved.shape != own.shape or not torch.allclose(saved.cpu().float(), own, atol=_PROBE_TOLERANCE, rtol=0):
+                raise SlatError(
+                    f"{prefix.removesuffix('.')}: the model's weights have other singular directions here than those "
+                    "that the entries were trained between; it is another model, or its weights have changed"
+                )
+        super()._load_from_state_dict({**state_dict, f"{prefix}probe": self.probe}, prefix, *args)
 
     def units_left(self, modules: Mapping[str, ModuleSpec]) -> None:
         (module,) = modules.values()
@@ -98,6 +120,12 @@ class Spectral(SiteModule):
     def merge(self, layer: Linear) -> tuple[Linear, int]:
         down, up = self._factors(None)
         return Linear(layer.weight + up @ down, layer.bias), len(self.core)
+
+
+def _projected(directions: Tensor) -> Tensor:
+    """One number that tells each of some directions (count, width) from others, (count,)."""
+    fixed = torch.arange(1, directions.shape[1] + 1, dtype=torch.float64).square().cos()
+    return (directions.cpu().double() @ (fixed / fixed.norm())).float().to(directions.device)
 
 
 def directions(entries: Sequence[Entry]) -> int:

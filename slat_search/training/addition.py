@@ -70,7 +70,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
             [Source(model, context.train)],
             made.adapter,
             plan(config, sampled["learning_rate"], 0, Noise()),
-            controller=controller_for(made, search_plan(config, sampled, sites), config.training.steps),
+            controller=controller_for(g.kind, made, search_plan(config, sampled, sites), config.training.steps),
             switch=lambda _: made.switch(len(pool.structure.tasks)),
             **noise_ids(context),
         )

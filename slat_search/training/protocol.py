@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from torch import nn
+from torch import Tensor
 
 from ..config import Config
 from ..tasks import Encoded, Noise
@@ -72,9 +72,9 @@ def qualities(metric: str, sets: Sequence[Encoded], logits: Sequence[np.ndarray]
     return [quality(metric, data.labels, found) for data, found in zip(sets, logits, strict=True)]
 
 
-def trained_arrays(trained: Mapping[str, nn.Parameter], models: Sequence[TextClassifier]) -> State:
-    """Trained parameters of adapter and heads by name: ``adapter.*``, and ``head.*`` or ``heads.<number>.*``."""
-    state = {f"adapter.{name}": p.detach().cpu().numpy().copy() for name, p in trained.items()}
+def trained_arrays(saved: Mapping[str, Tensor], models: Sequence[TextClassifier]) -> State:
+    """What is kept of adapter and heads by name: ``adapter.*``, and ``head.*`` or ``heads.<number>.*``."""
+    state = {f"adapter.{name}": value.detach().cpu().numpy().copy() for name, value in saved.items()}
     for prefix, model in zip(head_names(len(models)), models, strict=True):
         state |= {f"{prefix}.{name}": p.detach().cpu().numpy().copy() for name, p in model.head.named_parameters()}
     return state

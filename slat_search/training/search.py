@@ -215,10 +215,9 @@ class StructureSearch:
         self.pace = growth_of_rate(self.supernet, self.plan)
 
 
-def controller_for(supernet: Supernet, plan: SearchPlan, steps: int) -> StructureSearch | ScreeningSearch:
-    """The controller that a supernet's gates ask for."""
-    screened = supernet.gates is not None and supernet.gates.kind == "screening"
-    return (ScreeningSearch if screened else StructureSearch)(supernet, plan, steps)
+def controller_for(kind: str, supernet: Supernet, plan: SearchPlan, steps: int) -> StructureSearch | ScreeningSearch:
+    """The controller of a search with gates of one kind."""
+    return (ScreeningSearch if kind == "screening" else StructureSearch)(supernet, plan, steps)
 
 
 def growth_of_rate(supernet: Supernet, plan: SearchPlan) -> float:

@@ -102,7 +102,9 @@ def search_trial(
         controller = None
         if isinstance(supernet, Supernet):
             sites = find_sites(models[0].backbone, config.space.include, config.space.exclude)
-            controller = controller_for(supernet, search_plan(config, sampled, sites), config.training.steps)
+            controller = controller_for(
+                config.gates.kind, supernet, search_plan(config, sampled, sites), config.training.steps
+            )
         noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
         training = Training(
             sources(context, models),
@@ -132,7 +134,7 @@ def search_trial(
             }
             if training.step == config.training.steps:
                 supernet.settle()
-                return {**found, "state": trained_arrays(dict(supernet.adapter.named_parameters()), models)}
+                return {**found, "state": trained_arrays(supernet.adapter.state_dict(), models)}
             states = {"supernet": supernet.state_dict(), "search": controller.state_dict() if controller else {}}
             return {**found, "checkpoint": {**states, "training": training.state_dict(), "seconds": found["seconds"]}}
 

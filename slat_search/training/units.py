@@ -114,7 +114,7 @@ def _fixed_unit(context: AnyContext, unit: Unit, parts: int) -> tuple[dict[str, 
             "step_seconds": seconds / training.steps,
             "memory": memory,
         }
-        state = trained_arrays(applied.trained(), models)
+        state = trained_arrays(applied.saved(), models)
     return result, state
 
 

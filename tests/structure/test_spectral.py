@@ -193,3 +193,27 @@ def test_set_operations_go_by_entries() -> None:
     assert (one - two) == chosen(site, ((0, 0),))
     assert not (one - one).modules
     assert one.overlap(two) == pytest.approx(1 / 3)
+
+
+def test_entries_are_refused_between_other_directions(bare: nn.Module) -> None:
+    """Whoever loads entries on other weights would get a model that nobody trained."""
+    structure = Structure.cores(find_sites(bare), 2)
+    adapter = attach(bare, structure)
+    shake(adapter)
+    state = adapter.state_dict()
+    adapter.detach()
+    again = attach(bare, structure)
+    again.load_state_dict(state)
+    assert all(torch.equal(value, state[name]) for name, value in again.state_dict().items())
+    again.detach()
+    without = {name: value for name, value in state.items() if not name.endswith(".probe")}
+    by_hand = attach(bare, structure)
+    by_hand.load_state_dict(without)
+    by_hand.detach()
+    with torch.no_grad():
+        layer = bare.get_submodule(find_sites(bare)[0].name)
+        layer.weight.copy_(torch.randn_like(layer.weight))
+    other = attach(bare, structure)
+    with pytest.raises(SlatError, match=r"sites\..*: the model's weights have other singular directions here"):
+        other.load_state_dict(state)
+    other.detach()
