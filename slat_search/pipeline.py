@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -17,7 +17,7 @@ from .config import Config, load_config
 from .errors import SlatError
 from .multitask import finish as finish_pool
 from .multitask import train_apart
-from .provenance import environment
+from .provenance import check_earlier_texts, check_unchanged, environment
 from .run_folder import STUDIES, RunFolder, write_json, write_text
 from .structure import Structure, find_sites
 from .tasks import SPLITS, TaskData
@@ -26,7 +26,7 @@ from .training.context import Context, prepare
 from .training.pool import AnyContext, PoolContext, prepare_pool
 from .training.trial import space
 from .training.units import Unit
-from .tuning.earlier import check_earlier
+from .tuning.earlier import check_earlier, has_read_earlier
 from .tuning.finals import Contender, best_seeds, method_options, train_baselines, train_finals, write_found
 from .tuning.fixed import UnitPool
 from .tuning.ledger import Trial, flat, trials_table
@@ -38,8 +38,16 @@ from .tuning.trackers import trackers
 Say = Callable[[str], None]
 #: what a run can do alone
 Stage = Literal["search", "baselines"]
-#: what may differ from the configuration of a run that is gone on with, as pydantic's ``exclude``
-_MAY_GROW = {"resources": True, "seeds": True, "search": {"trials"}}
+#: what may differ from the configuration of a run that is resumed, as pydantic's ``exclude``: none of it changes what
+#: a training that is there came to, only which of them there are, and what is made of them
+_MAY_GROW = {
+    "name": True,
+    "resources": True,
+    "seeds": True,
+    "baselines": True,
+    "multitask": {"alone", "transfer"},
+    "search": {"trials", "members", "weights", "refit_learning_rates", "tolerance", "trackers"},
+}
 
 
 def run(
@@ -58,9 +66,9 @@ def run(
     Args:
         config: a configuration or the path of its YAML.
         out: run folder; ``runs/<name>`` by default.
-        resume: go on with a run that was interrupted, or with one to which trials or seeds were added; resources may
-            differ, too.
-        overwrite: throw an existing run away first.
+        resume: continue a run that was interrupted, or one whose trials, seeds, baselines or analysis settings have
+            changed; resources may differ, too.
+        overwrite: throw an existing run away, once everything else is known to be right.
         address: Ray cluster to run on; a Ray of our own on this machine by default.
         storage: where trials on several nodes leave checkpoints, a path or URI that all of them reach.
         stage: do this alone, and leave the rest to a later run with ``resume``: ``search`` ends when structures are
@@ -68,8 +76,10 @@ def run(
         say: takes a line of progress.
 
     Raises:
-        SlatError: wrong input, or a folder that holds another or an unfinished run.
+        SlatError: wrong input, texts or a model that are not those of the run that is resumed, or a folder that holds
+            another or an unfinished run.
     """
+    check_options(resume, overwrite)
     if not isinstance(config, Config):
         config = load_config(config)
     if not any(config.evaluation.ratios):
@@ -77,23 +87,27 @@ def run(
     folder = RunFolder(out or Path("runs") / config.name)
     began = time.perf_counter()
     with folder.lock():
-        if overwrite:
-            folder.clear()
-        if folder.already_done(config, resume, may_differ={STUDIES: True}, may_grow=_MAY_GROW):
+        folder.check_free()
+        done = not overwrite and folder.already_done(config, resume, may_differ={STUDIES: True}, may_grow=_MAY_GROW)
+        context, tasks = prepared(config)
+        now = environment(context, tasks)
+        if not overwrite:
+            check_unchanged(folder, now)
+        if done:
             say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
             return folder
-        context, tasks = prepared(config)
         supernet = check_methods(context)
         # before the folder is a run, so that what is wrong in them is known now
         given_points(config, context.backbone_params, context.layers)
-        check_earlier(config, folder / "search")
+        _check_earlier(config, folder, now, overwrite)
         trackers(config)
-        folder.begin(config)
+        if overwrite:
+            folder.clear()
+        folder.begin(config, now)
         for task in tasks:
             say(describe(task))
         say(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
         say(f"supernet: {supernet.describe()}")
-        write_json(folder / "environment.json", environment(context, tasks))
         with ray_session(address):
             whole = _work(config, context, folder, stage, storage, say)
         if not whole:
@@ -104,6 +118,25 @@ def run(
     say((folder / "comparison.md").read_text())
     say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
     return folder
+
+
+def check_options(resume: bool, overwrite: bool) -> None:
+    """Whether it is clear what becomes of a run that is there.
+
+    Raises:
+        SlatError: it is to be continued and to be thrown away.
+    """
+    if resume and overwrite:
+        raise SlatError("--resume continues what is in the folder and --overwrite throws it away; give one of them")
+
+
+def _check_earlier(config: Config, folder: RunFolder, now: Mapping[str, Any], overwrite: bool) -> None:
+    """Whether the runs that the search learns from can be learned from, where it has not read them yet."""
+    if overwrite and folder.root in config.search.earlier:
+        raise SlatError(f"search.earlier: {folder.root} is what --overwrite throws away; choose another --out")
+    if overwrite or not has_read_earlier(folder / "search"):
+        check_earlier(config)
+        check_earlier_texts(config.search.earlier, now)
 
 
 def prepared(config: Config) -> tuple[AnyContext, list[TaskData]]:

@@ -11,12 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .config import Config, load_config
+from .config import Config, differences, load_config, told
 from .errors import SlatError
 
 #: folder of the sensitivity studies inside a run's
 STUDIES = "sensitivity"
 _NOT_THE_RUN = (".lock", STUDIES)
+#: all that a run or its studies write, as patterns
+_TABLES = (
+    *("trials", "history", "results", "comparison", "pareto", "perturbation", "robustness", "budget", "transfer"),
+    *("baselines", "curves", "curves_by_task", "screening", "importance"),
+)
+_WRITTEN = (
+    *("config.yaml", "environment.json", "done.json", "selection.json", "alone.json", "points.json"),
+    *("hypervolume.json", "comparison.md", "comparison.tex", "report.html", ".*.part"),
+    *("search", "screening", "units", "structures", "adapters", "figures"),
+    *(f"{name}.csv" for name in _TABLES),
+)
 
 Fields = Mapping[str, Any]
 
@@ -43,23 +54,32 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        return (self / "config.yaml").is_file()
+        return (self / "config.yaml").is_file() and (self / "environment.json").is_file()
 
     @property
     def content(self) -> list[Path]:
         """What is in the folder and belongs to this run."""
         return [p for p in self.root.iterdir() if p.name not in _NOT_THE_RUN] if self.root.exists() else []
 
-    def clear(self) -> None:
-        """Remove everything in the folder, but only if it is a run folder or empty.
+    def check_free(self) -> None:
+        """Whether a run may begin here in the place of what is there.
 
         Raises:
-            SlatError: it holds other things.
+            SlatError: the folder holds things that no run made.
         """
         if self.content and not self.exists:
             raise SlatError(f"--out: {self.root} is not empty and not a run folder; choose another")
+
+    def clear(self) -> None:
+        """Remove what a run has made of the folder; files of others stay.
+
+        Raises:
+            SlatError: see :meth:`check_free`.
+        """
+        self.check_free()
         for path in self.content:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if any(path.match(pattern) for pattern in _WRITTEN):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def already_done(
         self, config: Config, resume: bool, may_differ: Fields | None = None, may_grow: Fields | None = None
@@ -68,33 +88,31 @@ class RunFolder:
 
         Args:
             may_differ: fields that have nothing to do with what is in this folder, as pydantic's ``exclude``.
-            may_grow: fields that may change when it is gone on with.
+            may_grow: fields that may change when it is resumed.
 
         Raises:
             SlatError: something unfinished without ``resume``, or something of another configuration.
         """
         if not self.exists:
-            if self.content:
-                raise SlatError(f"--out: {self.root} is not empty and not a run folder; choose another")
+            self.check_free()
             return False
         kept, ignored = load_config(self / "config.yaml"), dict(may_differ or {})
-
-        def differs(ignored: Fields) -> bool:
-            return kept.model_dump(exclude=dict(ignored)) != config.model_dump(exclude=dict(ignored))
-
-        if differs({**ignored, **(may_grow or {})}):
+        if fixed := differences(kept, config, {**ignored, **(may_grow or {})}):
             raise SlatError(
-                f"--out: {self.root} holds a run with another configuration; use --overwrite or another --out"
+                f"--out: {self.root} holds a run with another configuration: {told(fixed)}; use --overwrite or another "
+                "--out"
             )
-        done = self.is_done and not differs(ignored)
+        changed = differences(kept, config, ignored)
+        done = self.is_done and not changed
         if not done and not resume:
-            what = "this run with other trials, seeds or resources" if self.is_done else "an unfinished run"
-            raise SlatError(f"--out: {self.root} holds {what}; use --resume to go on or --overwrite")
+            what = f"this run with other fields: {told(changed)}" if self.is_done else "an unfinished run"
+            raise SlatError(f"--out: {self.root} holds {what}; use --resume to continue it or --overwrite")
         return done
 
-    def begin(self, config: Config) -> None:
-        """From here on the folder is a run, and not done."""
+    def begin(self, config: Config, environment: Mapping[str, Any]) -> None:
+        """Mark the folder as a run in progress."""
         (self / "done.json").unlink(missing_ok=True)
+        write_json(self / "environment.json", environment)
         write_text(self / "config.yaml", config.to_yaml())
 
     def choose_anew(self) -> None:

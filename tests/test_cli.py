@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from slat_search.cli import main
+from slat_search.config import Config
 from slat_search.run_folder import RunFolder
 from tests.whole import SLAT
 
@@ -81,10 +82,10 @@ def test_missing_configuration_and_foreign_folder(tmp_path: Path) -> None:
     assert process.stderr.startswith("error: config ")
     assert process.stderr.strip().endswith("no such file")
     (tmp_path / "notes.txt").write_text("mine")
-    out = slat("run", write(tmp_path, ""), "--out", tmp_path)
+    out = slat("run", write(tmp_path, "task: bbc-headline"), "--out", tmp_path)
     assert out.exit_code == 2
     assert "is not empty and not a run folder" in out.stderr
-    out = slat("run", write(tmp_path, ""), "--out", tmp_path, "--overwrite")
+    out = slat("run", write(tmp_path, "task: bbc-headline"), "--out", tmp_path, "--overwrite")
     assert out.exit_code == 2
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -124,7 +125,39 @@ def test_overwrite_takes_a_folder_that_is_not_there(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "new")
     with folder.lock():
         folder.clear()
-        (folder / "config.yaml").write_text("name: old\n")
+        folder.begin(Config(), {})
         (folder / "units").mkdir()
+        (folder / "notes.txt").write_text("mine")
         folder.clear()
-        assert [path.name for path in folder.root.iterdir()] == [".lock"]
+        assert sorted(path.name for path in folder.root.iterdir()) == [".lock", "notes.txt"]
+
+
+def test_a_folder_with_a_configuration_of_the_user_is_no_run(tmp_path: Path) -> None:
+    """Neither is it thrown away with the data beside it."""
+    config = tmp_path / "config.yaml"
+    config.write_text("task: bbc-headline")
+    (tmp_path / "train.csv").write_text("text,label")
+    for option in ("--overwrite", "--resume"):
+        out = slat("run", config, "--out", tmp_path, option)
+        assert (out.exit_code, out.stderr.count("is not empty and not a run folder")) == (2, 1)
+    assert config.read_text() == "task: bbc-headline"
+    assert (tmp_path / "train.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "search", "baselines", "sensitivity"])
+def test_to_resume_and_to_overwrite_are_two_things(tmp_path: Path, command: str) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(Config(), {})
+    out = slat(command, write(tmp_path, "task: bbc-headline"), "--out", folder.root, "--overwrite", "--resume")
+    assert (out.exit_code, out.stderr.count("give one of them")) == (2, 1)
+    assert folder.exists
+
+
+@pytest.mark.parametrize("command", ["run", "sensitivity"])
+def test_nothing_is_thrown_away_for_a_run_that_cannot_begin(tmp_path: Path, command: str) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(Config(), {})
+    config = write(tmp_path, "task: {name: mine, train: missing.csv}")
+    out = slat(command, config, "--out", folder.root, "--overwrite")
+    assert (out.exit_code, out.stderr.count("no such file")) == (2, 1)
+    assert folder.exists

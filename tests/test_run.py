@@ -167,7 +167,7 @@ def test_another_configuration_does_not_touch_the_folder(run: tuple[Path, str], 
     other.write_text(small_config(seed=5).to_yaml())
     refused = CliRunner().invoke(main, ["run", str(other), "--out", str(run[0])])
     assert refused.exit_code == 2
-    assert "holds a run with another configuration" in refused.output
+    assert "holds a run with another configuration: seed (was 0, is 5); use --overwrite" in refused.output
 
 
 @pytest.mark.slow
@@ -181,7 +181,7 @@ def test_a_run_that_becomes_more_ends_as_if_it_had_been_so_from_the_start(
     less.write_text(whole.model_copy(update={"seeds": 1, "search": search}).to_yaml())
     finish(start(less, out))
     refused = CliRunner().invoke(main, ["run", str(config), "--out", str(out)])
-    assert (refused.exit_code, refused.stderr.count("use --resume to go on")) == (2, 1)
+    assert (refused.exit_code, refused.stderr.count("use --resume to continue it")) == (2, 1)
     told = finish(start(config, out, "--resume"))
     assert "3 of 4 trials are over" in told
     for name in ("trials.csv", "history.csv", "results.csv"):
@@ -200,7 +200,7 @@ def test_other_resources_are_the_same_run(run: tuple[Path, str], tmp_path: Path)
     folder = RunFolder(run[0])
     other = small_config(resources={"concurrent_trials": 2})
     assert folder.already_done(other, resume=False, may_differ={"resources": True})
-    with pytest.raises(SlatError, match="this run with other trials, seeds or resources; use --resume"):
+    with pytest.raises(SlatError, match=r"this run with other fields: resources.concurrent_trials \(was nothing, is 2"):
         folder.already_done(other, resume=False, may_grow={"resources": True})
     assert not folder.already_done(other, resume=True, may_grow={"resources": True})
 

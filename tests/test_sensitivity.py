@@ -103,7 +103,7 @@ def test_more_points_later_train_only_those(studied: tuple[Path, str], run: tupl
     path = tmp_path / "small.yaml"
     path.write_text(small_config(sensitivity=wider.model_dump()).to_yaml())
     refused = start(path, out, command="sensitivity")
-    assert "use --resume to go on" in refused.communicate(timeout=100)[0]
+    assert "use --resume to continue it" in refused.communicate(timeout=100)[0]
     finish(start(path, out, "--resume", command="sensitivity"))
     after = {p: p.stat().st_mtime_ns for p in out.glob("sensitivity/units/*")}
     assert kept.items() <= after.items()

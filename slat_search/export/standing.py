@@ -17,6 +17,7 @@ from ..baselines import Applied
 from ..errors import SlatError
 from ..structure import Adapter, Structure, attach
 from ..training.bundle import FORMAT, read_parts
+from ..training.digests import check_model
 from ..training.models import model_path, published, text_model
 from ..training.protocol import those_of
 from ..training.units import Unit
@@ -70,7 +71,8 @@ def stand(folder: Path) -> Standing:
     """Load an adapter folder.
 
     Raises:
-        SlatError: not an adapter folder, damaged, or of a method that is neither a structure nor one of peft's tuners.
+        SlatError: not an adapter folder, damaged, of a method that is neither a structure nor one of peft's tuners, or
+            a model that is not the one it was trained on.
     """
     description, state = read_parts(folder, "adapter", FORMAT)
     name = description["model"]["name"]
@@ -80,6 +82,7 @@ def stand(folder: Path) -> Standing:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = _bare(base)
+    check_model(f"export: adapter {folder}", description, model, tokenizer)
     applied = Unit(**description["unit"]).apply(model)
     adapter = attach(model, Structure()) if applied.module is None else applied.module
     if not isinstance(adapter, Adapter | PeftModel):

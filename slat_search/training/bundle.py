@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..tasks import Example, encode
 from .backbone import Backbone, load_backbone, products_in
 from .classifier import TextClassifier
 from .context import Context
+from .digests import check_model
 from .evaluate import predict_logits
 from .protocol import State
 from .units import Unit, load_state
@@ -40,6 +41,7 @@ def save_bundle(folder: Path, context: Context, unit: Unit, state: State, measur
         "columns": list(config.task.text),
         "unit": unit.as_dict(),
         "measures": measures,
+        "made_from": context.made_from.as_dict(),
     }
     save_file(state, folder / "adapter.safetensors")
     (folder / "adapter.json").write_text(json.dumps(description, indent=2) + "\n")
@@ -98,11 +100,12 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
         task: whose adapter, in a run over several tasks.
 
     Raises:
-        SlatError: no such adapter there, or weights that do not fit.
+        SlatError: no such adapter there, weights that do not fit, or a model that is not the one it was trained on.
     """
-    description, state = read_parts(adapter_folder(Path(run), adapter, task), "adapter", FORMAT)
+    folder = adapter_folder(Path(run), adapter, task)
+    description, state = read_parts(folder, "adapter", FORMAT)
+    backbone, device = own_backbone(f"adapter {folder}", description)
     settings = Model.model_validate(description["model"])
-    backbone, device = own_backbone(settings)
     unit = Unit(**description["unit"])
     outputs = max(1, len(description["labels"]))
     model = TextClassifier(backbone.model, backbone.width, outputs, settings.pooling)
@@ -111,9 +114,15 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
     return Predictor(model, backbone.tokenizer, description, settings.precision)
 
 
-def own_backbone(settings: Model) -> tuple[Backbone, str]:
-    """The model that an adapter was trained on, its own as several may be loaded side by side; and where it stands."""
+def own_backbone(where: str, description: Mapping[str, Any]) -> tuple[Backbone, str]:
+    """The model that an adapter was trained on, its own as several may be loaded side by side; and where it stands.
+
+    Raises:
+        SlatError: no such model any more, or another one under its name.
+    """
+    settings = Model.model_validate(description["model"])
     backbone = load_backbone(settings.name, weights=settings.weights)
+    check_model(where, description, backbone.model, backbone.tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with products_in(settings.precision):
         backbone.place(device, settings.precision)
