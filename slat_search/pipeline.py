@@ -10,15 +10,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from .analysis.fronts import choose_members
-from .analysis.report import analyse
-from .analysis.tables import recommended
+from .analysis.report import illustrate, tabulate
+from .analysis.tables import read_run
 from .baselines import apply_method
 from .config import Config, load_config
 from .errors import SlatError
 from .multitask import finish as finish_pool
-from .multitask import train_apart
 from .provenance import check_earlier_texts, check_unchanged, environment
-from .run_folder import STUDIES, RunFolder, write_json, write_text
+from .run_folder import STUDIES, RunFolder, outcome, results_stay, write_json, write_text
 from .structure import Structure, find_sites
 from .tasks import SPLITS, TaskData
 from .training.bundle import save_bundle
@@ -115,7 +114,7 @@ def run(
             return folder
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
     say("")
-    say((folder / "comparison.md").read_text())
+    say(outcome(folder))
     say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
     return folder
 
@@ -157,9 +156,11 @@ def _work(
     """Every stage, or one; whether that was all."""
     if stage == "baselines":
         trained = train_baselines(UnitPool(config, context, folder / "units", say), config, say)
+        write_text(folder / "baselines.csv", trained.to_csv(index=False))
         say(f"\n{trained.to_string(index=False)}\n")
         return False
     trials = run_search(config, context, folder / "search", say, storage)
+    _write_trials(folder, trials)
     members = choose(trials, config.search.members)
     folder.choose_anew()
     _write_trials(folder, trials, members)
@@ -172,12 +173,13 @@ def _work(
     say(f"test: {len(finals)} trained models, clean and perturbed; read once")
     pool.evaluate([unit for _, unit in finals])
     if isinstance(context, PoolContext):
-        train_apart(config, context, folder, members, say)
-        finish_pool(context, folder, pool, finals)
+        finish_pool(config, context, folder, pool, finals, members, say)
     else:
-        table, _ = analyse(folder)
-        best = recommended(table, config.search.tolerance)["method"]
-        _save_adapters(folder, context, pool, finals, best)
+        _save_adapters(folder, context, pool, finals)
+        data = read_run(folder)
+        table = tabulate(folder, data)
+        with results_stay(folder):
+            illustrate(folder, data, table)
     return True
 
 
@@ -238,7 +240,7 @@ def described(members: Sequence[Trial]) -> str:
     return pd.DataFrame(rows).to_string(index=False)
 
 
-def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[Trial]) -> None:
+def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[Trial] = ()) -> None:
     """``trials.csv``: a row a trial; ``history.csv``: a row a report."""
     table = trials_table(trials)
     refitted = {t.number for t in members}
@@ -249,12 +251,11 @@ def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[
 
 
 def _save_adapters(
-    folder: RunFolder, context: Context, pool: UnitPool, finals: Sequence[tuple[Contender, Unit]], recommended: str
+    folder: RunFolder, context: Context, pool: UnitPool, finals: Sequence[tuple[Contender, Unit]]
 ) -> None:
     """Each method with the weights of its best seed on validation, but for full fine-tuning, which is as large as the
-    model; ``best.json`` names the one to use."""
+    model."""
     adapters = [(contender, unit) for contender, unit in finals if unit.method != "full"]
     for label, unit in best_seeds(pool, adapters).items():
         measures = pool.train([unit])[unit.key]["validation"]
         save_bundle(folder / "adapters" / label, context, pool.as_found(unit), pool.state(unit), measures)
-    write_json(folder / "adapters" / "best.json", {"adapter": recommended})

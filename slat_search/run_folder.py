@@ -24,7 +24,7 @@ _TABLES = (
 )
 _WRITTEN = (
     *("config.yaml", "environment.json", "done.json", "selection.json", "alone.json", "points.json"),
-    *("hypervolume.json", "comparison.md", "comparison.tex", "report.html", ".*.part"),
+    *("hypervolume.json", "comparison.md", "comparison.tex", "answer.md", "report.html", ".*.part"),
     *("search", "screening", "units", "structures", "adapters", "figures"),
     *(f"{name}.csv" for name in _TABLES),
 )
@@ -138,6 +138,30 @@ class RunFolder:
             except BlockingIOError as error:
                 raise SlatError(f"--out: another run is at work in {self.root}") from error
             yield
+
+
+def outcome(folder: RunFolder) -> str:
+    """The comparison of a run whose tests are done, and what it comes to."""
+    texts = [folder / name for name in ("comparison.md", "answer.md")]
+    return "\n".join(path.read_text(encoding="utf-8") for path in texts if path.is_file())
+
+
+@contextmanager
+def results_stay(folder: RunFolder) -> Iterator[None]:
+    """Draw and write pages of results that are on the disk already; what fails says so.
+
+    Raises:
+        SlatError: whatever went wrong, but for storage that cannot be written, with what is there and how to go on.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise SlatError(
+            f"{folder / 'report.html'}: could not be made ({type(error).__name__}: {error}); trainings, tables and "
+            f"adapters are kept and can be used, and `slat report {folder.root}` makes it anew"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

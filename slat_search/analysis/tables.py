@@ -19,6 +19,14 @@ from . import robustness
 from .fronts import Reference, hypervolumes, nondominated
 from .robustness import Predictions, Robustness, retained
 
+_LATEX = {
+    "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+}
+
 
 @dataclass(frozen=True)
 class RunData:
@@ -75,7 +83,7 @@ def read_run(run: RunFolder) -> RunData:
         curves += curve
         predictions.setdefault(final["label"], []).append(said)
     return RunData(
-        config=yaml.safe_load((run / "config.yaml").read_text()),
+        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
         environment=environment,
         trials=pd.read_csv(run / "trials.csv"),
         history=pd.read_csv(run / "history.csv"),
@@ -83,8 +91,13 @@ def read_run(run: RunFolder) -> RunData:
         results=pd.DataFrame(rows),
         perturbed=pd.DataFrame(curves),
         predictions=predictions,
-        structures={p.stem: json.loads(p.read_text()) for p in sorted((run / "structures").glob("slat-*.json"))},
+        structures=read_structures(run),
     )
+
+
+def read_structures(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """Label -> JSON of each found structure that was trained."""
+    return {path.stem: read_json(path) for path in sorted((run / "structures").glob("slat-*.json"))}
 
 
 def _final_rows(
@@ -155,11 +168,14 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["family", "params"], ascending=[False, True], ignore_index=True)
 
 
-def recommended(table: pd.DataFrame, tolerance: float) -> pd.Series:
-    """The smallest found structure whose mean validation quality is within ``tolerance`` of the best found."""
-    found = table[table["family"] == "slat"]
-    near = found[found["validation"] >= found["validation"].max() - tolerance]
-    return near.sort_values(["params", "validation"], ascending=[True, False]).iloc[0]
+def found_ones(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of found structures."""
+    return table[table["family"] == "slat"]
+
+
+def usable(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of methods that leave an adapter: all but full fine-tuning."""
+    return table[table["params_percent"] < 100]
 
 
 def display(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -184,8 +200,8 @@ def display(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
-    """A pipe table, numbers to the right."""
-    lines = [list(frame.columns), *frame.astype(str).values.tolist()]
+    """A pipe table, numbers to the right; a cell stays in its column and on its line, whatever is in it."""
+    lines = [[_cell(cell) for cell in line] for line in [list(frame.columns), *frame.astype(str).values.tolist()]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(frame.columns))]
 
     def row(cells: list[str]) -> str:
@@ -197,11 +213,13 @@ def to_markdown(frame: pd.DataFrame) -> str:
     return "\n".join([row(lines[0]), rule, *map(row, lines[1:])]) + "\n"
 
 
+def _cell(value: Any) -> str:
+    return " ".join(str(value).splitlines()).replace("\\", "\\\\").replace("|", r"\|")
+
+
 def to_latex(frame: pd.DataFrame) -> str:
     """A booktabs table; special characters escaped, ± and ≈ in math mode, ``**bold**`` in bold type."""
-    escape = str.maketrans(
-        {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$", "±": r"$\pm$", "≈": r"$\approx$"}
-    )
+    escape = str.maketrans({**{c: f"\\{c}" for c in "%_&#${}"}, **_LATEX, "\n": " ", "\r": " "})
     lines = [list(frame.columns), *frame.values.tolist()]
     rows = [[re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", str(cell).translate(escape)) for cell in line] for line in lines]
     body = "\n".join(" & ".join(line) + r" \\" for line in rows[1:])

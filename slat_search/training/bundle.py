@@ -167,8 +167,17 @@ def adapter_folder(run: Path, adapter: str | None = None, task: str | None = Non
     return found
 
 
-def named_in(run: Path, adapter: str | None = None) -> Path:
-    """The folder of the named or the recommended adapter of a run.
+def note_on(folder: Path) -> str:
+    """What the run of an adapter says against it: that it is hand-made, or no better than the bare head; empty where it
+    holds what it promises, or lies in no run."""
+    for place in (folder, folder.parent):
+        if (place.parent / "best.json").is_file():
+            return str(read_json(place.parent / "best.json").get("notes", {}).get(place.name, ""))
+    return ""
+
+
+def named_in(run: Path, adapter: str | None = None, shared: bool = False) -> Path:
+    """The folder of the named or the recommended adapter of a run; of a ``shared`` pool the recommended found one.
 
     Raises:
         SlatError: not a run that is finished, or no such adapter.
@@ -176,7 +185,8 @@ def named_in(run: Path, adapter: str | None = None) -> Path:
     folder = run / "adapters"
     if not (folder / "best.json").is_file():
         raise SlatError(f"{run}: neither an adapter folder nor a finished run")
-    name = adapter or read_json(folder / "best.json")["adapter"]
+    best = read_json(folder / "best.json")
+    name = adapter or (best.get("found") if shared else None) or best["adapter"]
     known = sorted({p.relative_to(folder).parts[0] for p in folder.glob("**/adapter.json")})
     if name not in known:
         raise SlatError(f"--adapter: no {name!r} in {run}; there are {', '.join(known)}")

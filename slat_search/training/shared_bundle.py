@@ -102,13 +102,13 @@ def load_shared(run: str | PathLike[str], adapter: str | None = None) -> SharedP
 
     Args:
         run: folder of a pool that :func:`save_shared` wrote, or of a run over several tasks.
-        adapter: its name in the run; the recommended one by default.
+        adapter: its name in the run; the recommended found pool by default.
 
     Raises:
         SlatError: no such pool there, or damaged.
     """
     folder = Path(run)
-    place = named_in(folder, adapter) if (folder / "adapters").is_dir() else folder
+    place = named_in(folder, adapter, shared=True) if (folder / "adapters").is_dir() else folder
     description, tensors = read_shared(place)
     backbone, device = own_backbone(f"pool {place}", description)
     settings = Model.model_validate(description["model"])

@@ -57,7 +57,7 @@ def replaced(path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "told"),
     [
-        (lambda path: write_rows(path, 62), r"the train texts of mine \(\d+ then, \d+ now\)"),
+        (lambda path: write_rows(path, 62), r"the \w+ texts of mine \(\d+ then, \d+ now\)"),
         (replaced, r"the \w+ texts of mine \(as many as then\) changed since"),
     ],
 )

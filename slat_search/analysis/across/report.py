@@ -16,9 +16,10 @@ from ..overlap import overlaps
 from ..page import embedded, template
 from ..svg import Point, scatter
 from . import figures
-from .compared import Compared
+from .compared import Compared, all_rows
 from .runs import read_runs
-from .table import AVERAGE, all_rows, comparison, hypervolumes_by_task, rank_summary, reference_method, tests
+from .table import AVERAGE, comparison, hypervolumes_by_task, rank_summary, reference_method
+from .tested import PAIRS, tests
 from .words import NOTE, POOLS, answer, html, latex, markdown, tests_shown, wide
 
 _MARK = "compared.json"
@@ -95,6 +96,7 @@ def _page(
         scatters=[_scatter(part, str(name)) for name, part in table.groupby("dataset", sort=False)],
         near=_near(table),
         tests=tests_shown(tested),
+        by_pairs=PAIRS in set(tested.get("over", ())),
         best_baseline=reference_method(table) in set(tested.get("minus", ())),
         volumes=volumes,
         overlaps=overlaps({_title(run): run.structure for run in runs if run.structure is not None}),
