@@ -16,6 +16,8 @@ from .errors import SlatError
 
 #: folder of the sensitivity studies inside a run's
 STUDIES = "sensitivity"
+#: file that marks the folder of a comparison of runs
+COMPARISON = "compared.json"
 _NOT_THE_RUN = (".lock", STUDIES)
 #: all that a run or its studies write, as patterns
 _TABLES = (
@@ -138,6 +140,22 @@ class RunFolder:
             except BlockingIOError as error:
                 raise SlatError(f"--out: another run is at work in {self.root}") from error
             yield
+
+
+def without_results(folder: RunFolder) -> str:
+    """What is to be said of a folder that has no tested results."""
+    resume = "`slat run CONFIG --resume` does the rest"
+    if (folder / COMPARISON).is_file():
+        return f"{folder.root}: is a comparison of runs, and no run; give the runs themselves"
+    if (folder / "points.json").is_file():
+        return f"{folder.root}: holds sensitivity studies alone, and no finished run"
+    if (folder / "trials.csv").is_file():
+        return f"{folder.root}: no finished run there, but a search alone; {resume}"
+    if (folder / "baselines.csv").is_file():
+        return f"{folder.root}: no finished run there, but baselines alone; {resume}"
+    if folder.exists:
+        return f"{folder.root}: the run there has no results yet; {resume}"
+    return f"{folder.root}: no finished run there"
 
 
 def outcome(folder: RunFolder) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from ..run_folder import STUDIES, RunFolder, write_text
-from . import robustness
 from .budget import budgets
 from .choice import best_of, notes, recommended, verdict, write_choice
 from .figures import save_all
@@ -18,7 +17,18 @@ from .paired import Pair, difference
 from .plots import found_overlaps, histories, scatters, trial_rows
 from .studies import section
 from .svg import gate_map, gate_map_legend
-from .tables import RunData, display, found_ones, hypervolumes_of, read_run, usable, write_tables
+from .tables import (
+    RunData,
+    compare,
+    display,
+    found_ones,
+    hypervolumes_of,
+    read_csv,
+    read_kept,
+    read_run,
+    usable,
+    write_tables,
+)
 
 _ALT = {
     "perturbation": "Curves of test quality over the share of perturbed words, a panel a kind, a line a method.",
@@ -43,12 +53,22 @@ def tabulate(run: RunFolder, data: RunData) -> pd.DataFrame:
     return table
 
 
+def analyse_kept(run: RunFolder) -> None:
+    """Write figures, ``answer.md`` and ``report.html`` of what is kept of a run without its trainings; its tables stay
+    as they are. Of chance nothing is said, and curves have no bands: both need predictions."""
+    data = read_kept(run)
+    table = compare(data.results)
+    write_text(run / "answer.md", answer(table, data) + "\n")
+    illustrate(run, data, table)
+
+
 def illustrate(run: RunFolder, data: RunData, table: pd.DataFrame) -> None:
     """Draw figures and page of a finished run."""
     figures = save_all(run / "figures", data, table)
     studies = RunFolder(run / STUDIES)
     parts = section(studies) if studies.is_done else None
-    write_text(run / "report.html", render(data, table, figures, budgets(run, data), parts))
+    budget = budgets(run, data) if data.predictions else read_csv(run / "budget.csv")
+    write_text(run / "report.html", render(data, table, figures, budget, parts))
 
 
 def render(
@@ -153,7 +173,7 @@ def _budget_rows(budget: pd.DataFrame) -> list[dict[str, str]]:
 
 def robustness_table(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
     """Robustness as people read it, in the order of the comparison: values with their intervals."""
-    found = robustness.table(data.predictions, data.robustness).set_index("method").loc[table["method"]]
+    found = data.robust.set_index("method").loc[table["method"]]
 
     def interval(name: str) -> list[str]:
         bounds = zip(found[name], found[f"{name}_low"], found[f"{name}_high"], strict=True)

@@ -41,7 +41,8 @@ class RunData:
         results: one row a method and seed.
         perturbed: one row a method, seed, perturbation kind and ratio (0 included).
         structures: label -> structure JSON of the refitted members.
-        predictions: label -> what the model of each seed says of the test texts.
+        predictions: label -> what the model of each seed says of the test texts; empty where it was not kept.
+        robust: the table of :func:`.robustness.table`.
     """
 
     config: dict[str, Any]
@@ -53,16 +54,71 @@ class RunData:
     perturbed: pd.DataFrame
     structures: dict[str, dict[str, Any]]
     predictions: dict[str, list[Predictions]]
+    kept_robust: pd.DataFrame | None = None
 
     @cached_property
     def robustness(self) -> dict[str, Robustness]:
-        """Of each method, by label."""
+        """Of each method, by label; without intervals where predictions were not kept."""
         metric, seed = self.config["task"]["metric"], self.config["seed"]
+        if not self.predictions:
+            return {str(method): _measured(rows) for method, rows in self.perturbed.groupby("method", sort=False)}
         return {method: Robustness.of(seeds, metric, seed) for method, seeds in self.predictions.items()}
+
+    @cached_property
+    def robust(self) -> pd.DataFrame:
+        if self.kept_robust is not None:
+            return self.kept_robust
+        return robustness.table(self.predictions, self.robustness)
 
     @property
     def reference(self) -> Reference:
         return Reference(self.environment["task"]["majority"], self.environment["model"]["params"])
+
+
+def _measured(curves: pd.DataFrame) -> Robustness:
+    """Means over seeds of one method, as they were measured."""
+    means = curves.groupby(["kind", "ratio"], sort=False)["quality"].mean()
+    perturbed = means[means.index.get_level_values("ratio") > 0]
+    clean = means[means.index.get_level_values("ratio") == 0].iloc[0]
+    measured = np.array([clean, *perturbed])
+    return Robustness((("clean", 0.0), *perturbed.index), measured, measured[None])
+
+
+def read_kept(run: RunFolder) -> RunData:
+    """Read what is kept of a run without its trainings: the tables that it wrote.
+
+    Raises:
+        SlatError: a file is missing, damaged, or of a version that kept less.
+    """
+    results = read_csv(run / "results.csv", keep_default_na=False, na_values=[""])
+    if missing := {"group", "budget", "memory", "steps"} - set(results):
+        raise SlatError(f"{run.root}: results.csv has no column {min(missing)}; it was made by another version")
+    return RunData(
+        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
+        environment=read_json(run / "environment.json"),
+        trials=read_csv(run / "trials.csv"),
+        history=read_csv(run / "history.csv"),
+        selection=read_json(run / "selection.json"),
+        results=results,
+        perturbed=read_csv(run / "perturbation.csv"),
+        predictions={},
+        structures=read_structures(run),
+        kept_robust=read_csv(run / "robustness.csv"),
+    )
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """A table that a run wrote.
+
+    Raises:
+        SlatError: missing, empty or damaged.
+    """
+    try:
+        return pd.read_csv(path, **options)
+    except FileNotFoundError as error:
+        raise SlatError(f"{path}: no such file") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SlatError(f"{path}: damaged or empty ({error})") from error
 
 
 def read_run(run: RunFolder) -> RunData:
@@ -85,8 +141,8 @@ def read_run(run: RunFolder) -> RunData:
     return RunData(
         config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
         environment=environment,
-        trials=pd.read_csv(run / "trials.csv"),
-        history=pd.read_csv(run / "history.csv"),
+        trials=read_csv(run / "trials.csv"),
+        history=read_csv(run / "history.csv"),
         selection=selection,
         results=pd.DataFrame(rows),
         perturbed=pd.DataFrame(curves),
@@ -237,7 +293,7 @@ def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:
     table.to_csv(run / "comparison.csv", index=False)
     _write(run / "comparison.md", to_markdown(shown))
     _write(run / "comparison.tex", to_latex(shown))
-    robustness.table(data.predictions, data.robustness).to_csv(run / "robustness.csv", index=False)
+    data.robust.to_csv(run / "robustness.csv", index=False)
     table[table["on_front"]].to_csv(run / "pareto.csv", index=False)
     _write(run / "hypervolume.json", json.dumps(hypervolumes_of(data), indent=2) + "\n")
     return table

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...errors import SlatError
-from ...run_folder import write_json, write_text
+from ...run_folder import COMPARISON, write_json, write_text
 from ..curves import plt
 from ..overlap import overlaps
 from ..page import embedded, template
@@ -21,8 +21,6 @@ from .runs import read_runs
 from .table import AVERAGE, comparison, hypervolumes_by_task, rank_summary, reference_method
 from .tested import PAIRS, tests
 from .words import NOTE, POOLS, answer, html, latex, markdown, tests_shown, wide
-
-_MARK = "compared.json"
 
 
 def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | None = None) -> Path:
@@ -40,7 +38,7 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | 
         SlatError: a folder is no finished run, there is no method ``against``, or ``out`` holds other things.
     """
     out = Path(out)
-    if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
+    if out.is_dir() and any(out.iterdir()) and not (out / COMPARISON).is_file():
         raise SlatError(f"--out: {out} is not empty and holds no comparison; choose another")
     runs = read_runs(folders)
     table = comparison(runs)
@@ -51,7 +49,7 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | 
     ranked = rank_summary(table)
     volumes = hypervolumes_by_task(runs)
     try:
-        write_json(out / _MARK, {"runs": [str(folder) for folder in folders]})
+        write_json(out / COMPARISON, {"runs": [str(folder) for folder in folders]})
         write_text(out / "results.csv", all_rows(runs).to_csv(index=False))
         write_text(out / "comparison.csv", table.to_csv(index=False))
         write_text(out / "comparison.md", markdown(table))

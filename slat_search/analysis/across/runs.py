@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from ...errors import SlatError
-from ...run_folder import RunFolder, read_json
+from ...run_folder import RunFolder, read_json, without_results
 from ..choice import recommended
 from ..fronts import Reference
 from ..tables import compare, found_ones, read_run
@@ -104,7 +104,9 @@ def _same_structure(results: pd.DataFrame) -> bool:
 def _read(run: RunFolder) -> list[Compared]:
     for name in ("results.csv", "environment.json", "config.yaml"):
         if not (run / name).is_file():
-            raise SlatError(f"{run.root}: no finished run there ({name} is missing)")
+            raise SlatError(f"{without_results(run)} ({name} is missing)")
+    if (run / "points.json").is_file():
+        raise SlatError(without_results(run))
     config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     environment = read_json(run / "environment.json")
     results = pd.read_csv(run / "results.csv", keep_default_na=False, na_values=[""])

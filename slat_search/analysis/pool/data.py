@@ -14,7 +14,7 @@ import yaml
 from ...run_folder import RunFolder, read_json
 from ..robustness import Predictions, retained
 from ..shared import part_of
-from ..tables import read_structures
+from ..tables import read_csv, read_structures
 
 POOLED, ALONE = "one pool", "each alone"
 
@@ -66,13 +66,34 @@ def read_pool(run: RunFolder) -> PoolData:
     return PoolData(
         config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
         environment=environment,
-        trials=pd.read_csv(run / "trials.csv"),
-        history=pd.read_csv(run / "history.csv"),
+        trials=read_csv(run / "trials.csv"),
+        history=read_csv(run / "history.csv"),
         tuning={**selection["tuning"], **alone["tuning"]},
         results=results.assign(params=results["params"].astype(int)),
         transfer=pd.read_csv(transfer) if transfer.is_file() and transfer.stat().st_size > 1 else pd.DataFrame(),
         structures=read_structures(run),
         predictions=predictions(run),
+    )
+
+
+def read_kept_pool(run: RunFolder) -> PoolData:
+    """Read what is kept of a run without its trainings: the tables that it wrote.
+
+    Raises:
+        SlatError: a file is missing or damaged.
+    """
+    selection, alone = read_json(run / "selection.json"), read_alone(run)
+    transfer = run / "transfer.csv"
+    return PoolData(
+        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
+        environment=read_json(run / "environment.json"),
+        trials=read_csv(run / "trials.csv"),
+        history=read_csv(run / "history.csv"),
+        tuning={**selection["tuning"], **alone["tuning"]},
+        results=read_csv(run / "results.csv", keep_default_na=False, na_values=[""]),
+        transfer=read_csv(transfer) if transfer.is_file() and transfer.stat().st_size > 1 else pd.DataFrame(),
+        structures=read_structures(run),
+        predictions={},
     )
 
 

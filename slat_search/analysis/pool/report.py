@@ -22,7 +22,7 @@ from ..studies import section
 from ..svg import Point, gate_map, gate_map_legend, scatter
 from ..tables import to_latex, to_markdown
 from . import sharing
-from .data import ALONE, PoolData, read_pool
+from .data import ALONE, PoolData, read_kept_pool, read_pool
 from .table import MEAN, WORST, comparison, difference, display, found_pools, usable
 
 
@@ -33,6 +33,12 @@ def analyse_pool(run: RunFolder) -> str:
     illustrate_pool(run, data, table)
     best = recommended(found_pools(table), data.config["search"]["tolerance"])
     return "" if best is None else str(best["method"])
+
+
+def analyse_kept_pool(run: RunFolder) -> None:
+    """Write figures and ``report.html`` of what is kept of a run without its trainings; its tables stay as they are."""
+    data = read_kept_pool(run)
+    illustrate_pool(run, data, comparison(data.results))
 
 
 def tabulate_pool(run: RunFolder, data: PoolData) -> pd.DataFrame:
