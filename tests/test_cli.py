@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +115,29 @@ def test_tasks_are_listed_and_described(tmp_path: Path) -> None:
     wrong = slat("tasks", "bbc-mtach")
     assert wrong.exit_code == 2
     assert "did you mean bbc-match?" in wrong.stderr
+
+
+def test_many_labels_have_a_line_each(tmp_path: Path) -> None:
+    """Of 77 classes with long names no line of a table is longer than a screen."""
+    names = [f"intent_{i}_about_a_card_that_was_not_accepted" for i in range(77)]
+    rows = [{"text": f"words {i} {name}", "label": name} for name in names for i in range(8)]
+    rows += [{"text": f"more words {i}", "label": names[5]} for i in range(8)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = slat("tasks", write(tmp_path, "task: {name: banking, train: train.jsonl}"))
+    assert out.exit_code == 0, out.output
+    assert max(map(len, out.stdout.splitlines())) <= 110
+    assert "and 47 labels more" in out.stdout
+    (line,) = [line for line in out.stdout.splitlines() if line.startswith("intent_5_")]
+    assert float(line.split("%")[0].split()[-1]) > 2  # twice as many as of the others
+
+
+def test_a_run_is_shown_under_an_ascii_locale(tmp_path: Path) -> None:
+    RunFolder(tmp_path).begin(Config(), {})
+    (tmp_path / "comparison.md").write_text("| größe | 0.9 ± 0.1 ≈ |\n", encoding="utf-8")
+    ascii_alone = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    shown = subprocess.run([SLAT, "show", str(tmp_path)], capture_output=True, env=ascii_alone)
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert shown.stdout.decode().startswith("| größe | 0.9 ± 0.1 ≈ |\n")
 
 
 def test_importing_the_package_loads_neither_torch_nor_ray() -> None:

@@ -43,9 +43,12 @@ def test_everything_is_there(studied: tuple[Path, str]) -> None:
     folder, output = studied
     for name in FILES:
         assert (folder / name).stat().st_size > 0, name
-    for figure in ("sparsity", "noise", "perturbation", "importance"):
+    for figure in ("sparsity", "noise", "perturbation"):
         assert Image.open(folder / "figures" / f"{figure}.png").size[0] > 400
     assert "From sparsity weight 0 to 1 the structure" in output
+    assert "screened with 4 trials; fewer than 10 of them completed, which is too few" in output
+    assert pd.read_csv(folder / "importance.csv").empty
+    assert not (folder / "figures" / "importance.png").exists()
     assert str(folder / "report.html") in output
 
 

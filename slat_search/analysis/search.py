@@ -13,7 +13,7 @@ from ..run_folder import RunFolder, read_json, write_text
 from .page import as_yaml, flat, template
 from .plots import histories, trial_rows
 from .svg import gate_map, gate_map_legend
-from .tables import read_csv, read_structures
+from .tables import read_csv, read_structures, read_trials
 
 NOTHING_TESTED = "A search alone: what it found is not trained again yet, and nothing was tested."
 
@@ -41,7 +41,7 @@ def read_search(run: RunFolder) -> SearchData:
     Raises:
         SlatError: a file is missing or damaged, or no trial reported anything.
     """
-    trials = read_csv(run / "trials.csv")
+    trials = read_trials(run)
     if "quality" not in trials or "refitted" not in trials:
         raise SlatError(f"{run.root}: no trial of the search reported anything")
     return SearchData(

@@ -90,13 +90,13 @@ def read_kept(run: RunFolder) -> RunData:
     Raises:
         SlatError: a file is missing, damaged, or of a version that kept less.
     """
-    results = read_csv(run / "results.csv", keep_default_na=False, na_values=[""])
+    results = read_csv(run / "results.csv", keep_default_na=False, na_values=[""], dtype={"structure": str})
     if missing := {"group", "budget", "memory", "steps"} - set(results):
         raise SlatError(f"{run.root}: results.csv has no column {min(missing)}; it was made by another version")
     return RunData(
         config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
         environment=read_json(run / "environment.json"),
-        trials=read_csv(run / "trials.csv"),
+        trials=read_trials(run),
         history=read_csv(run / "history.csv"),
         selection=read_json(run / "selection.json"),
         results=results,
@@ -105,6 +105,11 @@ def read_kept(run: RunFolder) -> RunData:
         structures=read_structures(run),
         kept_robust=read_csv(run / "robustness.csv"),
     )
+
+
+def read_trials(run: RunFolder) -> pd.DataFrame:
+    """``trials.csv``; a digest is text, even where it has digits alone."""
+    return read_csv(run / "trials.csv", dtype={"structure": str})
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
@@ -141,7 +146,7 @@ def read_run(run: RunFolder) -> RunData:
     return RunData(
         config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
         environment=environment,
-        trials=read_csv(run / "trials.csv"),
+        trials=read_trials(run),
         history=read_csv(run / "history.csv"),
         selection=selection,
         results=pd.DataFrame(rows),

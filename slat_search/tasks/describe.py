@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 
 import numpy as np
@@ -15,6 +14,8 @@ from .sources import load_task
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _WIDTH = 110
+_NAME = 40  # of a label that has a line of its own
+_LABELS = 30  # that are shown, where there are many
 
 
 def catalogue() -> str:
@@ -45,6 +46,8 @@ def description(task: cfg.Task, seed: int, examples: int = 3) -> str:
 def _balance(data: TaskData) -> str:
     """Rows of each split: how many, and the share of each label or the spread of the numbers."""
     names = data.labels or ("mean", "std", "min", "max")
+    if sum(max(8, len(name)) + 2 for name in names) > _WIDTH:
+        return _balance_by_label(data)
     width = max(8, *(len(name) for name in names)) + 2
     lines = [f"{'':<12}{'rows':>8}" + "".join(f"{name:>{width}}" for name in names)]
     for split in SPLITS:
@@ -56,6 +59,22 @@ def _balance(data: TaskData) -> str:
             values = np.array(labels)
             cells = [f"{value:.3g}" for value in (values.mean(), values.std(), values.min(), values.max())]
         lines.append(f"{split:<12}{len(labels):>8,}" + "".join(f"{cell:>{width}}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _balance_by_label(data: TaskData) -> str:
+    """The same of many labels: a line each, the commonest first, and how many more there are."""
+    counts = {split: Counter(int(example.label) for example in data.splits[split]) for split in SPLITS}
+    order = sorted(range(len(data.labels)), key=lambda i: (-counts["train"][i], i))
+    shown = order[:_LABELS]
+    width = max(len(_shown(data.labels[i], _NAME)) for i in shown) + 2
+    lines = [f"{'':<{width}}" + "".join(f"{split:>12}" for split in SPLITS)]
+    lines.append(f"{'rows':<{width}}" + "".join(f"{len(data.splits[split]):>12,}" for split in SPLITS))
+    for i in shown:
+        cells = (f"{counts[split][i] / len(data.splits[split]):.1%}" for split in SPLITS)
+        lines.append(f"{_shown(data.labels[i], _NAME):<{width}}" + "".join(f"{cell:>12}" for cell in cells))
+    if len(order) > len(shown):
+        lines.append(f"and {len(order) - len(shown)} labels more")
     return "\n".join(lines)
 
 
@@ -73,5 +92,6 @@ def _words(example: Example) -> int:
     return sum(len(text.split()) for text in example.texts)
 
 
-def _shown(text: str) -> str:
-    return textwrap.shorten(text, _WIDTH, placeholder=" ...")
+def _shown(text: str, width: int = _WIDTH) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 4]} ..."

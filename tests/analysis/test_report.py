@@ -36,9 +36,9 @@ def unit(method: str, label: str, seed: int) -> dict:
     }  # fmt: skip
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
+def made_run(tmp_path: Path) -> RunFolder:
     """What the stages of a run leave behind: one found structure, one baseline, two seeds."""
+    tmp_path.mkdir(exist_ok=True)
     structure = Structure.lora(SITES, r=2)
     config = {
         "name": "evil", "seed": 0, "seeds": 2, "task": {"name": EVIL, "metric": "accuracy"},
@@ -96,6 +96,11 @@ def folder(tmp_path: Path) -> RunFolder:
     pd.DataFrame([trial, failed]).to_csv(tmp_path / "trials.csv", index=False)
     pd.DataFrame([{"trial": 0, "step": 10, "quality": 0.8, "params": 64}]).to_csv(tmp_path / "history.csv", index=False)
     return RunFolder(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return made_run(tmp_path)
 
 
 class Page(HTMLParser):

@@ -14,7 +14,7 @@ import yaml
 from ...run_folder import RunFolder, read_json
 from ..robustness import Predictions, retained
 from ..shared import part_of
-from ..tables import read_csv, read_structures
+from ..tables import read_csv, read_structures, read_trials
 
 POOLED, ALONE = "one pool", "each alone"
 
@@ -66,7 +66,7 @@ def read_pool(run: RunFolder) -> PoolData:
     return PoolData(
         config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
         environment=environment,
-        trials=read_csv(run / "trials.csv"),
+        trials=read_trials(run),
         history=read_csv(run / "history.csv"),
         tuning={**selection["tuning"], **alone["tuning"]},
         results=results.assign(params=results["params"].astype(int)),
@@ -87,7 +87,7 @@ def read_kept_pool(run: RunFolder) -> PoolData:
     return PoolData(
         config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
         environment=read_json(run / "environment.json"),
-        trials=read_csv(run / "trials.csv"),
+        trials=read_trials(run),
         history=read_csv(run / "history.csv"),
         tuning={**selection["tuning"], **alone["tuning"]},
         results=read_csv(run / "results.csv", keep_default_na=False, na_values=[""]),

@@ -111,7 +111,7 @@ def _read_kept(folder: RunFolder, config: dict[str, Any], record: dict[str, Any]
         config=config,
         environment=read_json(folder / "environment.json"),
         tuning=record["tuning"],
-        results=results.assign(error=results["error"].fillna("")),
+        results=results.assign(error=results["error"].astype(object).fillna("")),
         curves=read_csv(folder / "curves.csv"),
         by_task=_csv(folder / "curves_by_task.csv"),
         importance=_csv(folder / "importance.csv"),
