@@ -173,7 +173,7 @@ def results_stay(folder: RunFolder) -> Iterator[None]:
     """
     try:
         yield
-    except OSError:
+    except (OSError, SlatError):
         raise
     except Exception as error:
         raise SlatError(

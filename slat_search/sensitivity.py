@@ -13,7 +13,7 @@ from .config import Config, load_config
 from .errors import SlatError
 from .pipeline import Say, check_methods, check_options, describe, prepared
 from .provenance import check_unchanged, environment
-from .run_folder import STUDIES, RunFolder, write_json, write_text
+from .run_folder import STUDIES, RunFolder, results_stay, write_json, write_text
 from .training.pool import AnyContext, clean
 from .tuning.fixed import UnitPool
 from .tuning.ledger import trials_table
@@ -89,7 +89,8 @@ def run(
         summary = analyse_studies(folder)
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
         if run_folder.is_done:
-            (analyse_pool if config.tasks else analyse)(run_folder)
+            with results_stay(run_folder):
+                (analyse_pool if config.tasks else analyse)(run_folder)
     say("")
     say(summary)
     say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")

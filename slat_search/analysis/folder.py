@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import SlatError
 from ..run_folder import COMPARISON, STUDIES, RunFolder, outcome, without_results
+from .formats import to_markdown
 from .pool import analyse_pool
 from .pool.report import analyse_kept_pool
 from .report import analyse, analyse_kept
@@ -14,7 +15,7 @@ from .search import NOTHING_TESTED, analyse_search, chosen, read_search
 from .studies import analyse_studies
 from .studies.data import read_studies
 from .studies.words import summary
-from .tables import read_csv, to_markdown
+from .tables import read_csv
 
 
 def show(run: RunFolder) -> str:

@@ -19,8 +19,8 @@ from safetensors.numpy import save_file
 
 from slat_search.analysis.across import compare_runs
 from slat_search.analysis.choice import notes, recommended, verdict
+from slat_search.analysis.formats import to_latex, to_markdown
 from slat_search.analysis.report import analyse
-from slat_search.analysis.tables import to_latex, to_markdown
 from slat_search.errors import SlatError
 from slat_search.run_folder import RunFolder
 from slat_search.structure import Site, Structure

@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from slat_search import SlatError, load
+from slat_search import SlatError, load, sensitivity
 from slat_search.cli import main
 from slat_search.config import Config, Task, load_config
 from slat_search.pipeline import prepared, run
@@ -73,6 +73,15 @@ def test_text_that_was_edited_is_told_when_a_run_is_resumed(
         run(config, folder.root, resume=not done)
     assert "\n" not in str(caught.value)
     assert str(folder.root) in str(caught.value)
+
+
+def test_text_that_was_edited_is_told_when_studies_are_resumed(begun: tuple[Path, Path, RunFolder]) -> None:
+    config, data, folder = begun
+    studies = RunFolder(folder.root / "sensitivity")
+    studies.begin(load_config(config), read_json(folder / "environment.json"))
+    replaced(data)
+    with pytest.raises(SlatError, match=r"sensitivity was made from other data: the \w+ texts of mine"):
+        sensitivity.run(config, folder.root, resume=True)
 
 
 def test_what_did_not_change_passes_and_so_does_a_run_without_digests(begun: tuple[Path, Path, RunFolder]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ..tables import to_latex, to_markdown
+from ..formats import to_latex, to_markdown
 from .compared import RECOMMENDED, SHARED
 from .table import AVERAGE, reference_method
 from .tested import PAIRS

@@ -13,6 +13,7 @@ from ...run_folder import STUDIES, RunFolder, write_text
 from ..budget import SEARCH
 from ..choice import notes, recommended, verdict, write_choice
 from ..curves import plt
+from ..formats import to_latex, to_markdown
 from ..page import as_yaml, embedded, flat, template
 from ..paired import Pair
 from ..paired import difference as paired
@@ -20,7 +21,6 @@ from ..plots import histories, trial_rows
 from ..shared import part_of, shared_by
 from ..studies import section
 from ..svg import Point, gate_map, gate_map_legend, scatter
-from ..tables import to_latex, to_markdown
 from . import sharing
 from .data import ALONE, PoolData, read_kept_pool, read_pool
 from .table import MEAN, WORST, comparison, difference, display, found_pools, usable
