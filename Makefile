@@ -57,7 +57,7 @@ format: $(READY)
 sensitivity-demo: $(READY)
 	$(BIN)/slat sensitivity experiments/sensitivity_headline.yaml $(ARGS)
 
-KEPT := config.yaml environment.json trials.csv history.csv results.csv budget.csv perturbation.csv robustness.csv comparison.* pareto.csv \
+KEPT := config.yaml environment.json trials.csv history.csv results.csv budget.csv perturbation.csv robustness.csv comparison.* answer.md pareto.csv \
 	hypervolume.json selection.json structures figures report.html
 
 results: $(READY)

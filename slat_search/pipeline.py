@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from .analysis.fronts import choose_members
-from .analysis.report import analyse
-from .analysis.tables import recommended
+from .analysis.report import illustrate, tabulate
+from .analysis.tables import read_run
 from .baselines import apply_method
 from .config import Config, load_config
 from .errors import SlatError
 from .multitask import finish as finish_pool
-from .multitask import train_apart
-from .provenance import environment
-from .run_folder import STUDIES, RunFolder, write_json, write_text
+from .provenance import check_earlier_texts, check_unchanged, environment
+from .run_folder import STUDIES, RunFolder, outcome, results_stay, write_json, write_text
 from .structure import Structure, find_sites
 from .tasks import SPLITS, TaskData
 from .training.bundle import save_bundle
@@ -26,7 +25,7 @@ from .training.context import Context, prepare
 from .training.pool import AnyContext, PoolContext, prepare_pool
 from .training.trial import space
 from .training.units import Unit
-from .tuning.earlier import check_earlier
+from .tuning.earlier import check_earlier, has_read_earlier
 from .tuning.finals import Contender, best_seeds, method_options, train_baselines, train_finals, write_found
 from .tuning.fixed import UnitPool
 from .tuning.ledger import Trial, flat, trials_table
@@ -38,8 +37,16 @@ from .tuning.trackers import trackers
 Say = Callable[[str], None]
 #: what a run can do alone
 Stage = Literal["search", "baselines"]
-#: what may differ from the configuration of a run that is gone on with, as pydantic's ``exclude``
-_MAY_GROW = {"resources": True, "seeds": True, "search": {"trials"}}
+#: what may differ from the configuration of a run that is resumed, as pydantic's ``exclude``: none of it changes what
+#: a training that is there came to, only which of them there are, and what is made of them
+_MAY_GROW = {
+    "name": True,
+    "resources": True,
+    "seeds": True,
+    "baselines": True,
+    "multitask": {"alone", "transfer"},
+    "search": {"trials", "members", "weights", "refit_learning_rates", "tolerance", "trackers"},
+}
 
 
 def run(
@@ -58,9 +65,9 @@ def run(
     Args:
         config: a configuration or the path of its YAML.
         out: run folder; ``runs/<name>`` by default.
-        resume: go on with a run that was interrupted, or with one to which trials or seeds were added; resources may
-            differ, too.
-        overwrite: throw an existing run away first.
+        resume: continue a run that was interrupted, or one whose trials, seeds, baselines or analysis settings have
+            changed; resources may differ, too.
+        overwrite: throw an existing run away, once everything else is known to be right.
         address: Ray cluster to run on; a Ray of our own on this machine by default.
         storage: where trials on several nodes leave checkpoints, a path or URI that all of them reach.
         stage: do this alone, and leave the rest to a later run with ``resume``: ``search`` ends when structures are
@@ -68,8 +75,10 @@ def run(
         say: takes a line of progress.
 
     Raises:
-        SlatError: wrong input, or a folder that holds another or an unfinished run.
+        SlatError: wrong input, texts or a model that are not those of the run that is resumed, or a folder that holds
+            another or an unfinished run.
     """
+    check_options(resume, overwrite)
     if not isinstance(config, Config):
         config = load_config(config)
     if not any(config.evaluation.ratios):
@@ -77,23 +86,27 @@ def run(
     folder = RunFolder(out or Path("runs") / config.name)
     began = time.perf_counter()
     with folder.lock():
-        if overwrite:
-            folder.clear()
-        if folder.already_done(config, resume, may_differ={STUDIES: True}, may_grow=_MAY_GROW):
+        folder.check_free()
+        done = not overwrite and folder.already_done(config, resume, may_differ={STUDIES: True}, may_grow=_MAY_GROW)
+        context, tasks = prepared(config)
+        now = environment(context, tasks)
+        if not overwrite:
+            check_unchanged(folder, now)
+        if done:
             say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
             return folder
-        context, tasks = prepared(config)
         supernet = check_methods(context)
         # before the folder is a run, so that what is wrong in them is known now
         given_points(config, context.backbone_params, context.layers)
-        check_earlier(config, folder / "search")
+        _check_earlier(config, folder, now, overwrite)
         trackers(config)
-        folder.begin(config)
+        if overwrite:
+            folder.clear()
+        folder.begin(config, now)
         for task in tasks:
             say(describe(task))
         say(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
         say(f"supernet: {supernet.describe()}")
-        write_json(folder / "environment.json", environment(context, tasks))
         with ray_session(address):
             whole = _work(config, context, folder, stage, storage, say)
         if not whole:
@@ -101,9 +114,28 @@ def run(
             return folder
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
     say("")
-    say((folder / "comparison.md").read_text(encoding="utf-8"))
+    say(outcome(folder))
     say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
     return folder
+
+
+def check_options(resume: bool, overwrite: bool) -> None:
+    """Whether it is clear what becomes of a run that is there.
+
+    Raises:
+        SlatError: it is to be continued and to be thrown away.
+    """
+    if resume and overwrite:
+        raise SlatError("--resume continues what is in the folder and --overwrite throws it away; give one of them")
+
+
+def _check_earlier(config: Config, folder: RunFolder, now: Mapping[str, Any], overwrite: bool) -> None:
+    """Whether the runs that the search learns from can be learned from, where it has not read them yet."""
+    if overwrite and folder.root in config.search.earlier:
+        raise SlatError(f"search.earlier: {folder.root} is what --overwrite throws away; choose another --out")
+    if overwrite or not has_read_earlier(folder / "search"):
+        check_earlier(config)
+        check_earlier_texts(config.search.earlier, now)
 
 
 def prepared(config: Config) -> tuple[AnyContext, list[TaskData]]:
@@ -124,9 +156,11 @@ def _work(
     """Every stage, or one; whether that was all."""
     if stage == "baselines":
         trained = train_baselines(UnitPool(config, context, folder / "units", say), config, say)
+        write_text(folder / "baselines.csv", trained.to_csv(index=False))
         say(f"\n{trained.to_string(index=False)}\n")
         return False
     trials = run_search(config, context, folder / "search", say, storage)
+    _write_trials(folder, trials)
     members = choose(trials, config.search.members)
     folder.choose_anew()
     _write_trials(folder, trials, members)
@@ -139,12 +173,13 @@ def _work(
     say(f"test: {len(finals)} trained models, clean and perturbed; read once")
     pool.evaluate([unit for _, unit in finals])
     if isinstance(context, PoolContext):
-        train_apart(config, context, folder, members, say)
-        finish_pool(context, folder, pool, finals)
+        finish_pool(config, context, folder, pool, finals, members, say)
     else:
-        table, _ = analyse(folder)
-        best = recommended(table, config.search.tolerance)["method"]
-        _save_adapters(folder, context, pool, finals, best)
+        _save_adapters(folder, context, pool, finals)
+        data = read_run(folder)
+        table = tabulate(folder, data)
+        with results_stay(folder):
+            illustrate(folder, data, table)
     return True
 
 
@@ -205,7 +240,7 @@ def described(members: Sequence[Trial]) -> str:
     return pd.DataFrame(rows).to_string(index=False)
 
 
-def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[Trial]) -> None:
+def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[Trial] = ()) -> None:
     """``trials.csv``: a row a trial; ``history.csv``: a row a report."""
     table = trials_table(trials)
     refitted = {t.number for t in members}
@@ -216,12 +251,11 @@ def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[
 
 
 def _save_adapters(
-    folder: RunFolder, context: Context, pool: UnitPool, finals: Sequence[tuple[Contender, Unit]], recommended: str
+    folder: RunFolder, context: Context, pool: UnitPool, finals: Sequence[tuple[Contender, Unit]]
 ) -> None:
     """Each method with the weights of its best seed on validation, but for full fine-tuning, which is as large as the
-    model; ``best.json`` names the one to use."""
+    model."""
     adapters = [(contender, unit) for contender, unit in finals if unit.method != "full"]
     for label, unit in best_seeds(pool, adapters).items():
         measures = pool.train([unit])[unit.key]["validation"]
         save_bundle(folder / "adapters" / label, context, pool.as_found(unit), pool.state(unit), measures)
-    write_json(folder / "adapters" / "best.json", {"adapter": recommended})

@@ -11,12 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .config import Config, load_config
+from .config import Config, differences, load_config, told
 from .errors import SlatError
 
 #: folder of the sensitivity studies inside a run's
 STUDIES = "sensitivity"
+#: file that marks the folder of a comparison of runs
+COMPARISON = "compared.json"
 _NOT_THE_RUN = (".lock", STUDIES)
+#: all that a run or its studies write, as patterns
+_TABLES = (
+    *("trials", "history", "results", "comparison", "pareto", "perturbation", "robustness", "budget", "transfer"),
+    *("baselines", "curves", "curves_by_task", "screening", "importance"),
+)
+_WRITTEN = (
+    *("config.yaml", "environment.json", "done.json", "selection.json", "alone.json", "points.json"),
+    *("hypervolume.json", "comparison.md", "comparison.tex", "answer.md", "report.html", ".*.part"),
+    *("search", "screening", "units", "structures", "adapters", "figures"),
+    *(f"{name}.csv" for name in _TABLES),
+)
 
 Fields = Mapping[str, Any]
 
@@ -43,23 +56,32 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        return (self / "config.yaml").is_file()
+        return (self / "config.yaml").is_file() and (self / "environment.json").is_file()
 
     @property
     def content(self) -> list[Path]:
         """What is in the folder and belongs to this run."""
         return [p for p in self.root.iterdir() if p.name not in _NOT_THE_RUN] if self.root.exists() else []
 
-    def clear(self) -> None:
-        """Remove everything in the folder, but only if it is a run folder or empty.
+    def check_free(self) -> None:
+        """Whether a run may begin here in the place of what is there.
 
         Raises:
-            SlatError: it holds other things.
+            SlatError: the folder holds things that no run made.
         """
         if self.content and not self.exists:
             raise SlatError(f"--out: {self.root} is not empty and not a run folder; choose another")
+
+    def clear(self) -> None:
+        """Remove what a run has made of the folder; files of others stay.
+
+        Raises:
+            SlatError: see :meth:`check_free`.
+        """
+        self.check_free()
         for path in self.content:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if any(path.match(pattern) for pattern in _WRITTEN):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def already_done(
         self, config: Config, resume: bool, may_differ: Fields | None = None, may_grow: Fields | None = None
@@ -68,33 +90,31 @@ class RunFolder:
 
         Args:
             may_differ: fields that have nothing to do with what is in this folder, as pydantic's ``exclude``.
-            may_grow: fields that may change when it is gone on with.
+            may_grow: fields that may change when it is resumed.
 
         Raises:
             SlatError: something unfinished without ``resume``, or something of another configuration.
         """
         if not self.exists:
-            if self.content:
-                raise SlatError(f"--out: {self.root} is not empty and not a run folder; choose another")
+            self.check_free()
             return False
         kept, ignored = load_config(self / "config.yaml"), dict(may_differ or {})
-
-        def differs(ignored: Fields) -> bool:
-            return kept.model_dump(exclude=dict(ignored)) != config.model_dump(exclude=dict(ignored))
-
-        if differs({**ignored, **(may_grow or {})}):
+        if fixed := differences(kept, config, {**ignored, **(may_grow or {})}):
             raise SlatError(
-                f"--out: {self.root} holds a run with another configuration; use --overwrite or another --out"
+                f"--out: {self.root} holds a run with another configuration: {told(fixed)}; use --overwrite or another "
+                "--out"
             )
-        done = self.is_done and not differs(ignored)
+        changed = differences(kept, config, ignored)
+        done = self.is_done and not changed
         if not done and not resume:
-            what = "this run with other trials, seeds or resources" if self.is_done else "an unfinished run"
-            raise SlatError(f"--out: {self.root} holds {what}; use --resume to go on or --overwrite")
+            what = f"this run with other fields: {told(changed)}" if self.is_done else "an unfinished run"
+            raise SlatError(f"--out: {self.root} holds {what}; use --resume to continue it or --overwrite")
         return done
 
-    def begin(self, config: Config) -> None:
-        """From here on the folder is a run, and not done."""
+    def begin(self, config: Config, environment: Mapping[str, Any]) -> None:
+        """Mark the folder as a run in progress."""
         (self / "done.json").unlink(missing_ok=True)
+        write_json(self / "environment.json", environment)
         write_text(self / "config.yaml", config.to_yaml())
 
     def choose_anew(self) -> None:
@@ -120,6 +140,46 @@ class RunFolder:
             except BlockingIOError as error:
                 raise SlatError(f"--out: another run is at work in {self.root}") from error
             yield
+
+
+def without_results(folder: RunFolder) -> str:
+    """What is to be said of a folder that has no tested results."""
+    resume = "`slat run CONFIG --resume` does the rest"
+    if (folder / COMPARISON).is_file():
+        return f"{folder.root}: is a comparison of runs, and no run; give the runs themselves"
+    if (folder / "points.json").is_file():
+        return f"{folder.root}: holds sensitivity studies alone, and no finished run"
+    if (folder / "trials.csv").is_file():
+        return f"{folder.root}: no finished run there, but a search alone; {resume}"
+    if (folder / "baselines.csv").is_file():
+        return f"{folder.root}: no finished run there, but baselines alone; {resume}"
+    if folder.exists:
+        return f"{folder.root}: the run there has no results yet; {resume}"
+    return f"{folder.root}: no finished run there"
+
+
+def outcome(folder: RunFolder) -> str:
+    """The comparison of a run whose tests are done, and what it comes to."""
+    texts = [folder / name for name in ("comparison.md", "answer.md")]
+    return "\n".join(path.read_text(encoding="utf-8") for path in texts if path.is_file())
+
+
+@contextmanager
+def results_stay(folder: RunFolder) -> Iterator[None]:
+    """Draw and write pages of results that are on the disk already; what fails says so.
+
+    Raises:
+        SlatError: whatever went wrong, but for storage that cannot be written, with what is there and how to go on.
+    """
+    try:
+        yield
+    except (OSError, SlatError):
+        raise
+    except Exception as error:
+        raise SlatError(
+            f"{folder / 'report.html'}: could not be made ({type(error).__name__}: {error}); trainings, tables and "
+            f"adapters are kept and can be used, and `slat report {folder.root}` makes it anew"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,9 +11,9 @@ from .analysis.report import analyse
 from .analysis.studies import analyse_studies
 from .config import Config, load_config
 from .errors import SlatError
-from .pipeline import Say, check_methods, describe, prepared
-from .provenance import environment
-from .run_folder import STUDIES, RunFolder, write_json, write_text
+from .pipeline import Say, check_methods, check_options, describe, prepared
+from .provenance import check_unchanged, environment
+from .run_folder import STUDIES, RunFolder, results_stay, write_json, write_text
 from .training.pool import AnyContext, clean
 from .tuning.fixed import UnitPool
 from .tuning.ledger import trials_table
@@ -41,9 +41,9 @@ def run(
     Args:
         config: a configuration or the path of its YAML.
         out: run folder; ``runs/<name>`` by default. The studies go to ``sensitivity`` in it.
-        resume: go on with studies that were interrupted, or that have become more: the lists of weights, kinds and
-            ratios and the number of trials may have changed.
-        overwrite: throw existing studies away first.
+        resume: continue studies that were interrupted, or that have become more: the lists of weights, kinds, ratios
+            and baselines and the numbers of seeds and trials may have changed.
+        overwrite: throw existing studies away, once everything else is known to be right.
         address: Ray cluster to run on; a Ray of our own on this machine by default.
         storage: where trials on several nodes leave checkpoints, a path or URI that all of them reach.
         say: takes a line of progress.
@@ -51,6 +51,7 @@ def run(
     Raises:
         SlatError: wrong input, or a folder that holds other or unfinished studies.
     """
+    check_options(resume, overwrite)
     if not isinstance(config, Config):
         config = load_config(config)
     sized = next((baseline.method for baseline in config.baselines if baseline.same_size), None)
@@ -62,17 +63,23 @@ def run(
     folder = RunFolder(run_folder / STUDIES)
     began = time.perf_counter()
     with folder.lock():
-        if overwrite:
-            folder.clear()
-        if folder.already_done(config, resume, may_differ={"search": _NOT_SEARCHED}, may_grow={STUDIES: _GRIDS}):
+        folder.check_free()
+        done = not overwrite and folder.already_done(
+            config, resume, may_differ={"search": _NOT_SEARCHED, "multitask": _NOT_POOLED}, may_grow=_MAY_GROW
+        )
+        context, tasks = prepared(config)
+        now = environment(context, tasks)
+        if not overwrite:
+            check_unchanged(folder, now)
+        if done:
             say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
             return folder
-        context, tasks = prepared(config)
         check_methods(context)
-        folder.begin(config)
+        if overwrite:
+            folder.clear()
+        folder.begin(config, now)
         for task in tasks:
             say(describe(task))
-        write_json(folder / "environment.json", environment(context, tasks))
         with ray_session(address):
             pool = UnitPool(config, context, folder / "units", say)
             clean_pool = UnitPool(config, clean(context), folder / "units", say)
@@ -82,7 +89,8 @@ def run(
         summary = analyse_studies(folder)
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
         if run_folder.is_done:
-            (analyse_pool if config.tasks else analyse)(run_folder)
+            with results_stay(run_folder):
+                (analyse_pool if config.tasks else analyse)(run_folder)
     say("")
     say(summary)
     say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
@@ -90,9 +98,19 @@ def run(
 
 
 #: of the section ``search``, what the screening does not use
-_NOT_SEARCHED = {"trials", "members", "sampler", "points", "earlier", "tolerance", "refit_learning_rates"}
-#: of the section ``sensitivity``, what may change when the studies are gone on with
-_GRIDS = {"weights", "sharings", "noise_kinds", "noise_ratios", "screening"}
+_NOT_SEARCHED = {
+    *("trials", "members", "sampler", "points", "earlier", "tolerance", "refit_learning_rates", "weights", "trackers"),
+}
+#: of the section ``multitask``, what they do not use
+_NOT_POOLED = {"alone", "transfer"}
+#: what may change when the studies are resumed
+_MAY_GROW = {
+    STUDIES: {"weights", "sharings", "noise_kinds", "noise_ratios", "screening"},
+    "name": True,
+    "resources": True,
+    "seeds": True,
+    "baselines": True,
+}
 
 
 def _screen(config: Config, context: AnyContext, folder: RunFolder, say: Say, storage: str | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from slat_search.cli import main
+from slat_search.config import Config
 from slat_search.run_folder import RunFolder
 from tests.whole import SLAT
 
@@ -81,10 +84,10 @@ def test_missing_configuration_and_foreign_folder(tmp_path: Path) -> None:
     assert process.stderr.startswith("error: config ")
     assert process.stderr.strip().endswith("no such file")
     (tmp_path / "notes.txt").write_text("mine")
-    out = slat("run", write(tmp_path, ""), "--out", tmp_path)
+    out = slat("run", write(tmp_path, "task: bbc-headline"), "--out", tmp_path)
     assert out.exit_code == 2
     assert "is not empty and not a run folder" in out.stderr
-    out = slat("run", write(tmp_path, ""), "--out", tmp_path, "--overwrite")
+    out = slat("run", write(tmp_path, "task: bbc-headline"), "--out", tmp_path, "--overwrite")
     assert out.exit_code == 2
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -114,6 +117,29 @@ def test_tasks_are_listed_and_described(tmp_path: Path) -> None:
     assert "did you mean bbc-match?" in wrong.stderr
 
 
+def test_many_labels_have_a_line_each(tmp_path: Path) -> None:
+    """Of 77 classes with long names no line of a table is longer than a screen."""
+    names = [f"intent_{i}_about_a_card_that_was_not_accepted" for i in range(77)]
+    rows = [{"text": f"words {i} {name}", "label": name} for name in names for i in range(8)]
+    rows += [{"text": f"more words {i}", "label": names[5]} for i in range(8)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = slat("tasks", write(tmp_path, "task: {name: banking, train: train.jsonl}"))
+    assert out.exit_code == 0, out.output
+    assert max(map(len, out.stdout.splitlines())) <= 110
+    assert out.stdout.count("intent_") == 77 + 5  # the table and the examples
+    (line,) = [line for line in out.stdout.splitlines() if line.startswith("intent_5_")]
+    assert float(line.split("%")[0].split()[-1]) > 2  # twice as many as of the others
+
+
+def test_a_run_is_shown_under_an_ascii_locale(tmp_path: Path) -> None:
+    RunFolder(tmp_path).begin(Config(), {})
+    (tmp_path / "comparison.md").write_text("| größe | 0.9 ± 0.1 ≈ |\n", encoding="utf-8")
+    ascii_alone = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    shown = subprocess.run([SLAT, "show", str(tmp_path)], capture_output=True, env=ascii_alone)
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert shown.stdout.decode().startswith("| größe | 0.9 ± 0.1 ≈ |\n")
+
+
 def test_importing_the_package_loads_neither_torch_nor_ray() -> None:
     code = "import sys, slat_search; print({'torch', 'ray'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
@@ -124,7 +150,39 @@ def test_overwrite_takes_a_folder_that_is_not_there(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "new")
     with folder.lock():
         folder.clear()
-        (folder / "config.yaml").write_text("name: old\n")
+        folder.begin(Config(), {})
         (folder / "units").mkdir()
+        (folder / "notes.txt").write_text("mine")
         folder.clear()
-        assert [path.name for path in folder.root.iterdir()] == [".lock"]
+        assert sorted(path.name for path in folder.root.iterdir()) == [".lock", "notes.txt"]
+
+
+def test_a_folder_with_a_configuration_of_the_user_is_no_run(tmp_path: Path) -> None:
+    """Neither is it thrown away with the data beside it."""
+    config = tmp_path / "config.yaml"
+    config.write_text("task: bbc-headline")
+    (tmp_path / "train.csv").write_text("text,label")
+    for option in ("--overwrite", "--resume"):
+        out = slat("run", config, "--out", tmp_path, option)
+        assert (out.exit_code, out.stderr.count("is not empty and not a run folder")) == (2, 1)
+    assert config.read_text() == "task: bbc-headline"
+    assert (tmp_path / "train.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "search", "baselines", "sensitivity"])
+def test_to_resume_and_to_overwrite_are_two_things(tmp_path: Path, command: str) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(Config(), {})
+    out = slat(command, write(tmp_path, "task: bbc-headline"), "--out", folder.root, "--overwrite", "--resume")
+    assert (out.exit_code, out.stderr.count("give one of them")) == (2, 1)
+    assert folder.exists
+
+
+@pytest.mark.parametrize("command", ["run", "sensitivity"])
+def test_nothing_is_thrown_away_for_a_run_that_cannot_begin(tmp_path: Path, command: str) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(Config(), {})
+    config = write(tmp_path, "task: {name: mine, train: missing.csv}")
+    out = slat(command, config, "--out", folder.root, "--overwrite")
+    assert (out.exit_code, out.stderr.count("no such file")) == (2, 1)
+    assert folder.exists

@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 
 from slat_search import SlatError
 from slat_search.baselines import METHODS
-from slat_search.config import Config, baselines, load_config, model, search, supernet
-from slat_search.config.load import explain, section_in
+from slat_search.config import Config, baselines, differences, load_config, model, search, supernet
+from slat_search.config.mistakes import explain, section_in
 from slat_search.config.reference import reference
 from slat_search.config.section import Section
 from slat_search.structure import ACTIVATIONS, GATE_KINDS, KINDS
@@ -28,8 +28,20 @@ def load(tmp_path: Path, text: str) -> Config:
     return load_config(path)
 
 
-def test_an_empty_file_is_the_default_run_named_after_the_file(tmp_path: Path) -> None:
-    assert load(tmp_path, "") == Config(name="mine")
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "{}", "---\n"])
+def test_an_empty_file_is_no_run(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SlatError, match=r"mine\.yaml: is empty; the least is a task"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("mine.yaml", "mine"), ("my run (2).yaml", "my-run-2"), ("größe.yaml", "gr-e"), ("..yaml", "run")],
+)
+def test_a_run_is_named_after_its_file(tmp_path: Path, file: str, name: str) -> None:
+    path = tmp_path / file
+    path.write_text("task: bbc-headline")
+    assert load_config(path) == Config(name=name)
 
 
 def test_yaml_gives_the_same_configuration_back(tmp_path: Path) -> None:
@@ -59,7 +71,7 @@ def test_paths_count_from_the_file_and_stay_the_same_from_a_copy(tmp_path: Path)
         ("tarining: {steps: 3}", r"unknown field tarining; did you mean training\? allowed here: name, seed"),
         ("training: {step: 3}", r"unknown field training\.step; did you mean steps\? allowed here: steps, batch_size"),
         ("search: {scheduler: {rung: [0.5]}}", r"unknown field search\.scheduler\.rung; did you mean rungs\?"),
-        ("search: {space: {sparsity: {low: 1, hihg: 2}}}", r"search\.space\.sparsity\.high: Field required"),
+        ("search: {space: {sparsity: {low: 1}}}", r"search\.space\.sparsity\.high: is missing"),
         ("baselines: [{method: lora, rank: 3}]", r"unknown field baselines\.0\.rank; .*allowed here: method"),
         ("space: {kinds: {lora: {width: 3}}}", r"unknown field space\.kinds\.lora\.width; .*size, group"),
         ("space: {kinds: {lorra: {size: 3}}}", r"space\.kinds\.lorra: should be 'lora', 'parallel'"),
@@ -68,7 +80,7 @@ def test_paths_count_from_the_file_and_stay_the_same_from_a_copy(tmp_path: Path)
             r"gates\.kind: should be 'sigmoid', 'hard_concrete', 'straight_through' or 'saliency' \(got 'soft",
         ),
         ("training: {steps: 0}", r"training\.steps: should be greater than or equal to 1 \(got 0\)"),
-        ("training: {steps: many}", r"training\.steps: should be a valid integer"),
+        ("training: {steps: many}", r"training\.steps: should be a whole number \(got 'many'\)"),
         ("search: {scheduler: {rungs: [0.5, 0.2]}}", r"search\.scheduler: rungs must increase"),
         ("gates: {warmup: 0.9}", "gates: warmup must be smaller than settle"),
         ("search: {space: {sparsity: {low: 0, high: 1}}}", r"search\.space\.sparsity: low must be above 0"),
@@ -77,7 +89,28 @@ def test_paths_count_from_the_file_and_stay_the_same_from_a_copy(tmp_path: Path)
             r"search\.space\.noise_ratio: low must not be above high",
         ),
         ("baselines: [{method: lora}, {method: lora, learning_rates: [1]}]", "baselines: lora-8 stands there twice"),
-        ("name: a/b", "name: String should match pattern"),
+        ("name: a/b", "name: should begin with a letter or digit"),
+        ("name: 2024-01-01", "name: should be text .*YAML reads it as a date, so put it in quotes"),
+        (
+            "task: {name: x, train: [a, b]}",
+            r"task\.train: should be the path of one file or folder \(got \['a', 'b'\]\)",
+        ),
+        ("task: {name: x, text: {a: b}}", r"task\.text: should be a list \(got \{'a': 'b'\}\)"),
+        ("task: {split: [0.5, 0.5]}", r"task\.split: should have more entries; number 3 is missing"),
+        ("task: {split: 3}", r"task\.split: should be a list \(got 3\)"),
+        ("task: {name: x, train: a.csv, text: [a, b, c]}", r"task\.text: should have at most 2 entries"),
+        ("baselines: many", "baselines: no set or method is called 'many'; sets are few, standard, all, methods lora"),
+        ("baselines: [lora, hulsby]", r"no set or method is called 'hulsby'; did you mean houlsby\?"),
+        ("baselines: {method: lora}", "baselines: should be a list"),
+        ("training: 5", r"training: should be a section with fields of its own: steps, batch_size, .* \(got 5\)"),
+        ("training:", "training: should be a section .*; nothing is given"),
+        ("search: {scheduler: asha}", r"search\.scheduler: should be a section with fields of its own: name, "),
+        ("gates: {kind: sigmiod}", r"gates\.kind: should be .*; did you mean sigmoid\?"),
+        ("evaluation: {kinds: typo}", r"evaluation\.kinds\.0: should be .*; did you mean typos\?"),
+        ("multitask: {transfer: maybe}", r"multitask\.transfer: should be true or false"),
+        ("1: 2", "a field's name should be text"),
+        ("{task: bbc-headline, training: {steps: 3, steps: 4}}", "steps stands there twice, at lines 1 and 1"),
+        ("task: bbc-headline\n---\ntask: x", "not valid YAML at line 2: a second document begins there"),
         ("training: {head_learning_rate: .nan}", r"training\.head_learning_rate: should be"),
         ("- 1", "must be a mapping of fields, not a list"),
         ("training: {steps: [}", "not valid YAML at line 1"),
@@ -88,6 +121,57 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, text: str, message: str) -> N
         load(tmp_path, text)
     assert "\n" not in str(caught.value)
     assert "mine.yaml" in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    text = "seed: -1\ntraining: {steps: many, warmup: 2}\ntasks: [{name: bbc-match, max_rows: 1}, bbc-topic]\nsteps: 3"
+    with pytest.raises(SlatError) as caught:
+        load(tmp_path, text)
+    first, *rest = str(caught.value).splitlines()
+    assert first.endswith("mine.yaml: 5 mistakes")
+    assert [line.split(": ")[0].strip() for line in rest] == [
+        "seed",
+        "tasks.0.max_rows",  # and not once more as `task`
+        "training.steps",
+        "training.warmup",
+        "unknown field steps; did you mean seeds? allowed here",
+    ]
+
+
+def test_a_field_that_stands_twice_is_named_with_its_lines(tmp_path: Path) -> None:
+    with pytest.raises(SlatError, match=r"mine\.yaml: lora stands there twice, at lines 4 and 6"):
+        load(tmp_path, "task: bbc-headline\nspace:\n  kinds:\n    lora: {size: 2}\n    bias: {}\n    lora: {size: 3}\n")
+    merged = "search:\n  space:\n    sparsity: &range {low: 1, high: 2}\n    sharing: {<<: *range, low: 0}\n"
+    assert load(tmp_path, merged).search.space.sharing.low == 0  # what is merged may be said anew
+
+
+def test_labels_that_yaml_takes_for_something_else(tmp_path: Path) -> None:
+    for names, given, why in (("[no, yes]", "False", "no, on and off"), ("[0, 1]", "0", "digits as a number")):
+        with pytest.raises(SlatError, match=f"should be text .got {given}.*{why}.*so put it in quotes"):
+            load(tmp_path, f"task: {{name: x, train: a.csv, label_names: {names}}}")
+
+
+def test_a_value_alone_is_a_list_of_one(tmp_path: Path) -> None:
+    text = "{task: {name: x, train: a.csv, text: body}, evaluation: {ratios: 0.1, kinds: case}, baselines: lora}"
+    config = load(tmp_path, text)
+    assert (config.task.text, config.evaluation.ratios, config.evaluation.kinds) == (("body",), (0.1,), ("case",))
+    assert [baseline.method for baseline in config.baselines] == ["lora"]
+
+
+def test_differences_name_fields_and_both_values() -> None:
+    one = Config(seed=3, baselines=["lora"])
+    two = Config(training={"steps": 9}, baselines=[{"method": "lora", "size": 2}, "head"])
+    assert differences(one, one) == []
+    assert differences(one, two, {"seed": True}) == [
+        "training.steps (was 150, is 9)",
+        "baselines.0.size (was 8, is 2)",
+        "baselines.1 (was not there, is head)",
+    ]
+    several = Config(tasks=["bbc-match", "bbc-topic"])
+    assert differences(several, Config(tasks=["bbc-match", "bbc-headline"])) == [
+        "tasks.1.name (was bbc-topic, is bbc-headline)",
+        "tasks.1.text (was ['article'], is ['headline'])",
+    ]
 
 
 def test_task_and_model_by_their_names(tmp_path: Path) -> None:
@@ -212,7 +296,7 @@ def test_baselines_by_name_by_set_and_with_fields() -> None:
         ({"method": "lora", "budget": 3}, "lora takes no budget"),
         ({"method": "lora", "tuner": "boft"}, "lora takes no tuner"),
         ("peft", "peft needs `tuner`"),
-        ("lorra", "'lora'"),
+        ({"method": "lorra"}, "'lora'.*did you mean lora"),
     ],
 )
 def test_a_wrong_baseline_is_one_sentence(tmp_path: Path, entry: object, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -18,11 +19,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 import slat_search
+from slat_search import pipeline
 from slat_search.analysis.fronts import nondominated
 from slat_search.cli import main
 from slat_search.errors import SlatError
 from slat_search.run_folder import RunFolder
 from slat_search.structure import Structure
+from slat_search.tuning.ledger import Trial
 from tests.conftest import small_config
 from tests.whole import SLAT, assert_same, command_line, descendants, finish, kill_when, lines, start
 
@@ -38,6 +41,7 @@ FILES = (
     "comparison.csv",
     "comparison.md",
     "comparison.tex",
+    "answer.md",
     "pareto.csv",
     "budget.csv",
     "hypervolume.json",
@@ -105,9 +109,10 @@ def test_a_report_is_written_anew_from_what_is_there(run: tuple[Path, str], tmp_
     for name in ("results.csv", "comparison.csv", "budget.csv"):
         assert (copy / name).read_text() == (run[0] / name).read_text()
     assert (copy / "report.html").stat().st_size > 100_000
-    (copy / "done.json").unlink()
+    (copy / "results.csv").unlink()
+    (copy / "trials.csv").unlink()
     refused = CliRunner().invoke(main, ["report", str(copy)])
-    assert (refused.exit_code, refused.stderr.count("no finished run there")) == (2, 1)
+    assert (refused.exit_code, refused.stderr.count("the run there has no results yet")) == (2, 1)
 
 
 def test_retained_quality_follows_from_the_curves(run: tuple[Path, str]) -> None:
@@ -138,10 +143,11 @@ def test_predict_in_a_new_process(run: tuple[Path, str]) -> None:
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
     here = CliRunner().invoke(main, command[1:])
-    assert here.output == out.stdout
+    for one, two in zip(map(json.loads, here.stdout.splitlines()), rows, strict=True):
+        assert one["probabilities"] == pytest.approx(two["probabilities"], abs=1e-5)  # other threads, other sums
     predictor = slat_search.load(RunFolder(run[0]))
-    loaded = [dict(zip(predictor.labels, p, strict=True)) for p in predictor([row["text"] for row in rows]).tolist()]
-    assert loaded == [row["probabilities"] for row in rows]
+    for row, said in zip(rows, predictor([row["text"] for row in rows]).tolist(), strict=True):
+        assert dict(zip(predictor.labels, said, strict=True)) == pytest.approx(row["probabilities"], abs=1e-5)
 
 
 def test_every_method_has_an_adapter_to_use(run: tuple[Path, str], tmp_path: Path) -> None:
@@ -153,6 +159,34 @@ def test_every_method_has_an_adapter_to_use(run: tuple[Path, str], tmp_path: Pat
     said = CliRunner().invoke(main, ["predict", str(run[0]), "--adapter", "lora-2", "--text", "Shares fall"])
     assert said.exit_code == 0, said.output
     assert sum(float(p) for p in re.findall(r"\d\.\d{3}", said.output)) == pytest.approx(1, abs=0.01)
+
+
+def test_the_recommended_adapter_is_what_wins_and_is_told(run: tuple[Path, str], tmp_path: Path) -> None:
+    """At the end, first in the report, and where it is used; in so few steps a hand-made method wins."""
+    folder, output = run
+    table = pd.read_csv(folder / "comparison.csv")
+    near = table[table["validation"] >= table["validation"].max() - small_config().search.tolerance]
+    winner = near.sort_values("params").iloc[0]
+    best = json.loads((folder / "adapters" / "best.json").read_text())
+    assert best["adapter"] == winner["method"]
+    assert best["found"].startswith("slat-")
+    answer = (folder / "answer.md").read_text().strip()
+    assert answer in output
+    assert f'<p class="answer">{html.escape(answer)[:60]}' in (folder / "report.html").read_text()
+    for name in (None, *table["method"]):
+        chosen = winner["method"] if name is None else name
+        option = [] if name is None else ["--adapter", name]
+        said = CliRunner().invoke(main, ["predict", str(folder), "--text", "Shares fall", *option])
+        note = best["notes"].get(chosen)
+        expected = f"note: adapter {folder / 'adapters' / chosen}: {note}\n" if note else ""
+        assert said.stderr == expected
+        if (note is not None) and winner["family"] == "baseline" and chosen == winner["method"]:
+            assert "hand-made" in note or "bare head" in note
+    exported = CliRunner().invoke(
+        main, ["export", str(folder), "--adapter", "head", "--out", str(tmp_path / "exported")]
+    )
+    assert exported.exit_code == 0, exported.output
+    assert exported.stderr.startswith(f"note: adapter {folder / 'adapters' / 'head'}: this is the bare head")
 
 
 def test_a_second_run_says_that_it_is_done(run: tuple[Path, str], config: Path) -> None:
@@ -167,7 +201,7 @@ def test_another_configuration_does_not_touch_the_folder(run: tuple[Path, str], 
     other.write_text(small_config(seed=5).to_yaml())
     refused = CliRunner().invoke(main, ["run", str(other), "--out", str(run[0])])
     assert refused.exit_code == 2
-    assert "holds a run with another configuration" in refused.output
+    assert "holds a run with another configuration: seed (was 0, is 5); use --overwrite" in refused.output
 
 
 @pytest.mark.slow
@@ -181,7 +215,7 @@ def test_a_run_that_becomes_more_ends_as_if_it_had_been_so_from_the_start(
     less.write_text(whole.model_copy(update={"seeds": 1, "search": search}).to_yaml())
     finish(start(less, out))
     refused = CliRunner().invoke(main, ["run", str(config), "--out", str(out)])
-    assert (refused.exit_code, refused.stderr.count("use --resume to go on")) == (2, 1)
+    assert (refused.exit_code, refused.stderr.count("use --resume to continue it")) == (2, 1)
     told = finish(start(config, out, "--resume"))
     assert "3 of 4 trials are over" in told
     for name in ("trials.csv", "history.csv", "results.csv"):
@@ -196,11 +230,50 @@ def test_clean_text_alone_is_refused_before_anything_is_done(tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
+def test_what_fails_after_training_leaves_results_and_analysis_may_change(
+    run: tuple[Path, str], config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that cannot be drawn takes neither tables nor adapters with it, and a new tolerance no new training."""
+    out = shutil.copytree(run[0], tmp_path / "run")
+    for path in (out / "report.html", out / "comparison.md", out / "answer.md"):
+        path.unlink()
+    shutil.rmtree(out / "adapters")
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("units/*")}
+    search = small_config().search.model_copy(update={"tolerance": 1.0})
+    tolerant = small_config().model_copy(update={"search": search})
+    refused = r"holds this run with other fields: search.tolerance \(was 0.01, is 1.0\); use --resume"
+    with pytest.raises(SlatError, match=refused):
+        slat_search.run(tolerant, out)
+
+    def broken(*arguments: object) -> None:
+        raise ValueError("no font has this letter")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("slat_search.pipeline.illustrate", broken)
+        with pytest.raises(SlatError, match=r"could not be made \(ValueError: no font has this letter\); trainings, "):
+            slat_search.run(tolerant, out, resume=True, say=lambda line: None)
+    assert {path: path.stat().st_mtime_ns for path in out.glob("units/*")} == kept
+    assert not (out / "done.json").exists()
+    assert json.loads((out / "adapters" / "best.json").read_text())["adapter"] == "head"  # within so much, the smallest
+    for command in (["show", str(out)], ["predict", str(out), "--text", "Shares fall"], ["report", str(out)]):
+        said = CliRunner().invoke(main, command)
+        assert said.exit_code == 0, said.output
+    assert (out / "report.html").is_file()
+
+
+def test_trials_are_kept_where_none_of_them_found_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [Trial(0, {"sparsity": 1.0}, "diverged", error="loss is nan")]
+    monkeypatch.setattr(pipeline, "run_search", lambda *arguments: trials)
+    with pytest.raises(SlatError, match="no trial reported a structure"):
+        pipeline._work(small_config(), None, RunFolder(tmp_path), None, None, print)
+    assert pd.read_csv(tmp_path / "trials.csv")["error"].tolist() == ["loss is nan"]
+
+
 def test_other_resources_are_the_same_run(run: tuple[Path, str], tmp_path: Path) -> None:
     folder = RunFolder(run[0])
     other = small_config(resources={"concurrent_trials": 2})
     assert folder.already_done(other, resume=False, may_differ={"resources": True})
-    with pytest.raises(SlatError, match="this run with other trials, seeds or resources; use --resume"):
+    with pytest.raises(SlatError, match=r"this run with other fields: resources.concurrent_trials \(was nothing, is 2"):
         folder.already_done(other, resume=False, may_grow={"resources": True})
     assert not folder.already_done(other, resume=True, may_grow={"resources": True})
 

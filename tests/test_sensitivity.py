@@ -43,9 +43,12 @@ def test_everything_is_there(studied: tuple[Path, str]) -> None:
     folder, output = studied
     for name in FILES:
         assert (folder / name).stat().st_size > 0, name
-    for figure in ("sparsity", "noise", "perturbation", "importance"):
+    for figure in ("sparsity", "noise", "perturbation"):
         assert Image.open(folder / "figures" / f"{figure}.png").size[0] > 400
     assert "From sparsity weight 0 to 1 the structure" in output
+    assert "screened with 4 trials; fewer than 10 of them completed, which is too few" in output
+    assert pd.read_csv(folder / "importance.csv").empty
+    assert not (folder / "figures" / "importance.png").exists()
     assert str(folder / "report.html") in output
 
 
@@ -103,7 +106,7 @@ def test_more_points_later_train_only_those(studied: tuple[Path, str], run: tupl
     path = tmp_path / "small.yaml"
     path.write_text(small_config(sensitivity=wider.model_dump()).to_yaml())
     refused = start(path, out, command="sensitivity")
-    assert "use --resume to go on" in refused.communicate(timeout=100)[0]
+    assert "use --resume to continue it" in refused.communicate(timeout=100)[0]
     finish(start(path, out, "--resume", command="sensitivity"))
     after = {p: p.stat().st_mtime_ns for p in out.glob("sensitivity/units/*")}
     assert kept.items() <= after.items()

@@ -23,7 +23,7 @@ def save_all(folder: Path, data: RunData, table: pd.DataFrame) -> dict[str, Path
     folder.mkdir(parents=True, exist_ok=True)
     figures = {
         "pareto": pareto(table, data),
-        "gates": gate_maps(data, table),
+        **({"gates": gate_maps(data, table)} if (table["family"] == "slat").any() else {}),
         "perturbation": perturbation(data, table),
         "search": search(data),
     }

@@ -12,13 +12,18 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 CHANCE = "chance"
+#: trials from which on it is said what mattered: of fewer a forest makes a pattern of anything
+FEWEST = 10
 _DRAWS = 40
 _SHARE = 0.8  # of the trials that a draw takes
 
 
 def of_screening(trials: pd.DataFrame, space: Mapping[str, BaseDistribution], seed: int = 0) -> pd.DataFrame:
-    """What mattered for quality, size and quality under perturbation in a table of trials; see below."""
+    """What mattered for quality, size and quality under perturbation in a table of trials; see below. Empty where too
+    few trials completed to tell."""
     completed = trials[trials["status"] == "completed"].reset_index(drop=True)
+    if len(completed) < FEWEST:
+        return pd.DataFrame(columns=["measure", "factor", "importance", "low", "high", "matters"])
     measures = {
         "quality": completed["quality"],
         "size (log)": np.log10(completed["params"].clip(lower=1)),

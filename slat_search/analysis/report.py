@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ..run_folder import STUDIES, RunFolder, write_text
-from . import robustness
 from .budget import budgets
+from .choice import best_of, notes, recommended, verdict, write_choice
 from .figures import save_all
 from .page import as_yaml, embedded, flat, template
+from .paired import Pair, difference
 from .plots import found_overlaps, histories, scatters, trial_rows
 from .studies import section
 from .svg import gate_map, gate_map_legend
-from .tables import RunData, display, hypervolumes_of, read_run, recommended, write_tables
+from .tables import (
+    RunData,
+    compare,
+    display,
+    found_ones,
+    hypervolumes_of,
+    read_csv,
+    read_kept,
+    read_run,
+    usable,
+    write_tables,
+)
 
 _ALT = {
     "perturbation": "Curves of test quality over the share of perturbed words, a panel a kind, a line a method.",
@@ -27,14 +38,37 @@ _ALT = {
 def analyse(run: RunFolder) -> tuple[pd.DataFrame, RunData]:
     """Write tables, figures and ``report.html`` of a finished run; returns the comparison and what it came from."""
     data = read_run(run)
+    table = tabulate(run, data)
+    illustrate(run, data, table)
+    return table, data
+
+
+def tabulate(run: RunFolder, data: RunData) -> pd.DataFrame:
+    """Write all tables of a finished run, what they come to, and which adapter is recommended; returns the
+    comparison."""
     table = write_tables(run, data)
+    write_text(run / "answer.md", answer(table, data) + "\n")
+    budgets(run, data).to_csv(run / "budget.csv", index=False)
+    write_choice(run, usable(table), found_ones(table), data.config["search"]["tolerance"])
+    return table
+
+
+def analyse_kept(run: RunFolder) -> None:
+    """Write figures, ``answer.md`` and ``report.html`` of what is kept of a run without its trainings; its tables stay
+    as they are. Of chance nothing is said, and curves have no bands: both need predictions."""
+    data = read_kept(run)
+    table = compare(data.results)
+    write_text(run / "answer.md", answer(table, data) + "\n")
+    illustrate(run, data, table)
+
+
+def illustrate(run: RunFolder, data: RunData, table: pd.DataFrame) -> None:
+    """Draw figures and page of a finished run."""
     figures = save_all(run / "figures", data, table)
     studies = RunFolder(run / STUDIES)
     parts = section(studies) if studies.is_done else None
-    budget = budgets(run, data)
-    budget.to_csv(run / "budget.csv", index=False)
+    budget = budgets(run, data) if data.predictions else read_csv(run / "budget.csv")
     write_text(run / "report.html", render(data, table, figures, budget, parts))
-    return table, data
 
 
 def render(
@@ -77,32 +111,50 @@ def render(
 
 
 def answer(table: pd.DataFrame, data: RunData) -> str:
-    """The outcome in plain words, whichever side wins."""
-    metric = data.config["task"]["metric"]
-    tolerance = data.config["search"]["tolerance"]
-    best = recommended(table, tolerance)
-    baselines = table[(table["family"] == "baseline") & (table["params_percent"] < 100)]
-    text = (
-        f"{best['name']}, the smallest found structure within {tolerance:g} of the best validation {metric}, reaches "
-        f"{best['quality']:.3f} on test with {best['params']:,} trained parameters ({best['params_percent']:.3f} % of "
-        f"the backbone) and retains {best['retained']:.1%} of it under perturbed input."
-    )
+    """The outcome in plain words, whichever side wins: what is recommended first, then what was found, beside the
+    baselines."""
+    metric, tolerance = data.config["task"]["metric"], data.config["search"]["tolerance"]
+    candidates = usable(table)
+    said = [verdict(candidates, tolerance, metric)]
+    chosen, found = recommended(candidates, tolerance), recommended(found_ones(table), tolerance)
+    if chosen is not None:
+        said.append(f"It reaches {_outcome(chosen)}.")
+    if found is None:
+        return " ".join([*said, "No structure that the search found could be trained."])
+    if chosen is None or found["method"] != chosen["method"]:
+        said.append(
+            f"Of what was found, {found['name']} is the smallest within {tolerance:g} of the best found on validation "
+            f"({found['validation']:.3f}); it reaches {_outcome(found)}."
+        )
+        if note := notes(candidates, tolerance).get(str(found["method"])):
+            said.append(f"{note[0].upper()}{note[1:]}.")
     ceilings = table[(table["family"] == "baseline") & (table["params_percent"] >= 100)]
-    for ceiling in ceilings.to_dict("records"):
-        text += f" That is {best['quality'] / ceiling['quality']:.1%} of {ceiling['name']} ({ceiling['quality']:.3f})."
-    if baselines.empty:
-        return text
-    rival = baselines.sort_values("validation", ascending=False).iloc[0]
-    difference = best["quality"] - rival["quality"]
-    verdict = f"{difference:+.3f} for the found structure"
-    if metric == "accuracy":
-        texts = data.environment["task"]["test"]
-        chance = 1.96 * math.sqrt(sum(q * (1 - q) for q in (best["quality"], rival["quality"])) / texts)
-        verdict += f" ({'within' if abs(difference) <= chance else 'beyond'} the ±{chance:.3f} of {texts} test texts)"
-    ratio = f", {rival['params'] / best['params']:.1f} times as many" if rival["params"] > best["params"] > 0 else ""
+    for ceiling in ceilings[ceilings["quality"] > 0].to_dict("records"):
+        share = found["quality"] / ceiling["quality"]
+        said.append(f"{found['name']} is at {share:.1%} of {ceiling['name']} ({ceiling['quality']:.3f}).")
+    baselines = candidates[candidates["family"] == "baseline"]
+    if len(baselines):
+        said.append(_beside(found, best_of(baselines), data))
+    return " ".join(said)
+
+
+def _outcome(row: pd.Series) -> str:
     return (
-        f"{text} The baseline chosen on validation, {rival['name']}, reaches {rival['quality']:.3f} with "
-        f"{rival['params']:,} parameters{ratio}: {verdict}."
+        f"{row['quality']:.3f} on test with {row['params']:,} trained parameters ({row['params_percent']:.3f} % of the "
+        f"backbone) and retains {row['retained']:.1%} of it under perturbed input"
+    )
+
+
+def _beside(found: pd.Series, rival: pd.Series, data: RunData) -> str:
+    """A found structure against the baseline that is best on validation."""
+    said = [data.predictions.get(row["method"], []) for row in (found, rival)]
+    apart: object = f"{found['quality'] - rival['quality']:+.3f}"
+    if all(said):
+        apart = difference([Pair(said[0], said[1], data.config["task"]["metric"])])
+    ratio = f", {rival['params'] / found['params']:.1f} times as many" if rival["params"] > found["params"] > 0 else ""
+    return (
+        f"Against {rival['name']}, the baseline that is best on validation, with {rival['quality']:.3f} and "
+        f"{rival['params']:,} parameters{ratio}: {apart}."
     )
 
 
@@ -121,7 +173,7 @@ def _budget_rows(budget: pd.DataFrame) -> list[dict[str, str]]:
 
 def robustness_table(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
     """Robustness as people read it, in the order of the comparison: values with their intervals."""
-    found = robustness.table(data.predictions, data.robustness).set_index("method").loc[table["method"]]
+    found = data.robust.set_index("method").loc[table["method"]]
 
     def interval(name: str) -> list[str]:
         bounds = zip(found[name], found[f"{name}_low"], found[f"{name}_high"], strict=True)

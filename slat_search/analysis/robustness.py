@@ -160,25 +160,6 @@ def mean_of(tasks: Sequence[Robustness]) -> Robustness:
     return Robustness(tasks[0].sets, measured, np.mean([found.drawn[:draws] for found in tasks], axis=0))
 
 
-def paired_difference(
-    one: Sequence[Predictions], two: Sequence[Predictions], metric: str, seed: int = 0
-) -> tuple[float, float]:
-    """95 % bootstrap interval of the clean quality of ``one`` minus that of ``two``: the same texts for both, and for
-    each of the two seeds with replacement."""
-    rng = np.random.default_rng(seed)
-    one, two = [p.clean for p in one], [p.clean for p in two]
-    texts = len(one[0].labels)
-    drawn = []
-    for _ in range(_DRAWS.get(metric, _FEWER_DRAWS)):
-        rows = rng.integers(texts, size=texts)
-        means = [
-            np.mean([method[i].quality(metric, rows)[0] for i in rng.integers(len(method), size=len(method))])
-            for method in (one, two)
-        ]
-        drawn.append(means[0] - means[1])
-    return interval(np.array(drawn))
-
-
 def table(predictions: dict[str, list[Predictions]], robustness: dict[str, Robustness]) -> pd.DataFrame:
     """One row a method: quality clean and at worst, what is retained, confidence and calibration error; by label.
 

@@ -31,7 +31,7 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, seed: int = 0) -> 
     Exact for few pairs, by 9,999 random changes of signs for many. With n pairs it cannot be below 2 / 2^n.
     """
     differences = np.asarray(differences, dtype=float)
-    if not len(differences) or not differences.any():
+    if len(differences) < 2 or not differences.any():
         return 1.0
     resamples = np.inf if len(differences) <= _EXACT else 9999
     rng = np.random.default_rng(seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from ..errors import SlatError
 from ..run_folder import RunFolder, read_json
 from . import robustness
+from .formats import to_latex, to_markdown
 from .fronts import Reference, hypervolumes, nondominated
 from .robustness import Predictions, Robustness, retained
 
@@ -33,7 +33,8 @@ class RunData:
         results: one row a method and seed.
         perturbed: one row a method, seed, perturbation kind and ratio (0 included).
         structures: label -> structure JSON of the refitted members.
-        predictions: label -> what the model of each seed says of the test texts.
+        predictions: label -> what the model of each seed says of the test texts; empty where it was not kept.
+        robust: the table of :func:`.robustness.table`.
     """
 
     config: dict[str, Any]
@@ -45,16 +46,76 @@ class RunData:
     perturbed: pd.DataFrame
     structures: dict[str, dict[str, Any]]
     predictions: dict[str, list[Predictions]]
+    kept_robust: pd.DataFrame | None = None
 
     @cached_property
     def robustness(self) -> dict[str, Robustness]:
-        """Of each method, by label."""
+        """Of each method, by label; without intervals where predictions were not kept."""
         metric, seed = self.config["task"]["metric"], self.config["seed"]
+        if not self.predictions:
+            return {str(method): _measured(rows) for method, rows in self.perturbed.groupby("method", sort=False)}
         return {method: Robustness.of(seeds, metric, seed) for method, seeds in self.predictions.items()}
+
+    @cached_property
+    def robust(self) -> pd.DataFrame:
+        if self.kept_robust is not None:
+            return self.kept_robust
+        return robustness.table(self.predictions, self.robustness)
 
     @property
     def reference(self) -> Reference:
         return Reference(self.environment["task"]["majority"], self.environment["model"]["params"])
+
+
+def _measured(curves: pd.DataFrame) -> Robustness:
+    """Means over seeds of one method, as they were measured."""
+    means = curves.groupby(["kind", "ratio"], sort=False)["quality"].mean()
+    perturbed = means[means.index.get_level_values("ratio") > 0]
+    clean = means[means.index.get_level_values("ratio") == 0].iloc[0]
+    measured = np.array([clean, *perturbed])
+    return Robustness((("clean", 0.0), *perturbed.index), measured, measured[None])
+
+
+def read_kept(run: RunFolder) -> RunData:
+    """Read what is kept of a run without its trainings: the tables that it wrote.
+
+    Raises:
+        SlatError: a file is missing, damaged, or of a version that kept less.
+    """
+    results = read_csv(run / "results.csv", keep_default_na=False, na_values=[""], dtype={"structure": str})
+    if missing := {"group", "budget", "memory", "steps"} - set(results):
+        raise SlatError(f"{run.root}: results.csv has no column {min(missing)}; it was made by another version")
+    return RunData(
+        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
+        environment=read_json(run / "environment.json"),
+        trials=read_trials(run),
+        history=read_csv(run / "history.csv"),
+        selection=read_json(run / "selection.json"),
+        results=results,
+        perturbed=read_csv(run / "perturbation.csv"),
+        predictions={},
+        structures=read_structures(run),
+        kept_robust=read_csv(run / "robustness.csv"),
+    )
+
+
+def read_trials(run: RunFolder) -> pd.DataFrame:
+    """``trials.csv``; a digest is text, even where it has digits alone."""
+    return read_csv(run / "trials.csv", dtype={"structure": str})
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """A table that a run wrote.
+
+    Raises:
+        SlatError: missing, empty or damaged.
+    """
+    try:
+        return pd.read_csv(path, **options)
+    except FileNotFoundError as error:
+        raise SlatError(f"{path}: no such file") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SlatError(f"{path}: damaged or empty ({error})") from error
 
 
 def read_run(run: RunFolder) -> RunData:
@@ -75,16 +136,21 @@ def read_run(run: RunFolder) -> RunData:
         curves += curve
         predictions.setdefault(final["label"], []).append(said)
     return RunData(
-        config=yaml.safe_load((run / "config.yaml").read_text()),
+        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
         environment=environment,
-        trials=pd.read_csv(run / "trials.csv"),
-        history=pd.read_csv(run / "history.csv"),
+        trials=read_trials(run),
+        history=read_csv(run / "history.csv"),
         selection=selection,
         results=pd.DataFrame(rows),
         perturbed=pd.DataFrame(curves),
         predictions=predictions,
-        structures={p.stem: json.loads(p.read_text()) for p in sorted((run / "structures").glob("slat-*.json"))},
+        structures=read_structures(run),
     )
+
+
+def read_structures(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """Label -> JSON of each found structure that was trained."""
+    return {path.stem: read_json(path) for path in sorted((run / "structures").glob("slat-*.json"))}
 
 
 def _final_rows(
@@ -155,11 +221,14 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["family", "params"], ascending=[False, True], ignore_index=True)
 
 
-def recommended(table: pd.DataFrame, tolerance: float) -> pd.Series:
-    """The smallest found structure whose mean validation quality is within ``tolerance`` of the best found."""
-    found = table[table["family"] == "slat"]
-    near = found[found["validation"] >= found["validation"].max() - tolerance]
-    return near.sort_values(["params", "validation"], ascending=[True, False]).iloc[0]
+def found_ones(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of found structures."""
+    return table[table["family"] == "slat"]
+
+
+def usable(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of methods that leave an adapter: all but full fine-tuning."""
+    return table[table["params_percent"] < 100]
 
 
 def display(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -183,33 +252,6 @@ def display(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
 
 
-def to_markdown(frame: pd.DataFrame) -> str:
-    """A pipe table, numbers to the right."""
-    lines = [list(frame.columns), *frame.astype(str).values.tolist()]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(frame.columns))]
-
-    def row(cells: list[str]) -> str:
-        first, *rest = cells
-        padded = [first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=True))]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = "|" + "|".join(("-" * (w + 2)) if i == 0 else ("-" * (w + 1) + ":") for i, w in enumerate(widths)) + "|"
-    return "\n".join([row(lines[0]), rule, *map(row, lines[1:])]) + "\n"
-
-
-def to_latex(frame: pd.DataFrame) -> str:
-    """A booktabs table; special characters escaped, ± and ≈ in math mode, ``**bold**`` in bold type."""
-    escape = str.maketrans(
-        {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$", "±": r"$\pm$", "≈": r"$\approx$"}
-    )
-    lines = [list(frame.columns), *frame.values.tolist()]
-    rows = [[re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", str(cell).translate(escape)) for cell in line] for line in lines]
-    body = "\n".join(" & ".join(line) + r" \\" for line in rows[1:])
-    columns = "l" + "r" * (len(frame.columns) - 1)
-    header = " & ".join(rows[0]) + r" \\"
-    return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{header}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
-
-
 def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:
     """``results comparison pareto perturbation robustness`` as CSV and ``hypervolume.json``; returns the comparison."""
     table = compare(data.results)
@@ -219,7 +261,7 @@ def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:
     table.to_csv(run / "comparison.csv", index=False)
     _write(run / "comparison.md", to_markdown(shown))
     _write(run / "comparison.tex", to_latex(shown))
-    robustness.table(data.predictions, data.robustness).to_csv(run / "robustness.csv", index=False)
+    data.robust.to_csv(run / "robustness.csv", index=False)
     table[table["on_front"]].to_csv(run / "pareto.csv", index=False)
     _write(run / "hypervolume.json", json.dumps(hypervolumes_of(data), indent=2) + "\n")
     return table

@@ -11,9 +11,10 @@ from ..errors import SlatError
 from .group import main
 from .terminal import echo_data
 
+_SHOWN = 8  # labels of a text, the likeliest; JSON has all
+
 if TYPE_CHECKING:
     from ..config.task import Quoting
-    from ..run_folder import RunFolder
     from ..tasks.rows import Rows
     from ..training.bundle import Predictor
 
@@ -76,14 +77,23 @@ def predict(
             raise SlatError("--json: is for what is printed; the ending of --out says what is written")
 
     from ..tasks.rows import read_rows
-    from ..training.bundle import load_bundle
+    from ..training.bundle import adapter_folder, load_bundle
 
     rows = None if file is None else read_rows(file, "--file", quoting)
     predictor = load_bundle(run, adapter, task)
+    _note(adapter_folder(run, adapter, task))
     if rows is None:
         _print_labels(predictor, texts, pairs, as_json)
     else:
         _label(predictor, rows, columns, out, quoting, as_json)
+
+
+def _note(folder: Path) -> None:
+    """Say beside the result what speaks against an adapter."""
+    from ..training.bundle import note_on
+
+    if note := note_on(folder):
+        click.echo(f"note: adapter {folder}: {note}", err=True)
 
 
 def _print_labels(predictor: Predictor, texts: tuple[str, ...], pairs: tuple[str, ...], as_json: bool) -> None:
@@ -99,7 +109,9 @@ def _print_labels(predictor: Predictor, texts: tuple[str, ...], pairs: tuple[str
         if as_json:
             click.echo(json.dumps({"text": text, "label": ranked[0][0], "probabilities": dict(ranked)}))
         else:
-            click.echo(f"{ranked[0][0]}\t{', '.join(f'{n} {p:.3f}' for n, p in ranked)}\t{text}")
+            likely = ", ".join(f"{n} {p:.3f}" for n, p in ranked[:_SHOWN])
+            rest = f", {len(ranked) - _SHOWN} more" if len(ranked) > _SHOWN else ""
+            click.echo(f"{ranked[0][0]}\t{likely}{rest}\t{text}")
 
 
 def _label(
@@ -141,17 +153,10 @@ def export(run: Path, out: Path, form: str, adapter: str | None, task: str | Non
     from ..export import export
     from ..training.bundle import adapter_folder
 
-    export(adapter_folder(run, adapter, task), out, form)
+    folder = adapter_folder(run, adapter, task)
+    export(folder, out, form)
+    _note(folder)
     click.echo(f"{out}: loaded again, it computes the same; how to use it: {out / 'README.md'}")
-
-
-def _finished(run: Path) -> RunFolder:
-    from ..run_folder import RunFolder
-
-    folder = RunFolder(run)
-    if not folder.is_done:
-        raise SlatError(f"{run}: no finished run there")
-    return folder
 
 
 @main.command()
@@ -159,15 +164,16 @@ def _finished(run: Path) -> RunFolder:
 def show(run: Path) -> None:
     """Print the comparison table of a run.
 
-    And where its report lies.
+    And what it comes to, and where its report lies. RUN may be a search or sensitivity studies alone, or a comparison.
 
     \b
     Example:
         slat show runs/quickstart
     """
-    folder = _finished(run)
-    click.echo((folder / "comparison.md").read_text(encoding="utf-8"))
-    click.echo(f"report: {folder / 'report.html'}")
+    from ..analysis.folder import show
+    from ..run_folder import RunFolder
+
+    click.echo(show(RunFolder(run)))
 
 
 @main.command()
@@ -175,19 +181,22 @@ def show(run: Path) -> None:
 def report(run: Path) -> None:
     """Rewrite tables, figures and report of a run.
 
-    From what its trainings and tests left; nothing is trained.
+    From what its trainings and tests left; nothing is trained. RUN may be a search or sensitivity studies alone. Where
+    only tables were kept of a run, these stay as they are.
 
     \b
     Example:
         slat report runs/quickstart
     """
-    from ..analysis.pool import analyse_pool
-    from ..analysis.report import analyse
+    from ..analysis.folder import make_report
+    from ..run_folder import RunFolder
 
-    folder = _finished(run)
+    if not run.is_dir():
+        raise SlatError(f"{run}: no such folder")
+    folder = RunFolder(run)
     with folder.lock():
-        (analyse_pool if (folder / "alone.json").is_file() else analyse)(folder)
-    click.echo(f"report: {folder / 'report.html'}")
+        page = make_report(folder)
+    click.echo(f"report: {page}")
 
 
 @main.command()

@@ -1,6 +1,7 @@
 """One validated model of the YAML."""
 
 from .baselines import Baseline
+from .differences import differences, told
 from .load import load_config
 from .model import (
     Config,
@@ -34,5 +35,7 @@ __all__ = [
     "SpaceConfig",
     "Task",
     "Training",
+    "differences",
     "load_config",
+    "told",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -210,7 +211,14 @@ def entries(raw: Any) -> Any:
     if not isinstance(raw, list | tuple):
         return raw
     found: list[Any] = []
+    known = (*SETS, *USUAL)
     for entry in raw:
+        if isinstance(entry, str) and entry not in known:
+            close = difflib.get_close_matches(entry, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise ValueError(
+                f"no set or method is called {entry!r}; {hint}sets are {', '.join(SETS)}, methods {', '.join(USUAL)}"
+            )
         named = SETS.get(entry, (entry,)) if isinstance(entry, str) else (entry,)
         found += [{"method": method} if isinstance(method, str) else method for method in named]
     return found

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from pathlib import Path
-from typing import Any, TypeGuard, get_args
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from ..errors import SlatError
+from .mistakes import explain
 from .model import Config
-from .section import Section
 from .task import Task
 
 
@@ -19,26 +19,13 @@ def load_config(path: str | Path) -> Config:
     """Read and check a YAML file; paths of data files in it count from the file's folder.
 
     Raises:
-        SlatError: missing file, malformed YAML, or an unknown or wrong field, named by its path.
+        SlatError: missing or empty file, malformed YAML, a field that stands there twice, or unknown or wrong fields,
+            each named by its path.
     """
     path = Path(path)
+    raw = _fields(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise SlatError(f"config {path}: {reason}") from error
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" at line {where.line + 1}" if where else ""
-        raise SlatError(f"config {path}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
-    if raw is None:
-        raw = {}
-    if not isinstance(raw, dict):
-        raise SlatError(f"config {path}: must be a mapping of fields, not a {type(raw).__name__}")
-    try:
-        config = Config.model_validate({"name": path.stem, **raw})
+        config = Config.model_validate({"name": _name(path), **raw})
     except ValidationError as error:
         raise SlatError(f"config {path}: {explain(error)}") from error
     folder = path.resolve().parent  # absolute, so that workers and the copy in the run folder mean the same file
@@ -56,6 +43,58 @@ def load_config(path: str | Path) -> Config:
     )
 
 
+def _fields(path: Path) -> dict[Any, Any]:
+    """The mapping that a file holds."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SlatError(f"config {path}: is not UTF-8 text ({error})") from error
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise SlatError(f"config {path}: {reason}") from error
+    try:
+        raw = yaml.load(text, _Loader)
+    except _RepeatedError as error:
+        raise SlatError(f"config {path}: {error}") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        if problem == "but found another document":
+            problem = "a second document begins there; a run has one"
+        raise SlatError(f"config {path}: not valid YAML{line}: {problem}") from error
+    if raw is None or raw == {}:
+        raise SlatError(f"config {path}: is empty; the least is a task, such as `task: bbc-headline`")
+    if not isinstance(raw, dict):
+        raise SlatError(f"config {path}: must be a mapping of fields, not a {type(raw).__name__}")
+    return raw
+
+
+def _name(path: Path) -> str:
+    """The file's name, as far as it can name a run."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._") or Config.model_fields["name"].default
+
+
+class _RepeatedError(yaml.YAMLError):
+    """A field stands twice in one mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no field of a mapping may stand twice; what ``<<`` merges may be said anew."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if (key.tag, key.value) in lines:
+                raise _RepeatedError(f"{key.value} stands there twice, at lines {lines[key.tag, key.value]} and {line}")
+            lines[key.tag, key.value] = line
+        return node
+
+
 def _found(task: Task, folder: Path) -> Task:
     """With the paths of its files as they are from ``folder``."""
     files: dict[str, Any] = {
@@ -66,37 +105,3 @@ def _found(task: Task, folder: Path) -> Task:
     if task.hub is not None and (folder / task.hub).is_dir():
         files["hub"] = str(folder / task.hub)
     return task.model_copy(update=files)
-
-
-def explain(error: ValidationError) -> str:
-    """The first problem in one sentence: field path, what is wrong, what is allowed."""
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"] if part != "[key]")
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(first["loc"][:-1])
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return f"unknown field {path}; {hint}allowed here: {', '.join(known)}"
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if not isinstance(first["input"], dict):
-        message += f" (got {first['input']!r})"
-    return f"{path}: {message}" if path else message
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the section at ``location``; list positions and mapping keys lead no deeper."""
-    section: type[Section] = Config
-    for part in location:
-        field = section.model_fields.get(str(part))
-        section = (section_in(field.annotation) if field else None) or section
-    return list(section.model_fields)
-
-
-def is_section(value: Any) -> TypeGuard[type[Section]]:
-    return isinstance(value, type) and issubclass(value, Section)
-
-
-def section_in(annotation: Any) -> type[Section] | None:
-    """The section that a field is, or holds in a list or mapping."""
-    candidates = (annotation, *get_args(annotation))
-    return next((part for part in candidates if is_section(part)), None)

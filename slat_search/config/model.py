@@ -32,6 +32,8 @@ PerturbationKind = Literal[
     "distraction",
 ]
 
+_FOLDER = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+
 
 class Model(Section):
     """The frozen transformer."""
@@ -110,7 +112,7 @@ class Resources(Section):
 class Config(Section):
     """A whole run."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="names the run folder")
+    name: str = Field("run", description="names the run folder")
     seed: int = Field(0, ge=0, description="everything random follows from it")
     seeds: int = Field(2, ge=1, description="repetitions of every final training")
     task: Task = Task()
@@ -142,6 +144,13 @@ class Config(Section):
             return data
         return {"task": data["tasks"][0], **data}
 
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(_FOLDER, name):
+            raise ValueError("should begin with a letter or digit and have letters, digits, _, . and - alone")
+        return name
+
     @field_validator("baselines", mode="before")
     @classmethod
     def _named(cls, raw: Any) -> Any:
@@ -171,7 +180,7 @@ class Config(Section):
         names = [task.name for task in self.tasks]
         if len(set(names)) < max(2, len(names)):
             raise ValueError("tasks: two or more with different names share a pool; one alone is `task`")
-        if unfit := [name for name in names if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name)]:
+        if unfit := [name for name in names if not re.fullmatch(_FOLDER, name)]:
             raise ValueError(f"tasks: {unfit[0]!r} cannot name a folder; give the task another name")
         if self.task != self.tasks[0]:
             raise ValueError("task and tasks are one task and several; give one of them")

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from .baselines import USUAL, Baseline
-from .load import is_section, section_in
+from .mistakes import is_section, section_in
 from .model import Config
 from .search import Range
 from .section import Section

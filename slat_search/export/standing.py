@@ -16,6 +16,7 @@ from ..baselines import Applied
 from ..errors import SlatError
 from ..structure import Adapter, Structure, attach
 from ..training.bundle import FORMAT, read_parts
+from ..training.digests import check_model
 from ..training.loading import check_fit, read_config, read_model, read_tokenizer
 from ..training.models import model_path, needs_encoder, published, text_model
 from ..training.protocol import those_of
@@ -71,7 +72,8 @@ def stand(folder: Path) -> Standing:
     """Load an adapter folder.
 
     Raises:
-        SlatError: not an adapter folder, damaged, or of a method that is neither a structure nor one of peft's tuners.
+        SlatError: not an adapter folder, damaged, of a method that is neither a structure nor one of peft's tuners, or
+            a model that is not the one it was trained on.
     """
     description, state = read_parts(folder, "adapter", FORMAT)
     name = description["model"]["name"]
@@ -79,6 +81,7 @@ def stand(folder: Path) -> Standing:
     config, tokenizer = read_config(base, name), read_tokenizer(base, name)
     model = _bare(base, name)
     check_fit(model, tokenizer, name)
+    check_model(f"export: adapter {folder}", description, model, tokenizer)
     applied = Unit(**description["unit"]).apply(model)
     adapter = attach(model, Structure()) if applied.module is None else applied.module
     if not isinstance(adapter, Adapter | PeftModel):

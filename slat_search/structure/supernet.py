@@ -136,9 +136,18 @@ class Supernet(nn.Module):
             return Screening(self.costs, self._atom_of_parameters())
         if kind == "saliency":
             layer = self._of_atom["layer"]
-            crowd = layer * len(self._kinds) + self._of_atom["kind"]
+            crowd = self._crowds()
             return Saliency(self.costs, crowd, self._layers - layer, init, **options)
         return Gates(len(self.costs), kind, init, self._groups(groups))
+
+    def _crowds(self) -> Tensor:
+        """Numbers of the groups of atoms that do much the same, (atoms,): those of one kind in one block. Entries of
+        spectral cores are between orthogonal directions, and each is a group of its own."""
+        kinds = self._of_atom["kind"]
+        alone = torch.tensor([KINDS[kind].positional for kind in self._kinds], device=kinds.device)[kinds]
+        crowd = self._of_atom["layer"] * len(self._kinds) + kinds
+        first = self._layers * len(self._kinds)
+        return torch.where(alone, first + torch.arange(len(kinds), device=kinds.device), crowd)
 
     def _measured(self) -> Iterator[tuple[_Part, nn.Parameter, int]]:
         """Parameters of all candidates in a fixed order, each with its part and the dimension of its units."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
@@ -95,5 +94,6 @@ def _words(example: Example) -> int:
     return sum(len(text.split()) for text in example.texts)
 
 
-def _shown(text: str) -> str:
-    return textwrap.shorten(text, _WIDTH, placeholder=" ...")
+def _shown(text: str, width: int = _WIDTH) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 4]} ..."

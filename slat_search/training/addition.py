@@ -18,6 +18,7 @@ from ..structure import ExtendedSupernet, SharedAdapter, find_sites
 from ..tasks import Noise
 from .bundle import save_bundle
 from .context import Context, prepare
+from .digests import check_model
 from .evaluate import predict_sets
 from .loop import Training, seed_everything
 from .protocol import noise_ids, plan, qualities, validation_measures
@@ -56,6 +57,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     if Model.model_validate(description["model"]) != config.model:
         raise SlatError(f"model: that of the pool is {description['model']}, not {config.model.model_dump()}")
     context, _ = prepare(config)
+    check_model(f"pool {folder}", description, context.frozen.model, context.frozen.tokenizer)
     seed_everything(config.seed)
     model, g = context.classifier(), config.gates
     pool = pool_on(model.backbone, description, tensors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -22,6 +22,7 @@ from ..tasks import Example, encode
 from .backbone import Backbone, load_backbone, products_in
 from .classifier import TextClassifier
 from .context import Context
+from .digests import check_model
 from .evaluate import predict_logits
 from .protocol import State
 from .units import Unit, load_state
@@ -43,6 +44,7 @@ def save_bundle(folder: Path, context: Context, unit: Unit, state: State, measur
         "columns": list(config.task.text),
         "unit": unit.as_dict(),
         "measures": measures,
+        "made_from": context.made_from.as_dict(),
     }
     save_file(state, folder / "adapter.safetensors")
     (folder / "adapter.json").write_text(json.dumps(description, indent=2) + "\n")
@@ -101,11 +103,12 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
         task: whose adapter, in a run over several tasks.
 
     Raises:
-        SlatError: no such adapter there, or weights that do not fit.
+        SlatError: no such adapter there, weights that do not fit, or a model that is not the one it was trained on.
     """
-    description, state = read_parts(adapter_folder(Path(run), adapter, task), "adapter", FORMAT)
+    folder = adapter_folder(Path(run), adapter, task)
+    description, state = read_parts(folder, "adapter", FORMAT)
+    backbone, device = own_backbone(f"adapter {folder}", description)
     settings = Model.model_validate(description["model"])
-    backbone, device = own_backbone(settings)
     unit = Unit(**description["unit"])
     outputs = max(1, len(description["labels"]))
     model = TextClassifier(backbone.model, backbone.width, outputs, settings.pooling)
@@ -114,9 +117,15 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
     return Predictor(model, backbone.tokenizer, description, settings.precision)
 
 
-def own_backbone(settings: Model) -> tuple[Backbone, str]:
-    """The model that an adapter was trained on, its own as several may be loaded side by side; and where it stands."""
+def own_backbone(where: str, description: Mapping[str, Any]) -> tuple[Backbone, str]:
+    """The model that an adapter was trained on, its own as several may be loaded side by side; and where it stands.
+
+    Raises:
+        SlatError: no such model any more, or another one under its name.
+    """
+    settings = Model.model_validate(description["model"])
     backbone = load_backbone(settings.name, weights=settings.weights)
+    check_model(where, description, backbone.model, backbone.tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with products_in(settings.precision):
         backbone.place(device, settings.precision)
@@ -183,8 +192,17 @@ def adapter_folder(run: Path, adapter: str | None = None, task: str | None = Non
     return found
 
 
-def named_in(run: Path, adapter: str | None = None) -> Path:
-    """The folder of the named or the recommended adapter of a run.
+def note_on(folder: Path) -> str:
+    """What the run of an adapter says against it: that it is hand-made, or no better than the bare head; empty where it
+    holds what it promises, or lies in no run."""
+    for place in (folder, folder.parent):
+        if (place.parent / "best.json").is_file():
+            return str(read_json(place.parent / "best.json").get("notes", {}).get(place.name, ""))
+    return ""
+
+
+def named_in(run: Path, adapter: str | None = None, shared: bool = False) -> Path:
+    """The folder of the named or the recommended adapter of a run; of a ``shared`` pool the recommended found one.
 
     Raises:
         SlatError: not a run that is finished, or no such adapter.
@@ -192,7 +210,8 @@ def named_in(run: Path, adapter: str | None = None) -> Path:
     folder = run / "adapters"
     if not (folder / "best.json").is_file():
         raise SlatError(f"{run}: neither an adapter folder nor a finished run")
-    name = adapter or read_json(folder / "best.json")["adapter"]
+    best = read_json(folder / "best.json")
+    name = adapter or (best.get("found") if shared else None) or best["adapter"]
     known = sorted({p.relative_to(folder).parts[0] for p in folder.glob("**/adapter.json")})
     if name not in known:
         raise SlatError(f"--adapter: no {name!r} in {run}; there are {', '.join(known)}")

@@ -14,6 +14,7 @@ from ..structure import find_blocks
 from ..tasks import SPLITS, Encoded, Example, TaskData, check_room, check_tokens, encode, load_task, perturb
 from .backbone import Backbone, shared_backbone
 from .classifier import TextClassifier
+from .digests import MadeFrom
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Context:
         majority: quality on test of always saying the most frequent training label.
         scale: mean and standard deviation of the labels that a regression learns at mean 0 and deviation 1.
         frozen: the model, which travels with the rest.
+        made_from: digests of text and model.
     """
 
     config: Config
@@ -41,6 +43,7 @@ class Context:
     majority: float
     scale: tuple[float, float]
     frozen: Backbone
+    made_from: MadeFrom
 
     @property
     def parts(self) -> tuple[Context, ...]:
@@ -118,5 +121,6 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
         majority=majority_quality(task.metric, clean["train"].labels, clean["test"].labels),
         scale=task.scale,
         frozen=backbone,
+        made_from=MadeFrom.of(backbone, config.model.weights, task),
     )
     return context, task

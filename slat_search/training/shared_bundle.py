@@ -49,6 +49,7 @@ def save_shared(
         "model": context.config.model.model_dump(),
         "structure": structure.to_dict(),
         "tasks": {task: json.loads((folder / task / "adapter.json").read_text()) for task in names(context)},
+        "made_from": context.parts[0].made_from.as_dict(),
     }
     save_file(state, folder / "shared.safetensors")
     (folder / "shared.json").write_text(json.dumps(description, indent=2) + "\n")
@@ -102,15 +103,16 @@ def load_shared(run: str | PathLike[str], adapter: str | None = None) -> SharedP
 
     Args:
         run: folder of a pool that :func:`save_shared` wrote, or of a run over several tasks.
-        adapter: its name in the run; the recommended one by default.
+        adapter: its name in the run; the recommended found pool by default.
 
     Raises:
         SlatError: no such pool there, or damaged.
     """
     folder = Path(run)
-    description, tensors = read_shared(named_in(folder, adapter) if (folder / "adapters").is_dir() else folder)
+    place = named_in(folder, adapter, shared=True) if (folder / "adapters").is_dir() else folder
+    description, tensors = read_shared(place)
+    backbone, device = own_backbone(f"pool {place}", description)
     settings = Model.model_validate(description["model"])
-    backbone, device = own_backbone(settings)
     shared = pool_on(backbone.model, description, tensors)
     predictors = {}
     for number, (task, told) in enumerate(description["tasks"].items()):

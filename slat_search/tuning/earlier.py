@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..config import Config, load_config
+from ..config import Config, differences, load_config, told
 from ..errors import SlatError
 from ..run_folder import read_json, write_json
 from .ledger import Ledger, Trial
@@ -27,8 +27,8 @@ def earlier_trials(config: Config, space: Space, search: Path, say: Callable[[st
     if not config.search.earlier:
         return []
     keep = search / _KEPT
-    if not keep.is_file():
-        check_earlier(config, search)
+    if not has_read_earlier(search):
+        check_earlier(config)
         rows = [row for run in config.search.earlier for row in _of_run(space, run, say)]
         write_json(keep, rows)
     return [
@@ -36,21 +36,26 @@ def earlier_trials(config: Config, space: Space, search: Path, say: Callable[[st
     ]
 
 
-def check_earlier(config: Config, search: Path) -> None:
-    """Whether the runs in ``search.earlier`` can be learned from, where the search has not read them yet.
+def has_read_earlier(search: Path) -> bool:
+    """Whether a search has read what it learns from."""
+    return (search / _KEPT).is_file()
+
+
+def check_earlier(config: Config) -> None:
+    """Whether the runs in ``search.earlier`` can be learned from.
 
     Raises:
         SlatError: a folder is no run, or its trials were trained in another way and cannot be compared.
     """
-    for run in config.search.earlier if not (search / _KEPT).is_file() else ():
+    for run in config.search.earlier:
         if not (run / "config.yaml").is_file():
             raise SlatError(f"search.earlier: {run} is not a run folder")
         kept = load_config(run / "config.yaml")
-        theirs, ours = (c.model_dump(mode="json", exclude=set(_MAY_DIFFER)) for c in (kept, config))
-        other = next((section for section in ours if ours[section] != theirs[section]), None)
-        if other is not None:
+        found = differences(kept, config, dict.fromkeys(_MAY_DIFFER, True))
+        if found:
             raise SlatError(
-                f"search.earlier: {run} has another {other}; values of its trials cannot be compared with these"
+                f"search.earlier: {run} has another configuration, and values of its trials cannot be compared with "
+                f"these: {told(found)}"
             )
 
 

@@ -89,7 +89,7 @@ def train_finals(
     ``structures/*.json`` and ``selection.json``.
 
     Raises:
-        SlatError: nothing is left of the found structures.
+        SlatError: nothing is left.
     """
     contenders = [
         *(contender for trial in members for contender in _found(trial, config, folder)),
@@ -100,8 +100,10 @@ def train_finals(
     tuned, tuning = tune(pool, contenders, say)
     say(f"train each with {config.seeds} seeds")
     finals = every_seed(pool, tuned, config.seeds)
+    if not finals:
+        raise SlatError("search: training diverged for every structure that was found, and for every baseline")
     if not found_ones(finals):
-        raise SlatError("search: training diverged for every structure that was found")
+        say("training diverged for every structure that was found; the baselines alone are left")
     named = [
         {
             "key": unit.key,

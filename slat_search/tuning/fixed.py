@@ -82,6 +82,10 @@ class UnitPool:
             self._say(f"test   {unit.key:<36} quality {result['quality']:.3f}")
         return {u.key: read_json(self._path(u, "test.json")) for u in units}
 
+    def result(self, key: str) -> dict[str, Any]:
+        """What a training came to, by its key."""
+        return read_json(self.folder / f"{key}.train.json")
+
     def state(self, unit: Unit) -> State:
         """Trained weights of a unit."""
         return load_file(self._path(unit, "safetensors"))

@@ -231,6 +231,45 @@ def test_one_run_alone_needs_no_average(runs: list[Path], tmp_path: Path) -> Non
     assert f"{recommended['quality']:.3f}" in text
 
 
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_runs_with_one_seed(tmp_path: Path, tasks: int) -> None:
+    """There is no spread, and of one pair no test; what there is stands there."""
+    made = [made_run(tmp_path / task, task, 0.7, seeds=1) for task in ("one", "two", "three")[:tasks]]
+    compare_runs(made, tmp_path / "out")
+    tests = pd.read_csv(tmp_path / "out" / "tests.csv").set_index("method")
+    assert set(tests["pairs"]) == {tasks}
+    assert tests["p"].min() == pytest.approx(min(1.0, 2 / 2**tasks))
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", page))
+
+
+def test_a_run_whose_found_structures_all_diverged(tmp_path: Path) -> None:
+    made = made_run(tmp_path / "one", "one", 0.7)
+    rows = pd.read_csv(made / "results.csv")
+    rows[rows["family"] == "baseline"].to_csv(made / "results.csv", index=False)
+    compare_runs([made, made_run(tmp_path / "two", "two", 0.8)], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    assert not table[table["dataset"] == "one"]["method"].str.startswith("SLAT").any()
+    assert "LoRA r=8" in set(table[table["dataset"] == "average"]["method"])
+
+
+def test_the_same_texts_are_told_by_their_digest(tmp_path: Path) -> None:
+    """Whatever their files are called, or however they were drawn."""
+    made = [made_run(tmp_path / f"run-{i}", "one", 0.7, name=f"run-{i}") for i in range(3)]
+    for run, digest in zip(made, ("a", "a", "b"), strict=True):
+        environment = json.loads((run / "environment.json").read_text())
+        environment["task"]["digests"] = {"test": digest}
+        (run / "environment.json").write_text(json.dumps(environment))
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["task"]["train"] = str(run / "train.csv")
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    compare_runs(made[:2], tmp_path / "out")
+    assert set(pd.read_csv(tmp_path / "out" / "comparison.csv")["dataset"]) == {"one"}
+    compare_runs(made[1:], tmp_path / "out")
+    datasets = set(pd.read_csv(tmp_path / "out" / "comparison.csv")["dataset"])
+    assert datasets == {"one [run-1]", "one [run-2]", "average"}
+
+
 def test_what_cannot_be_compared_is_one_sentence(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(SlatError, match=r"no finished run there \(results.csv is missing\)"):
         compare_runs([tmp_path / "nothing"], tmp_path / "out")

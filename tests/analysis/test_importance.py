@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from slat_search.analysis.importance import CHANCE, importances
+from slat_search.analysis.importance import CHANCE, FEWEST, importances, of_screening
 
 SPACE: dict[str, BaseDistribution] = {
     "weight": FloatDistribution(0.1, 50, log=True),
@@ -55,6 +55,14 @@ def test_a_measure_that_never_changes(trials: pd.DataFrame) -> None:
     found = importances(trials, SPACE, {"quality": pd.Series(0.5, index=trials.index)})
     assert (found["importance"] == 0).all()
     assert not found["matters"].any()
+
+
+@pytest.mark.parametrize("completed", [0, 2, FEWEST - 1, FEWEST])
+def test_of_a_few_trials_nothing_is_said(trials: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, completed: int) -> None:
+    monkeypatch.setattr("slat_search.analysis.importance._DRAWS", 2)
+    measures = {"quality": trials["rate"], "params": 10 * trials["weight"], "quality_perturbed": trials["rate"]}
+    table = trials.assign(**measures, status=["completed" if i < completed else "failed" for i in range(len(trials))])
+    assert of_screening(table, SPACE).empty == (completed < FEWEST)
 
 
 def test_same_seed_same_importance(trials: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,32 @@ def test_the_table_follows_from_rows_of_results(folder: RunFolder) -> None:
     assert table.loc["slat-a", "average"] == pytest.approx(np.mean([test["quality"] for test in tests]))
 
 
+@pytest.mark.parametrize("alone", [None, {"finals": [], "tuning": {}}])
+def test_without_tasks_alone_and_transfers(folder: RunFolder, alone: dict | None) -> None:
+    """As configured, or because a run has not come so far."""
+    (folder / "transfer.csv").unlink()
+    (folder / "alone.json").unlink()
+    if alone is not None:
+        (folder / "alone.json").write_text(json.dumps(alone))
+    assert analyse_pool(folder) == "slat-a"
+    table = pd.read_csv(folder / "comparison.csv").set_index("method")
+    assert table["params"].to_dict() == {"slat-a": 64, "lora": 100}
+    page = (folder / "report.html").read_text()
+    assert "Transfer" not in page
+    assert "Who shares what" in page
+
+
+def test_a_run_whose_found_pools_all_diverged(folder: RunFolder) -> None:
+    selection = json.loads((folder / "selection.json").read_text())
+    selection["finals"] = [final for final in selection["finals"] if final["label"] == "lora"]
+    (folder / "selection.json").write_text(json.dumps(selection))
+    (folder / "structures" / "slat-a.json").unlink()
+    assert analyse_pool(folder) == ""
+    page = (folder / "report.html").read_text()
+    assert "No pool that the search found could be trained." in page
+    assert "Who shares what" not in page
+
+
 def test_user_text_stays_text_and_every_link_leads_somewhere(folder: RunFolder) -> None:
     analyse_pool(folder)
     text = (folder / "report.html").read_text()
@@ -156,6 +182,8 @@ def test_user_text_stays_text_and_every_link_leads_somewhere(folder: RunFolder) 
     mean, sd = apart.mean(axis=1).mean(), apart.mean(axis=1).std()
     assert f"Against LoRA, each task alone ({rows[rows['method'] == 'alone-lora']['quality'].mean():.3f}, " in answer
     assert f"{mean:+.3f} ± {sd:.3f} over {len(apart)} seeds (one {apart['one'].mean():+.3f}, two " in answer
+    assert answer.count("; 95 % ") == 2
+    assert answer.startswith("SLAT &amp; co is recommended: it is the smallest of all methods within 0.01 of the best ")
 
 
 def test_seeds_that_searched_again_count_with_the_pool_that_each_found(folder: RunFolder) -> None:

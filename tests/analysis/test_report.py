@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -16,8 +17,10 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from slat_search.analysis.across import compare_runs
+from slat_search.analysis.choice import notes, recommended, verdict
+from slat_search.analysis.formats import to_latex, to_markdown
 from slat_search.analysis.report import analyse
-from slat_search.analysis.tables import recommended, to_latex
 from slat_search.errors import SlatError
 from slat_search.run_folder import RunFolder
 from slat_search.structure import Site, Structure
@@ -33,13 +36,13 @@ def unit(method: str, label: str, seed: int) -> dict:
     }  # fmt: skip
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
+def made_run(tmp_path: Path) -> RunFolder:
     """What the stages of a run leave behind: one found structure, one baseline, two seeds."""
+    tmp_path.mkdir(exist_ok=True)
     structure = Structure.lora(SITES, r=2)
     config = {
         "name": "evil", "seed": 0, "seeds": 2, "task": {"name": EVIL, "metric": "accuracy"},
-        "training": {"steps": 10}, "search": {"tolerance": 0.01},
+        "training": {"steps": 10}, "search": {"tolerance": 0.01}, "model": {"name": "tiny"},
     }  # fmt: skip
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {
@@ -95,6 +98,11 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return made_run(tmp_path)
+
+
 class Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -121,12 +129,53 @@ def test_user_text_stays_text_and_nothing_is_loaded_from_elsewhere(folder: RunFo
     assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", text))
 
 
+def answer_of(folder: RunFolder) -> str:
+    """What the page begins with, and what the run says at its end."""
+    (said,) = re.findall(r'class="answer">(.*?)</p>', (folder / "report.html").read_text(), re.DOTALL)
+    assert html.unescape(said) == (folder / "answer.md").read_text().strip()
+    return html.unescape(said)
+
+
 def test_the_answer_names_both_sides(folder: RunFolder) -> None:
     analyse(folder)
-    answer = (folder / "report.html").read_text().split('class="answer">')[1].split("</p>")[0]
-    assert "64 trained parameters (6.400 % of the backbone)" in answer
-    assert "LoRA &amp; co, reaches 0.800 with 500 parameters, 7.8 times as many: +0.000" in answer
-    assert "within the ±0.111 of 100 test texts" in answer
+    answer = answer_of(folder)
+    assert answer.startswith(
+        "No found structure is recommended, but LoRA & co, which is hand-made: it is the smallest "
+    )
+    assert "It reaches 0.800 on test with 500 trained parameters (50.000 % of the backbone)" in answer
+    assert "with 64 trained parameters (6.400 % of the backbone)" in answer
+    assert "LoRA & co is better on validation (0.825 against 0.805)" in answer
+    assert (
+        "Against LoRA & co, the baseline that is best on validation, with 0.800 and 500 parameters, 7.8 times" in answer
+    )
+
+
+def test_page_and_comparison_tell_chance_by_the_same_test(folder: RunFolder, tmp_path: Path) -> None:
+    """Both methods are wrong in the same places but for ten texts: beyond chance when paired, within it when not."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=100)
+    for seed in (0, 1):
+        right = np.arange(100) % 4 != 0
+        for label, gained in (("slat-a", 0), ("lora", 10)):
+            found = right | (np.arange(100) < 4 * gained)
+            said = {
+                "labels": labels, "outputs": np.stack([np.where(found, labels, 1 - labels)] * 3),
+                "confidence": np.full((3, 100), 0.9, dtype=np.float32),
+            }  # fmt: skip
+            save_file(said, folder / "units" / f"{label}-{seed}.test.safetensors")
+            path = folder / "units" / f"{label}-{seed}.test.json"
+            tested = json.loads(path.read_text())
+            path.write_text(json.dumps({**tested, "quality": float(found.mean())}))
+    analyse(folder)
+    (low, high) = re.findall(r"-0\.100 \(95 % (\S+) to (\S+), beyond chance\)", answer_of(folder))[0]
+    assert 1.96 * np.sqrt(0.75 * 0.25 / 100 + 0.85 * 0.15 / 100) > 0.1  # what an unpaired test would say
+    compare_runs([folder.root], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv", keep_default_na=False).set_index("method")
+    assert table["mark"].to_dict() == {"LoRA & co": "best", "SLAT, recommended": ""}
+    tests = pd.read_csv(tmp_path / "out" / "tests.csv").set_index("method").loc["SLAT, recommended"]
+    assert (f"{tests['low']:+.3f}", f"{tests['high']:+.3f}") == (low, high)
+    assert tests["p"] < 0.05
+    assert tests["over"] == "texts and seeds"
 
 
 def test_seeds_that_searched_again_count_with_the_structure_that_each_found(folder: RunFolder) -> None:
@@ -154,17 +203,74 @@ def test_seeds_that_searched_again_count_with_the_structure_that_each_found(fold
     assert {"s-slat-a", "s-slat-a-own"} <= set(ids)
 
 
+def test_a_run_whose_found_structures_all_diverged(folder: RunFolder) -> None:
+    selection = json.loads((folder / "selection.json").read_text())
+    selection["finals"] = [final for final in selection["finals"] if final["label"] == "lora"]
+    (folder / "selection.json").write_text(json.dumps(selection))
+    (folder / "structures" / "slat-a.json").unlink()
+    table, _ = analyse(folder)
+    assert table["method"].tolist() == ["lora"]
+    assert answer_of(folder).endswith("No structure that the search found could be trained.")
+
+
+METHODS = pd.DataFrame(
+    {
+        "method": ["a", "b", "c", "lora", "head"],
+        "name": ["SLAT a", "SLAT b", "SLAT c", "LoRA", "linear head"],
+        "family": ["slat", "slat", "slat", "baseline", "baseline"],
+        "params": [10, 100, 1000, 500, 0],
+        "validation": [0.8, 0.89, 0.9, 0.88, 0.7],
+    }
+)
+
+
 def test_recommended_is_the_smallest_within_tolerance() -> None:
-    table = pd.DataFrame(
-        {
-            "family": ["slat", "slat", "slat", "baseline"],
-            "params": [10, 100, 1000, 1],
-            "validation": [0.8, 0.89, 0.9, 1],
-        }
-    )
-    assert recommended(table, 0.0)["params"] == 1000
-    assert recommended(table, 0.01 + 1e-9)["params"] == 100
-    assert recommended(table, 0.5)["params"] == 10
+    for tolerance, params in ((0.0, 1000), (0.01, 100), (0.1, 10), (0.5, 0)):
+        row = recommended(METHODS, tolerance)
+        assert row is not None
+        assert row["params"] == params
+    assert recommended(METHODS[:0], 0.1) is None
+
+
+@pytest.mark.parametrize(
+    ("validation", "begins", "told"),
+    [
+        ([0.8, 0.89, 0.9, 0.88, 0.7], "SLAT b is recommended: it is the smallest of all methods within 0.01 of", {}),
+        (
+            [0.8, 0.85, 0.86, 0.9, 0.7],
+            "No found structure is recommended, but LoRA, which is hand-made: it is the smallest",
+            {
+                "lora": "this is hand-made: no found structure is as small and within the tolerance",
+                "c": "LoRA is better on validation (0.900 against 0.860)",
+            },
+        ),
+        (
+            [0.8, 0.85, 0.86, 0.88, 0.9],
+            "No adapter is recommended, but the bare head (linear head): in validation accuracy no method is above its",
+            {
+                "head": "this is the bare head: nothing is adapted in the model",
+                "c": "the bare head alone is as good on validation (0.900 against 0.860); linear head is better on",
+            },
+        ),
+        (
+            [0.8, 0.905, 0.86, 0.88, 0.9],
+            "No adapter is recommended, but the bare head (linear head): in validation accuracy no method is more than "
+            "0.01 above its 0.900 (the best, SLAT b, has 0.905)",
+            {"head": "this is the bare head: nothing is adapted in the model"},
+        ),
+    ],
+)
+def test_the_verdict_is_the_same_whichever_side_wins(
+    validation: list[float], begins: str, told: dict[str, str]
+) -> None:
+    table = METHODS.assign(validation=validation)
+    assert verdict(table, 0.01, "accuracy").startswith(begins)
+    found = notes(table, 0.01)
+    for label, note in told.items():
+        assert found[label].startswith(note)
+    chosen = recommended(table, 0.01)
+    assert chosen is not None
+    assert (chosen["method"] in found) == (chosen["family"] != "slat")
 
 
 def test_a_run_of_an_earlier_version_is_one_sentence(folder: RunFolder) -> None:
@@ -174,6 +280,16 @@ def test_a_run_of_an_earlier_version_is_one_sentence(folder: RunFolder) -> None:
     (folder / "selection.json").write_text(json.dumps(selection))
     with pytest.raises(SlatError, match="made by an earlier version"):
         analyse(folder)
+
+
+def test_markdown_cells_stay_in_their_columns() -> None:
+    table = to_markdown(pd.DataFrame({"method|s": ["a|b", "two\nlines", "back\\|slash"], "n": ["1", "2", "3"]}))
+    lines = table.splitlines()
+    assert len(lines) == 5
+    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines} == {3}
+    assert "a\\|b" in lines[2]
+    assert "two lines" in lines[3]
+    assert {len(line) for line in lines} == {len(lines[0])}
 
 
 def test_latex_is_escaped() -> None:
@@ -191,6 +307,7 @@ def test_full_fine_tuning_is_the_ceiling_and_not_the_rival(folder: RunFolder) ->
         trained = json.loads(path.read_text())
         path.write_text(json.dumps({**trained, "params": 1000}))
     analyse(folder)
-    answer = (folder / "report.html").read_text().split('class="answer">')[1].split("</p>")[0]
-    assert "That is 100.0% of LoRA &amp; co (0.800)." in answer
-    assert "baseline chosen" not in answer
+    answer = answer_of(folder)
+    assert answer.startswith(f"SLAT {EVIL} is recommended: it is the smallest of all methods within 0.01 of")
+    assert f"SLAT {EVIL} is at 100.0% of LoRA & co (0.800)." in answer
+    assert "Against" not in answer

@@ -29,6 +29,7 @@ def test_sign_flips_at_their_ends() -> None:
     assert sign_flip_test([0.1, 0.2, 0.3, 0.1]) == 2 / 2**4
     assert sign_flip_test([0.0, 0.0]) == 1.0
     assert sign_flip_test([]) == 1.0
+    assert sign_flip_test([0.3]) == 1.0  # 2 / 2^1
     assert sign_flip_test(np.full(40, 0.1)) < 0.001
 
 

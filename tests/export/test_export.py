@@ -27,6 +27,7 @@ from slat_search.structure import KINDS, Structure, attach, find_sites
 from slat_search.training.backbone import Backbone, load_backbone
 from slat_search.training.bundle import save_bundle
 from slat_search.training.context import Context
+from slat_search.training.digests import MadeFrom, weights_digest
 from slat_search.training.models import model_path
 from slat_search.training.units import Unit
 from tests.conftest import TEXTS
@@ -61,7 +62,8 @@ def saved(context: Context, model: nn.Module, folder: Path, *kinds: str, name: s
     state |= {"head.bias": np.arange(5, dtype=np.float32) / 5}
     if name is not None:
         told = context.config.model.model_copy(update={"name": name})
-        context = replace(context, config=context.config.model_copy(update={"model": told}))
+        made_from = MadeFrom(weights_digest(model), context.made_from.tokenizer, context.made_from.texts)
+        context = replace(context, config=context.config.model_copy(update={"model": told}), made_from=made_from)
     unit = Unit("slat", "slat-test", 0.003, 0, options={"structure": structure.to_dict()})
     save_bundle(folder, context, unit, state, {"quality": 0.5, "loss": 1.25})
     return folder

@@ -186,17 +186,28 @@ def test_a_trial_that_is_left_early_leaves_the_backbone_bare(context: Context) -
 
 
 def test_a_nan_loss_is_told_in_one_sentence_and_leaves_the_backbone_bare(context: Context) -> None:
+    trained = replace(context, config=small_config(gates={"kind": "saliency"}))
     with pytest.raises(DivergedError, match="the loss was not finite before step 3; a smaller learning rate may help"):
-        reports(context, learning_rate=1e30)
+        reports(trained, learning_rate=1e30)
+    with pytest.raises(DivergedError, match="the loss was not finite before step 10"):
+        reports(context, learning_rate=1e30)  # screened candidates stand still at first
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in context.backbone().model.modules())
 
 
 def test_all_gates_closed_is_a_result(context: Context) -> None:
-    starved = replace(context, config=small_config(gates={"init": 0.01, "warmup": 0.0, "settle": 0.9}))
+    gates = {"kind": "sigmoid", "init": 0.01, "warmup": 0.0, "settle": 0.9}
+    starved = replace(context, config=small_config(gates=gates))
     last = reports(starved, (), sparsity=1e6, gate_learning_rate=1.0)[-1]
     assert last["structure"] == Structure()
     assert last["params"] == 0
     assert last["quality"] > 0
+
+
+@pytest.mark.parametrize("kind", ["saliency", "screening"])
+def test_gates_that_are_measured_never_end_at_the_bare_head(context: Context, kind: str) -> None:
+    starved = replace(context, config=small_config(gates={"kind": kind, "warmup": 0.1, "settle": 0.9}))
+    last = reports(starved, (), sparsity=1e6)[-1]
+    assert 0 < last["params"] < 1000
 
 
 def test_phases(minilm: Backbone, sites: tuple[Site, ...]) -> None:

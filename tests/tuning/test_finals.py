@@ -41,6 +41,10 @@ def test_a_method_that_diverges_is_left_out_and_named(context: Context, tmp_path
     hopeless = small_config(search={"refit_learning_rates": [1e30]}, baselines=[])
     with pytest.raises(SlatError, match="training diverged for every structure that was found"):
         train_finals(pool, hopeless, [trial], folder, lines.append)
+    left = small_config(seeds=1, search={"refit_learning_rates": [1e30]}, baselines=[{"method": "head"}])
+    rest = train_finals(pool, left, [trial], RunFolder(tmp_path / "left"), lines.append)
+    assert [contender.title for contender, _ in rest] == ["linear head"]
+    assert "training diverged for every structure that was found; the baselines alone are left" in lines
     assert [contender.title for contender, _ in finals] == ["SLAT 25.3k (trial 0)", "linear head"]
     assert "left out: LoRA r=8, whose training diverged at every learning rate" in lines
     folder_selection = tmp_path / "selection.json"

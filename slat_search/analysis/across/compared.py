@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,7 @@ class Compared:
         predictions: by method, where the run folder still has them.
         structure: JSON of the recommended structure, or of what this task uses of it, where it is kept.
         tasks: how many share the run's pool.
+        digest: of the test texts, where the run kept it.
         label: what methods are named with in place of the run; may be that of runs of other tasks.
     """
 
@@ -42,6 +44,7 @@ class Compared:
     predictions: dict[str, list[Predictions]] = field(default_factory=dict)
     structure: dict[str, Any] | None = None
     tasks: int = 1
+    digest: str = ""
     label: str = ""
 
     @property
@@ -51,8 +54,13 @@ class Compared:
 
     @property
     def same_texts(self) -> str:
-        """Equal where two runs of one task test the same texts."""
+        """Equal where two runs of one task test the same texts, as far as their configurations tell."""
         return json.dumps([self.config["task"], self.config["seed"], self.texts], sort_keys=True, default=str)
+
+
+def all_rows(runs: Sequence[Compared]) -> pd.DataFrame:
+    """Every row of every run, those without a name too."""
+    return pd.concat([run.results for run in runs], ignore_index=True)
 
 
 def made_for(budgets: pd.Series, params: float) -> pd.Series:
@@ -71,5 +79,7 @@ def with_best(rows: pd.DataFrame, found: pd.DataFrame, name: str) -> pd.DataFram
     Args:
         found: a row a method.
     """
+    if found.empty:
+        return rows
     best = found.sort_values(["validation", "params"], ascending=[False, True]).iloc[0]["method"]
     return pd.concat([rows, rows[rows["method"] == best].assign(**{"as": name})], ignore_index=True)

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from ..curves import plt
 from ..figures import BASELINE, FOUND
 from ..fronts import attainment
-from .compared import Compared
-from .table import all_rows
+from .compared import Compared, all_rows
 
 
 def attained(runs: Sequence[Compared]) -> Figure:

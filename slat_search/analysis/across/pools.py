@@ -8,9 +8,10 @@ import pandas as pd
 
 from ...errors import SlatError
 from ...run_folder import RunFolder, read_json
+from ..choice import recommended
 from ..fronts import Reference
 from ..pool.data import ALONE, POOLED, predictions
-from ..pool.table import comparison, recommended
+from ..pool.table import comparison, found_pools
 from ..shared import part_of
 from .compared import BEST, RECOMMENDED, SHARED, Compared, made_for, with_best
 
@@ -33,16 +34,17 @@ def tasks_of(
         raise SlatError(f"{run.root}: the run was made by an earlier version, which kept less; run it again")
     finals = {final["label"]: final for final in listed}
     pools = comparison(results)
-    chosen = recommended(pools, config["search"]["tolerance"])
-    found = pools[(pools["family"] == "slat") & (pools["how"] == POOLED)]
+    found = found_pools(pools)
+    chosen = recommended(found, config["search"]["tolerance"])
     budgets = results["method"].map(lambda label: finals.get(label, {}).get("budget"))
-    beside = made_for(budgets, chosen["params"])
-    names = [_name(row, chosen["method"], finals) for row in results.to_dict("records")]
+    beside = made_for(budgets, 0 if chosen is None else chosen["params"])
+    best = "" if chosen is None else str(chosen["method"])
+    names = [_name(row, best, finals) for row in results.to_dict("records")]
     rows = _in_parts(results, environment["model"], len(config["tasks"]))
     rows["as"] = [name if fits else "" for name, fits in zip(names, beside, strict=True)]
     rows = with_best(rows, found, BEST + SHARED)
     said = predictions(run) if (run / "units").is_dir() else {}
-    path = run / "structures" / f"{chosen['method']}.json"
+    path = run / "structures" / f"{best}.json"
     structure = read_json(path) if path.is_file() else None
     return [
         Compared(
@@ -55,6 +57,7 @@ def tasks_of(
             predictions=said.get(task["name"], {}),
             structure=None if structure is None else part_of(structure, number),
             tasks=len(config["tasks"]),
+            digest=told.get("digests", {}).get("test", ""),
         )
         for number, (task, told) in enumerate(zip(config["tasks"], environment["tasks"], strict=True))
     ]
@@ -68,7 +71,7 @@ def _name(row: dict[Any, Any], chosen: str, finals: dict[str, dict[str, Any]]) -
     if row["how"] == POOLED:
         return RECOMMENDED + SHARED if label == chosen else ""
     _, form, digest = label.split("-")  # alone-slat-DIGEST, alone-search-DIGEST
-    if digest != chosen.split("-")[1]:
+    if not chosen or digest != chosen.split("-")[1]:
         return ""
     return f"SLAT{', own weights' if form == 'search' else ''}{APART}"
 

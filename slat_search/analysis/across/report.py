@@ -10,18 +10,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...errors import SlatError
-from ...run_folder import write_json, write_text
+from ...run_folder import COMPARISON, write_json, write_text
 from ..curves import plt
 from ..overlap import overlaps
 from ..page import embedded, template
 from ..svg import Point, scatter
 from . import figures
-from .compared import Compared
+from .compared import Compared, all_rows
 from .runs import read_runs
-from .table import AVERAGE, all_rows, comparison, hypervolumes_by_task, rank_summary, reference_method, tests
+from .table import AVERAGE, comparison, hypervolumes_by_task, rank_summary, reference_method
+from .tested import PAIRS, tests
 from .words import NOTE, POOLS, answer, html, latex, markdown, tests_shown, wide
-
-_MARK = "compared.json"
 
 
 def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | None = None) -> Path:
@@ -39,7 +38,7 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | 
         SlatError: a folder is no finished run, there is no method ``against``, or ``out`` holds other things.
     """
     out = Path(out)
-    if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
+    if out.is_dir() and any(out.iterdir()) and not (out / COMPARISON).is_file():
         raise SlatError(f"--out: {out} is not empty and holds no comparison; choose another")
     runs = read_runs(folders)
     table = comparison(runs)
@@ -50,7 +49,7 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | 
     ranked = rank_summary(table)
     volumes = hypervolumes_by_task(runs)
     try:
-        write_json(out / _MARK, {"runs": [str(folder) for folder in folders]})
+        write_json(out / COMPARISON, {"runs": [str(folder) for folder in folders]})
         write_text(out / "results.csv", all_rows(runs).to_csv(index=False))
         write_text(out / "comparison.csv", table.to_csv(index=False))
         write_text(out / "comparison.md", markdown(table))
@@ -95,6 +94,7 @@ def _page(
         scatters=[_scatter(part, str(name)) for name, part in table.groupby("dataset", sort=False)],
         near=_near(table),
         tests=tests_shown(tested),
+        by_pairs=PAIRS in set(tested.get("over", ())),
         best_baseline=reference_method(table) in set(tested.get("minus", ())),
         volumes=volumes,
         overlaps=overlaps({_title(run): run.structure for run in runs if run.structure is not None}),

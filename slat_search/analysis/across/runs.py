@@ -12,9 +12,10 @@ import pandas as pd
 import yaml
 
 from ...errors import SlatError
-from ...run_folder import RunFolder, read_json
+from ...run_folder import RunFolder, read_json, without_results
+from ..choice import recommended
 from ..fronts import Reference
-from ..tables import compare, read_run, recommended
+from ..tables import compare, found_ones, read_run
 from .compared import BEST, RECOMMENDED, Compared, made_for, with_best
 from .pools import tasks_of
 
@@ -73,8 +74,9 @@ def _name_datasets(runs: Sequence[Compared]) -> None:
         rows = run.results
         rows["dataset"] = rows["task"] + (" (" + rows["model"] + ")" if several else "")
     texts: dict[str, set[str]] = {}
+    digested = {name: all(run.digest for run in runs if run.dataset == name) for name in {run.dataset for run in runs}}
     for run in runs:
-        texts.setdefault(run.dataset, set()).add(run.same_texts)
+        texts.setdefault(run.dataset, set()).add(run.digest if digested[run.dataset] else run.same_texts)
     for run in [run for run in runs if len(texts[run.dataset]) > 1]:
         run.results["dataset"] += f" [{run.name}]"
 
@@ -102,7 +104,9 @@ def _same_structure(results: pd.DataFrame) -> bool:
 def _read(run: RunFolder) -> list[Compared]:
     for name in ("results.csv", "environment.json", "config.yaml"):
         if not (run / name).is_file():
-            raise SlatError(f"{run.root}: no finished run there ({name} is missing)")
+            raise SlatError(f"{without_results(run)} ({name} is missing)")
+    if (run / "points.json").is_file():
+        raise SlatError(without_results(run))
     config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     environment = read_json(run / "environment.json")
     results = pd.read_csv(run / "results.csv", keep_default_na=False, na_values=[""])
@@ -110,30 +114,32 @@ def _read(run: RunFolder) -> list[Compared]:
         return tasks_of(run, config, environment, results)
     if missing := _NEEDED - set(results):
         raise SlatError(f"{run.root}: results.csv has no column {min(missing)}; it was made by another version")
-    chosen = recommended(compare(results), config["search"]["tolerance"])
+    found = compare(found_ones(results))
+    chosen = recommended(found, config["search"]["tolerance"])
     results["as"] = _names(results, chosen)
     results["ceiling"] = results["params_percent"] >= 100
-    structure = run / "structures" / f"{chosen['method']}.json"
-    found = Compared(
+    structure = run / "structures" / f"{'' if chosen is None else chosen['method']}.json"
+    compared = Compared(
         name=config["name"],
         config=config,
         metric=config["task"]["metric"],
         texts=environment["task"]["test"],
         reference=Reference(environment["task"]["majority"], environment["model"]["params"]),
-        results=with_best(results, compare(results[results["family"] == "slat"]), BEST),
+        results=with_best(results, found, BEST),
         predictions=read_run(run).predictions if (run / "units").is_dir() else {},
         structure=read_json(structure) if structure.is_file() else None,
+        digest=environment["task"].get("digests", {}).get("test", ""),
     )
-    return [found]
+    return [compared]
 
 
-def _names(results: pd.DataFrame, chosen: pd.Series) -> list[str]:
+def _names(results: pd.DataFrame, chosen: pd.Series | None) -> list[str]:
     """Of each row: the recommended structure, a baseline, or nothing for another structure and for sizes of others."""
-    beside = made_for(results["budget"], chosen["params"])
+    beside = made_for(results["budget"], 0 if chosen is None else chosen["params"])
     names = []
     for row, fits in zip(results.to_dict("records"), beside, strict=True):
         if row["family"] == "slat":
-            names.append(RECOMMENDED if row["method"] == chosen["method"] else "")
+            names.append(RECOMMENDED if chosen is not None and row["method"] == chosen["method"] else "")
         else:
             names.append(row["group"] if fits else "")
     return names

@@ -9,18 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ..fronts import hypervolumes, knee, nondominated, on_plane, smallest_near_best
-from ..robustness import paired_difference
-from ..statistics import critical_difference, friedman, holm, mean_interval, ranks, sign_flip_test
-from .compared import Compared
+from ..statistics import critical_difference, friedman, mean_interval, ranks
+from .compared import Compared, all_rows
+from .tested import level
 
 AVERAGE = "average"
 _RANKED_TASKS = 5  # from so many on, mean ranks have a critical difference
 _MEANS = ["quality", "validation", "params", "params_percent", "retained", "train_seconds", "memory"]
-
-
-def all_rows(runs: Sequence[Compared]) -> pd.DataFrame:
-    """Every row of every run, those without a name too."""
-    return pd.concat([run.results for run in runs], ignore_index=True)
 
 
 def comparison(runs: Sequence[Compared]) -> pd.DataFrame:
@@ -72,9 +67,7 @@ def _of_dataset(runs: Sequence[Compared]) -> pd.DataFrame:
     table["compression"] = _compression(table["params_percent"])
     table["rank"] = ranks(table[["quality"]].to_numpy().T)[0]
     best = str(table["method"].iloc[int(table["quality"].argmax())])
-    table["mark"] = [
-        "best" if name == best else "level" if _level(runs, best, name) else "" for name in table["method"]
-    ]
+    table["mark"] = ["best" if name == best else "level" if level(runs, best, name) else "" for name in table["method"]]
     return _with_fronts(table)
 
 
@@ -90,65 +83,12 @@ def _with_fronts(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _level(runs: Sequence[Compared], best: str, other: str) -> bool:
-    """Whether the difference of two methods on one task may be chance, by its 95 % interval.
-
-    From predictions where both runs still have them (paired by text, seeds drawn); else from the number of test texts,
-    as for unpaired accuracies; for other metrics from the paired seeds.
-    """
-    one, two = (_rows_of(runs, name) for name in (best, other))
-    methods = [part["method"].iloc[0] for _, part in (one, two)]
-    if all(method in run.predictions for (run, _), method in zip((one, two), methods, strict=True)):
-        said = [run.predictions[method] for (run, _), method in zip((one, two), methods, strict=True)]
-        low, high = paired_difference(said[0], said[1], one[0].metric)
-        return low <= 0 <= high
-    means = [part["quality"].mean() for _, part in (one, two)]
-    if one[0].metric == "accuracy":
-        return bool(means[0] - means[1] <= 1.96 * np.sqrt(sum(q * (1 - q) for q in means) / one[0].texts))
-    seeds = [part.set_index("seed")["quality"] for _, part in (one, two)]
-    low, high = mean_interval((seeds[0] - seeds[1]).dropna().to_numpy())
-    return bool(np.isnan(low) or low <= 0 <= high)
-
-
-def _rows_of(runs: Sequence[Compared], method: str) -> tuple[Compared, pd.DataFrame]:
-    """The run that has a method, and its rows."""
-    parts = ((run, run.results[run.results["as"] == method]) for run in runs)
-    return next((run, part) for run, part in parts if len(part))
-
-
 def reference_method(table: pd.DataFrame) -> str | None:
     """The baseline that is best on validation over all tasks; full fine-tuning is the ceiling, and not it."""
     rows = table[(table["family"] == "baseline") & ~table["ceiling"]]
     tasks = table["dataset"].nunique()
     rows = rows[rows["dataset"] == AVERAGE] if tasks > 1 else rows
     return None if rows.empty else str(rows.sort_values("validation", ascending=False).iloc[0]["method"])
-
-
-def tests(runs: Sequence[Compared], reference: str) -> pd.DataFrame:
-    """Every other method minus ``reference`` in quality, over pairs of task and seed; Holm's correction over rows."""
-    rows = all_rows(runs)
-    wide = rows[rows["as"] != ""].pivot_table(index=["dataset", "seed"], columns="as", values="quality", sort=False)
-    found: list[dict[str, Any]] = []
-    for method in wide.columns.drop(reference):
-        difference = (wide[method] - wide[reference]).dropna().to_numpy()
-        if not len(difference):
-            continue
-        low, high = mean_interval(difference)
-        found.append(
-            {
-                "method": method,
-                "minus": reference,
-                "pairs": len(difference),
-                "difference": difference.mean(),
-                "low": low,
-                "high": high,
-                "p": sign_flip_test(difference),
-            }
-        )
-    table = pd.DataFrame(found)
-    if not table.empty:
-        table["p_holm"] = holm(table["p"].to_numpy())
-    return table
 
 
 def rank_summary(table: pd.DataFrame) -> dict[str, Any]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ..tables import to_latex, to_markdown
+from ..formats import to_latex, to_markdown
 from .compared import RECOMMENDED, SHARED
 from .table import AVERAGE, reference_method
+from .tested import PAIRS
 
 #: mark -> how a value that has it is written
 _MARKS: dict[str, Callable[[str], str]] = {"best": lambda s: f"**{s}**", "level": lambda s: f"{s} ≈", "": str}
@@ -102,8 +103,8 @@ def answer(table: pd.DataFrame, tests: pd.DataFrame, ranks: dict[str, Any]) -> l
             which = ", the baseline that is best on validation" if test["minus"] == best else ""
             said.append(
                 f"{test['method']} minus {test['minus']}{which}: "
-                f"{test['difference']:+.3f} ({test['low']:+.3f} to {test['high']:+.3f}, {test['pairs']} pairs of task "
-                f"and seed, p = {test['p_holm']:.2g} after Holm's correction)."
+                f"{test['difference']:+.3f} ({test['low']:+.3f} to {test['high']:+.3f}, over {_count(test)}, "
+                f"p = {test['p_holm']:.2g} after Holm's correction)."
             )
     if ranks.get("critical_difference"):
         said.append(
@@ -128,6 +129,10 @@ def _beside(found: dict[Hashable, Any], rows: pd.DataFrame) -> list[str]:
     return [*said, f"The smallest baseline that reaches it is {least['method']} with {size} parameters."]
 
 
+def _count(test: Mapping[Hashable, Any]) -> str:
+    return f"{test['pairs']} {PAIRS}" if test["over"] == PAIRS else test["over"]
+
+
 def tests_shown(tests: pd.DataFrame) -> Sequence[dict[str, str]]:
     return [
         {
@@ -136,6 +141,7 @@ def tests_shown(tests: pd.DataFrame) -> Sequence[dict[str, str]]:
             "pairs": str(row["pairs"]),
             "difference": f"{row['difference']:+.3f}",
             "95 % interval": "-" if np.isnan(row["low"]) else f"{row['low']:+.3f} to {row['high']:+.3f}",
+            "over": row["over"],
             "p": f"{row['p']:.2g}",
             "p (Holm)": f"{row['p_holm']:.2g}",
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 from ...run_folder import RunFolder, read_json
 from ..robustness import Predictions, retained
 from ..shared import part_of
+from ..tables import read_csv, read_structures, read_trials
 
 POOLED, ALONE = "one pool", "each alone"
 
@@ -30,6 +30,8 @@ class PoolData:
         results: a row a task, method and seed; ``params`` counts all tasks together, ``own`` what the task uses.
         transfer: a row a structure, task and seed; empty where nothing was transferred.
         structures: label -> JSON of each found pool.
+        predictions: what the models of each seed say of the test texts, by task and method; empty where it was not
+            kept.
     """
 
     config: dict[str, Any]
@@ -40,6 +42,7 @@ class PoolData:
     results: pd.DataFrame
     transfer: pd.DataFrame
     structures: dict[str, dict[str, Any]]
+    predictions: dict[str, dict[str, list[Predictions]]]
 
     @property
     def tasks(self) -> list[str]:
@@ -52,24 +55,52 @@ def read_pool(run: RunFolder) -> PoolData:
     Raises:
         SlatError: a file is missing or damaged.
     """
-    environment, selection, alone = (read_json(run / f"{name}.json") for name in ("environment", "selection", "alone"))
+    environment, selection = (read_json(run / f"{name}.json") for name in ("environment", "selection"))
+    alone = read_alone(run)
     rows = [row for final in selection["finals"] for row in _pooled(run, final)]
     rows += [_alone(run, final) for final in alone["finals"]]
     results = pd.DataFrame(rows)
-    apart = results["how"] == ALONE  # all tasks together are as large as their sum
-    sums = results[apart].groupby(["method", "seed"])["own"].sum()
-    results.loc[apart, "params"] = [sums[key] for key in results[apart][["method", "seed"]].itertuples(index=False)]
+    sums = results.groupby(["method", "seed"])["own"].transform("sum")  # what all tasks together are as large as
+    results["params"] = results["params"].where(results["how"] != ALONE, sums)
     transfer = run / "transfer.csv"
     return PoolData(
-        config=yaml.safe_load((run / "config.yaml").read_text()),
+        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
         environment=environment,
-        trials=pd.read_csv(run / "trials.csv"),
-        history=pd.read_csv(run / "history.csv"),
+        trials=read_trials(run),
+        history=read_csv(run / "history.csv"),
         tuning={**selection["tuning"], **alone["tuning"]},
         results=results.assign(params=results["params"].astype(int)),
         transfer=pd.read_csv(transfer) if transfer.is_file() and transfer.stat().st_size > 1 else pd.DataFrame(),
-        structures={p.stem: json.loads(p.read_text()) for p in sorted((run / "structures").glob("slat-*.json"))},
+        structures=read_structures(run),
+        predictions=predictions(run),
     )
+
+
+def read_kept_pool(run: RunFolder) -> PoolData:
+    """Read what is kept of a run without its trainings: the tables that it wrote.
+
+    Raises:
+        SlatError: a file is missing or damaged.
+    """
+    selection, alone = read_json(run / "selection.json"), read_alone(run)
+    transfer = run / "transfer.csv"
+    return PoolData(
+        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
+        environment=read_json(run / "environment.json"),
+        trials=read_trials(run),
+        history=read_csv(run / "history.csv"),
+        tuning={**selection["tuning"], **alone["tuning"]},
+        results=read_csv(run / "results.csv", keep_default_na=False, na_values=[""]),
+        transfer=read_csv(transfer) if transfer.is_file() and transfer.stat().st_size > 1 else pd.DataFrame(),
+        structures=read_structures(run),
+        predictions={},
+    )
+
+
+def read_alone(run: RunFolder) -> dict[str, Any]:
+    """What each task was trained with alone: ``finals`` and ``tuning``, both empty where none was."""
+    path = run / "alone.json"
+    return read_json(path) if path.is_file() else {"finals": [], "tuning": {}}
 
 
 def _pooled(run: RunFolder, final: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -131,7 +162,7 @@ def predictions(run: RunFolder) -> dict[str, dict[str, list[Predictions]]]:
         for number, (task, tested) in enumerate(told.items()):
             said = _said(run / "units" / f"{final['key']}.test.safetensors", tested, f"{number}.")
             found.setdefault(task, {}).setdefault(final["label"], []).append(said)
-    for final in read_json(run / "alone.json")["finals"]:
+    for final in read_alone(run)["finals"]:
         folder, task = run / "units" / "alone" / final["task"], final["task"]
         said = _said(folder / f"{final['key']}.test.safetensors", read_json(folder / f"{final['key']}.test.json"), "")
         found.setdefault(task, {}).setdefault(final["label"], []).append(said)

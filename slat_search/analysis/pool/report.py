@@ -11,44 +11,66 @@ from markupsafe import Markup
 
 from ...run_folder import STUDIES, RunFolder, write_text
 from ..budget import SEARCH
+from ..choice import notes, recommended, verdict, write_choice
 from ..curves import plt
+from ..formats import to_latex, to_markdown
 from ..page import as_yaml, embedded, flat, template
+from ..paired import Pair
+from ..paired import difference as paired
 from ..plots import histories, trial_rows
 from ..shared import part_of, shared_by
 from ..studies import section
 from ..svg import Point, gate_map, gate_map_legend, scatter
-from ..tables import to_latex, to_markdown
 from . import sharing
-from .data import ALONE, PoolData, read_pool
-from .table import MEAN, WORST, comparison, difference, display, recommended
+from .data import ALONE, PoolData, read_kept_pool, read_pool
+from .table import MEAN, WORST, comparison, difference, display, found_pools, usable
 
 
 def analyse_pool(run: RunFolder) -> str:
     """Write tables, figures and ``report.html`` of a finished run; returns the label of the recommended pool."""
     data = read_pool(run)
+    table = tabulate_pool(run, data)
+    illustrate_pool(run, data, table)
+    best = recommended(found_pools(table), data.config["search"]["tolerance"])
+    return "" if best is None else str(best["method"])
+
+
+def analyse_kept_pool(run: RunFolder) -> None:
+    """Write figures and ``report.html`` of what is kept of a run without its trainings; its tables stay as they are."""
+    data = read_kept_pool(run)
+    illustrate_pool(run, data, comparison(data.results))
+
+
+def tabulate_pool(run: RunFolder, data: PoolData) -> pd.DataFrame:
+    """Write all tables, what they come to, and which adapter is recommended; returns the comparison."""
     table = comparison(data.results)
-    best = recommended(table, data.config["search"]["tolerance"])
     shown = display(table, data)
     write_text(run / "results.csv", data.results.to_csv(index=False))
     write_text(run / "comparison.csv", table.to_csv(index=False))
     write_text(run / "comparison.md", f"{to_markdown(shown)}\n{answer(table, data)}\n")
     write_text(run / "comparison.tex", to_latex(shown))
-    figure = sharing.figure(data.structures[best["method"]], data.environment["model"]["layers"])
+    write_choice(run, usable(table, data), found_pools(table), data.config["search"]["tolerance"])
+    return table
+
+
+def illustrate_pool(run: RunFolder, data: PoolData, table: pd.DataFrame) -> None:
+    """Draw figures and page of a finished run."""
     (run / "figures").mkdir(parents=True, exist_ok=True)
-    figure.savefig(run / "figures" / "sharing.png", bbox_inches="tight")
-    plt.close(figure)
+    best = recommended(found_pools(table), data.config["search"]["tolerance"])
+    if best is not None:
+        figure = sharing.figure(data.structures[best["method"]], data.environment["model"]["layers"])
+        figure.savefig(run / "figures" / "sharing.png", bbox_inches="tight")
+        plt.close(figure)
     studies = RunFolder(run / STUDIES)
     parts = section(studies) if studies.is_done else None
-    write_text(run / "report.html", render(run, data, table, shown, parts))
-    return str(best["method"])
+    write_text(run / "report.html", render(run, data, table, display(table, data), parts))
 
 
 def render(
     run: RunFolder, data: PoolData, table: pd.DataFrame, shown: pd.DataFrame, studies: dict[str, Any] | None = None
 ) -> str:
     """The page as text, with the section on its sensitivity studies where there are some."""
-    best = recommended(table, data.config["search"]["tolerance"])
-    structure = data.structures[best["method"]]
+    best = recommended(found_pools(table), data.config["search"]["tolerance"])
     return template("pool.html.j2").render(
         name=data.config["name"],
         answer=answer(table, data),
@@ -60,11 +82,8 @@ def render(
         scatters=[_scatter(table, MEAN, "mean test quality"), _scatter(table, WORST, "worst task")],
         own="own" in data.config["search"].get("weights", ()),
         legend=gate_map_legend(),
-        structures=[_structure(row, data) for _, row in _found(table).iterrows()],
-        best=best["name"],
-        overlap=sharing.overlap(structure),
-        shared=shared_by(structure),
-        figure=embedded(run / "figures" / "sharing.png"),
+        structures=[_structure(row, data) for _, row in found_pools(table).iterrows()],
+        shared=None if best is None else _shared(run, best, data),
         transfer=_transfer(data),
         histories=histories(data),
         studies=studies,
@@ -85,34 +104,59 @@ def _task(told: dict[str, Any]) -> dict[str, str]:
 
 
 def answer(table: pd.DataFrame, data: PoolData) -> str:
-    """The outcome in plain words, whichever side wins."""
+    """The outcome in plain words, whichever side wins: what is recommended first, then what was found."""
     tolerance = data.config["search"]["tolerance"]
-    best = recommended(table, tolerance)
+    candidates = usable(table, data)
+    said = [verdict(candidates, tolerance, f"quality, mean of {len(data.tasks)} tasks")]
+    chosen, best = recommended(candidates, tolerance), recommended(found_pools(table), tolerance)
+    if best is None:
+        return " ".join([*said, "No pool that the search found could be trained."])
     own = ", ".join(f"{task} {best[f'own: {task}']:,}" for task in data.tasks)
-    text = (
+    said.append(
         f"{best['name']}, the smallest found pool within {tolerance:g} of the best on validation, reaches "
         f"{best[MEAN]:.3f} on the mean of {len(data.tasks)} tasks and {best[WORST]:.3f} on the worst, with "
         f"{best['params']:,} parameters in all (used by {own})."
     )
+    note = notes(candidates, tolerance).get(str(best["method"]))
+    if note and chosen is not None and chosen["method"] != best["method"]:
+        said.append(f"{note[0].upper()}{note[1:]}.")
     for row in table.to_dict("records"):
-        if row["how"] == ALONE or (row["family"] == "baseline" and row["params"] > 0):
-            text += " " + _beside(best, {str(name): value for name, value in row.items()}, data)
-    return text
+        if row["how"] == ALONE or row["family"] == "baseline":
+            said.append(_beside(best, {str(name): value for name, value in row.items()}, data))
+    return " ".join(said)
 
 
 def _beside(best: pd.Series, row: dict[str, Any], data: PoolData) -> str:
     """One sentence on the pool against another method: by how much, over how many seeds, and on which tasks."""
     apart = difference(data.results, best["method"], row["method"])
     means = apart.mean(axis=1)
-    verdict = f"{means.mean():+.3f}"
-    if len(means) > 1:
-        verdict += f" ± {means.std():.3f} over {len(means)} seeds"
+    spread = f" ± {means.std():.3f} over {len(means)} seeds" if len(means) > 1 else ""
     tasks = ", ".join(f"{task} {apart[task].mean():+.3f}" for task in data.tasks)
-    return f"Against {row['name']} ({row[MEAN]:.3f}, {row['params']:,} parameters): {verdict} ({tasks})."
+    return (
+        f"Against {row['name']} ({row[MEAN]:.3f}, {row['params']:,} parameters): {means.mean():+.3f}{spread} ({tasks})"
+        f"{_chance(best['method'], row['method'], data)}."
+    )
 
 
-def _found(table: pd.DataFrame) -> pd.DataFrame:
-    return table[(table["family"] == "slat") & (table["how"] != ALONE)]
+def _chance(one: str, two: str, data: PoolData) -> str:
+    """Whether a difference of means over tasks may be chance, where predictions were kept."""
+    metrics = [task["metric"] for task in data.config["tasks"]]
+    said = [[data.predictions.get(task, {}).get(method, []) for method in (one, two)] for task in data.tasks]
+    if not all(all(both) for both in said):
+        return ""
+    found = paired([Pair(both[0], both[1], metric) for both, metric in zip(said, metrics, strict=True)])
+    return f"; {found.bounds}"
+
+
+def _shared(run: RunFolder, best: pd.Series, data: PoolData) -> dict[str, Any]:
+    """What tasks share of the recommended pool."""
+    structure = data.structures[best["method"]]
+    return {
+        "best": best["name"],
+        "overlap": sharing.overlap(structure),
+        "users": shared_by(structure),
+        "figure": embedded(run / "figures" / "sharing.png"),
+    }
 
 
 def _scatter(table: pd.DataFrame, column: str, label: str) -> Markup:

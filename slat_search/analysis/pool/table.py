@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..fronts import nondominated
-from .data import PoolData
+from .data import POOLED, PoolData
 
 MEAN, WORST = "average", "worst"
 
@@ -58,11 +58,14 @@ def _found_first(column: pd.Series) -> pd.Series:
     return column != "slat" if column.name == "family" else column
 
 
-def recommended(table: pd.DataFrame, tolerance: float) -> pd.Series:
-    """The smallest found pool whose mean validation quality is within ``tolerance`` of the best found pool's."""
-    found = table[(table["family"] == "slat") & (table["how"] == "one pool")]
-    near = found[found["validation"] >= found["validation"].max() - tolerance]
-    return near.sort_values(["params", "validation"], ascending=[True, False]).iloc[0]
+def found_pools(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of pools that a search found."""
+    return table[(table["family"] == "slat") & (table["how"] == POOLED)]
+
+
+def usable(table: pd.DataFrame, data: PoolData) -> pd.DataFrame:
+    """Rows of methods that leave an adapter for each task: all but full fine-tuning, which is as large as the model."""
+    return table[table[[f"own: {task}" for task in data.tasks]].max(axis=1) < data.environment["model"]["params"]]
 
 
 def display(table: pd.DataFrame, data: PoolData) -> pd.DataFrame:

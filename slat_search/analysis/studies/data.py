@@ -15,6 +15,7 @@ from ...run_folder import RunFolder, read_json
 from ..robustness import Predictions, Robustness, kinds_of, mean_of, places_of
 from ..shared import shared_by
 from ..statistics import interval
+from ..tables import read_csv
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,15 @@ class Studies:
 
 
 def read_studies(folder: RunFolder) -> Studies:
-    """Read studies whose trainings and tests are finished.
+    """Read studies whose trainings and tests are finished, or the tables that are kept of them.
 
     Raises:
         SlatError: a file is missing or damaged.
     """
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     record = read_json(folder / "points.json")
+    if not (folder / "units").is_dir():
+        return _read_kept(folder, config, record)
     results = pd.DataFrame([_row(folder, point) for point in record["points"]])
     kept = _Kept(folder, config)
 
@@ -96,6 +99,21 @@ def read_studies(folder: RunFolder) -> Studies:
         results=results.drop(columns="key"),
         curves=pd.DataFrame(curves(None)),
         by_task=pd.DataFrame({"task": name, **row} for number, name in enumerate(names) for row in curves(number)),
+        importance=_csv(folder / "importance.csv"),
+        screened=len(_csv(folder / "screening.csv")),
+    )
+
+
+def _read_kept(folder: RunFolder, config: dict[str, Any], record: dict[str, Any]) -> Studies:
+    """What is kept of studies without their trainings: the tables that they wrote."""
+    results = read_csv(folder / "results.csv")
+    return Studies(
+        config=config,
+        environment=read_json(folder / "environment.json"),
+        tuning=record["tuning"],
+        results=results.assign(error=results["error"].astype(object).fillna("")),
+        curves=read_csv(folder / "curves.csv"),
+        by_task=_csv(folder / "curves_by_task.csv"),
         importance=_csv(folder / "importance.csv"),
         screened=len(_csv(folder / "screening.csv")),
     )
@@ -231,4 +249,4 @@ def _change(found: Robustness, place: int, reference: Robustness | None, its_pla
 
 def _csv(path: Path) -> pd.DataFrame:
     """Empty where there is none."""
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    return read_csv(path) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()

@@ -48,12 +48,14 @@ def _by_task(studies: Studies) -> Iterator[tuple[str, str]]:
 
 
 def analyse_studies(folder: RunFolder) -> str:
-    """Write tables, figures and ``report.html`` of finished studies; returns the outcome in words."""
+    """Write tables, figures and ``report.html`` of finished studies; returns the outcome in words. Of studies that are
+    kept without their trainings the tables stay as they are."""
     studies = read_studies(folder)
-    write_text(folder / "results.csv", studies.results.to_csv(index=False))
-    write_text(folder / "curves.csv", studies.curves.to_csv(index=False))
-    if studies.tasks:
-        write_text(folder / "curves_by_task.csv", studies.by_task.to_csv(index=False))
+    if (folder / "units").is_dir():
+        write_text(folder / "results.csv", studies.results.to_csv(index=False))
+        write_text(folder / "curves.csv", studies.curves.to_csv(index=False))
+        if studies.tasks:
+            write_text(folder / "curves_by_task.csv", studies.by_task.to_csv(index=False))
     save_figures(folder / "figures", studies)
     parts = section(folder, studies)
     page = template("sensitivity.html.j2").render(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...config.sensitivity import SEARCHED
-from ..importance import CHANCE
+from ..importance import CHANCE, FEWEST
 from .data import Studies
 
 
@@ -103,6 +103,11 @@ def _ratios(studies: Studies, study: str) -> Iterator[str]:
 
 def _screening(studies: Studies) -> Iterator[str]:
     if studies.importance.empty:
+        if studies.screened:
+            yield (
+                f"What the search samples was screened with {studies.screened} trials; fewer than {FEWEST} of them "
+                "completed, which is too few to tell what mattered."
+            )
         return
     parts = []
     for measure in dict.fromkeys(studies.importance["measure"]):

@@ -1,0 +1,89 @@
+"""What a folder holds of a run, whatever that is: to be shown, and to be made pages of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import SlatError
+from ..run_folder import COMPARISON, STUDIES, RunFolder, outcome, without_results
+from .formats import to_markdown
+from .pool import analyse_pool
+from .pool.report import analyse_kept_pool
+from .report import analyse, analyse_kept
+from .search import NOTHING_TESTED, analyse_search, chosen, read_search
+from .studies import analyse_studies
+from .studies.data import read_studies
+from .studies.words import summary
+from .tables import read_csv
+
+
+def show(run: RunFolder) -> str:
+    """The comparison of a run and what it comes to; as much of that as there is, also of a search or of sensitivity
+    studies alone, of a comparison of runs, and of what was kept of one.
+
+    Raises:
+        SlatError: there is nothing of a run.
+    """
+    parts = [*_shown(run)]
+    if not parts:
+        raise SlatError(without_results(run))
+    return "\n".join(parts)
+
+
+def _shown(run: RunFolder) -> Iterator[str]:
+    if (run / "comparison.md").is_file():
+        yield outcome(run)
+        if _is_unfinished(run):
+            yield "not finished: `slat run CONFIG --resume` continues it"
+    elif (run / "trials.csv").is_file() and not _is_studies(run):
+        yield f"{NOTHING_TESTED} `slat run CONFIG --resume` does the rest.\n"
+        yield to_markdown(chosen(read_search(run)))
+    elif (run / "baselines.csv").is_file():
+        yield "Baselines alone, on validation: nothing was tested. `slat run CONFIG --resume` does the rest.\n"
+        yield to_markdown(read_csv(run / "baselines.csv", dtype=str))
+    for studies in (run, RunFolder(run / STUDIES)):
+        if _is_studies(studies):
+            yield "\n".join(summary(read_studies(studies))) + "\n"
+            if studies is not run and (studies / "report.html").is_file():
+                yield f"report: {studies / 'report.html'}"
+    for page in ("report.html", "comparison.html"):
+        if (run / page).is_file():
+            yield f"report: {run / page}"
+
+
+def make_report(run: RunFolder) -> Path:
+    """Write pages and figures of what a folder holds, and tables where its trainings are there; returns the page.
+
+    Raises:
+        SlatError: there is nothing to make a page of.
+    """
+    if (run / COMPARISON).is_file():
+        raise SlatError(f"{run.root}: is a comparison of runs; `slat compare` makes it anew from its runs")
+    trained = (run / "units").is_dir()
+    if _is_studies(run):
+        analyse_studies(run)
+    elif (run / "results.csv").is_file() and (run / "selection.json").is_file():
+        if _has_tasks(run):
+            analyse_pool(run) if trained else analyse_kept_pool(run)
+        else:
+            analyse(run) if trained else analyse_kept(run)
+    elif (run / "trials.csv").is_file():
+        analyse_search(run)
+    elif _is_studies(RunFolder(run / STUDIES)):
+        return make_report(RunFolder(run / STUDIES))
+    else:
+        raise SlatError(without_results(run))
+    return run / "report.html"
+
+
+def _is_unfinished(run: RunFolder) -> bool:
+    return (run / "units").is_dir() and not run.is_done
+
+
+def _is_studies(run: RunFolder) -> bool:
+    return (run / "points.json").is_file() and (run / "curves.csv").is_file()
+
+
+def _has_tasks(run: RunFolder) -> bool:
+    return "how" in read_csv(run / "results.csv", nrows=1)

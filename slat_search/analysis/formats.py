@@ -1,0 +1,45 @@
+"""Tables as Markdown and as LaTeX."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+
+_LATEX = {
+    "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+}
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """A pipe table, numbers to the right; a cell stays in its column and on its line, whatever is in it."""
+    lines = [[_cell(cell) for cell in line] for line in [list(frame.columns), *frame.astype(str).values.tolist()]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(frame.columns))]
+
+    def row(cells: list[str]) -> str:
+        first, *rest = cells
+        padded = [first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=True))]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|" + "|".join(("-" * (w + 2)) if i == 0 else ("-" * (w + 1) + ":") for i, w in enumerate(widths)) + "|"
+    return "\n".join([row(lines[0]), rule, *map(row, lines[1:])]) + "\n"
+
+
+def _cell(value: Any) -> str:
+    return " ".join(str(value).splitlines()).replace("\\", "\\\\").replace("|", r"\|")
+
+
+def to_latex(frame: pd.DataFrame) -> str:
+    """A booktabs table; special characters escaped, ± and ≈ in math mode, ``**bold**`` in bold type."""
+    escape = str.maketrans({**{c: f"\\{c}" for c in "%_&#${}"}, **_LATEX, "\n": " ", "\r": " "})
+    lines = [list(frame.columns), *frame.values.tolist()]
+    rows = [[re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", str(cell).translate(escape)) for cell in line] for line in lines]
+    body = "\n".join(" & ".join(line) + r" \\" for line in rows[1:])
+    columns = "l" + "r" * (len(frame.columns) - 1)
+    header = " & ".join(rows[0]) + r" \\"
+    return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{header}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"

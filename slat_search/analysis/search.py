@@ -1,0 +1,89 @@
+"""The page of a search whose structures are not trained again yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from ..errors import SlatError
+from ..run_folder import RunFolder, read_json, write_text
+from .page import as_yaml, flat, template
+from .plots import histories, trial_rows
+from .svg import gate_map, gate_map_legend
+from .tables import read_csv, read_structures, read_trials
+
+NOTHING_TESTED = "A search alone: what it found is not trained again yet, and nothing was tested."
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """What a search left.
+
+    Attributes:
+        config, environment: of the run.
+        trials, history: a row a trial and a row a report.
+        structures: label -> JSON of each chosen structure.
+    """
+
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    trials: pd.DataFrame
+    history: pd.DataFrame
+    structures: dict[str, dict[str, Any]]
+
+
+def read_search(run: RunFolder) -> SearchData:
+    """Read a search that is over.
+
+    Raises:
+        SlatError: a file is missing or damaged, or no trial reported anything.
+    """
+    trials = read_trials(run)
+    if "quality" not in trials or "refitted" not in trials:
+        raise SlatError(f"{run.root}: no trial of the search reported anything")
+    return SearchData(
+        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
+        environment=read_json(run / "environment.json"),
+        trials=trials,
+        history=read_csv(run / "history.csv"),
+        structures=read_structures(run),
+    )
+
+
+def chosen(data: SearchData) -> pd.DataFrame:
+    """Trials whose structures were chosen, as people read them."""
+    rows = data.trials[data.trials["refitted"] == "yes"]
+    return pd.DataFrame(
+        {
+            "trial": rows["trial"],
+            "validation": [f"{value:.3f}" for value in rows["quality"]],
+            "retained": [f"{value:.1%}" for value in rows["retained"]],
+            "parameters": [f"{value:,.0f}" for value in rows["params"]],
+            "structure": rows["structure"],
+        }
+    )
+
+
+def analyse_search(run: RunFolder) -> None:
+    """Write ``report.html`` of a search that is over."""
+    data = read_search(run)
+    model = data.environment["model"]
+    maps = [
+        {"label": label, "map": gate_map(found["modules"], model["layers"], model["site_columns"], label)}
+        for label, found in data.structures.items()
+    ]
+    page = template("search.html.j2").render(
+        name=data.config["name"],
+        answer=NOTHING_TESTED,
+        chosen=chosen(data),
+        maps=maps,
+        legend=gate_map_legend(),
+        histories=histories(data),
+        trials=trial_rows(data.trials),
+        environment=flat({k: v for k, v in data.environment.items() if k != "tasks"}),
+        config=as_yaml(data.config),
+    )
+    write_text(run / "report.html", page)

@@ -1,0 +1,128 @@
+"""Mistakes in a configuration, in words: which field, what is wrong with it, what would be right."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard, get_args
+
+from pydantic import ValidationError
+
+from .model import Config
+from .section import Section
+
+Location = tuple[int | str, ...]
+#: type of what should be text -> how YAML came to it
+_READ_AS = {
+    bool: "YAML reads yes, no, on and off as true and false",
+    int: "YAML reads digits as a number",
+    float: "YAML reads digits as a number",
+    datetime.date: "YAML reads it as a date",
+}
+_OF_A_WHOLE = ("too_short", "too_long")  # what may follow from mistakes inside
+_SHOWN = 80  # characters of what was given
+
+#: type of pydantic's error -> the sentence's end, from its context
+_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "missing": lambda context: "is missing",
+    "string_type": lambda context: "should be text",
+    "int_type": lambda context: "should be a whole number",
+    "int_parsing": lambda context: "should be a whole number",
+    "int_from_float": lambda context: "should be a whole number",
+    "int_parsing_size": lambda context: "is too large a number",
+    "float_type": lambda context: "should be a number",
+    "float_parsing": lambda context: "should be a number",
+    "bool_type": lambda context: "should be true or false",
+    "bool_parsing": lambda context: "should be true or false",
+    "path_type": lambda context: "should be the path of one file or folder",
+    "tuple_type": lambda context: "should be a list",
+    "list_type": lambda context: "should be a list",
+    "dict_type": lambda context: "should be a section with fields of its own",
+    "model_type": lambda context: "should be a section with fields of its own",
+    "mapping_type": lambda context: "should be a section with fields of its own",
+    "invalid_key": lambda context: "a field's name should be text",
+    "recursion_loop": lambda context: "contains itself",
+    "too_short": lambda context: f"should have {_entries('at least', context['min_length'])}",
+    "too_long": lambda context: f"should have {_entries('at most', context['max_length'])}",
+}
+
+
+def explain(error: ValidationError) -> str:
+    """Every problem in a sentence of its own: field path, what is wrong, what is allowed; a line each where there are
+    several."""
+    told = list(dict.fromkeys(map(_sentence, _distinct(error))))
+    if len(told) == 1:
+        return told[0]
+    return "\n  ".join([f"{len(told)} mistakes", *told])
+
+
+def _distinct(error: ValidationError) -> list[Any]:
+    """Without what ``task`` repeats, which stands for the first of several ``tasks``."""
+    found = error.errors()
+    deeper = {details["loc"][:-1] for details in found}
+    found = [details for details in found if not (details["type"] in _OF_A_WHOLE and details["loc"] in deeper)]
+    first = {details["loc"][2:] for details in found if details["loc"][:2] == ("tasks", 0)}
+    return [details for details in found if not (details["loc"][:1] == ("task",) and details["loc"][1:] in first)]
+
+
+def _sentence(details: Any) -> str:
+    location: Location = tuple(part for part in details["loc"] if part != "[key]")
+    kind, given = details["type"], details["input"]
+    if kind == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"unknown field {_path(location)}; {hint}allowed here: {', '.join(known)}"
+    if kind == "missing" and location and isinstance(location[-1], int):  # of a list of so many
+        return f"{_path(location[:-1])}: should have more entries; number {location[-1] + 1} is missing"
+    words = _WORDS.get(kind)
+    if words is not None:
+        message = words(details.get("ctx", {}))
+    else:
+        message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if kind == "literal_error" and isinstance(given, str):
+        allowed = [part.strip("'") for part in details["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        close = difflib.get_close_matches(given, allowed, n=1)
+        message += f"; did you mean {close[0]}?" if close else ""
+    if kind == "model_type":
+        message += f": {', '.join(_fields_at(location))}"
+    if given is None and kind not in ("missing", "value_error"):
+        message += "; nothing is given"
+    elif kind in _WORDS.keys() - {"missing"} or not isinstance(given, dict | list | tuple):
+        message += f" (got {_shown(given)})"
+    if kind == "string_type" and type(given) in _READ_AS:
+        message += f"; {_READ_AS[type(given)]}, so put it in quotes"
+    return f"{_path(location)}: {message}" if location else message
+
+
+def _shown(given: Any) -> str:
+    text = repr(given)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _entries(bound: str, count: int) -> str:
+    return f"{bound} {count} entr{'y' if count == 1 else 'ies'}"
+
+
+def _path(location: Location) -> str:
+    return ".".join(map(str, location))
+
+
+def _fields_at(location: Location) -> list[str]:
+    """Names of the fields of the section at ``location``; list positions and mapping keys lead no deeper."""
+    section: type[Section] = Config
+    for part in location:
+        field = section.model_fields.get(str(part))
+        section = (section_in(field.annotation) if field else None) or section
+    return list(section.model_fields)
+
+
+def is_section(value: Any) -> TypeGuard[type[Section]]:
+    return isinstance(value, type) and issubclass(value, Section)
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section that a field is, or holds in a list or mapping."""
+    candidates = (annotation, *get_args(annotation))
+    return next((part for part in candidates if is_section(part)), None)

@@ -1,0 +1,119 @@
+"""What a training was made from, as digests: the frozen weights, the tokenizer, the texts of each split.
+
+A run and each of its adapters keep them, so that text that was edited or weights that were replaced are told and do
+not change a result unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import SlatError
+from ..tasks import SPLITS, Example, TaskData
+from .backbone import Backbone
+
+_SIZE = 16  # bytes of a digest
+_PROBE = "Über 1,234.5 naïve cafés — 東京 😀 don't\tSTOP"
+_KNOWN: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """Digests of what a training was made from.
+
+    Attributes:
+        weights: of the frozen model, as it was loaded.
+        tokenizer: of the vocabulary, and of how a probe is parted into it.
+        texts: split -> of its texts and labels, in order.
+    """
+
+    weights: str
+    tokenizer: str
+    texts: dict[str, str]
+
+    @classmethod
+    def of(cls, backbone: Backbone, weights: str, task: TaskData) -> MadeFrom:
+        """From a loaded model, the type of its weights as configured, and a task in memory."""
+        texts = {split: texts_digest(task.labels, task.splits[split]) for split in SPLITS}
+        return cls(weights_digest(backbone.model, weights), tokenizer_digest(backbone.tokenizer), texts)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def weights_digest(model: nn.Module, dtype: str = "float32") -> str:
+    """Digest of a bare model's parameters, whatever files they came from; computed once for each model.
+
+    A pooler is left out: it is not used, and not always loaded.
+
+    Args:
+        dtype: that the weights are compared in, the one that they are trained on.
+    """
+    known = _KNOWN.setdefault(model, {})
+    if dtype not in known:
+        named = sorted((name, p) for name, p in model.named_parameters() if "pooler" not in name.split("."))
+        kind = getattr(torch, dtype)
+        with ThreadPoolExecutor() as threads:  # hashing lets go of the interpreter
+            known[dtype] = _digest(threads.map(lambda pair: _of_tensor(pair[0], pair[1], kind), named))
+    return known[dtype]
+
+
+def _of_tensor(name: str, value: Tensor, dtype: torch.dtype) -> bytes:
+    value = value.detach().cpu()
+    value = value.to(dtype) if value.is_floating_point() else value
+    found = hashlib.blake2b(f"{name} {tuple(value.shape)}".encode(), digest_size=_SIZE)
+    found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.digest()
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Digest of a vocabulary and of the tokens of a probe."""
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    return _digest([json.dumps([vocabulary, tokenizer(_PROBE)["input_ids"]]).encode()])
+
+
+def texts_digest(labels: Sequence[str], examples: Sequence[Example]) -> str:
+    """Digest of the rows of a split: texts, and names of labels or numbers."""
+    rows = ([*e.texts, labels[int(e.label)] if labels else e.label] for e in examples)
+    return _digest(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def _digest(parts: Any) -> str:
+    found = hashlib.blake2b(digest_size=_SIZE)
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
+
+
+def check_model(where: str, description: Mapping[str, Any], model: nn.Module, tokenizer: Any) -> None:
+    """Whether a bare model is the one that an adapter was trained on; adapters that kept no digest pass.
+
+    Args:
+        where: what was loaded, for the message.
+        description: content of its JSON file.
+
+    Raises:
+        SlatError: other weights, or another tokenizer.
+    """
+    made_from = description.get("made_from")
+    if made_from is None:
+        return
+    now = {
+        "weights": weights_digest(model, description["model"].get("weights", "float32")),
+        "tokenizer": tokenizer_digest(tokenizer),
+    }
+    changed = [what for what, digest in now.items() if made_from[what] != digest]
+    if changed:
+        raise SlatError(
+            f"{where}: the {' and '.join(changed)} of the model {description['model']['name']} have changed since it "
+            "was trained; it fits only what it was trained on"
+        )
