@@ -305,13 +305,14 @@ class Supernet(nn.Module):
         return min(row.batches for row in self._screened())
 
     def average_worth(self) -> float:
-        """What the loss is taken to lose without a parameter of the space, on the mean over all that stand; of gates
-        that are measured."""
+        """What the loss is taken to lose without a parameter of the whole space, on the mean; of gates that are
+        measured. Atoms that have left count as worth nothing."""
         worth = self.gates.worth() if self.gates is not None else None
         if worth is None:
             return 0.0
         there = worth.isfinite()  # what earlier tasks use stays whatever it is worth
-        return float(worth[there].double().sum() / self.costs[there].double().sum().clamp(min=1))
+        space = self.total_cost - float(self.costs[~there].double().sum())
+        return float(worth[there].double().sum()) / max(1.0, space)
 
     def turn(self, optimiser: Optimizer | None = None) -> None:
         """Write each LoRA in its principal directions, see :func:`.turn_to_principal_directions`."""

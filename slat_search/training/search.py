@@ -140,7 +140,6 @@ class StructureSearch:
         self.held_out = plan.held_out
         self.ramp = 0.0
         self.pace = 1.0
-        self.average_worth = 0.0  # of a parameter of the space, when the search begins; of gates that are measured
         if plan.budget is not None:
             supernet.fit(plan.budget)
         if supernet.gates is not None:
@@ -149,11 +148,11 @@ class StructureSearch:
 
     def state_dict(self) -> dict[str, float]:
         """What the next step depends on beside the supernet, which keeps its own."""
-        return {"ramp": self.ramp, "pace": self.pace, "average_worth": self.average_worth}
+        return {"ramp": self.ramp, "pace": self.pace}
 
     def load_state_dict(self, state: Mapping[str, float], step: int) -> None:
         """Resume after ``step`` with a supernet that stands as it did then."""
-        self.ramp, self.pace, self.average_worth = state["ramp"], state["pace"], state["average_worth"]
+        self.ramp, self.pace = state["ramp"], state["pace"]
         if self.supernet.gates is not None:
             for variable in self.supernet.gates.variables:
                 variable.requires_grad_(step >= self.start)
@@ -196,14 +195,13 @@ class StructureSearch:
             self._keep_pace()
             return
         if step == self.start:
-            self.average_worth = self.supernet.average_worth()
             for variable in gates.variables:
                 variable.requires_grad_(True)
         passed = (step - self.start) / (self.end - self.start)
         self.ramp = min(1.0, 2 * passed)
         first, last = self.plan.temperature
         gates.temperature = first * (last / first) ** passed
-        gates.price = self.ramp * self.plan.sparsity * self.average_worth
+        gates.price = self.ramp * self.plan.sparsity * self.supernet.average_worth()
         if self.plan.budget is not None:
             whole = self.supernet.total_cost
             self.supernet.hold(whole * (min(1.0, self.plan.budget / whole)) ** self.ramp)

@@ -271,4 +271,4 @@ def test_saliency_prefers_what_lowers_the_loss(context: Context) -> None:
         for weight in (0.0, 1.0, 100.0)
     ]
     assert sizes[0] > sizes[1] > sizes[2]
-    assert sizes[0] == 403_392  # nothing closes without a price
+    assert sizes[0] == 440_256  # nothing closes without a price
