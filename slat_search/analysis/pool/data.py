@@ -59,6 +59,9 @@ def read_pool(run: RunFolder) -> PoolData:
     apart = results["how"] == ALONE  # all tasks together are as large as their sum
     sums = results[apart].groupby(["method", "seed"])["own"].sum()
     results.loc[apart, "params"] = [sums[key] for key in results[apart][["method", "seed"]].itertuples(index=False)]
+    results["bytes"] = results["bytes"].astype(float)
+    whole = results[apart].groupby(["method", "seed"])["bytes"].transform(lambda part: part.sum(skipna=False))
+    results.loc[apart, "bytes"] = whole
     transfer = run / "transfer.csv"
     return PoolData(
         config=yaml.safe_load((run / "config.yaml").read_text()),
@@ -107,6 +110,7 @@ def _row(
         "quality": tested["quality"],
         "retained": float(retained(said.sets, qualities)),
         "params": trained["params"],
+        "bytes": trained.get("bytes"),
         "steps": trained["steps"],
         "train_seconds": trained["seconds"],
         "memory": trained["memory"],
