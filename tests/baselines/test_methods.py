@@ -146,6 +146,7 @@ def test_found_structure_comes_back_from_its_dictionary(backbone: PreTrainedMode
     applied = apply_method("slat", backbone, {"structure": structure.to_dict()})
     assert applied.structure == structure
     assert applied.params == structure.params
+    assert applied.bytes == 4 * structure.params + 4 * len(structure.modules)  # what stands where is no rule's
     applied.undo()
 
 
@@ -177,6 +178,7 @@ def test_adalora_ends_at_its_mean_rank(context: Context) -> None:
     left = sum(np.count_nonzero(value) for value in values)
     assert left == 12 * 4
     assert result["params"] == left * (384 + 384 + 1)
+    assert result["bytes"] == 4 * result["params"] + 2 * 12  # and how many ranks each site has
 
 
 def test_fields_of_peft_reach_it(backbone: PreTrainedModel) -> None:

@@ -59,7 +59,7 @@ def render(
         ],
         scatters=[_scatter(table, MEAN, "mean test quality"), _scatter(table, WORST, "worst task")],
         own="own" in data.config["search"].get("weights", ()),
-        legend=gate_map_legend(),
+        legend=gate_map_legend(m for s in data.structures.values() for m in s["modules"]),
         structures=[_structure(row, data) for _, row in _found(table).iterrows()],
         best=best["name"],
         overlap=sharing.overlap(structure),
