@@ -161,7 +161,8 @@ class Structure:
                 parts.append(f"{kind} {sum(sizes):,} {entries} in {len(sizes)} {sites}")
             elif sizes:
                 parts.append(f"{kind} {sum(sizes)}")
-        return f"{self.params:,} parameters: {', '.join(parts)}" if parts else "0 parameters: the bare head"
+        total = f"{self.params:,} parameter{'' if self.params == 1 else 's'}"
+        return f"{total}: {', '.join(parts) or 'the bare head'}"
 
     # -- JSON ------------------------------------------------------------------------------------------
 

@@ -90,8 +90,11 @@ def test_a_core_is_drawn_at_its_entries_in_a_frame_that_all_cores_share() -> Non
             "1 bias",
             "11 parameters",
         ],
-        ["block 1, attention.self.query", "1 spectral entry among the 2 leading directions", "1 parameters"],
+        ["block 1, attention.self.query", "1 spectral entry among the 2 leading directions", "1 parameter"],
     ]
+    words = "left directions run down"
+    assert words in gate_map_legend(as_json(structure)["modules"])
+    assert words not in gate_map_legend(as_json(Structure.bitfit(SITES))["modules"])
     (square,) = re.findall(r'class="unit-bias" x="([\d.]+)"', plot)
     (right,) = {float(x) + 24 for x in re.findall(r'class="core" x="([\d.]+)"', plot)}
     assert float(square) > right

@@ -46,7 +46,8 @@ def gate_map(modules: Sequence[Mapping[str, Any]], layers: int, columns: Sequenc
     for (layer, column), held in sorted(cells.items()):
         where = f"block {layer}, {columns[column]}"
         params = sum(module["params"] for module in held)
-        lines = (where, *(_words(module) for module in held), f"{params:,} parameters")
+        total = f"{params:,} parameter{'' if params == 1 else 's'}"
+        lines = (where, *(_words(module) for module in held), total)
         drawn = _content(held, frame, _LEFT + column * _CELL, (layers - 1 - layer) * _ROW)
         parts.append(mark(drawn, lines, "cell"))
     description = f"{name}: blocks from the last down to the first, and the places in each; what is kept is named"
@@ -54,11 +55,15 @@ def gate_map(modules: Sequence[Mapping[str, Any]], layers: int, columns: Sequenc
 
 
 def gate_map_legend(modules: Iterable[Mapping[str, Any]] = ()) -> Markup:
-    """What the colours mean; kinds of ``modules`` that are not among the known ones are named too."""
+    """What the colours mean; kinds of ``modules`` that are not among the known ones are named too, and maps of cores
+    explained where there are some."""
+    modules = list(modules)
     known = [(f"unit-{kind}", words) for kind, words in KINDS.items()]
     others = dict.fromkeys(module["kind"] for module in modules if module["kind"] not in KINDS)
     keys = [*known, *(("unit-other", _name(kind)) for kind in others)]
     spans = "".join(f'<span><i class="{colour}"></i>{escape(words)}</span>' for colour, words in keys)
+    if directions(entry for module in modules for entry in module.get("entries", ())):
+        spans += "<span>in the map of a core, left directions run down and right ones across, leading ones first</span>"
     return Markup(f'<p class="legend">{spans}</p>')
 
 
