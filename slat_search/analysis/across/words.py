@@ -29,7 +29,7 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
     """One row a method, found ones first and then by parameters; one column a task."""
     datasets = [name for name in table["dataset"].unique() if name != AVERAGE]
     many = AVERAGE in set(table["dataset"])
-    known = table["bytes"].notna().any()
+    known = bool(table["bytes"].notna().any())
     rows = []
     for method, part in table.groupby("method", sort=False):
         by_dataset = part.set_index("dataset")

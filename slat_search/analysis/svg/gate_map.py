@@ -63,7 +63,7 @@ def gate_map_legend(modules: Iterable[Mapping[str, Any]] = ()) -> Markup:
     keys = [*known, *(("unit-other", _name(kind)) for kind in others)]
     spans = "".join(f'<span><i class="{colour}"></i>{escape(words)}</span>' for colour, words in keys)
     if directions(entry for module in modules for entry in module.get("entries", ())):
-        spans += "<span>in the map of a core, left directions run down and right ones across, leading ones first</span>"
+        spans += "In the map of a core, left directions run down and right ones across, leading ones first."
     return Markup(f'<p class="legend">{spans}</p>')
 
 
