@@ -43,6 +43,7 @@ _QUERY_VALUE, _EVERY = ("q", "v", "qkv"), ("all",)
 _FINE, _SLOW = (3e-5, 1e-4, 3e-4), (3e-4, 1e-3, 3e-3)
 _MIDDLE, _FAST = (1e-3, 3e-3, 1e-2), (3e-3, 1e-2, 3e-2)
 _FASTEST = (1e-2, 3e-2, 1e-1)  # of few trained numbers, each of which has much to do
+_FAR = (1e-1, 3e-1, 1.0)  # of numbers that stand in hundreds of places, divided by the root of how many
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ USUAL: dict[MethodName, Usual] = {
     "adalora": Usual("AdaLoRA r={size}", _MIDDLE, 4, _QUERY_VALUE, peft=True),
     "vera": Usual("VeRA r={size}", _FAST, 256, _QUERY_VALUE, peft=True),
     "tinylora": Usual("TinyLoRA u={size}", _FASTEST, 4, _EVERY, peft=True),
-    "unilora": Usual("Uni-LoRA d={size}", _FASTEST, 256, _EVERY, peft=True),
+    "unilora": Usual("Uni-LoRA d={size}", _FAR, 256, _EVERY, peft=True),
     "fourierft": Usual("FourierFT n={size}", _FASTEST, 100, _QUERY_VALUE, peft=True),
     "ia3": Usual("IA3", _FAST, peft=True),
     "layernorm": Usual("LayerNorm", _FAST, peft=True),
