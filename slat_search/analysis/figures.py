@@ -92,7 +92,8 @@ def gate_maps(data: RunData, table: pd.DataFrame) -> Figure:
             sizes[cell] += m["params"]
             words.setdefault(cell, []).append(_word(m))
         shade = np.ma.masked_equal(np.log10(sizes + 1), 0)
-        axis.imshow(shade, cmap="Blues", vmin=1.5, vmax=5, aspect="auto", origin="lower")
+        least = 1.5 if shade.min() > 1.5 else 0  # few parameters have to be seen as well
+        axis.imshow(shade, cmap="Blues", vmin=least, vmax=5, aspect="auto", origin="lower")
         for (layer, column), parts in words.items():
             dark = sizes[layer, column] > 6000
             axis.text(
@@ -111,7 +112,7 @@ def gate_maps(data: RunData, table: pd.DataFrame) -> Figure:
     figure.text(
         0.01,
         -0.01,
-        "L LoRA rank · P parallel width · S serial width · n norm · b bias · i IA3",
+        "E spectral entries · L LoRA rank · P parallel width · S serial width · n norm · b bias · i IA3",
         fontsize=8,
         color="#555555",
     )
@@ -120,8 +121,10 @@ def gate_maps(data: RunData, table: pd.DataFrame) -> Figure:
 
 
 def _word(module: dict[str, Any]) -> str:
-    sized = {"lora": "L", "parallel": "P", "serial": "S"}
-    return f"{sized[module['kind']]}{module['size']}" if module["kind"] in sized else module["kind"][0]
+    sized = {"spectral": "E", "lora": "L", "parallel": "P", "serial": "S"}
+    alone = {"norm": "n", "bias": "b", "ia3": "i"}
+    kind, size = module["kind"], module["size"]
+    return alone[kind] if kind in alone else f"{sized.get(kind, f'{kind} ')}{size}"
 
 
 def _short(path: str) -> str:

@@ -28,6 +28,14 @@ def _overlap(one: Mapping[str, Any], two: Mapping[str, Any]) -> float:
     return both / either if either else 1.0
 
 
-def _units(structure: Mapping[str, Any]) -> dict[tuple[str, str], tuple[int, int]]:
-    """(module path, kind) -> how many units stand there, and the parameters of one."""
-    return {(m["name"], m["kind"]): (m["size"], m["params"] // m["size"]) for m in structure["modules"]}
+def _units(structure: Mapping[str, Any]) -> dict[tuple[Any, ...], tuple[int, int]]:
+    """Module path and kind, and the place of a unit that has one -> how many units stand there, and the parameters of
+    one."""
+    units: dict[tuple[Any, ...], tuple[int, int]] = {}
+    for module in structure["modules"]:
+        where, cost = (module["name"], module["kind"]), module["params"] // module["size"]
+        if "entries" in module:
+            units |= {(*where, *entry): (1, cost) for entry in module["entries"]}
+        else:
+            units[where] = module["size"], cost
+    return units

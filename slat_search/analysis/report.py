@@ -99,7 +99,7 @@ def render(
         trials=trial_rows(data.trials),
         structures=[_structure_row(row, data) for _, row in table[table["family"] == "slat"].iterrows()],
         own="own" in data.config["search"].get("weights", ()),
-        legend=gate_map_legend(),
+        legend=gate_map_legend(m for s in data.structures.values() for m in s["modules"]),
         overlaps=found_overlaps(data, table),
         histories=histories(data),
         studies=studies,

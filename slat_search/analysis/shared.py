@@ -21,11 +21,15 @@ def units(structure: dict[str, Any]) -> pd.DataFrame:
 
 def part_of(structure: dict[str, Any], task: int) -> dict[str, Any]:
     """What a task uses of a shared structure, as a structure of its own has it."""
-    modules = [
-        {**module, "size": size, "params": module["params"] // module["size"] * size}
-        for module in structure["modules"]
-        if (size := sum(task in users for users in module["users"]))
-    ]
+    modules = []
+    for module in structure["modules"]:
+        mine = [unit for unit, users in enumerate(module["users"]) if task in users]
+        if not mine:
+            continue
+        part = {**module, "size": len(mine), "params": module["params"] // module["size"] * len(mine)}
+        if "entries" in module:
+            part["entries"] = [module["entries"][unit] for unit in mine]
+        modules.append(part)
     return {"modules": modules}
 
 

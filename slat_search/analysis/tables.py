@@ -185,6 +185,7 @@ def _final_rows(
         "quality": tested["quality"],
         "retained": float(retained(said.sets, qualities)),
         "params": trained["params"],
+        "bytes": trained.get("bytes"),
         "params_percent": 100 * trained["params"] / backbone,
         "compression": backbone / trained["params"] if trained["params"] else float("inf"),
         "head_params": environment["model"]["head_params"],
@@ -199,12 +200,15 @@ def _final_rows(
 def compare(results: pd.DataFrame) -> pd.DataFrame:
     """One row a method: means and standard deviations over seeds, and whether it is on the front of the means. Seeds
     that searched again may have found different sizes; ``structure`` is that of the first seed."""
+    if "bytes" not in results:  # of an earlier version
+        results = results.assign(bytes=np.nan)
     grouped = results.groupby("method", sort=False)
     table = grouped.agg(
         name=("name", "first"),
         family=("family", "first"),
         structure=("structure", "first"),
         params=("params", "mean"),
+        bytes=("bytes", "mean"),
         params_percent=("params_percent", "mean"),
         compression=("compression", "mean"),
         learning_rate=("learning_rate", "first"),
@@ -241,6 +245,7 @@ def display(table: pd.DataFrame, metric: str) -> pd.DataFrame:
         {
             "method": table["name"],
             "parameters": [f"{p:,}" for p in table["params"]],
+            **stored(table),
             "% of backbone": [f"{p:.3f}" for p in table["params_percent"]],
             "compression": ["-" if np.isinf(c) else f"{c:,.0f}x" for c in table["compression"]],
             f"validation {metric}": [f"{v:.3f}" for v in table["validation"]],
@@ -250,6 +255,12 @@ def display(table: pd.DataFrame, metric: str) -> pd.DataFrame:
             "seconds": [f"{s:.0f}" for s in table["train_seconds"]],
         }
     )
+
+
+def stored(table: pd.DataFrame) -> dict[str, list[str]]:
+    """The column of stored bytes, where they are known."""
+    sizes = table["bytes"]
+    return {} if sizes.isna().all() else {"stored bytes": ["-" if np.isnan(b) else f"{b:,.0f}" for b in sizes]}
 
 
 def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SlatError
-from ..structure import Adapter, SharedStructure, Structure
+from ..structure import VALUE, Adapter, SharedStructure, Structure
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Applied:
         undo: takes it off the backbone.
         controller: steps of a training -> what the method does beside plain training, a ``Controller`` of the loop.
         count: trained parameters that are left, where the method drops some of them.
+        description: bytes that say what stands where, if that follows from no rule and no seed.
         switch: number of a task -> its part of the method is open, where tasks share it and do not use the same of it.
     """
 
@@ -31,6 +32,7 @@ class Applied:
     undo: Callable[[], object] = field(default=lambda: None)
     controller: Callable[[int], Any] | None = None
     count: Callable[[], int] | None = None
+    description: int = 0
     switch: Callable[[int], None] = field(default=lambda task: None)
 
     def trained(self) -> dict[str, nn.Parameter]:
@@ -48,6 +50,16 @@ class Applied:
     @property
     def params(self) -> int:
         return self.count() if self.count is not None else sum(p.numel() for p in self.trained().values())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes to store beside the frozen model and the head: values in float32, and ``description``.
+
+        What is frozen of a method is not counted. It follows from the frozen weights (singular directions) or from a
+        seed (random projections, frequencies, masks), as every method is put on anew when its values are loaded; the
+        file that a library writes for it may hold copies.
+        """
+        return VALUE * self.params + self.description
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:

@@ -7,6 +7,7 @@ structure, trained again through the same door.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,10 +21,11 @@ from ..structure import (
     Supernet,
     attach,
     attach_shared,
+    description_bytes,
     find_sites,
     read_structure,
 )
-from . import through_peft
+from . import spectral, through_peft
 from .applied import Applied
 
 Options = Mapping[str, Any]
@@ -38,9 +40,15 @@ def slat(backbone: nn.Module, options: Options) -> Applied:
     """A found structure, of one task or shared by several; ``structure`` is what its ``to_dict`` gave."""
     found = read_structure(options["structure"])
     if isinstance(found, Structure):
-        return _structure(backbone, found)
+        return replace(_structure(backbone, found), description=description_bytes(found))
     shared = attach_shared(backbone, found)
-    return Applied(shared.adapter, found, shared.detach, switch=lambda number: shared.switch(found.tasks[number]))
+    return Applied(
+        shared.adapter,
+        found,
+        shared.detach,
+        description=description_bytes(found),
+        switch=lambda number: shared.switch(found.tasks[number]),
+    )
 
 
 def houlsby(backbone: nn.Module, options: Options) -> Applied:
@@ -121,6 +129,9 @@ METHODS: dict[str, Callable[[nn.Module, Options], Applied]] = {
     "dora": through_peft.dora,
     "adalora": through_peft.adalora,
     "vera": through_peft.vera,
+    "tinylora": through_peft.tinylora,
+    "unilora": through_peft.unilora,
+    "fourierft": through_peft.fourierft,
     "ia3": through_peft.ia3,
     "layernorm": through_peft.layernorm,
     "prefix": through_peft.prefix,
@@ -129,9 +140,14 @@ METHODS: dict[str, Callable[[nn.Module, Options], Applied]] = {
     "pfeiffer": pfeiffer,
     "parallel": parallel,
     "bitfit": bitfit,
+    "cores": spectral.cores,
+    "lora_xs": spectral.lora_xs,
+    "svft": spectral.svft,
+    "svft_banded": spectral.svft_banded,
     "unipelt": unipelt,
     "uniform": uniform,
     "random": random,
+    "entries": spectral.entries,
     "head": head,
     "full": full,
 }

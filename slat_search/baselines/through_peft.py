@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import SlatError
-from ..structure import Site, find_sites
+from ..structure import find_sites
 from .applied import Applied
 from .as_it_was import AsItWas
+from .places import projections
 
 Options = Mapping[str, Any]
 _ALPHA = 16
-_EVERY = "all"  # in ``roles``
 _KEYS_AND_VALUES = ("k", "v", "qkv")
 _DOWN = "mlp_out"
 
@@ -40,6 +40,29 @@ def vera(backbone: nn.Module, options: Options) -> Applied:
     return _tuner(backbone, "VeraConfig", {"r": options["size"]}, options)
 
 
+def tinylora(backbone: nn.Module, options: Options) -> Applied:
+    """``size`` trained numbers a projection, spread by fixed random ones over a core of rank 2 (arXiv 2602.04118)."""
+    applied = _tuner(backbone, "TinyLoraConfig", {"u": options["size"]}, options)
+    for module in applied.module.modules() if applied.module is not None else ():
+        for name in ("tinylora_A", "tinylora_B"):  # peft keeps them as the weights are, which its own numbers are not
+            for key, value in getattr(module, name, {}).items():
+                getattr(module, name)[key] = value.float()
+    return applied
+
+
+def unilora(backbone: nn.Module, options: Options) -> Applied:
+    """``size`` trained numbers in all, each of which stands in many places of a LoRA of rank 4 (arXiv 2506.00799).
+
+    They start at small random values, as at zero neither factor would have a gradient.
+    """
+    return _tuner(backbone, "UniLoraConfig", {"theta_d_length": options["size"]}, options)
+
+
+def fourierft(backbone: nn.Module, options: Options) -> Applied:
+    """``size`` trained frequencies a projection, drawn at random (Gao et al. 2024, arXiv 2405.03003); from zero on."""
+    return _tuner(backbone, "FourierFTConfig", {"n_frequency": options["size"], "init_weights": True}, options)
+
+
 def adalora(backbone: nn.Module, options: Options) -> Applied:
     """LoRA in SVD form whose ranks fall to ``size`` on the mean (Zhang et al. 2023, arXiv 2303.10512).
 
@@ -51,14 +74,14 @@ def adalora(backbone: nn.Module, options: Options) -> Applied:
     model: Any = applied.module
     applied.controller = lambda steps: _Allocation(model, steps, options.get("peft", {}))
     applied.count = lambda: _standing(model)
+    applied.description = 2 * sum("lora_E" in name for name, _ in model.named_parameters())  # the rank of each site
     return applied
 
 
 def ia3(backbone: nn.Module, options: Options) -> Applied:
     """Rescaled keys, values and inputs of the MLP's second projection (Liu et al. 2022, arXiv 2205.05638)."""
-    sites = find_sites(backbone)
-    inner = _named(sites, (_DOWN,))
-    targets = {"target_modules": [*_named(sites, _KEYS_AND_VALUES), *inner], "feedforward_modules": inner}
+    inner = _named(backbone, (_DOWN,))
+    targets = {"target_modules": [*_named(backbone, _KEYS_AND_VALUES), *inner], "feedforward_modules": inner}
     return _tuner(backbone, "IA3Config", targets, options)
 
 
@@ -128,7 +151,7 @@ def _tuner(backbone: nn.Module, config_name: str, given: dict[str, Any], options
     import peft
 
     if "target_modules" not in given | options.get("peft", {}):
-        given = given | {"target_modules": _named(find_sites(backbone), options["roles"])}
+        given = given | {"target_modules": _named(backbone, options["roles"])}
     config = _config(config_name, given, options)
     was = AsItWas(backbone, copies=_is_told(options))
 
@@ -174,11 +197,8 @@ def _config(name: str, given: dict[str, Any], options: Options) -> Any:
         return kind(**given | options.get("peft", {}))
 
 
-def _named(sites: Sequence[Site], roles: Sequence[str]) -> list[str]:
-    targets = [s.name for s in sites if s.role in roles or (_EVERY in roles and not s.is_norm)]
-    if not targets:
-        raise SlatError(f"baselines.roles: no projection of this model has a role in {', '.join(roles)}")
-    return targets
+def _named(backbone: nn.Module, roles: Sequence[str]) -> list[str]:
+    return [site.name for site in projections(find_sites(backbone), roles)]
 
 
 @contextmanager

@@ -18,6 +18,9 @@ MethodName = Literal[
     "dora",
     "adalora",
     "vera",
+    "tinylora",
+    "unilora",
+    "fourierft",
     "ia3",
     "layernorm",
     "prefix",
@@ -26,15 +29,22 @@ MethodName = Literal[
     "pfeiffer",
     "parallel",
     "bitfit",
+    "cores",
+    "lora_xs",
+    "svft",
+    "svft_banded",
     "unipelt",
     "uniform",
     "random",
+    "entries",
     "head",
     "full",
 ]
-_QUERY_VALUE = ("q", "v", "qkv")
+_QUERY_VALUE, _EVERY = ("q", "v", "qkv"), ("all",)
 _FINE, _SLOW = (3e-5, 1e-4, 3e-4), (3e-4, 1e-3, 3e-3)
 _MIDDLE, _FAST = (1e-3, 3e-3, 1e-2), (3e-3, 1e-2, 3e-2)
+_FASTEST = (1e-2, 3e-2, 1e-1)  # of few trained numbers, each of which has much to do
+_FAR = (1e-1, 3e-1, 1.0)  # of numbers that stand in hundreds of places, divided by the root of how many
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Usual:
     Attributes:
         title: name in tables.
         learning_rates: to choose from.
-        size: rank, width or number of vectors; None where the method has none.
+        size: rank, width or number of vectors and the like; None where the method has none.
         roles: projections that it is put on; None where it has its own places.
         budget: whether it fills a number of parameters.
         peft: whether it goes through the peft library and takes that library's fields.
@@ -65,6 +75,9 @@ USUAL: dict[MethodName, Usual] = {
     "dora": Usual("DoRA r={size}", _MIDDLE, 8, _QUERY_VALUE, peft=True),
     "adalora": Usual("AdaLoRA r={size}", _MIDDLE, 4, _QUERY_VALUE, peft=True),
     "vera": Usual("VeRA r={size}", _FAST, 256, _QUERY_VALUE, peft=True),
+    "tinylora": Usual("TinyLoRA u={size}", _FASTEST, 4, _EVERY, peft=True),
+    "unilora": Usual("Uni-LoRA d={size}", _FAR, 256, _EVERY, peft=True),
+    "fourierft": Usual("FourierFT n={size}", _FASTEST, 100, _QUERY_VALUE, peft=True),
     "ia3": Usual("IA3", _FAST, peft=True),
     "layernorm": Usual("LayerNorm", _FAST, peft=True),
     "prefix": Usual("prefix {size}", _FAST, 16, peft=True),
@@ -73,9 +86,14 @@ USUAL: dict[MethodName, Usual] = {
     "pfeiffer": Usual("Pfeiffer d={size}", _MIDDLE, 16),
     "parallel": Usual("parallel adapter d={size}", _SLOW, 8),
     "bitfit": Usual("BitFit", _FAST),
+    "cores": Usual("even cores r={size}", _FASTEST, 2, _EVERY),
+    "lora_xs": Usual("LoRA-XS r={size}", _MIDDLE, 4, _EVERY),
+    "svft": Usual("SVFT", _FASTEST, roles=_EVERY),
+    "svft_banded": Usual("SVFT banded d={size}", _FAST, 2, _EVERY),
     "unipelt": Usual("UniPELT-like d={size}", _MIDDLE, 8),
     "uniform": Usual("even LoRA", _MIDDLE, budget=True),
     "random": Usual("random structure", _MIDDLE, budget=True),
+    "entries": Usual("random entries", _FASTEST, 32, budget=True),
     "head": Usual("linear head", _FAST),
     "full": Usual("full fine-tuning", _FINE),
 }
@@ -100,6 +118,23 @@ SETS: dict[str, tuple[Any, ...]] = {
         "head",
         "full",
     ),
+    "tiny": (
+        {"method": "cores", "size": 1},
+        "cores",
+        "lora_xs",
+        "svft",
+        "svft_banded",
+        "entries",
+        "tinylora",
+        "unilora",
+        "fourierft",
+        "vera",
+        {"method": "lora", "size": 1},
+        "bitfit",
+        "layernorm",
+        "ia3",
+        "head",
+    ),
     "all": tuple(method for method in USUAL if not USUAL[method].tuner),
 }
 
@@ -109,9 +144,9 @@ class Baseline(Section):
 
     method: MethodName = Field(
         "lora",
-        description="the method; `uniform` and `random` are structures of a given size, `unipelt` a mixture under "
-        "gates without sparsity, `head` trains nothing but the task head, `full` everything, `peft` is what `tuner` "
-        "says",
+        description="the method; `uniform`, `random` and `entries` (spectral ones, drawn at random) are structures of "
+        "a given size, `cores` is LoRA-XS without its singular values, `unipelt` a mixture under gates without "
+        "sparsity, `head` trains nothing but the task head, `full` everything, `peft` is what `tuner` says",
     )
     name: str | None = Field(None, description="name in tables; one is made of the method and its size by default")
     learning_rates: tuple[Positive, ...] = Field(
@@ -122,12 +157,22 @@ class Baseline(Section):
     tuner: str | None = Field(
         None, description="of method `peft`: any method of that library that goes on projections, by its name there"
     )
-    size: int | None = Field(None, ge=1, description="LoRA rank, bottleneck width, or prefix vectors of a block")
+    size: int | None = Field(
+        None,
+        ge=1,
+        description="LoRA rank, bottleneck width, or prefix vectors of a block; directions of a core, diagonals on "
+        "each side of SVFT's; trained numbers of a projection (TinyLoRA, FourierFT) or in all (Uni-LoRA)",
+    )
     roles: tuple[str, ...] | None = Field(
-        None, min_length=1, description="projections that a LoRA is put on, q and v by default; `all` for every one"
+        None,
+        min_length=1,
+        description="projections that a LoRA is put on, by default q and v, of methods between singular directions, "
+        "TinyLoRA and Uni-LoRA every one; `all` for every one",
     )
     budget: int | None = Field(
-        None, ge=1, description="parameters of `uniform` and `random`; by default as many as each found structure has"
+        None,
+        ge=1,
+        description="parameters of `uniform`, `random` and `entries`; by default as many as each found structure has",
     )
     peft: dict[str, Any] = Field({}, description="further fields of the method's configuration in the peft library")
 

@@ -11,6 +11,7 @@ from .shared_supernet import SharedSupernet
 from .site_module import ACTIVATIONS, ModuleOptions, SiteModule
 from .sites import Site, find_blocks, find_sites
 from .space import Candidate, Space
+from .stored import VALUE, description_bytes
 from .structure import ModuleSpec, Structure
 from .supernet import Supernet
 from .task_gates import TaskGates
@@ -21,6 +22,7 @@ __all__ = [
     "GATE_KINDS",
     "KINDS",
     "TRAINED_GATES",
+    "VALUE",
     "Adapter",
     "Candidate",
     "ExtendedSupernet",
@@ -41,6 +43,7 @@ __all__ = [
     "attach",
     "attach_alone",
     "attach_shared",
+    "description_bytes",
     "find_blocks",
     "find_sites",
     "read_structure",

@@ -152,12 +152,17 @@ class Structure:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
 
     def describe(self) -> str:
-        """One line for people, e.g. ``9.2k params: lora 12 ranks, bias 3``."""
-        units: dict[str, int] = {}
-        for m in self.modules:
-            units[m.kind] = units.get(m.kind, 0) + m.size
-        parts = ", ".join(f"{kind} {units[kind]}" for kind in KINDS if kind in units)
-        return f"{self.params:,} parameters: {parts}" if parts else "0 parameters: the bare head"
+        """One line for people, e.g. ``9,300 parameters: spectral 144 entries in 20 sites, lora 12, bias 3``."""
+        parts = []
+        for kind in KINDS:
+            sizes = [m.size for m in self.modules if m.kind == kind]
+            if sizes and KINDS[kind].positional:
+                entries, sites = "entry" if sum(sizes) == 1 else "entries", "site" if len(sizes) == 1 else "sites"
+                parts.append(f"{kind} {sum(sizes):,} {entries} in {len(sizes)} {sites}")
+            elif sizes:
+                parts.append(f"{kind} {sum(sizes)}")
+        total = f"{self.params:,} parameter{'' if self.params == 1 else 's'}"
+        return f"{total}: {', '.join(parts) or 'the bare head'}"
 
     # -- JSON ------------------------------------------------------------------------------------------
 

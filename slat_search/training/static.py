@@ -32,7 +32,7 @@ def layer_bit(layer: int) -> str:
 def sampled_structure(config: Config, sites: Collection[Site], sampled: Mapping[str, Any]) -> Structure:
     """One size a kind, the same in every block that is on (Zhou et al. 2024, arXiv 2301.12132)."""
     modules = [
-        ModuleSpec(site, kind, sampled[name])
+        ModuleSpec.whole(site, kind, sampled[name])
         for name, kind in ((f"{kind}{_SIZE}", str(kind)) for kind in config.space.kinds)
         for site in sites
         if sampled.get(name) and sampled[layer_bit(site.layer)] and KINDS[kind].fits(site)

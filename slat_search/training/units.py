@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..baselines import Applied, apply_method, load_module
+from ..structure import VALUE, description_bytes
 from ..tasks import Noise
 from .classifier import TextClassifier
 from .context import Context
@@ -109,6 +110,7 @@ def _fixed_unit(context: AnyContext, unit: Unit, parts: int) -> tuple[dict[str, 
         result = {
             "validation": measured(models, context, applied.switch),
             "params": applied.params,
+            "bytes": applied.bytes,
             "steps": training.steps,
             "seconds": seconds,
             "step_seconds": seconds / training.steps,
@@ -126,6 +128,7 @@ def _search_unit(context: AnyContext, unit: Unit, parts: int) -> tuple[dict[str,
     result = {
         "validation": {name: last[name] for name in _MEASURES if name in last},
         "params": last["params"],
+        "bytes": VALUE * last["params"] + description_bytes(last["structure"]),
         "steps": last["step"],
         "seconds": last["seconds"],
         "step_seconds": last["seconds"] / last["step"],

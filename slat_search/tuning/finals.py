@@ -254,10 +254,13 @@ def _baseline_contender(baseline: Baseline, config: Config) -> Contender:
 
 
 def method_options(baseline: Baseline, config: Config) -> dict[str, Any]:
-    """What a baseline's method takes; random structures are drawn from what the search chooses from."""
+    """What a baseline's method takes; random structures are drawn from what the search chooses from, and random entries
+    from its places."""
+    space = config.space
+    if baseline.method == "entries":
+        return {**baseline.options, "sites": {"include": list(space.include), "exclude": list(space.exclude)}}
     if baseline.method != "random":
         return baseline.options
-    space = config.space
     return {
         **baseline.options,
         "kinds": {str(kind): candidate.size for kind, candidate in space.kinds.items() if candidate.size},

@@ -68,6 +68,21 @@ def runs(tmp_path: Path) -> list[Path]:
     return [made_run(tmp_path / task, task, level) for task, level in (("one", 0.7), ("two", 0.8), ("three", 0.6))]
 
 
+def test_stored_bytes_are_shown_where_runs_know_them(runs: list[Path], tmp_path: Path) -> None:
+    compare_runs(runs, tmp_path / "before")
+    assert "stored bytes |" not in (tmp_path / "before" / "comparison.md").read_text()
+    for number, run in enumerate(runs):
+        rows = pd.read_csv(run / "results.csv")
+        of_one_run_only = (rows["method"] == "bitfit") & (number > 0)
+        rows["bytes"] = (4 * rows["params"] + number).mask(of_one_run_only)
+        rows.to_csv(run / "results.csv", index=False)
+    compare_runs(runs, tmp_path / "after")
+    header, _, *lines = (tmp_path / "after" / "comparison.md").read_text().split("\n\n")[0].splitlines()
+    column = [cell.strip() for cell in header.split("|")].index("stored bytes")
+    shown = {line.split("|")[1].strip(): line.split("|")[column].strip() for line in lines}
+    assert (shown["SLAT, recommended"], shown["LoRA r=8"], shown["BitFit"]) == ("8,001", "80,001", "-")
+
+
 def test_the_table_follows_from_rows_of_results(runs: list[Path], tmp_path: Path) -> None:
     compare_runs(runs, tmp_path / "out")
     rows = pd.concat([pd.read_csv(run / "results.csv") for run in runs])

@@ -164,6 +164,19 @@ def test_a_run_whose_found_pools_all_diverged(folder: RunFolder) -> None:
     assert "Who shares what" not in page
 
 
+def test_stored_bytes_of_tasks_apart_add_up(folder: RunFolder) -> None:
+    analyse_pool(folder)
+    assert "stored bytes" not in (folder / "comparison.md").read_text()  # of an earlier version
+    for path in folder.root.glob("units/**/lora-*.train.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"bytes": 400}))
+    analyse_pool(folder)
+    table = pd.read_csv(folder / "comparison.csv").set_index("method")
+    assert table["bytes"].dropna().to_dict() == {"lora": 400, "alone-lora": 1200}
+    header, _, *lines = (folder / "comparison.md").read_text().split("\n\n")[0].splitlines()
+    column = [cell.strip() for cell in header.split("|")].index("stored bytes")
+    assert [line.split("|")[column].strip() for line in lines] == ["-", "400", "1,200"]
+
+
 def test_user_text_stays_text_and_every_link_leads_somewhere(folder: RunFolder) -> None:
     analyse_pool(folder)
     text = (folder / "report.html").read_text()

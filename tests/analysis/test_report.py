@@ -19,8 +19,11 @@ from safetensors.numpy import save_file
 
 from slat_search.analysis.across import compare_runs
 from slat_search.analysis.choice import notes, recommended, verdict
+from slat_search.analysis.curves import plt
+from slat_search.analysis.figures import gate_maps
 from slat_search.analysis.formats import to_latex, to_markdown
 from slat_search.analysis.report import analyse
+from slat_search.analysis.tables import compare, read_run
 from slat_search.errors import SlatError
 from slat_search.run_folder import RunFolder
 from slat_search.structure import Site, Structure
@@ -176,6 +179,36 @@ def test_page_and_comparison_tell_chance_by_the_same_test(folder: RunFolder, tmp
     assert (f"{tests['low']:+.3f}", f"{tests['high']:+.3f}") == (low, high)
     assert tests["p"] < 0.05
     assert tests["over"] == "texts and seeds"
+
+
+def test_stored_bytes_stand_beside_parameters_where_they_are_known(folder: RunFolder) -> None:
+    analyse(folder)
+    assert "stored bytes" not in (folder / "comparison.md").read_text()
+    assert compare(pd.read_csv(folder / "results.csv").drop(columns="bytes"))["bytes"].isna().all()  # kept by others
+    for seed in (0, 1):
+        path = folder / "units" / f"slat-a-{seed}.train.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"bytes": 1264}))
+    analyse(folder)
+    header, _, *rows = (folder / "comparison.md").read_text().splitlines()
+    column = [cell.strip() for cell in header.split("|")].index("stored bytes")
+    assert [row.split("|")[column].strip() for row in rows] == ["1,264", "-"]
+    assert pd.read_csv(folder / "results.csv")["bytes"].tolist()[:2] == [1264, 1264]
+    assert pd.read_csv(folder / "comparison.csv")["bytes"].tolist()[0] == 1264
+
+
+def test_cores_and_kinds_that_the_figures_do_not_know_are_drawn(folder: RunFolder) -> None:
+    structure = json.loads((Structure.cores(SITES[:1], 2) | Structure.bitfit(SITES)).to_json())
+    (unknown,) = [m for m in structure["modules"] if m["kind"] == "bias" and m["layer"] == 1]
+    unknown["kind"] = EVIL
+    (folder / "structures" / "slat-a.json").write_text(json.dumps(structure))
+    analyse(folder)
+    text = (folder / "report.html").read_text()
+    assert "4 spectral entries among the 2 leading directions\n1 bias\n12 parameters" in text
+    assert '<i class="unit-other"></i>&lt;script&gt;' in text
+    data = read_run(folder)
+    figure = gate_maps(data, compare(data.results))
+    assert {text.get_text() for text in figure.axes[0].texts} == {"b E4", f"{EVIL} 1"}
+    plt.close(figure)
 
 
 def test_seeds_that_searched_again_count_with_the_structure_that_each_found(folder: RunFolder) -> None:

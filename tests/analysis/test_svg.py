@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from slat_search.analysis.overlap import overlaps
-from slat_search.analysis.svg import Point, Progress, gate_map, history, scatter
+from slat_search.analysis.shared import part_of
+from slat_search.analysis.svg import Point, Progress, gate_map, gate_map_legend, history, scatter
 from slat_search.analysis.svg.axes import log_size, sizes, ticks
+from slat_search.analysis.svg.core_map import Frame
 from slat_search.analysis.svg.labels import Box, labels
-from slat_search.structure import Candidate, ModuleOptions, Site, Space, Structure
+from slat_search.structure import Candidate, ModuleOptions, SharedStructure, Site, Space, Structure
 from slat_search.structure.structure import ModuleSpec
 
 COLUMNS = ["attention.self.query", "output.LayerNorm"]
@@ -60,6 +62,84 @@ def test_squares_of_any_number_stay_in_their_cell(rank: int) -> None:
     assert all(top <= y and y + h <= top + height for _, y, _, h in squares)
 
 
+def core(site: Site, *entries: tuple[int, int]) -> ModuleSpec:
+    return ModuleSpec(site, "spectral", len(entries), entries)
+
+
+def corners(plot: str) -> list[list[tuple[float, float]]]:
+    """Of the cells of each core: x and y, from the core's own corner."""
+    found = []
+    for x, y, drawn in re.findall(
+        r'class="core" x="([\d.]+)" y="([\d.]+)"[^>]*/>((?:<path class="unit-spectral"[^>]*>)*)', plot
+    ):
+        places = re.findall(r"M([\d.]+) ([\d.]+)", drawn)
+        found.append(sorted((float(a) - float(x), float(b) - float(y)) for a, b in places))
+    return found
+
+
+def test_a_core_is_drawn_at_its_entries_in_a_frame_that_all_cores_share() -> None:
+    structure = Structure(
+        (core(SITES[0], (0, 0), (0, 3), (2, 1)), core(SITES[2], (1, 1)), ModuleSpec(SITES[0], "bias"))
+    )
+    plot = gate_map(as_json(structure)["modules"], 3, COLUMNS, "one")
+    assert corners(plot) == [[(0, 0), (6, 12), (18, 0)], [(6, 6)]]  # four directions in 24 units: column is j, row is i
+    assert tips(plot) == [
+        [
+            "block 0, attention.self.query",
+            "3 spectral entries among the 4 leading directions",
+            "1 bias",
+            "11 parameters",
+        ],
+        ["block 1, attention.self.query", "1 spectral entry among the 2 leading directions", "1 parameter"],
+    ]
+    words = "left directions run down"
+    assert words in gate_map_legend(as_json(structure)["modules"])
+    assert words not in gate_map_legend(as_json(Structure.bitfit(SITES))["modules"])
+    (square,) = re.findall(r'class="unit-bias" x="([\d.]+)"', plot)
+    (right,) = {float(x) + 24 for x in re.findall(r'class="core" x="([\d.]+)"', plot)}
+    assert float(square) > right
+
+
+def test_entries_of_many_directions_share_cells_that_say_how_many_there_are() -> None:
+    frame = Frame.of([{"entries": [(0, 0), (1, 2), (2, 2), (31, 31), (30, 0)]}, {"entries": [(5, 5)]}, {"size": 3}])
+    assert (frame.directions, frame.width, frame.most) == (32, 3, 3)
+    assert frame.counts([(0, 0), (1, 2), (31, 30)]) == {(0, 0): 2, (10, 10): 1}
+    two, one = core(SITES[0], (0, 0), (0, 1)), core(SITES[2], (3, 3))
+    raw = as_json(Structure((two, one)))["modules"]
+    raw[1]["entries"] = [[30, 30]]
+    opacity = re.findall(r'fill-opacity="([\d.]+)"', gate_map(raw, 3, COLUMNS, "one"))
+    assert opacity == ["1.00", "0.62"]  # the fullest cell of the figure is opaque
+    wide = Site(0, f"encoder.layer.0.{COLUMNS[0]}", "q", 200, 300)
+    plot = gate_map(as_json(Structure.cores([wide], 200))["modules"], 3, COLUMNS, "one")
+    assert [len(cells) for cells in corners(plot)] == [13 * 13]
+    assert len(plot) < 10_000
+    assert max(x for cells in corners(plot) for place in cells for x in place) < 24
+
+
+def test_a_kind_that_the_map_does_not_know_is_drawn_last_and_named() -> None:
+    raw = as_json(Structure((ModuleSpec(SITES[0], "lora", 2), ModuleSpec(SITES[0], "bias"))))["modules"]
+    (lora,) = [module for module in raw if module["kind"] == "lora"]
+    lora["kind"] = "tied <b>"
+    plot = gate_map(raw, 3, COLUMNS, "one")
+    assert tips(plot) == [["block 0, attention.self.query", "1 bias", "2 tied <b> units", "40 parameters"]]
+    assert re.findall(r'class="unit-(\w+)"', plot) == ["bias", "other", "other"]
+    legend = gate_map_legend(raw)
+    assert '<i class="unit-other"></i>tied &lt;b&gt; unit<' in legend
+    assert '<i class="unit-spectral"></i>spectral entry<' in legend
+    assert "unit-other" not in gate_map_legend()
+
+
+def test_what_a_task_uses_of_a_core_is_drawn_with_its_own_entries() -> None:
+    pool = Structure((core(SITES[0], (0, 0), (0, 3), (2, 1)), ModuleSpec(SITES[3], "norm")))
+    shared = SharedStructure(("a", "b"), pool, ((0,), (1,), (0, 1), (1,)))
+    raw = json.loads(shared.to_json())
+    for number, task in enumerate(shared.tasks):
+        mine = part_of(raw, number)["modules"]
+        for module in mine:
+            del module["users"]
+        assert mine == as_json(shared.of(task))["modules"]
+
+
 def test_a_history_has_a_line_a_trial_and_the_chosen_ones_on_top() -> None:
     trials = [
         Progress("trial 0", [10, 20], [5000, 400], stopped=False, chosen=True, details=["params 400"]),
@@ -78,7 +158,8 @@ def test_ticks_are_round_and_inside() -> None:
 
 
 def test_overlap_is_that_of_the_structures() -> None:
-    whole = Space({"lora": Candidate(4), "norm": Candidate(1), "bias": Candidate(1)}).supernet(SITES)
+    kinds = {"spectral": Candidate(5), "lora": Candidate(4), "norm": Candidate(1), "bias": Candidate(1)}
+    whole = Space(kinds).supernet(SITES)
     drawn = {str(seed): whole.random_part(150, seed) for seed in range(6)} | {"none": Structure(), "all": whole}
     table = overlaps({name: as_json(structure) for name, structure in drawn.items()})
     for one, structure in drawn.items():

@@ -32,11 +32,11 @@ def run(backbone: nn.Module, batch: Inputs) -> Tensor:
     return backbone(**batch).last_hidden_state
 
 
-def shake(parameters: dict[str, nn.Parameter]) -> None:
+def shake(parameters: dict[str, nn.Parameter], by: float = 0.05) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in parameters.values():
-            p.add_(0.05 * torch.randn(p.shape, generator=generator))
+            p.add_(by * torch.randn(p.shape, generator=generator))
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -46,10 +46,11 @@ def test_starts_as_the_backbone_trains_only_its_own_and_leaves(
     bare = run(backbone, batch)
     applied = apply_method(name, backbone, OPTIONS[name])
     if name != "prefix":  # whose vectors are drawn, and are attended to
-        torch.testing.assert_close(run(backbone, batch), bare, atol=1e-6, rtol=1e-6)
+        near = 1e-4 if name == "unilora" else 1e-6  # whose numbers start at small random values
+        torch.testing.assert_close(run(backbone, batch), bare, atol=near, rtol=near)
     trained = applied.trained()
     assert applied.params == sum(p.numel() for p in trained.values())
-    shake(trained)
+    shake(trained, by=1.0 if name == "unilora" else 0.05)
     assert torch.allclose(run(backbone, batch), bare, atol=1e-3) == (name == "head")
     applied.undo()
     assert torch.equal(run(backbone, batch), bare)
@@ -145,6 +146,7 @@ def test_found_structure_comes_back_from_its_dictionary(backbone: PreTrainedMode
     applied = apply_method("slat", backbone, {"structure": structure.to_dict()})
     assert applied.structure == structure
     assert applied.params == structure.params
+    assert applied.bytes == 4 * structure.params + 4 * len(structure.modules)  # what stands where is no rule's
     applied.undo()
 
 
@@ -176,6 +178,7 @@ def test_adalora_ends_at_its_mean_rank(context: Context) -> None:
     left = sum(np.count_nonzero(value) for value in values)
     assert left == 12 * 4
     assert result["params"] == left * (384 + 384 + 1)
+    assert result["bytes"] == 4 * result["params"] + 2 * 12  # and how many ranks each site has
 
 
 def test_fields_of_peft_reach_it(backbone: PreTrainedModel) -> None:

@@ -133,6 +133,13 @@ def test_empty_structure_is_a_value() -> None:
     assert Structure.from_json(empty.to_json()) == empty
 
 
+def test_one_line_for_people() -> None:
+    cores = Structure.cores(SITES[:2], 2)
+    assert cores.describe() == "8 parameters: spectral 8 entries in 2 sites"
+    one = Structure((ModuleSpec(SITES[0], "spectral", 1, ((2, 1),)), *Structure.lora(SITES, 2).modules))
+    assert one.describe() == "193 parameters: spectral 1 entry in 1 site, lora 12"
+
+
 def test_digest_is_the_same_in_another_process() -> None:
     code = "from slat_search.structure import *;print(Structure.lora((Site(0, 'layer.0.q', 'q', 8, 8),), r=2).digest)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

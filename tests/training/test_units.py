@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slat_search import SlatError
-from slat_search.structure import Structure, find_sites
+from slat_search.structure import Structure, description_bytes, find_sites
 from slat_search.training.bundle import adapter_folder, load_bundle, save_bundle
 from slat_search.training.context import Context
 from slat_search.training.evaluate import predict_logits, predict_sets, quality
@@ -130,6 +130,7 @@ def test_a_search_is_a_unit_whose_own_weights_are_the_result(context: Context) -
     result, state = train_unit(context, unit)
     structure = Structure.from_dict(result["structure"])
     assert 0 < structure.params == result["params"] <= 4000
+    assert result["bytes"] == 4 * structure.params + description_bytes(structure)
     assert sum(value.size for name, value in state.items() if name.startswith("adapter.")) == structure.params
     on_validation = replace(context, test=context.validation, test_perturbed={})
     found = replace(unit, method="slat", options={"structure": structure.to_dict()})

@@ -83,6 +83,7 @@ def _in_parts(results: pd.DataFrame, model: dict[str, Any], tasks: int) -> pd.Da
     return results.assign(
         model=model["name"],
         params=params,
+        bytes=(results["bytes"] / tasks).where(pooled),  # of tasks apart only their sum is kept
         params_percent=100 * params / model["params"],
         ceiling=results["own"] >= model["params"],
         train_seconds=(results["train_seconds"] / tasks).where(pooled, results["train_seconds"]),

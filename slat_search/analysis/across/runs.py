@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -110,6 +111,8 @@ def _read(run: RunFolder) -> list[Compared]:
     config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     environment = read_json(run / "environment.json")
     results = pd.read_csv(run / "results.csv", keep_default_na=False, na_values=[""])
+    if "bytes" not in results:  # of an earlier version
+        results["bytes"] = np.nan
     if config.get("tasks"):
         return tasks_of(run, config, environment, results)
     if missing := _NEEDED - set(results):

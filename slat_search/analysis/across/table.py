@@ -15,7 +15,7 @@ from .tested import level
 
 AVERAGE = "average"
 _RANKED_TASKS = 5  # from so many on, mean ranks have a critical difference
-_MEANS = ["quality", "validation", "params", "params_percent", "retained", "train_seconds", "memory"]
+_MEANS = ["quality", "validation", "params", "bytes", "params_percent", "retained", "train_seconds", "memory"]
 
 
 def comparison(runs: Sequence[Compared]) -> pd.DataFrame:

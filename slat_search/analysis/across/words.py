@@ -20,8 +20,8 @@ _MARKS: dict[str, Callable[[str], str]] = {"best": lambda s: f"**{s}**", "level"
 NOTE = (
     "Test quality, mean ± standard deviation over seeds; the best of each task is bold, and ≈ marks what differs from "
     "it by no more than chance (95 %). The average and the mean rank are over tasks, of methods that all of them have. "
-    "Parameters, retained quality, seconds and memory are means over tasks; memory is what a training took beyond "
-    "model and data."
+    "Parameters, stored bytes (where known), retained quality, seconds and memory are means over tasks; memory is what "
+    "a training took beyond model and data."
 )
 POOLS = " What several tasks train together (shared) counts in equal parts for each: its parameters and its seconds."
 
@@ -30,6 +30,7 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
     """One row a method, found ones first and then by parameters; one column a task."""
     datasets = [name for name in table["dataset"].unique() if name != AVERAGE]
     many = AVERAGE in set(table["dataset"])
+    known = bool(table["bytes"].notna().any())
     rows = []
     for method, part in table.groupby("method", sort=False):
         by_dataset = part.set_index("dataset")
@@ -45,6 +46,7 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
         memory = tasks["memory"].mean()
         cells |= {
             "parameters": f"{params:,.0f}",
+            **_stored(tasks, known),
             "% of backbone": f"{percent:.3f}",
             "compression": f"{100 / percent:,.0f}x" if percent else "-",
             "retained": f"{tasks['retained'].mean():.3f}",
@@ -54,6 +56,12 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
         }
         rows.append((part["family"].iloc[0] != "slat", params, cells))
     return pd.DataFrame([cells for _, _, cells in sorted(rows, key=lambda row: row[:2])])
+
+
+def _stored(tasks: pd.DataFrame, known: bool) -> dict[str, str]:
+    """The cell of stored bytes, where those of any method are known."""
+    mean = tasks["bytes"].mean(skipna=False)
+    return {"stored bytes": "-" if np.isnan(mean) else f"{mean:,.0f}"} if known else {}
 
 
 def _on_front(by_dataset: pd.DataFrame, many: bool) -> bool:

@@ -60,8 +60,12 @@ def read_pool(run: RunFolder) -> PoolData:
     rows = [row for final in selection["finals"] for row in _pooled(run, final)]
     rows += [_alone(run, final) for final in alone["finals"]]
     results = pd.DataFrame(rows)
-    sums = results.groupby(["method", "seed"])["own"].transform("sum")  # what all tasks together are as large as
-    results["params"] = results["params"].where(results["how"] != ALONE, sums)
+    apart = results["how"] == ALONE  # all tasks together are as large as their sum
+    by_seed = results.groupby(["method", "seed"])
+    results["params"] = results["params"].where(~apart, by_seed["own"].transform("sum"))
+    results["bytes"] = results["bytes"].astype(float)
+    sums = by_seed["bytes"].transform(lambda part: part.sum(skipna=False))
+    results["bytes"] = results["bytes"].where(~apart, sums)
     transfer = run / "transfer.csv"
     return PoolData(
         config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
@@ -138,6 +142,7 @@ def _row(
         "quality": tested["quality"],
         "retained": float(retained(said.sets, qualities)),
         "params": trained["params"],
+        "bytes": trained.get("bytes"),
         "steps": trained["steps"],
         "train_seconds": trained["seconds"],
         "memory": trained["memory"],

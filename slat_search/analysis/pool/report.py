@@ -81,7 +81,7 @@ def render(
         ],
         scatters=[_scatter(table, MEAN, "mean test quality"), _scatter(table, WORST, "worst task")],
         own="own" in data.config["search"].get("weights", ()),
-        legend=gate_map_legend(),
+        legend=gate_map_legend(m for s in data.structures.values() for m in s["modules"]),
         structures=[_structure(row, data) for _, row in found_pools(table).iterrows()],
         shared=None if best is None else _shared(run, best, data),
         transfer=_transfer(data),

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..fronts import nondominated
+from ..tables import stored
 from .data import POOLED, PoolData
 
 MEAN, WORST = "average", "worst"
@@ -18,6 +19,8 @@ def comparison(results: pd.DataFrame) -> pd.DataFrame:
     Only seeds that trained on every task count.
     """
     tasks = list(results["task"].unique())
+    if "bytes" not in results:  # of an earlier version
+        results = results.assign(bytes=np.nan)
     rows = []
     for method, part in results.groupby("method", sort=False):
         by_seed = part.pivot_table(index="seed", columns="task", values="quality").reindex(columns=tasks).dropna()
@@ -40,6 +43,7 @@ def comparison(results: pd.DataFrame) -> pd.DataFrame:
                 "validation": float(validation.mean()),
                 "retained": float(part["retained"].mean()),
                 "params": round(part.groupby("seed")["params"].first().mean()),
+                "bytes": part.groupby("seed")["bytes"].first().mean(),
                 "train_seconds": float(part.groupby("seed")["train_seconds"].agg(_of_all(part)).mean()),
                 "seeds": len(by_seed),
             }
@@ -79,6 +83,7 @@ def display(table: pd.DataFrame, data: PoolData) -> pd.DataFrame:
             "average": [f"{mean:.3f}{sd}" for mean, sd in zip(table[MEAN], spread, strict=True)],
             "worst": [f"{value:.3f}" for value in table[WORST]],
             "parameters": [f"{value:,}" for value in table["params"]],
+            **stored(table),
             "% of backbone": [f"{100 * value / backbone:.3f}" for value in table["params"]],
             "retained": [f"{value:.3f}" for value in table["retained"]],
             "front": ["yes" if on else "" for on in table["on_front"]],

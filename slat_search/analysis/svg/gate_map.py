@@ -1,17 +1,19 @@
-"""What a structure keeps: a grid of blocks by modules, a square a rank, hidden unit, norm or bias."""
+"""What a structure keeps: a grid of blocks by modules, a square a rank, hidden unit, norm or bias, a map a core."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from markupsafe import Markup
 
 from .axes import mark, picture
+from .core_map import Frame, core_map, directions
 
-#: in the order in which a cell shows them
+#: in the order in which a cell shows them; others come last, under their own name
 KINDS = {
+    "spectral": "spectral entry",
     "lora": "LoRA rank",
     "parallel": "parallel unit",
     "serial": "serial unit",
@@ -21,59 +23,92 @@ KINDS = {
 }
 _CELL, _ROW, _LEFT, _FOOT = 84, 30, 46, 74
 _UNIT, _GAP, _ROWS = 8.0, 2.0, 2  # of a square; they get smaller where a cell holds more
+_MARGIN, _CORE = 4, 24  # of a cell, and the side of a core in it
 
 
 def gate_map(modules: Sequence[Mapping[str, Any]], layers: int, columns: Sequence[str], name: str) -> Markup:
     """One structure.
 
     Args:
-        modules: those of its JSON: ``layer name kind size params``.
+        modules: those of its JSON: ``layer name kind size params``, and ``entries`` of spectral cores. All cores are
+            drawn among as many leading directions as the widest one needs.
         layers: blocks of the model; the last one is on top.
         columns: paths of the places inside a block.
         name: of the structure.
     """
     cells: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
-    for module in sorted(modules, key=lambda module: list(KINDS).index(module["kind"])):
+    for module in sorted(modules, key=lambda module: _place(module["kind"])):
         column = columns.index(module["name"].split(f".{module['layer']}.", 1)[1])
         cells.setdefault((module["layer"], column), []).append(module)
     width, height = _LEFT + _CELL * len(columns) + 8, _ROW * layers + _FOOT
     parts = [_grid(layers, columns)]
+    frame = Frame.of(modules)
     for (layer, column), held in sorted(cells.items()):
         where = f"block {layer}, {columns[column]}"
         params = sum(module["params"] for module in held)
-        lines = (where, *(_words(module) for module in held), f"{params:,} parameters")
-        parts.append(mark(_squares(held, _LEFT + column * _CELL, (layers - 1 - layer) * _ROW), lines, "cell"))
+        total = f"{params:,} parameter{'' if params == 1 else 's'}"
+        lines = (where, *(_words(module) for module in held), total)
+        drawn = _content(held, frame, _LEFT + column * _CELL, (layers - 1 - layer) * _ROW)
+        parts.append(mark(drawn, lines, "cell"))
     description = f"{name}: blocks from the last down to the first, and the places in each; what is kept is named"
     return Markup(picture("gates", width, height, description, parts))
 
 
-def gate_map_legend() -> Markup:
-    """What the colours mean."""
-    keys = (f'<span><i class="unit-{kind}"></i>{escape(words)}</span>' for kind, words in KINDS.items())
-    return Markup(f'<p class="legend">{"".join(keys)}</p>')
+def gate_map_legend(modules: Iterable[Mapping[str, Any]] = ()) -> Markup:
+    """What the colours mean; kinds of ``modules`` that are not among the known ones are named too, and maps of cores
+    explained where there are some."""
+    modules = list(modules)
+    known = [(f"unit-{kind}", words) for kind, words in KINDS.items()]
+    others = dict.fromkeys(module["kind"] for module in modules if module["kind"] not in KINDS)
+    keys = [*known, *(("unit-other", _name(kind)) for kind in others)]
+    spans = "".join(f'<span><i class="{colour}"></i>{escape(words)}</span>' for colour, words in keys)
+    if directions(entry for module in modules for entry in module.get("entries", ())):
+        spans += "In the map of a core, left directions run down and right ones across, leading ones first."
+    return Markup(f'<p class="legend">{spans}</p>')
+
+
+def _place(kind: str) -> int:
+    return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
+
+
+def _name(kind: str) -> str:
+    return KINDS.get(kind, f"{kind} unit")
 
 
 def _words(module: Mapping[str, Any]) -> str:
-    size = module["size"]
-    return f"{size} {KINDS[module['kind']]}{'s' if size > 1 else ''}"
+    size, name = module["size"], _name(module["kind"])
+    if size > 1:
+        name = f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+    among = f" among the {directions(module['entries'])} leading directions" if module.get("entries") else ""
+    return f"{size} {name}{among}"
 
 
-def _squares(held: Sequence[Mapping[str, Any]], x: float, y: float) -> str:
-    """A white field that can be pointed at, and the squares in it, left to right in one or two rows."""
-    kinds = [
-        module["kind"] for kind in KINDS for module in held if module["kind"] == kind for _ in range(module["size"])
-    ]
-    across = max(-(-len(kinds) // _ROWS), int((_CELL - 6) // (_UNIT + _GAP)))
-    pitch = min(_UNIT + _GAP, (_CELL - 6) / across)
-    side = pitch * _UNIT / (_UNIT + _GAP)
-    used = -(-len(kinds) // across)
-    top = y + (_ROW - used * pitch) / 2
+def _content(held: Sequence[Mapping[str, Any]], frame: Frame, x: float, y: float) -> str:
+    """A white field that can be pointed at, a map of the core in it, and squares for all other units."""
     parts = [f'<rect class="field" x="{x}" y="{y}" width="{_CELL}" height="{_ROW}"/>']
+    left = x + _MARGIN
+    for core in [module for module in held if module.get("entries")]:
+        parts.append(core_map(core["entries"], frame, left, y + (_ROW - _CORE) / 2, _CORE))
+        left += _CORE + _MARGIN
+    kinds = [module["kind"] for module in held if not module.get("entries") for _ in range(module["size"])]
+    parts.append(_squares(kinds, left, x + _CELL - 2, y))
+    return "".join(parts)
+
+
+def _squares(kinds: Sequence[str], left: float, right: float, y: float) -> str:
+    """A square a unit, left to right in one or two rows."""
+    room = right - left
+    across = max(-(-len(kinds) // _ROWS), int(room // (_UNIT + _GAP)))
+    pitch = min(_UNIT + _GAP, room / across)
+    side = pitch * _UNIT / (_UNIT + _GAP)
+    top = y + (_ROW - -(-len(kinds) // across) * pitch) / 2
+    parts = []
     for place, kind in enumerate(kinds):
         row, column = divmod(place, across)
+        colour = f"unit-{kind}" if kind in KINDS else "unit-other"
         parts.append(
-            f'<rect class="unit-{kind}" x="{x + 4 + column * pitch:.1f}" y="{top + row * pitch:.1f}" '
-            f'width="{side:.1f}" height="{side:.1f}"/>'
+            f'<rect class="{colour}" x="{left + column * pitch:.1f}" '
+            f'y="{top + row * pitch:.1f}" width="{side:.1f}" height="{side:.1f}"/>'
         )
     return "".join(parts)
 

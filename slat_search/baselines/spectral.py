@@ -1,0 +1,81 @@
+"""Methods that train numbers between singular directions of the frozen weights, placed by a rule or by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..structure import ModuleOptions, ModuleSpec, Site, Structure, attach, find_sites
+from ..structure.singular import weight_of
+from ..structure.spectral import Spectral
+from .applied import Applied
+from .places import projections
+
+Options = Mapping[str, Any]
+_ALPHA = 16
+
+
+def cores(backbone: nn.Module, options: Options) -> Applied:
+    """A whole core of ``size * size`` numbers at every projection, scale 2: LoRA-XS without its singular values."""
+    return _structure(backbone, Structure.cores(_places(backbone, options), options["size"]))
+
+
+def lora_xs(backbone: nn.Module, options: Options) -> Applied:
+    r"""LoRA-XS of rank ``size``, :math:`y' = y + \frac{16}{r} U \Sigma R V^\top x` (arXiv 2405.17604).
+
+    ``R`` starts at zero, where the paper draws it with a deviation of 1e-5, so that it starts as the identity.
+    """
+    size = options["size"]
+    return _structure(backbone, Structure.cores(_places(backbone, options), size, scale=_ALPHA / size), weighted=True)
+
+
+def svft(backbone: nn.Module, options: Options) -> Applied:
+    """SVFT, plain: a shift of every singular value (Lingam et al. 2024, arXiv 2405.19597)."""
+    return _structure(backbone, banded(_places(backbone, options), 0))
+
+
+def svft_banded(backbone: nn.Module, options: Options) -> Applied:
+    """SVFT, banded: the diagonal and ``size`` more diagonals on each side of it."""
+    return _structure(backbone, banded(_places(backbone, options), options["size"]))
+
+
+def entries(backbone: nn.Module, options: Options) -> Applied:
+    """``budget`` entries drawn at random among those between the ``size`` leading directions of all projections.
+
+    Another draw each ``seed``. Where there are fewer such entries than the budget, more directions take part.
+    """
+    sites = projections(find_sites(backbone, **options.get("sites", {})), ("all",))
+    size = options["size"]
+    most = max(min(s.d_in, s.d_out) for s in sites)
+    while sum(min(size, s.d_in, s.d_out) ** 2 for s in sites) < options["budget"] and size < most:
+        size += 1
+    return _structure(backbone, Structure.at(sites, "spectral", size).random_part(options["budget"], options["seed"]))
+
+
+def banded(sites: Iterable[Site], band: int) -> Structure:
+    """Entries ``(i, j)`` with ``|i - j| <= band`` between all singular directions of each projection, scale 1."""
+    modules = []
+    for site in sites:
+        count = min(site.d_in, site.d_out)
+        places = tuple((i, j) for i in range(count) for j in range(max(0, i - band), min(count, i + band + 1)))
+        modules.append(ModuleSpec(site, "spectral", len(places), places))
+    return Structure(tuple(modules), ModuleOptions(scale=1.0))
+
+
+def _places(backbone: nn.Module, options: Options) -> list[Site]:
+    return projections(find_sites(backbone), options["roles"])
+
+
+@torch.no_grad()
+def _structure(backbone: nn.Module, structure: Structure, weighted: bool = False) -> Applied:
+    """Attach a structure; ``weighted`` by the singular value of each left direction."""
+    adapter = attach(backbone, structure)
+    for standing in adapter.site_adapters() if weighted else ():
+        part = standing.parts["Spectral"]
+        assert isinstance(part, Spectral)
+        weight = weight_of(backbone.get_submodule(standing.site.name)).float()
+        part.left.mul_((part.left * (weight @ part.right.T)).sum(dim=0))
+    return Applied(adapter, structure, adapter.detach)
