@@ -80,7 +80,7 @@ def analyse_search(run: RunFolder) -> None:
         answer=NOTHING_TESTED,
         chosen=chosen(data),
         maps=maps,
-        legend=gate_map_legend(),
+        legend=gate_map_legend(m for s in data.structures.values() for m in s["modules"]),
         histories=histories(data),
         trials=trial_rows(data.trials),
         environment=flat({k: v for k, v in data.environment.items() if k != "tasks"}),

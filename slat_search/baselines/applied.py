@@ -56,8 +56,8 @@ class Applied:
         """Bytes to store beside the frozen model and the head: values in float32, and ``description``.
 
         What is frozen of a method is not counted. It follows from the frozen weights (singular directions) or from a
-        seed (random projections, frequencies, masks), as every method is put on anew when its values are loaded; the
-        file that a library writes for it may hold copies.
+        seed (random projections, frequencies, masks), as every method is put on anew when its values are loaded; files
+        may hold copies. Nor is the probe of an adapter, which only checks and may be left out.
         """
         return VALUE * self.params + self.description
 
