@@ -36,11 +36,11 @@ def fixed(structure: Structure) -> Variant:
 
 
 def supernet(share: float) -> Variant:
-    """A gated supernet of which a ``share`` of the parameters is left after shrinking."""
+    """A gated supernet of larger atoms of which a ``share`` of the parameters is left after shrinking."""
 
     def stand(model: nn.Module) -> tuple[list[nn.Parameter], Callable[[], object]]:
         torch.manual_seed(0)
-        net = Supernet(model, find_sites(model), space(Config()))
+        net = Supernet(model, find_sites(model), space(Config(), "lora+parallel+serial+norm+bias"))
         if share < 1:
             with torch.no_grad():
                 nn.init.normal_(net.gates.alpha)
@@ -94,6 +94,7 @@ def main() -> None:
         return time.perf_counter() - began
 
     floor = Structure.at(sites[:1], "bias", 1)
+    entries = Structure.at(sites, "spectral", 32)
     variants: dict[str, Variant] = {
         "floor (one bias at the lowest site)": fixed(floor),
         "one bias in the top layer": fixed(Structure.at(sites[-8:-7], "bias", 1)),
@@ -101,6 +102,10 @@ def main() -> None:
         "LoRA r=8 on q,v through peft": peft_lora,
         "Houlsby d=8": fixed(Structure.houlsby(sites, 8)),
         "BitFit": fixed(Structure.bitfit(sites)),
+        "spectral, 144 entries at random": fixed(entries.random_part(144, seed=0)),
+        "spectral, 1,000 entries at random": fixed(entries.random_part(1000, seed=0)),
+        "spectral, whole cores of 5 x 5 (900)": fixed(Structure.cores(sites, 5)),
+        "screening, all 36,864 entries": fixed(entries),
         "supernet, whole": supernet(1.0),
         "supernet, half of the parameters left": supernet(0.5),
         "supernet, 10 % left": supernet(0.1),

@@ -175,7 +175,9 @@ class Search(Section):
         (3e-3, 1e-2, 3e-2), min_length=1, description="values to choose from when a found structure is trained again"
     )
     tolerance: float = Field(
-        0.01, ge=0, description="recommend the smallest method, hand-made or found, within this of the best validation quality"
+        0.01,
+        ge=0,
+        description="recommend the smallest method, hand-made or found, within this of the best validation quality",
     )
 
     @model_validator(mode="after")

@@ -69,6 +69,7 @@ class ScreeningSearch:
         self.plan = plan
         self.start = round(plan.warmup * steps)
         self.end = self.start + max(self._LEAST, round(plan.screen * steps))
+        self.latest = max(self.end, (self.start + steps) // 2)  # so that of few steps some are left to train in
         self.held_out = 0.0
         self.pace = 1.0
         if plan.budget is not None:
@@ -114,7 +115,7 @@ class ScreeningSearch:
             self.supernet.record_gradients()
         if step == self.start:
             self._enter(step)
-        elif step >= self.end and self.supernet.batches_recorded >= self._LEAST:
+        elif step >= self.end and self.supernet.batches_recorded >= (self._LEAST if step < self.latest else 1):
             self.supernet.decide(self.plan.sparsity, self.plan.budget)
             self.supernet.settle(optimiser)
             self.pace = growth_of_rate(self.supernet, self.plan)

@@ -77,5 +77,5 @@ def test_an_adapter_of_another_model_is_said(adapter: Path, minilm: Backbone, tm
     hf.BertModel(hf.BertConfig(hidden_size=48, **shape)).save_pretrained(tmp_path / "model")
     minilm.tokenizer.save_pretrained(tmp_path / "model")
     tell(adapter, model={"name": str(tmp_path / "model")})
-    with pytest.raises(SlatError, match="is 384 -> 384 there, not so in this model"):
+    with pytest.raises(SlatError, match=r"the weights of the model .* have changed since it was trained"):
         load(adapter)

@@ -18,7 +18,7 @@ from slat_search.training.trial import search_trial
 from slat_search.training.units import Unit, train_unit
 from tests.conftest import small_config
 
-SAMPLED = {"sparsity": 0.02, "learning_rate": 3e-3, "noise_kind": "none", "noise_ratio": 0.0}
+SAMPLED = {"sparsity": 0.5, "learning_rate": 3e-3, "noise_kind": "none", "noise_ratio": 0.0}
 TEXTS = 16  # a batch of the small configuration
 
 
@@ -44,7 +44,7 @@ def found(reports: list[dict]) -> list[tuple]:
     return [(r["step"], r["parts"], r["structure"], r["loss"]) for r in reports]
 
 
-@pytest.mark.parametrize("kind", ["saliency", "sigmoid"])
+@pytest.mark.parametrize("kind", ["screening", "saliency", "sigmoid"])
 def test_a_batch_in_parts_is_the_same_search(context: Context, kind: str) -> None:
     context = replace(context, config=small_config(gates={"kind": kind}))
     sampled = {**SAMPLED, "gate_learning_rate": 0.3}
@@ -52,7 +52,7 @@ def test_a_batch_in_parts_is_the_same_search(context: Context, kind: str) -> Non
     for one, other in zip(whole, parted, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-3)
         assert other["structure"].overlap(one["structure"]) > 0.98
-    assert 0 < whole[-1]["params"] < 400_000  # of 403 k: gates did close
+    assert 0 < whole[-1]["params"] < 430_000  # of 440 k: gates did close
 
 
 def test_what_does_not_fit_goes_in_parts(context: Context, memory: list[int]) -> None:

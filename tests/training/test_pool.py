@@ -25,7 +25,7 @@ TASKS = [
     {"name": "bbc-topic", "max_rows": 48, "max_length": 32},
     {"name": "bbc-match", "max_rows": 48, "max_length": 32},
 ]
-SAMPLED = {"sparsity": 0.05, "learning_rate": 2e-3, "sharing": 0.5, "noise_kind": "none", "noise_ratio": 0.0}
+SAMPLED = {"sparsity": 3.0, "learning_rate": 2e-3, "sharing": 0.5, "noise_kind": "none", "noise_ratio": 0.0}
 
 
 def several(**changes: object) -> Config:
@@ -76,7 +76,8 @@ def test_uncertainty_counts_a_task_with_a_high_loss_less() -> None:
 
 
 def test_a_search_over_several_tasks_reports_their_means_and_one_shared_structure(pool: PoolContext) -> None:
-    first, last = list(search_trial(pool, SAMPLED, [9]))
+    saliency = replace(pool, config=several(gates={"kind": "saliency", "warmup": 0.5, "settle": 0.9}))
+    first, last = list(search_trial(saliency, SAMPLED, [9]))
     for report in (first, last):
         by_task = report["tasks"]
         assert list(by_task) == [task["name"] for task in TASKS]
@@ -93,7 +94,8 @@ def test_a_search_over_several_tasks_reports_their_means_and_one_shared_structur
 @pytest.mark.parametrize(
     ("gates", "sampled", "multitask"),
     [
-        ({"kind": "saliency"}, {}, {"balance": "uncertainty", "sampling": "proportional"}),
+        ({"kind": "screening"}, {}, {"balance": "uncertainty", "sampling": "proportional"}),
+        pytest.param({"kind": "saliency"}, {}, {"sampling": "proportional"}, marks=pytest.mark.slow),
         pytest.param(
             {"kind": "hard_concrete"},
             {"sparsity": 300.0, "gate_learning_rate": 1.0},
@@ -120,6 +122,16 @@ def test_left_at_any_report_and_gone_on_with_is_never_left(
         checkpoint = torch.load(io.BytesIO(files[place]), weights_only=True)
         again = list(search_trial(context, values, stops, checkpoint))
         assert without_times(again) == without_times(whole)[place:], stops[place]
+
+
+def test_each_task_screens_its_own_entries_of_one_pool(pool: PoolContext) -> None:
+    first, last = list(search_trial(pool, {**SAMPLED, "budget": 300.0, "kinds": "spectral", "sharing": 1.0}, [9]))
+    assert first["params"] == 0  # before anything is chosen
+    assert 0.9 * 300 <= last["params"] <= 300
+    structures = [last["structure"].of(task) for task in last["structure"].tasks]
+    assert len(set(structures)) == 3
+    assert all({m.kind for m in structure.modules} == {"spectral"} for structure in structures)
+    assert all(0 < structure.params < last["params"] for structure in structures)
 
 
 def test_a_found_pool_is_trained_again_and_tested(pool: PoolContext) -> None:
