@@ -56,7 +56,7 @@ def test_a_table_is_shown_in_every_locale(run: Path, environment: dict[str, str]
 def test_an_error_names_a_file_of_any_name() -> None:
     told = CliRunner(charset="cp1252").invoke(main, ["show", "Läufe/評価/\udce9"])
     assert told.exit_code == 2
-    assert told.stderr.startswith("error: Läufe/\\u8a55\\u4fa1/\\udce9: ")
+    assert "/Läufe/\\u8a55\\u4fa1/\\udce9: " in told.stderr
 
 
 @pytest.mark.parametrize(
