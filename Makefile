@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-llm test-side-by-side lint format docs results sensitivity-demo sensitivity-results multitask-results multitask-nlu-results comparison-results decoder-results task-overlap equal-params stopping search-efficiency clean
+.PHONY: demo test test-slow test-cluster test-browser test-llm test-side-by-side lint format docs results sensitivity-demo sensitivity-results multitask-results multitask-nlu-results comparison-results decoder-results task-overlap equal-params small-budgets stopping search-efficiency clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
@@ -124,6 +124,13 @@ equal-params: $(READY)
 	$(BIN)/python experiments/benchmarks/equal_params.py $(if $(DATA),--data $(DATA)) --out runs/$(RESULT) $(ARGS)
 	mkdir -p experiments/results/$(RESULT)
 	cd runs/$(RESULT) && cp results.json equal_params.md equal_params.png ../../experiments/results/$(RESULT)/
+
+# does the search win where little is spent: sizes from 16 parameters on; hours, and it goes on where it was stopped
+SMALL ?= $(if $(DATA),small_budgets,small_budgets_embedded)
+small-budgets: $(READY)
+	$(BIN)/python experiments/benchmarks/small_budgets.py $(if $(DATA),--data $(DATA)) --out runs/$(SMALL) $(ARGS)
+	mkdir -p experiments/results/$(SMALL)
+	cd runs/$(SMALL) && cp results.json small_budgets.md small_budgets.png ../../experiments/results/$(SMALL)/
 
 # which early stopping finds most for its steps: about ten minutes
 stopping: $(READY)

@@ -65,6 +65,14 @@ from slat_search.training.units import Unit
 from slat_search.tuning.fixed import UnitPool
 
 TUNED_ON = 2  # seeds, or draws
+#: atoms of hundreds of parameters; those of one have a benchmark of their own, small_budgets.py
+KINDS = {
+    "lora": {"size": 4},
+    "parallel": {"size": 4, "group": 2},
+    "serial": {"size": 4, "group": 2},
+    "norm": {"size": 1},
+    "bias": {"size": 1},
+}
 
 Trained = tuple[Entry, Unit, dict[str, Any]]
 
@@ -76,6 +84,8 @@ def configuration(options: argparse.Namespace, task: str) -> Config:
             "task": task_in(options.data, task),
             "model": {"precision": options.precision},
             "training": {"steps": options.steps},
+            "space": {"kinds": KINDS},
+            "search": {"space": {"kinds": ["all", "lora+parallel+serial", "lora"]}},
             "evaluation": {"ratios": [0]},
             "resources": {"trials_per_gpu": options.per_gpu},
         }

@@ -55,15 +55,15 @@ class BudgetRange(LogRange):
 
 #: in ``Sampled.kinds``: every candidate kind of the space
 ALL_KINDS = "all"
-#: sets to sample from where none are given: everything, single numbers, and LoRA alone
-_KIND_SETS = (ALL_KINDS, "spectral", "lora")
+#: sets to sample from where none are given: everything, and single numbers alone
+_KIND_SETS = (ALL_KINDS, "spectral")
 
 
 class Sampled(Section):
     """What each trial samples."""
 
     sparsity: LogRange = Field(
-        LogRange(low=0.3, high=60),
+        LogRange(low=0.3, high=30),
         description="how many times what an average parameter of the space is worth an atom must be worth for each of "
         "its own, so that the range means the same sizes on every task; for trained gates the weight of the cost of "
         "open atoms in the loss",
@@ -79,7 +79,7 @@ class Sampled(Section):
         None,
         min_length=1,
         description="candidate kinds, a set a trial: `all` of the space, or some of them joined by `+`; "
-        "by default `all`, `spectral` and `lora`, as far as the space has them",
+        "by default `all` and `spectral`, as far as the space has them",
     )
     sharing: Range = Field(
         Range(low=0, high=1),
