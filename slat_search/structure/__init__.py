@@ -4,6 +4,7 @@ from .adapter import Adapter, attach
 from .extended import ExtendedSupernet
 from .gates import TRAINED_GATES, Gates
 from .kinds import KINDS, Kind
+from .module_spec import ModuleSpec
 from .saliency import GATE_KINDS, Saliency
 from .shared import SharedStructure, read_structure, unpack
 from .shared_adapter import SharedAdapter, attach_alone, attach_shared
@@ -12,7 +13,7 @@ from .site_module import ACTIVATIONS, ModuleOptions, SiteModule
 from .sites import Site, find_blocks, find_sites
 from .space import Candidate, Space
 from .stored import VALUE, description_bytes
-from .structure import ModuleSpec, Structure
+from .structure import Structure
 from .supernet import Supernet
 from .task_gates import TaskGates
 from .turning import turn_to_principal_directions

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from ..errors import SlatError
 from .kinds import KINDS
+from .module_spec import ModuleSpec
 from .singular import weight_of
 from .site_module import Linear, ModuleOptions, SiteModule
 from .sites import Site
-from .structure import ModuleSpec, Structure
+from .structure import Structure
 
 _HALF = (torch.float16, torch.bfloat16)
 

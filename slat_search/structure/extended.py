@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from ..errors import SlatError
 from .kinds import KINDS
+from .module_spec import ModuleSpec
 from .shared_adapter import SharedAdapter
 from .shared_supernet import SharedSupernet
 from .site_module import SiteModule
 from .sites import Site
 from .space import Candidate, Space
-from .structure import ModuleSpec, Structure
+from .structure import Structure
 from .task_gates import TaskGates
 
 

@@ -19,7 +19,7 @@ from .site_module import ACTIVATIONS, Linear, ModuleOptions, SiteModule
 from .sites import Site
 
 if TYPE_CHECKING:
-    from .structure import ModuleSpec
+    from .module_spec import ModuleSpec
 
 
 def _down_init(units: int, d_in: int) -> Tensor:

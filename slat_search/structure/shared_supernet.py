@@ -11,13 +11,14 @@ from torch.optim import Optimizer
 
 from . import sparsity
 from .gates import Gates
+from .module_spec import ModuleSpec
 from .optimiser import replace_parameter
 from .screening import Screening
 from .shared import SharedStructure
 from .shared_adapter import SharedAdapter
 from .sites import Site
 from .space import Space
-from .structure import ModuleSpec, Structure
+from .structure import Structure
 from .supernet import Supernet
 from .task_gates import TaskGates
 from .turning import turn_to_principal_directions

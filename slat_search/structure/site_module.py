@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .sites import Site
 
 if TYPE_CHECKING:
-    from .structure import ModuleSpec
+    from .module_spec import ModuleSpec
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,

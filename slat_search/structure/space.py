@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from ..errors import SlatError
 from .kinds import KINDS
+from .module_spec import ModuleSpec
 from .site_module import ModuleOptions
 from .sites import Site
-from .structure import ModuleSpec, Structure
+from .structure import Structure
 
 
 @dataclass(frozen=True)

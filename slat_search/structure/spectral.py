@@ -15,7 +15,7 @@ from .site_module import Linear, ModuleOptions, SiteModule
 from .sites import Site
 
 if TYPE_CHECKING:
-    from .structure import ModuleSpec
+    from .module_spec import ModuleSpec
 
 Entry = tuple[int, int]
 _PROBE_TOLERANCE = 1e-3  # of a projection on a vector of length 1; rounding moves directions by far less

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from .kinds import KINDS
+from .module_spec import ModuleSpec
 from .shared import SharedStructure
 from .spectral import directions
-from .structure import ModuleSpec, Structure
+from .structure import Structure
 
 VALUE = 4  # bytes of a trained number, float32
 _HEADER = 32  # bits of a module's site and kind, and of its size

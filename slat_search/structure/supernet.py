@@ -14,13 +14,14 @@ from . import sparsity
 from .adapter import Adapter, SiteAdapter, attach
 from .gates import Gates
 from .kinds import KINDS
+from .module_spec import ModuleSpec
 from .optimiser import replace_parameter
 from .saliency import GATE_KINDS, Saliency
 from .screening import Screening
 from .site_module import SiteModule
 from .sites import Site
 from .space import Space
-from .structure import ModuleSpec, Structure
+from .structure import Structure
 from .task_gates import TaskGates
 from .turning import turn_to_principal_directions
 

@@ -1,0 +1,89 @@
+"""One module of a structure: its kind, its site, and how large it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from ..errors import SlatError
+from .kinds import KINDS
+from .sites import Site
+from .spectral import Entry, leading_entries
+
+
+@dataclass(frozen=True, order=True)
+class ModuleSpec:
+    """One module at one site.
+
+    Attributes:
+        size: its rank (LoRA), its hidden width (bottlenecks), its number of entries (spectral) or 1.
+        entries: (i, j) of each unit, increasing, where units are told apart by their places (spectral).
+    """
+
+    site: Site
+    kind: str
+    size: int = 1
+    entries: tuple[Entry, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise SlatError(f"structure: unknown kind {self.kind!r}; kinds are {', '.join(KINDS)}")
+        if KINDS[self.kind].positional:
+            self._check_entries()
+        elif self.entries:
+            raise SlatError(f"structure: {self.kind} at {self.site.name} takes no entries")
+        if self.size < 1 or (self.size > 1 and not KINDS[self.kind].sized):
+            raise SlatError(f"structure: size {self.size} is not possible for {self.kind} at {self.site.name}")
+        if not KINDS[self.kind].fits(self.site):
+            raise SlatError(f"structure: {self.kind} cannot stand at {self.site.name} (role {self.site.role})")
+
+    def _check_entries(self) -> None:
+        where = f"structure: {self.kind} at {self.site.name}"
+        if self.size != len(self.entries):
+            raise SlatError(f"{where} has size {self.size} and {len(self.entries)} entries")
+        if list(self.entries) != sorted(set(self.entries)):
+            raise SlatError(f"{where}: entries must increase and be different")
+        most = min(self.site.d_in, self.site.d_out)
+        for entry in self.entries:
+            if not all(0 <= place < most for place in entry):
+                raise SlatError(f"{where}: there is no entry {list(entry)} among {most} directions")
+
+    @classmethod
+    def whole(cls, site: Site, kind: str, size: int) -> ModuleSpec:
+        """A module with everything that ``size`` allows: for a spectral core all entries between so many leading
+        directions (as many as the site has at most), for other kinds so many units."""
+        if not KINDS[kind].positional:
+            return cls(site, kind, size)
+        return cls._of_entries(site, kind, min(size, site.d_in, site.d_out) ** 2)
+
+    @classmethod
+    def _of_entries(cls, site: Site, kind: str, count: int) -> ModuleSpec:
+        return cls(site, kind, count, tuple(sorted(islice(leading_entries(), count))))
+
+    @classmethod
+    def of_units(cls, site: Site, kind: str, count: int) -> ModuleSpec:
+        """A module of ``count`` units; of a spectral core those nearest to the leading directions."""
+        return cls._of_entries(site, kind, count) if KINDS[kind].positional else cls(site, kind, count)
+
+    @property
+    def params(self) -> int:
+        return self.size * KINDS[self.kind].unit_cost(self.site)
+
+    def only(self, units: Sequence[int]) -> ModuleSpec:
+        """This module with some of its units alone, given by their increasing numbers."""
+        return replace(self, size=len(units), entries=tuple(self.entries[u] for u in units) if self.entries else ())
+
+    def joined(self, other: ModuleSpec) -> ModuleSpec:
+        """What either of two modules of one kind at one site has."""
+        if KINDS[self.kind].positional:
+            entries = tuple(sorted({*self.entries, *other.entries}))
+            return replace(self, size=len(entries), entries=entries)
+        return replace(self, size=max(self.size, other.size))
+
+    def common(self, other: ModuleSpec) -> ModuleSpec | None:
+        """What both of two modules of one kind at one site have; None for nothing."""
+        if KINDS[self.kind].positional:
+            entries = tuple(sorted({*self.entries} & {*other.entries}))
+            return replace(self, size=len(entries), entries=entries) if entries else None
+        return replace(self, size=min(self.size, other.size))
