@@ -47,6 +47,9 @@ def _shown(run: RunFolder) -> Iterator[str]:
             yield "\n".join(summary(read_studies(studies))) + "\n"
             if studies is not run and (studies / "report.html").is_file():
                 yield f"report: {studies / 'report.html'}"
+    if (run / "results.json").is_file():  # what a benchmark keeps
+        for table in sorted(run.root.glob("*.md")):
+            yield table.read_text(encoding="utf-8")
     for page in ("report.html", "comparison.html"):
         if (run / page).is_file():
             yield f"report: {run / page}"

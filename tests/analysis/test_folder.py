@@ -49,6 +49,12 @@ def test_kept_results_are_shown(kept: str, said: str) -> None:
     assert out.strip().endswith(f"report: {KEPT / kept / page}")
 
 
+def test_what_a_benchmark_keeps_is_shown() -> None:
+    code, out, _ = slat("show", KEPT / "equal_params")
+    assert code == 0
+    assert "SLAT minus uniform LoRA" in out
+
+
 @pytest.mark.parametrize("kept", ["quickstart", "multitask_embedded", "sensitivity_headline"])
 def test_kept_results_get_a_page_anew_and_keep_their_tables(kept: str, tmp_path: Path) -> None:
     copy = shutil.copytree(KEPT / kept, tmp_path / "copy")
