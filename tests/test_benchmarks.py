@@ -120,3 +120,63 @@ def test_what_was_found_stands_in_its_row(monkeypatch: pytest.MonkeyPatch, backb
     assert len({structure.params for structure in again}) > 1
     with pytest.raises(SystemExit, match="does not say what was found"):
         list(refits([{key: value for key, value in rows[0].items() if key != "modules"}], supernet))
+
+
+@pytest.fixture
+def small_budgets(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("small_budgets")
+
+
+def test_a_learning_rate_is_extended_until_the_best_is_inside(small_budgets: Any) -> None:
+    assert small_budgets._beyond({1e-2: 0.5, 3e-2: 0.4, 1e-1: 0.6}) == []
+    assert small_budgets._beyond({1e-2: 0.5, 3e-2: 0.4, 1e-1: 0.3}) == [3e-1]
+    assert small_budgets._beyond({1e-2: 0.2, 3e-2: 0.4, 1e-1: float("inf")}) == [3e-3]
+    assert small_budgets._beyond({3e-1: 0.5, 1.0: 0.3}) == []  # the end of the grid
+
+
+@pytest.mark.parametrize("budget", [16, 144, 1000])
+def test_rivals_have_the_size_of_the_budget(small_budgets: Any, backbone: PreTrainedModel, budget: int) -> None:
+    sites = find_sites(backbone)
+    sizes = {m: small_budgets.made(m, budget, 0, sites).params for m in ("random entries", "even cores", "even LoRA")}
+    assert sizes == {"random entries": budget, "even cores": budget, "even LoRA": 768 if budget >= 768 else 0}
+    assert small_budgets.made("random entries", budget, 1, sites) != small_budgets.made(
+        "random entries", budget, 0, sites
+    )
+    assert small_budgets.made("full", None, 0, sites) is None
+
+
+def rows_of_budgets() -> pd.DataFrame:
+    """Two tasks, three seeds, two budgets: SLAT ahead by 0.02 and 0.04 at 16 and level at 36."""
+    rows = []
+    for task, gain in (("a", 0.02), ("b", 0.04)):
+        for seed in range(3):
+            for budget in (16, 36):
+                own = 0.8 + 0.01 * seed
+                ahead = gain if budget == 16 else 0.0
+                for method, test in (("SLAT", own + ahead), ("even cores", own)):
+                    row = {"task": task, "seed": seed, "budget": budget, "method": method, "test": test}
+                    rows.append({**row, "params": budget, "bytes": 4 * budget})
+            rows.append({"task": task, "seed": seed, "method": "LoRA r=8", "test": 0.83, "params": 900, "bytes": 3600})
+    return pd.DataFrame(rows)
+
+
+def test_differences_resample_tasks_and_then_seeds(small_budgets: Any) -> None:
+    paired = importlib.import_module("paired")
+    found = paired.against(rows_of_budgets(), "SLAT", ["even cores", "not there"]).set_index("budget")
+    assert found["difference"].to_dict() == pytest.approx({16: 0.03, 36: 0.0}, abs=1e-12)
+    assert (found.loc[16, "low"], found.loc[16, "high"]) == pytest.approx((0.02, 0.04))  # one task or the other alone
+    assert found["pairs"].tolist() == [6, 6]
+    assert found.loc[16, "p"] == pytest.approx(2 * 2 / 2**6)  # exact, times two budgets
+    assert found.loc[36, "p"] == 1
+
+
+def test_what_is_needed_for_a_share_of_lora(small_budgets: Any) -> None:
+    paired = importlib.import_module("paired")
+    lines = [line for line in paired.reaches(rows_of_budgets()).splitlines() if line.startswith("| b ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells == [
+        ["b", "LoRA r=8", "SLAT", "16", "64"],
+        ["b", "LoRA r=8", "even cores", "not reached", "-"],
+        ["b", "LoRA r=8", "LoRA r=8", "900", "3,600"],
+    ]

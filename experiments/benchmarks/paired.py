@@ -10,8 +10,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from slat_search.analysis.formats import to_markdown
 from slat_search.analysis.statistics import holm, interval, mean_interval, sign_flip_test
-from slat_search.analysis.tables import to_markdown
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -138,6 +138,19 @@ def against(rows: pd.DataFrame, method: str, rivals: Sequence[str], measure: str
     return pd.DataFrame(out)
 
 
+def differences_to(method: str, compared: pd.DataFrame) -> str:
+    """What :func:`against` found, a line a budget and a column a rival, as Markdown."""
+    if compared.empty:
+        return ""
+    shown = compared.assign(
+        shown=[f"{r.difference:+.3f} ({r.low:+.3f} to {r.high:+.3f}), p = {r.p:.3f}" for r in compared.itertuples()]
+    )
+    wide = shown.pivot(index="budget", columns="rival", values="shown").fillna("-")
+    wide.columns = [f"{method} minus {rival}" for rival in wide]
+    wide.insert(0, "parameters", [f"{int(budget):,}" for budget in wide.index])
+    return to_markdown(wide)
+
+
 def table(rows: pd.DataFrame, methods: Sequence[str]) -> str:
     """A line a task, budget and method, as Markdown: size, clean and perturbed test quality, loss on validation."""
     shown = []
@@ -153,6 +166,7 @@ def table(rows: pd.DataFrame, methods: Sequence[str]) -> str:
                     "budget": f"{int(budget):,}" if budget else "own size",
                     "method": method,
                     "parameters": f"{mine['params'].median():,.0f}",
+                    "bytes": f"{mine['bytes'].median():,.0f}",
                     "test": f"{mine['test'].mean():.3f} ± {mine['test'].std():.3f}",
                     "at 20 % typos, word drop": f"{mine['perturbed_20'].mean():.3f}",
                     "validation loss": f"{mine['validation_loss'].mean():.3f}",
@@ -164,16 +178,21 @@ def table(rows: pd.DataFrame, methods: Sequence[str]) -> str:
 
 
 def reaches(rows: pd.DataFrame, share: float = 0.99, references: Sequence[str] = ("LoRA r=8", "full")) -> str:
-    """The fewest parameters with which each method has ``share`` of a reference's mean test quality, as Markdown."""
+    """The smallest size at which each method has ``share`` of a reference's mean test quality, as Markdown."""
     lines = []
     for task, part in rows.groupby("task"):
-        means = part.groupby(["method", "params"])["test"].mean()
-        for reference in (r for r in references if r in means.index.get_level_values("method")):
-            goal = share * means[reference].max()
+        means = part.groupby(["method", "params"]).agg({"test": "mean", "bytes": "median"}).reset_index("params")
+        for reference in (r for r in references if r in means.index):
+            goal = share * means.loc[[reference], "test"].max()
             for method in dict.fromkeys(part["method"]):
-                enough = means[method][means[method] >= goal]
-                fewest = f"{int(enough.index.min()):,}" if len(enough) else "not reached"
-                lines.append({"task": task, f"{share:.0%} of": reference, "method": method, "parameters": fewest})
+                mine = means.loc[[method]]
+                enough = mine[mine["test"] >= goal].sort_values("params")
+                line = {"task": task, f"{share:.0%} of": reference, "method": method}
+                if len(enough):
+                    first = enough.iloc[0]
+                    lines.append({**line, "parameters": f"{first['params']:,.0f}", "bytes": f"{first['bytes']:,.0f}"})
+                else:
+                    lines.append({**line, "parameters": "not reached", "bytes": "-"})
     return to_markdown(pd.DataFrame(lines)) if lines else ""
 
 

@@ -5,7 +5,8 @@
 FOLDER holds a folder a task with train, validation and test parquet files; without it tasks are those that
 ``slat tasks`` lists. At each task and budget every method trains for the same number of steps:
 
-* ``SLAT``: one search by screening whose own weights are the result; nothing is trained again.
+* ``SLAT``: one search by screening whose own weights are the result; nothing is trained again. Below 2,000 parameters
+  it chooses among entries of spectral cores, from there on among all kinds.
 * ``random entries``: as many entries of spectral cores, drawn at random from the same candidates, another draw a seed.
 * ``even cores``: as many, in square cores of the same size at every projection (LoRA-XS without singular values).
 * ``even LoRA``: LoRA spread evenly over all projections, from one rank of the smallest projection on.
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ from slat_search.tuning.runtime import ray_session  # first: sets Ray's environm
 
 import numpy as np  # isort: skip
 from local import kept_in, task_in
-from paired import against, plot, reaches, table
+from paired import against, differences_to, plot, reaches, table
 
 from slat_search.config import Config
 from slat_search.config.task import EMBEDDED
@@ -52,6 +53,7 @@ from slat_search.tuning.fixed import UnitPool
 
 TUNED_ON = 2  # seeds
 DIRECTIONS = 32  # leading ones that entries are drawn from
+ALL_FROM = 2000  # parameters: below, a search chooses among entries alone, as nothing else is as cheap
 GRID = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 SIZED = ("SLAT", "random entries", "even cores", "even LoRA")
 FIXED = ("head", "LayerNorm", "LoRA r=1", "IA3", "BitFit", "LoRA r=8", "full")
@@ -69,6 +71,10 @@ CANDIDATES = {
 }
 
 
+#: method and budget (None for methods of one size): what shares a learning rate
+Group = tuple[str, int | None]
+
+
 @dataclass(frozen=True)
 class Entry:
     """One training of a method: at a budget, or at the method's own size."""
@@ -76,18 +82,17 @@ class Entry:
     method: str
     seed: int
     budget: int | None = None
-    kinds: str = "spectral"
     structure: Structure | None = None
 
     @property
-    def group(self) -> tuple[str, int | None, str]:
+    def group(self) -> Group:
         """What shares a learning rate: the seeds of a method at a budget."""
-        return self.method, self.budget, self.kinds
+        return self.method, self.budget
 
     def unit(self, rate: float) -> Unit:
-        if self.method == "SLAT":
-            options = {"budget": self.budget, "kinds": self.kinds}
-            return Unit("search", f"search-{self.budget}-{self.kinds}", rate, self.seed, options=options)
+        if self.method == "SLAT" and self.budget is not None:
+            options = {"budget": self.budget, "kinds": "spectral" if self.budget < ALL_FROM else "all"}
+            return Unit("search", f"search-{self.budget}", rate, self.seed, options=options)
         if self.structure is not None:
             options = {"structure": self.structure.to_dict()}
             name = f"{self.method.replace(' ', '-')}-{self.budget or 'own'}-{self.structure.digest[:8]}"
@@ -96,7 +101,8 @@ class Entry:
 
 
 def made(method: str, budget: int | None, seed: int, sites: Sequence[Site]) -> Structure | None:
-    """What a hand-made method is; None where it has no structure of its own (head, full) or nothing of that size."""
+    """What a hand-made method is, empty where there is nothing of that size; None for what is no structure (a search,
+    the head, full fine-tuning)."""
     if method == "random entries":
         return Structure.at(sites, "spectral", DIRECTIONS).random_part(budget or 0, seed=1000 + seed)
     if method == "even cores":
@@ -117,17 +123,13 @@ def entries(sites: Sequence[Site], options: argparse.Namespace) -> list[Entry]:
     """All trainings that are asked for, first those of the smallest budgets."""
     found = []
     for budget in options.budgets:
-        kinds = ["spectral"] if budget < 2_000 else ["spectral", "all"]
         for method in (m for m in SIZED if m in options.methods):
             for seed in range(options.seeds):
-                if method == "SLAT":
-                    found += [Entry(method, seed, budget, kind) for kind in kinds]
-                    continue
                 structure = made(method, budget, seed, sites)
-                if structure is not None and structure.modules:
-                    found.append(Entry(method, seed, budget, structure=structure))
+                if structure is None or structure.modules:
+                    found.append(Entry(method, seed, budget, structure))
     for method in (m for m in FIXED if m in options.methods):
-        found += [Entry(method, s, structure=made(method, None, s, sites)) for s in range(options.seeds)]
+        found += [Entry(method, seed, None, made(method, None, seed, sites)) for seed in range(options.seeds)]
     return found
 
 
@@ -138,26 +140,20 @@ class Bench:
         self.context = context
         self.pool = UnitPool(context.config, context, kept_in(folder, context.config), partial(print, flush=True))
 
-    def tuned(self, found: Sequence[Entry]) -> dict[tuple[str, int | None, str], float]:
+    def tuned(self, found: Sequence[Entry]) -> dict[Group, float]:
         """The learning rate of each group, by the mean validation loss of its first seeds."""
-        groups: dict[tuple[str, int | None, str], list[Entry]] = {}
+        firsts: dict[Group, list[Entry]] = {}
         for entry in found:
-            groups.setdefault(entry.group, []).append(entry)
-        firsts = {group: members[:TUNED_ON] for group, members in groups.items()}
-        tried = {group: list(_start(group[0])) for group in groups}
-        losses: dict[tuple[Any, float], float] = {}
-        while missing := [(g, rate) for g, rates in tried.items() for rate in rates if (g, rate) not in losses]:
-            units = {(g, rate): [entry.unit(rate) for entry in firsts[g]] for g, rate in missing}
-            results = self.pool.train([unit for group in units.values() for unit in group])
-            for key, mine in units.items():
-                said = [results[unit.key] for unit in mine]
-                losses[key] = float(np.mean([np.inf if "error" in r else r["validation"]["loss"] for r in said]))
-            for group, rates in tried.items():
-                best = min(rates, key=lambda rate, group=group: losses[group, rate])  # type: ignore[misc]
-                wider = _beyond(rates, best)
-                if wider is not None:
-                    rates.append(wider)
-        return {group: min(rates, key=lambda r, g=group: losses[g, r]) for group, rates in tried.items()}  # type: ignore[misc]
+            firsts.setdefault(entry.group, []).append(entry)
+        losses: dict[Group, dict[float, float]] = {group: {} for group in firsts}
+        wanted = {group: list(_start(group[0])) for group in firsts}
+        while any(wanted.values()):
+            units = {(g, rate): [e.unit(rate) for e in firsts[g][:TUNED_ON]] for g in wanted for rate in wanted[g]}
+            results = self.pool.train([unit for trained in units.values() for unit in trained])
+            for (group, rate), trained in units.items():
+                losses[group][rate] = float(np.mean([_loss(results[unit.key]) for unit in trained]))
+            wanted = {group: _beyond(tried) for group, tried in losses.items()}
+        return {group: min(tried, key=tried.__getitem__) for group, tried in losses.items()}
 
     def rows(self, found: Sequence[Entry]) -> list[dict[str, Any]]:
         rates = self.tuned(found)
@@ -174,9 +170,9 @@ class Bench:
             "task": self.context.config.task.name,
             "method": entry.method,
             "budget": entry.budget,
-            "kinds": entry.kinds if entry.method == "SLAT" else "",
             "seed": entry.seed,
             "params": result["params"],
+            "bytes": result["bytes"],
             "learning_rate": unit.learning_rate,
             "validation": result["validation"]["quality"],
             "validation_loss": result["validation"]["loss"],
@@ -195,31 +191,26 @@ def _start(method: str) -> tuple[float, ...]:
     return GRID[first : first + 3]
 
 
-def _beyond(rates: Sequence[float], best: float) -> float | None:
-    """The next rate on the side where the best of those tried is the last one; None where it is inside."""
+def _beyond(losses: Mapping[float, float]) -> list[float]:
+    """The next rate on the side where the best of those tried is the last one; none where it is inside."""
+    best = min(losses, key=losses.__getitem__)
     place = GRID.index(best)
-    if best == max(rates) and place + 1 < len(GRID):
-        return GRID[place + 1]
-    if best == min(rates) and place > 0:
-        return GRID[place - 1]
-    return None
+    if best == max(losses) and place + 1 < len(GRID):
+        return [GRID[place + 1]]
+    if best == min(losses) and place > 0:
+        return [GRID[place - 1]]
+    return []
 
 
-def best_kinds(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of the searches at a budget those among the kinds whose mean validation loss over seeds is lower."""
-    searches = rows[rows["method"] == "SLAT"]
-    losses = searches.groupby(["task", "budget", "kinds"])["validation_loss"].mean()
-    chosen = set(losses.groupby(level=["task", "budget"]).idxmin())
-    keys = zip(rows["task"], rows["budget"], rows["kinds"], strict=True)
-    keep = [key in chosen for key in keys]
-    return rows[(rows["method"] != "SLAT") | np.array(keep, dtype=bool)]
+def _loss(result: Mapping[str, Any]) -> float:
+    return float("inf") if "error" in result else result["validation"]["loss"]
 
 
 def configuration(options: argparse.Namespace, task: str) -> Config:
     return Config.model_validate(
         {
             "name": task,
-            "task": task_in(options.data, task),
+            "task": task_in(None if task in EMBEDDED else options.data, task),
             "model": {"precision": options.precision},
             "training": {"steps": options.steps},
             "gates": GATES,
@@ -232,35 +223,20 @@ def configuration(options: argparse.Namespace, task: str) -> Config:
 
 def write(results: dict[str, Any], out: Path) -> None:
     """Rows with what they come to: ``results.json``, the tables and the figure."""
-    frame = best_kinds(pd.DataFrame(results["rows"]))
+    frame = pd.DataFrame(results["rows"])
     compared = against(frame, "SLAT", SIZED[1:])
     write_json(out / "results.json", {**results, "against": json.loads(compared.to_json(orient="records"))})
-    text = "\n".join([table(frame, [*SIZED, *FIXED]), compared_words(compared), reaches(frame)])
+    text = "\n".join([table(frame, [*SIZED, *FIXED]), differences_to("SLAT", compared), reaches(frame)])
     write_text(out / "small_budgets.md", text)
     plot(frame.assign(budget=frame["budget"].fillna(frame["params"])), SIZED, out / "small_budgets.png")
     print(text)
-
-
-def compared_words(compared: pd.DataFrame) -> str:
-    """The differences to SLAT at each budget as Markdown."""
-    from slat_search.analysis.tables import to_markdown
-
-    if compared.empty:
-        return ""
-    words = compared.assign(
-        shown=[f"{r.difference:+.3f} ({r.low:+.3f} to {r.high:+.3f}), p = {r.p:.3f}" for r in compared.itertuples()]
-    )
-    wide = words.pivot(index="budget", columns="rival", values="shown").fillna("-")
-    wide.columns = [f"SLAT minus {rival}" for rival in wide]
-    wide.insert(0, "parameters", [f"{int(budget):,}" for budget in wide.index])
-    return to_markdown(wide)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of tasks; the embedded ones unless told otherwise")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tasks", nargs="+", help="sick sst2 trec mrpc subj of --data, or else the embedded ones")
+    parser.add_argument("--tasks", nargs="+", help="folders of --data, or embedded tasks by name")
     parser.add_argument("--budgets", nargs="*", type=int, default=[16, 36, 144, 512, 1000, 2000, 4000, 16_000, 64_000])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=250)
@@ -269,7 +245,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--earlier", nargs="+", type=Path, default=[], help="results.json of other parts, to be added")
     options = parser.parse_args()
-    options.tasks = options.tasks or (["sick", "sst2", "trec", "mrpc", "subj"] if options.data else [*EMBEDDED])
+    options.tasks = options.tasks or (
+        ["sick", "sst2", "trec", "mrpc", "subj", "bbc-match"] if options.data else [*EMBEDDED]
+    )
     prepared = {task: prepare(configuration(options, task)) for task in options.tasks}
     parts = [json.loads(path.read_text(encoding="utf-8")) for path in options.earlier]
     for path, part in zip(options.earlier, parts, strict=True):

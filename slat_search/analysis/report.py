@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ..run_folder import STUDIES, RunFolder, write_text
+from ..structure_text import by_line
 from .budget import budgets
 from .choice import best_of, notes, recommended, verdict, write_choice
 from .figures import save_all
@@ -203,7 +203,7 @@ def _structure_row(row: pd.Series, data: RunData) -> dict[str, Any]:
         "map": gate_map(structure["modules"], model["layers"], model["site_columns"], row["name"]),
         "quality": f"{row['quality']:.3f}",
         "label": row["method"],
-        "json": json.dumps(structure, indent=1),
+        "json": by_line(structure),
         "modules": len(structure["modules"]),
         "params": f"{row['params']:,}",
     }

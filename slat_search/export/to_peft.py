@@ -123,7 +123,7 @@ def _loras(adapter: Adapter, scale: float) -> dict[str, dict[str, Tensor]]:
 
 def _lora(site: SiteAdapter, scale: float) -> dict[str, Tensor]:
     """Low-rank modules of a site side by side as one LoRA, and a shift as its bias."""
-    pairs = [part.low_rank() for part in site.parts.values()]  # type: ignore[operator]
+    pairs = [site.part(name).low_rank() for name in site.parts]
     factors = [pair for pair in pairs if pair is not None]
     down = torch.cat([a for a, _ in factors]) if factors else torch.zeros(1, site.site.d_in)
     up = torch.cat([b for _, b in factors], dim=1) if factors else torch.zeros(site.site.d_out, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,10 @@ class SiteAdapter(nn.Module):
             found.setdefault(KINDS[kind].module.__name__, {})[kind] = module.size
         return found
 
+    def part(self, name: str) -> SiteModule:
+        """The module of a class."""
+        return cast(SiteModule, self.parts[name])
+
     def _of_part(self, name: str) -> dict[str, ModuleSpec]:
         """Kind -> what stands of it, of the kinds in one part."""
         return {kind: m for kind, m in self.modules_by_kind.items() if KINDS[kind].module.__name__ == name}
@@ -72,7 +77,7 @@ class SiteAdapter(nn.Module):
         Returns:
             (old parameter, new one or None, unit dimension, kept indices), for an optimiser to follow.
         """
-        part: SiteModule = self.parts[name]  # type: ignore[assignment]
+        part = self.part(name)
         changes: list[tuple[nn.Parameter, nn.Parameter | None, int, Tensor]] = []
         standing = self._of_part(name)
         total = sum(module.size for module in standing.values())
@@ -142,7 +147,7 @@ class Adapter(nn.Module):
         return forward_hook
 
     def site_adapters(self) -> Sequence[SiteAdapter]:
-        return [*self.sites.values()]  # type: ignore[list-item]
+        return cast(list[SiteAdapter], [*self.sites.values()])
 
     @property
     def structure(self) -> Structure:
@@ -173,7 +178,7 @@ class Adapter(nn.Module):
             merged = Linear(weight, own_bias if own_bias is not None else weight.new_zeros(site.site.d_out))
             before = merged
             for name in list(site.parts):
-                part: SiteModule = site.parts[name]  # type: ignore[assignment]
+                part = site.part(name)
                 units = sum(site.kinds[name].values())
                 merged, count = part.merge(merged)
                 if count:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import SlatError
 from .kinds import KINDS
-from .module_spec import ModuleSpec
 from .shared_adapter import SharedAdapter
 from .shared_supernet import SharedSupernet
 from .site_module import SiteModule
@@ -87,26 +87,20 @@ class ExtendedSupernet(SharedSupernet):
 
     def _pool_atoms(self) -> list[Tensor | None]:
         """For each atom the scales of its unit for the pool's tasks, (tasks,); None for a new atom."""
-        columns: dict[tuple[str, str], list[Tensor]] = {}
-        modules: dict[tuple[str, str], ModuleSpec] = {}
+        known: dict[tuple[str, str], dict[Any, Tensor]] = {}
         start = 0
         for module in self._pool.modules:
-            key = module.site.name, module.kind
-            columns[key] = [self._scales_before[:, start + unit] for unit in range(module.size)]
-            modules[key] = module
+            labels = module.entries or range(module.size)  # entries have places, other units of the pool come first
+            columns = (self._scales_before[:, start + unit] for unit in range(module.size))
+            known[module.site.name, module.kind] = dict(zip(labels, columns, strict=True))
             start += module.size
         atoms: list[Tensor | None] = []
         for part in self.parts:
             passed = dict.fromkeys(part.site.modules_by_kind, 0)
             for kind, units in part.atoms:
-                key, at = (part.site.site.name, kind), passed[kind]
-                if key not in modules:
-                    atoms.append(None)
-                elif KINDS[kind].positional:
-                    known = dict(zip(modules[key].entries, columns[key], strict=True))
-                    atoms.append(known.get(part.site.modules_by_kind[kind].entries[at]))
-                else:
-                    atoms.append(columns[key][at] if at < len(columns[key]) else None)
+                module, at = part.site.modules_by_kind[kind], passed[kind]
+                theirs = known.get((part.site.site.name, kind), {})
+                atoms.append(theirs.get(module.entries[at] if module.entries else at))
                 passed[kind] = at + units
         return atoms
 
@@ -116,15 +110,13 @@ class ExtendedSupernet(SharedSupernet):
 
     def _freeze(self, pool: SharedAdapter) -> None:
         """Copy the pool's weights to where they stand now, and remember them."""
-        old = torch.tensor([c is not None for c in self._pool_atoms()], device=self.unit_atom.device)
+        old = torch.tensor([c is not None for c in self._pool_atoms()], device=self.costs.device)
         self.frozen_params = int(self.costs[old].sum())
         trained = {site.site.name: site for site in pool.adapter.site_adapters()}
-        flags = old[self.unit_atom].split([p.units for p in self.parts])
-        for part, flag in zip(self.parts, flags, strict=True):
+        for part, flag in zip(self.parts, self.layout.by_part(old), strict=True):
             if not flag.any():
                 continue
-            before: SiteModule = trained[part.site.site.name].parts[part.name]  # type: ignore[assignment]
-            now: SiteModule = part.site.parts[part.name]  # type: ignore[assignment]
+            before, now = trained[part.site.site.name].part(part.name), part.module
             values = {name: getattr(before, name, None) for name in before.unit_dims}
             known = {name: value.detach().clone() for name, value in values.items() if value is not None}
             self._weights.append((now, flag, _placed(now, flag, known)))
@@ -142,8 +134,8 @@ class ExtendedSupernet(SharedSupernet):
 
     def _remove(self, closed: Tensor, optimiser: torch.optim.Optimizer | None) -> int:
         """Units that leave move the places of those that stay."""
-        stay = (~closed)[self.unit_atom].split([p.units for p in self.parts])
-        by_part = {id(p.site.parts[p.name]): keep for p, keep in zip(self.parts, stay, strict=True)}
+        stay = self.layout.by_part(~closed)
+        by_part = {id(part.module): keep for part, keep in zip(self.parts, stay, strict=True)}
         removed = super()._remove(closed, optimiser)
         for place, (part, flag, kept) in enumerate(self._weights):
             left = flag[by_part[id(part)]]

@@ -31,6 +31,11 @@ class Kind:
     sized: bool = True
     positional: bool = False
 
+    def units(self, site: Site, size: int) -> int:
+        """How many units ``size`` allows at a site: all entries between so many directions (as many as the site has at
+        most) of a spectral core, ``size`` of other kinds."""
+        return min(size, site.d_in, site.d_out) ** 2 if self.positional else size
+
 
 #: In the order in which a site applies them.
 KINDS: dict[str, Kind] = {

@@ -51,20 +51,15 @@ class ModuleSpec:
 
     @classmethod
     def whole(cls, site: Site, kind: str, size: int) -> ModuleSpec:
-        """A module with everything that ``size`` allows: for a spectral core all entries between so many leading
-        directions (as many as the site has at most), for other kinds so many units."""
-        if not KINDS[kind].positional:
-            return cls(site, kind, size)
-        return cls._of_entries(site, kind, min(size, site.d_in, site.d_out) ** 2)
-
-    @classmethod
-    def _of_entries(cls, site: Site, kind: str, count: int) -> ModuleSpec:
-        return cls(site, kind, count, tuple(sorted(islice(leading_entries(), count))))
+        """A module with everything that ``size`` allows, see :meth:`.Kind.units`."""
+        return cls.of_units(site, kind, KINDS[kind].units(site, size))
 
     @classmethod
     def of_units(cls, site: Site, kind: str, count: int) -> ModuleSpec:
         """A module of ``count`` units; of a spectral core those nearest to the leading directions."""
-        return cls._of_entries(site, kind, count) if KINDS[kind].positional else cls(site, kind, count)
+        if not KINDS[kind].positional:
+            return cls(site, kind, count)
+        return cls(site, kind, count, tuple(sorted(islice(leading_entries(), count))))
 
     @property
     def params(self) -> int:

@@ -9,11 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import SlatError
+from ..structure_text import by_line
 from .module_spec import ModuleSpec
 from .site_module import ModuleOptions
 from .spectral import Entry
 from .structure import FORMAT as PLAIN
-from .structure import Structure, by_line, packed, unpacked
+from .structure import Structure, packed, unpacked
 
 FORMAT = "slat-shared/1"
 Users = tuple[int, ...]

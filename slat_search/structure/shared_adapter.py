@@ -85,7 +85,7 @@ class SharedAdapter(nn.Module):
         weights: dict[str, Tensor] = {}
         for key, site in zip(self.adapter.sites, self.adapter.site_adapters(), strict=True):
             for name in site.kinds:
-                part: SiteModule = site.parts[name]  # type: ignore[assignment]
+                part = site.part(name)
                 places = self._places[site.site.name, name]
                 used = self._uses[number][places.cpu()].nonzero().squeeze(1).to(places.device)
                 for parameter, value in _of_units(part, used, self.scales[number][places]).items():

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 
 from . import sparsity
 from .gates import Gates
-from .module_spec import ModuleSpec
 from .optimiser import replace_parameter
 from .screening import Screening
 from .shared import SharedStructure
@@ -106,32 +105,25 @@ class SharedSupernet(Supernet):
         """The discretised structure of all tasks."""
         columns = [tuple(column.nonzero().squeeze(1).tolist()) for column in self._users().T.cpu()]
         users: dict[tuple[Site, str], list[tuple[int, ...]]] = {}
-        modules: list[ModuleSpec] = []
-        atom = 0
-        for part in self.parts:
-            kept: dict[str, list[int]] = {}
-            passed = dict.fromkeys(part.site.modules_by_kind, 0)
-            for kind, units in part.atoms:
-                if columns[atom]:
-                    kept.setdefault(kind, []).extend(range(passed[kind], passed[kind] + units))
-                    users.setdefault((part.site.site, kind), []).extend([columns[atom]] * units)
-                passed[kind] += units
-                atom += 1
-            modules += [part.site.modules_by_kind[kind].only(units) for kind, units in kept.items()]
-        ordered = tuple(one for m in sorted(modules) for one in users[m.site, m.kind])
-        return SharedStructure(self.tasks, Structure(tuple(modules), self.space.options), ordered)
+        atoms = [(part.site.site, kind, units) for part in self.parts for kind, units in part.atoms]
+        for (site, kind, units), tasks in zip(atoms, columns, strict=True):
+            if tasks:
+                users.setdefault((site, kind), []).extend([tasks] * units)
+        pool = Structure(tuple(self.layout.kept([bool(tasks) for tasks in columns])), self.space.options)
+        ordered = tuple(one for m in pool.modules for one in users[m.site, m.kind])
+        return SharedStructure(self.tasks, pool, ordered)
 
     @torch.no_grad()
     def turn(self, optimiser: Optimizer | None = None) -> None:
         """As of :meth:`Supernet.turn`, but for LoRAs whose ranks have different users: their directions stay."""
         if not isinstance(self.gates, TaskGates):
             return
-        flags = self.gates.active[:, self.unit_atom].split([p.units for p in self.parts], dim=1)
+        flags = self.layout.by_part(self.gates.active)
         mixed = []
         for part, uses in zip(self.parts, flags, strict=True):
             ranks = uses[:, : sum(units for kind, units in part.atoms if kind == "lora")]
             if ranks.shape[1] and bool((ranks != ranks[:, :1]).any()):
-                mixed.append(part.site.parts[part.name])
+                mixed.append(part.module)
         turn_to_principal_directions(self.adapter, optimiser, left_out=[*mixed, *self._frozen()])
 
     def _frozen(self) -> Sequence[nn.Module]:

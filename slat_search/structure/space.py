@@ -46,5 +46,14 @@ class Space:
             raise SlatError("space: no candidate fits any site")
         return Structure(modules, self.options)
 
+    def params(self, sites: Sequence[Site]) -> int:
+        """Parameters of :meth:`supernet`, without making it."""
+        return sum(
+            KINDS[kind].units(site, candidate.size) * KINDS[kind].unit_cost(site)
+            for kind, candidate in self.candidates.items()
+            for site in sites
+            if KINDS[kind].fits(site)
+        )
+
     def group(self, kind: str) -> int:
         return self.candidates[kind].group

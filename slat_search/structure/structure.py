@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SlatError
+from ..structure_text import by_line
 from .kinds import KINDS
 from .module_spec import ModuleSpec
 from .site_module import ACTIVATIONS, ModuleOptions
@@ -277,22 +278,6 @@ class Structure:
         both = [m.common(there[m.site, m.kind]) for m in self.modules if (m.site, m.kind) in there]
         return replace(self, modules=tuple(m for m in both if m is not None))
 
-    def __sub__(self, other: Structure) -> Structure:
-        """What of this structure is not in ``other``: fewer ranks or units, other entries; options are own."""
-        there = {(m.site, m.kind): m for m in other.modules}
-        left = []
-        for m in self.modules:
-            rival = there.get((m.site, m.kind))
-            if rival is None:
-                left.append(m)
-            elif KINDS[m.kind].positional:
-                known = set(rival.entries)
-                units = [number for number, entry in enumerate(m.entries) if entry not in known]
-                left += [m.only(units)] if units else []
-            elif m.size > rival.size:
-                left.append(replace(m, size=m.size - rival.size))
-        return replace(self, modules=tuple(left))
-
     def overlap(self, other: Structure) -> float:
         """Parameters of the intersection over those of the union (Jaccard), 0 to 1; two empty ones are the same."""
         union = (self | other).params
@@ -314,11 +299,3 @@ def unpacked(text: str) -> dict[str, Any]:
         return json.loads(zlib.decompress(base64.b85decode(text)))
     except (ValueError, zlib.error) as error:
         raise SlatError(f"structure: not a packed structure ({error})") from error
-
-
-def by_line(raw: dict[str, Any]) -> str:
-    """JSON with one line a module."""
-    lines = [json.dumps(m) for m in raw.pop("modules")]
-    body = ",\n    ".join(lines)
-    modules = f"[\n    {body}\n  ]" if lines else "[]"
-    return f'{{\n  {json.dumps(raw)[1:-1]},\n  "modules": {modules}\n}}\n'

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,31 +10,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from . import sparsity
-from .adapter import Adapter, SiteAdapter, attach
+from .adapter import Adapter, attach
 from .gates import Gates
-from .kinds import KINDS
-from .module_spec import ModuleSpec
+from .layout import GROUPINGS, Layout, Part
 from .optimiser import replace_parameter
 from .saliency import GATE_KINDS, Saliency
 from .screening import Screening
-from .site_module import SiteModule
 from .sites import Site
 from .space import Space
 from .structure import Structure
 from .task_gates import TaskGates
 from .turning import turn_to_principal_directions
-
-GROUPINGS = ("layer", "kind", "site")
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One module of one site and where its atoms and units lie in the flat tensors."""
-
-    site: SiteAdapter
-    name: str
-    units: int
-    atoms: list[tuple[str, int]]  # (kind, units in the atom), in unit order
 
 
 class Supernet(nn.Module):
@@ -64,8 +49,7 @@ class Supernet(nn.Module):
         saliency: ``crowding``, ``reach`` and ``smoothing`` of :class:`.Saliency`.
 
     Attributes:
-        costs: (atoms,) parameters of each atom.
-        params: parameters that stand, open or not.
+        layout: where atoms and units lie in flat tensors.
         budget: parameters that the discretised structure fills, set by :meth:`hold`; None without one.
     """
 
@@ -90,9 +74,8 @@ class Supernet(nn.Module):
         self.adapter: Adapter = attach(backbone, self._whole(sites))
         device = next(backbone.parameters()).device
         self.budget: float | None = None
-        self._kinds = [kind for kind in KINDS if space.candidates.get(kind) and space.candidates[kind].size]
         self._layers = 1 + max(site.layer for site in sites)
-        self._index(device)
+        self._lay_out(device)
         self.gates: Gates | TaskGates | None = self._gates(gate_kind, gate_init, groups, saliency or {}).to(device)
         self.total_cost = float(self.params)
         self._standing = torch.arange(len(self.costs), device=device)
@@ -102,80 +85,32 @@ class Supernet(nn.Module):
         """The structure in which everything is open."""
         return self.space.supernet(sites)
 
-    def _index(self, device: torch.device) -> None:
-        """Lay out atoms and units flat, in the order of sites and their parts."""
-        self.parts: list[_Part] = []
-        costs: list[int] = []
-        unit_atom: list[int] = []
-        layers: list[int] = []
-        kinds: list[int] = []
-        places: list[int] = []
-        for place, site in enumerate(self.adapter.site_adapters()):
-            for name, sizes in site.kinds.items():
-                atoms = [
-                    (kind, min(self.space.group(kind), size - start))
-                    for kind, size in sizes.items()
-                    for start in range(0, size, self.space.group(kind))
-                ]
-                for kind, units in atoms:
-                    unit_atom += [len(costs)] * units
-                    costs.append(units * KINDS[kind].unit_cost(site.site))
-                    layers.append(site.site.layer)
-                    kinds.append(self._kinds.index(kind))
-                    places.append(place)
-                self.parts.append(_Part(site, name, sum(sizes.values()), atoms))
-        self.params = sum(costs)
-        self.costs = torch.tensor(costs, dtype=torch.float32, device=device)
-        self.unit_atom = torch.tensor(unit_atom, dtype=torch.long, device=device)
-        self._of_atom = {
-            name: torch.tensor(values, dtype=torch.long, device=device)
-            for name, values in zip(GROUPINGS, (layers, kinds, places), strict=True)
-        }
+    def _lay_out(self, device: torch.device) -> None:
+        """Number the atoms that stand."""
+        self.layout = Layout(self.adapter, self.space, device)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The modules that stand."""
+        return self.layout.parts
+
+    @property
+    def params(self) -> int:
+        """Parameters that stand, open or not."""
+        return self.layout.params
+
+    @property
+    def costs(self) -> Tensor:
+        """Parameters of each atom that stands, (atoms,)."""
+        return self.layout.costs
 
     def _gates(self, kind: str, init: float, groups: Sequence[str], options: Mapping[str, float]) -> Gates | TaskGates:
         if kind == "screening":
-            return Screening(self.costs, self._atom_of_parameters())
+            return Screening(self.costs, self.layout.atom_of_parameters())
         if kind == "saliency":
-            layer = self._of_atom["layer"]
-            crowd = self._crowds()
-            return Saliency(self.costs, crowd, self._layers - layer, init, **options)
-        return Gates(len(self.costs), kind, init, self._groups(groups))
-
-    def _crowds(self) -> Tensor:
-        """Numbers of the groups of atoms that do much the same, (atoms,): those of one kind in one block. Entries of
-        spectral cores are between orthogonal directions, and each is a group of its own."""
-        kinds = self._of_atom["kind"]
-        alone = torch.tensor([KINDS[kind].positional for kind in self._kinds], device=kinds.device)[kinds]
-        crowd = self._of_atom["layer"] * len(self._kinds) + kinds
-        first = self._layers * len(self._kinds)
-        return torch.where(alone, first + torch.arange(len(kinds), device=kinds.device), crowd)
-
-    def _measured(self) -> Iterator[tuple[_Part, nn.Parameter, int]]:
-        """Parameters of all candidates in a fixed order, each with its part and the dimension of its units."""
-        for part in self.parts:
-            module: SiteModule = part.site.parts[part.name]  # type: ignore[assignment]
-            for name, dim in module.unit_dims.items():
-                parameter = getattr(module, name, None)
-                if parameter is not None:
-                    yield part, parameter, dim
-
-    def _atom_of_parameters(self) -> Tensor:
-        """The atom of each number in all parameters, laid end to end in their order, (parameters,)."""
-        atoms = dict(zip(map(id, self.parts), self.unit_atom.split([p.units for p in self.parts]), strict=True))
-        found = []
-        for part, parameter, dim in self._measured():
-            own = atoms[id(part)][part.units - parameter.shape[dim] :]  # a hidden bias has none for LoRA's units
-            shape = [-1 if d == dim else 1 for d in range(parameter.ndim)]
-            found.append(own.view(shape).expand_as(parameter).reshape(-1))
-        return torch.cat(found)
-
-    def _groups(self, names: Sequence[str]) -> Tensor | None:
-        """Group numbers (groupings, atoms), different between groupings; None without groups."""
-        rows: list[Tensor] = []
-        for name in names:
-            first = int(rows[-1].max()) + 1 if rows else 0
-            rows.append(self._of_atom[name] + first)
-        return torch.stack(rows) if rows else None
+            blocks = self._layers - self.layout.of_atom["layer"]
+            return Saliency(self.costs, self.layout.crowds(self._layers), blocks, init, **options)
+        return Gates(len(self.costs), kind, init, self.layout.groups(groups))
 
     # -- while searching -------------------------------------------------------------------------------
 
@@ -184,10 +119,10 @@ class Supernet(nn.Module):
 
     def draw(self) -> None:
         """Give every module its gate for the coming forward pass (one gather for the whole model)."""
-        z = self._drawn() if self.parts else None
+        z = self._drawn() if self.parts and self.adapter.active else None
         if z is None:
             return
-        for part, gate in zip(self.parts, z[self.unit_atom].split([p.units for p in self.parts]), strict=True):
+        for part, gate in zip(self.parts, self.layout.by_part(z), strict=True):
             part.site.gates[part.name] = gate
 
     def _drawn(self) -> Tensor | None:
@@ -207,7 +142,7 @@ class Supernet(nn.Module):
         expected = self.gates.expected()
         cost = (1 - depth) * sparsity.parameter_cost(expected, self.costs, self.total_cost)
         if depth:
-            cost = cost + depth * sparsity.depth_cost(expected, self._of_atom["layer"], self._layers)
+            cost = cost + depth * sparsity.depth_cost(expected, self.layout.of_atom["layer"], self._layers)
         return cost
 
     def entropy(self) -> Tensor:
@@ -220,7 +155,9 @@ class Supernet(nn.Module):
         """How evenly the expected cost is spread over kinds, see :func:`.sparsity.kind_diversity`."""
         if self.gates is None or not len(self.costs):
             return self.costs.new_ones(())
-        return sparsity.kind_diversity(self.gates.expected(), self.costs, self._of_atom["kind"], len(self._kinds))
+        return sparsity.kind_diversity(
+            self.gates.expected(), self.costs, self.layout.of_atom["kind"], len(self.layout.kinds)
+        )
 
     def hold(self, budget: float) -> None:
         """Shift all gates so that the expected parameters equal ``budget``, which the structure then fills.
@@ -242,19 +179,7 @@ class Supernet(nn.Module):
         """The discretised structure: the atoms whose gate is above one half, or those that fill the budget."""
         if self.gates is None:
             return self.adapter.structure
-        is_open = self._is_open().tolist()
-        modules: list[ModuleSpec] = []
-        atom = 0
-        for part in self.parts:
-            kept: dict[str, list[int]] = {}
-            passed = dict.fromkeys(part.site.modules_by_kind, 0)
-            for kind, units in part.atoms:
-                if is_open[atom]:
-                    kept.setdefault(kind, []).extend(range(passed[kind], passed[kind] + units))
-                passed[kind] += units
-                atom += 1
-            modules += [part.site.modules_by_kind[kind].only(units) for kind, units in kept.items()]
-        return Structure(tuple(modules), self.space.options)
+        return Structure(tuple(self.layout.kept(self._is_open().tolist())), self.space.options)
 
     def after_update(self) -> None:
         """To be called after each step of an optimiser; here nothing is frozen that it may have moved."""
@@ -272,7 +197,7 @@ class Supernet(nn.Module):
     @torch.no_grad()
     def record_gradients(self) -> None:
         """Take the gradients of the batch just gone through into account, for gates of kind ``screening``."""
-        parameters = [parameter for _, parameter, _ in self._measured()]
+        parameters = [parameter for _, parameter, _ in self.layout.parameters()]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         self._screening().record(torch.cat([gradient.reshape(-1) for gradient in gradients]))
 
@@ -351,9 +276,8 @@ class Supernet(nn.Module):
         if self.gates is not None:
             self._remove(~self._is_open(), optimiser)
             z = self.gates.values()
-            for part, gate in zip(self.parts, z[self.unit_atom].split([p.units for p in self.parts]), strict=True):
-                module: SiteModule = part.site.parts[part.name]  # type: ignore[assignment]
-                module.fold(gate)
+            for part, gate in zip(self.parts, self.layout.by_part(z), strict=True):
+                part.module.fold(gate)
             if optimiser is not None:
                 for variable in self.gates.variables:
                     replace_parameter(optimiser, variable, None)
@@ -369,11 +293,11 @@ class Supernet(nn.Module):
         removed = int(closed.sum())
         if removed == 0 or self.gates is None:
             return 0
-        flags = closed[self.unit_atom].cpu().split([p.units for p in self.parts])
+        flags = self.layout.by_part(closed)
         for part, flag in zip(self.parts, flags, strict=True):
             if not flag.any():
                 continue
-            for old, new, dim, index in part.site.keep(part.name, (~flag).nonzero().squeeze(1)):
+            for old, new, dim, index in part.site.keep(part.name, (~flag).nonzero().squeeze(1).cpu()):
                 if optimiser is not None:
                     replace_parameter(optimiser, old, new, dim, index)
         self.adapter.drop_empty_sites()
@@ -382,7 +306,7 @@ class Supernet(nn.Module):
             if optimiser is not None:
                 replace_parameter(optimiser, variable, left, 0, keep)
         self._standing = self._standing[keep]
-        self._index(closed.device)
+        self._lay_out(closed.device)
         return removed
 
     # -- saving ----------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def search_plan(config: Config, sampled: Mapping[str, Any], sites: Sequence[Site
     A screening's learning rate is for all kinds of the space, whichever of them compete: none of the rest trains.
     """
     g = config.gates
-    whole = space(config).supernet(sites).params if g.kind == "screening" else None
+    whole = space(config).params(sites) if g.kind == "screening" else None
     return SearchPlan(
         sparsity=sampled.get("sparsity", 0.0),
         budget=sampled.get("budget"),
@@ -52,10 +52,11 @@ def search_plan(config: Config, sampled: Mapping[str, Any], sites: Sequence[Site
     )
 
 
-def _supernet(context: AnyContext, backbone: nn.Module, sampled: Mapping[str, Any]) -> Supernet | FixedNet:
+def _supernet(
+    context: AnyContext, backbone: nn.Module, sites: Sequence[Site], sampled: Mapping[str, Any]
+) -> Supernet | FixedNet:
     """What a trial searches in, on a bare backbone."""
     config, g = context.config, context.config.gates
-    sites: Sequence[Site] = find_sites(backbone, config.space.include, config.space.exclude)
     if config.search.method == "static":
         return FixedNet(backbone, sampled_structure(config, sites, sampled))
     kinds = space(config, sampled.get("kinds", ALL_KINDS))
@@ -95,16 +96,15 @@ def search_trial(
     config = context.config
     seed_everything(config.seed)
     models = [part.classifier() for part in context.parts]
-    supernet = _supernet(context, models[0].backbone, sampled)
+    sites = find_sites(models[0].backbone, config.space.include, config.space.exclude)
+    supernet = _supernet(context, models[0].backbone, sites, sampled)
     try:
         if checkpoint is not None:
             supernet.load_state_dict(checkpoint["supernet"])
         controller = None
         if isinstance(supernet, Supernet):
-            sites = find_sites(models[0].backbone, config.space.include, config.space.exclude)
-            controller = controller_for(
-                config.gates.kind, supernet, search_plan(config, sampled, sites), config.training.steps
-            )
+            planned = search_plan(config, sampled, sites)
+            controller = controller_for(config.gates.kind, supernet, planned, config.training.steps)
         noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
         training = Training(
             sources(context, models),

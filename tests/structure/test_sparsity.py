@@ -161,7 +161,7 @@ def test_depth_in_the_cost_of_a_supernet(supernet: Supernet) -> None:
     nn.init.constant_(supernet.gates.alpha, 40.0)
     assert supernet.cost(depth=1.0).item() == pytest.approx(1)
     with torch.no_grad():
-        supernet.gates.alpha[supernet._of_atom["layer"] < 3] = -40.0
+        supernet.gates.alpha[supernet.layout.of_atom["layer"] < 3] = -40.0
     assert supernet.cost(depth=1.0).item() == pytest.approx(0.5, abs=1e-6)
     both = 0.5 * supernet.cost().item() + 0.25
     assert supernet.cost(depth=0.5).item() == pytest.approx(both, rel=1e-5)

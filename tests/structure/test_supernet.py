@@ -85,7 +85,7 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
         (part.site.site.name, part.name): ~flag
         for part, flag in zip(
             supernet.parts,
-            closed[supernet.unit_atom].split([p.units for p in supernet.parts]),
+            supernet.layout.by_part(closed),
             strict=True,
         )
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ...run_folder import STUDIES, RunFolder, write_text
+from ...structure_text import by_line
 from ..budget import SEARCH
 from ..choice import notes, recommended, verdict, write_choice
 from ..curves import plt
@@ -184,7 +184,7 @@ def _structure(row: pd.Series, data: PoolData) -> dict[str, Any]:
         used = part_of(structure, number)["modules"]
         drawn = gate_map(used, model["layers"], model["site_columns"], f"{row['name']}, {task}")
         maps.append({"task": task, "params": f"{sum(m['params'] for m in used):,}", "map": drawn})
-    return {"name": row["name"], "label": row["method"], "maps": maps, "json": json.dumps(structure, indent=1)}
+    return {"name": row["name"], "label": row["method"], "maps": maps, "json": by_line(structure)}
 
 
 def _transfer(data: PoolData) -> pd.DataFrame | None:

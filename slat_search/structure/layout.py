@@ -1,0 +1,137 @@
+"""Where the atoms of a supernet lie in flat tensors over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .adapter import Adapter, SiteAdapter
+from .kinds import KINDS
+from .module_spec import ModuleSpec
+from .site_module import SiteModule
+from .space import Space
+
+GROUPINGS = ("layer", "kind", "site")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One module of one site with its atoms and units.
+
+    Attributes:
+        site: where it stands.
+        name: its class.
+        units: how many it has.
+        atoms: (kind, units in the atom), in unit order.
+    """
+
+    site: SiteAdapter
+    name: str
+    units: int
+    atoms: list[tuple[str, int]]
+
+    @property
+    def module(self) -> SiteModule:
+        return self.site.part(self.name)
+
+    def kept(self, is_open: Sequence[bool]) -> list[ModuleSpec]:
+        """What stands of the part with some of its atoms alone, one flag an atom."""
+        units: dict[str, list[int]] = {}
+        passed = dict.fromkeys(self.site.modules_by_kind, 0)
+        for (kind, count), stays in zip(self.atoms, is_open, strict=True):
+            if stays:
+                units.setdefault(kind, []).extend(range(passed[kind], passed[kind] + count))
+            passed[kind] += count
+        return [self.site.modules_by_kind[kind].only(kept) for kind, kept in units.items()]
+
+
+class Layout:
+    """Atoms and units of an adapter laid end to end, in the order of its sites and their parts.
+
+    Attributes:
+        parts: the modules.
+        params: parameters of all atoms.
+        costs: (atoms,) parameters of each atom.
+        unit_atom: (units,) number of the atom that each unit belongs to.
+        of_atom: ``layer``, ``kind`` or ``site`` -> (atoms,) its number; kinds count among ``kinds``.
+    """
+
+    def __init__(self, adapter: Adapter, space: Space, device: torch.device):
+        self.kinds = [kind for kind in KINDS if space.candidates.get(kind) and space.candidates[kind].size]
+        self.parts: list[Part] = []
+        costs: list[int] = []
+        unit_atom: list[int] = []
+        numbers: dict[str, list[int]] = {name: [] for name in GROUPINGS}
+        for place, site in enumerate(adapter.site_adapters()):
+            for name, sizes in site.kinds.items():
+                atoms = [
+                    (kind, min(space.group(kind), size - start))
+                    for kind, size in sizes.items()
+                    for start in range(0, size, space.group(kind))
+                ]
+                for kind, units in atoms:
+                    unit_atom += [len(costs)] * units
+                    costs.append(units * KINDS[kind].unit_cost(site.site))
+                    numbers["layer"].append(site.site.layer)
+                    numbers["kind"].append(self.kinds.index(kind))
+                    numbers["site"].append(place)
+                self.parts.append(Part(site, name, sum(sizes.values()), atoms))
+        self.params = sum(costs)
+        self.costs = torch.tensor(costs, dtype=torch.float32, device=device)
+        self.unit_atom = torch.tensor(unit_atom, dtype=torch.long, device=device)
+        self.of_atom = {name: torch.tensor(values, dtype=torch.long, device=device) for name, values in numbers.items()}
+
+    def by_part(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Values of atoms (..., atoms) as those of the units of each part, (..., units of the part)."""
+        return values[..., self.unit_atom].split([part.units for part in self.parts], dim=-1)
+
+    def kept(self, is_open: Sequence[bool]) -> list[ModuleSpec]:
+        """What stands when some atoms stay alone, one flag an atom."""
+        modules: list[ModuleSpec] = []
+        start = 0
+        for part in self.parts:
+            modules += part.kept(is_open[start : start + len(part.atoms)])
+            start += len(part.atoms)
+        return modules
+
+    def parameters(self) -> Iterator[tuple[Part, nn.Parameter, int]]:
+        """All parameters in a fixed order, each with its part and the dimension that runs over its units."""
+        for part in self.parts:
+            for name, dim in part.module.unit_dims.items():
+                parameter = getattr(part.module, name, None)
+                if parameter is not None:
+                    yield part, parameter, dim
+
+    def atom_of_parameters(self) -> Tensor:
+        """The atom of each number in :meth:`parameters`, laid end to end, (parameters,)."""
+        atoms = dict(zip(map(id, self.parts), self.by_part(torch.arange(len(self.costs))), strict=True))
+        numbers = []
+        for part, parameter, dim in self.parameters():
+            own = atoms[id(part)][part.units - parameter.shape[dim] :]  # a hidden bias has none for LoRA's units
+            shape = [-1 if d == dim else 1 for d in range(parameter.ndim)]
+            numbers.append(own.view(shape).expand(parameter.shape).reshape(-1))
+        return torch.cat(numbers).to(self.costs.device)
+
+    def crowds(self, layers: int) -> Tensor:
+        """Numbers of the groups of atoms that do much the same, (atoms,): those of one kind in one block. Entries of
+        spectral cores lie between orthogonal directions, and each is a group of its own.
+
+        Args:
+            layers: blocks of the model.
+        """
+        kinds = self.of_atom["kind"]
+        alone = torch.tensor([KINDS[kind].positional for kind in self.kinds], device=kinds.device)[kinds]
+        crowd = self.of_atom["layer"] * len(self.kinds) + kinds
+        first = layers * len(self.kinds)
+        return torch.where(alone, first + torch.arange(len(kinds), device=kinds.device), crowd)
+
+    def groups(self, names: Sequence[str]) -> Tensor | None:
+        """Group numbers (groupings, atoms), different between groupings; None without groups."""
+        rows: list[Tensor] = []
+        for name in names:
+            first = int(rows[-1].max()) + 1 if rows else 0
+            rows.append(self.of_atom[name] + first)
+        return torch.stack(rows) if rows else None
