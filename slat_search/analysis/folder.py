@@ -20,12 +20,12 @@ from .tables import read_csv
 
 def show(run: RunFolder) -> str:
     """The comparison of a run and what it comes to; as much of that as there is, also of a search or of sensitivity
-    studies alone, of a comparison of runs, and of what was kept of one.
+    studies alone, of a comparison of runs, of what was kept of one, and of a benchmark.
 
     Raises:
         SlatError: there is nothing of a run.
     """
-    parts = [*_shown(run)]
+    parts = [*_shown(run)] or [*_benchmark(run)]
     if not parts:
         raise SlatError(without_results(run))
     return "\n".join(parts)
@@ -47,12 +47,19 @@ def _shown(run: RunFolder) -> Iterator[str]:
             yield "\n".join(summary(read_studies(studies))) + "\n"
             if studies is not run and (studies / "report.html").is_file():
                 yield f"report: {studies / 'report.html'}"
-    if (run / "results.json").is_file():  # what a benchmark keeps
-        for table in sorted(run.root.glob("*.md")):
-            yield table.read_text(encoding="utf-8")
     for page in ("report.html", "comparison.html"):
         if (run / page).is_file():
             yield f"report: {run / page}"
+
+
+def _benchmark(run: RunFolder) -> Iterator[str]:
+    """The tables that a benchmark keeps, and where its rows and figures are."""
+    rows = [path for path in (run / "results.json", run / f"{run.root.name}.json") if path.is_file()]
+    if rows:
+        for table in sorted(run.root.glob("*.md")):
+            yield table.read_text(encoding="utf-8")
+        for path in (*rows, *sorted(run.root.glob("*.png"))):
+            yield f"result of a benchmark: {path}"
 
 
 def make_report(run: RunFolder) -> Path:

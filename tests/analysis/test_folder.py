@@ -49,10 +49,18 @@ def test_kept_results_are_shown(kept: str, said: str) -> None:
     assert out.strip().endswith(f"report: {KEPT / kept / page}")
 
 
-def test_what_a_benchmark_keeps_is_shown() -> None:
-    code, out, _ = slat("show", KEPT / "equal_params")
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ("equal_params", "SLAT minus uniform LoRA"),
+        ("equal_params_one_seed", "results.json"),
+        ("stopping", "stopping.png"),
+    ],
+)
+def test_what_a_benchmark_keeps_is_shown(kept: str, said: str) -> None:
+    code, out, _ = slat("show", KEPT / kept)
     assert code == 0
-    assert "SLAT minus uniform LoRA" in out
+    assert said in out
 
 
 @pytest.mark.parametrize("kept", ["quickstart", "multitask_embedded", "sensitivity_headline"])
