@@ -16,7 +16,7 @@ from slat_search import load
 from slat_search.cli import main
 from slat_search.training.context import Context
 from tests.conftest import TEXTS
-from tests.export.test_export import saved
+from tests.export.folders import saved
 
 TITLES = [*TEXTS, 'A "quoted", long\nheadline', "007", "NA", "Größe: 80 € mehr"]
 

@@ -16,7 +16,7 @@ from torch import nn
 from slat_search.cli import main
 from slat_search.cli.terminal import echo_data
 from slat_search.training.context import Context
-from tests.export.test_export import saved
+from tests.export.folders import saved
 
 TABLE = "| LoRA r=8 | 0.878 ± 0.001 ≈ | 9,794x | → λ |"
 PLAIN = "| LoRA r=8 | 0.878 +- 0.001 ~ | 9,794x | -> \\u03bb |"

@@ -21,7 +21,7 @@ from slat_search.tasks.rows import read_rows, write_rows
 from slat_search.training.bundle import Predictor, load_bundle
 from slat_search.training.context import Context
 from slat_search.training.labelling import label_rows
-from tests.export.test_export import saved
+from tests.export.folders import saved
 
 TEXT = 'my "text", 1'
 NAMES = ("id", TEXT, "label")

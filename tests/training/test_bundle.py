@@ -17,7 +17,7 @@ from slat_search import SlatError, load
 from slat_search.training.backbone import Backbone
 from slat_search.training.bundle import read_parts
 from slat_search.training.context import Context
-from tests.export.test_export import saved
+from tests.export.folders import saved
 
 State = dict[str, np.ndarray]
 HEAD = "head.weight"

@@ -16,6 +16,7 @@ from slat_search.tuning.earlier import check_earlier, earlier_trials, has_read_e
 from slat_search.tuning.space import given_points, planned_trials, search_space
 
 BACKBONE = 1_000_000
+EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
 NARROW = {
     "sparsity": {"low": 0.1, "high": 10, "points": 3},
     "learning_rate": {"low": 0.001, "high": 0.004, "points": 2},
@@ -125,3 +126,10 @@ def test_trials_outside_of_the_space_are_left_out(run: tuple[Path, str], tmp_pat
     found = earlier_trials(config, space, tmp_path, said.append)
     assert all(trial.sampled["sparsity"] <= 1.001 * least for trial in found)
     assert "more are outside of the search space" in said[0]
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_points_of_every_experiment_lie_in_its_space(path: Path) -> None:
+    config = load_config(path)
+    points = given_points(config, BACKBONE, layers=6)
+    assert len(points) >= min(len(config.search.points), config.search.trials)

@@ -1,0 +1,84 @@
+"""Adapter folders with random weights, and the code that the README of an export shows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from slat_search.structure import KINDS, Structure, attach, find_sites
+from slat_search.training.bundle import save_bundle
+from slat_search.training.context import Context
+from slat_search.training.digests import MadeFrom, weights_digest
+from slat_search.training.models import model_path
+from slat_search.training.units import Unit
+from tests.conftest import TEXTS
+from tests.structure.test_kinds import shake
+
+HERE = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def structure_of(model: nn.Module, *kinds: str) -> Structure:
+    """Kinds at two thirds of the sites, in sizes of their own; those that stand alone are among them."""
+    chosen = Structure()
+    for number, kind in enumerate(kinds):
+        for place, site in enumerate(find_sites(model)):
+            plain = site.is_norm and not isinstance(model.get_submodule(site.name), nn.LayerNorm)  # RMSNorm
+            if KINDS[kind].fits(site) and (place + number) % 3 and not plain:
+                chosen |= Structure.at([site], kind, 1 + place % 2 if KINDS[kind].sized else 1)
+    return chosen
+
+
+def saved(context: Context, model: nn.Module, folder: Path, *kinds: str, name: str | None = None) -> Path:
+    """An adapter folder with random weights in every module."""
+    structure = structure_of(model, *kinds)
+    adapter = attach(model, structure)
+    shake(adapter)
+    state = {f"adapter.{n}": p.detach().numpy().copy() for n, p in adapter.named_parameters()}
+    adapter.detach()
+    width = model.config.hidden_size
+    generator = np.random.default_rng(0)
+    state |= {"head.weight": generator.normal(size=(5, width)).astype(np.float32) / width**0.5}
+    state |= {"head.bias": np.arange(5, dtype=np.float32) / 5}
+    if name is not None:
+        told = context.config.model.model_copy(update={"name": name})
+        made_from = MadeFrom(weights_digest(model), context.made_from.tokenizer, context.made_from.texts)
+        context = replace(context, config=context.config.model_copy(update={"model": told}), made_from=made_from)
+    unit = Unit("slat", "slat-test", 0.003, 0, options={"structure": structure.to_dict()})
+    save_bundle(folder, context, unit, state, {"quality": 0.5, "loss": 1.25})
+    return folder
+
+
+def saved_baseline(context: Context, model: nn.Module, folder: Path, method: str, **options: Any) -> Path:
+    """An adapter folder of a hand-made method, with random weights in all that it trains."""
+    unit = Unit(method, method, 0.003, 0, options=options)
+    applied = unit.apply(model)
+    generator = torch.Generator().manual_seed(0)
+    state = {
+        f"adapter.{name}": (p.detach() + 0.1 * torch.randn(p.shape, generator=generator)).numpy()
+        for name, p in applied.trained().items()
+    }
+    applied.undo()
+    state |= {"head.weight": np.eye(5, 384, dtype=np.float32), "head.bias": np.arange(5, dtype=np.float32) / 5}
+    save_bundle(folder, context, unit, state, {"quality": 0.5, "loss": 1.25})
+    return folder
+
+
+def code_of(out: Path, pair: bool = False) -> str:
+    """The README's code, its model in the package in the place of the hub's, on the tests' texts."""
+    code, *_ = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    texts = repr(list(TEXTS)) + (f", {list(reversed(TEXTS))!r}" if pair else "")
+    shown = '["first text"], ["second text"]' if pair else '["a text", "another"]'
+    assert code.count(shown) == 1
+    return code.replace(HERE, model_path("minilm")).replace(shown, texts)
+
+
+def code_with_a_head(out: Path) -> str:
+    """The README's second piece of code, likewise."""
+    _, code = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    return code.replace(HERE, model_path("minilm"))
