@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .site_module import ACTIVATIONS, Linear, ModuleOptions, SiteModule
+from .site_module import ACTIVATIONS, Linear, ModuleOptions, SiteModule, add_product
 from .sites import Site
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Projection(SiteModule):
             linear, bent = hidden.split([self.rank, hidden.shape[-1] - self.rank], dim=-1)
             hidden = torch.cat([linear, self.activation(bent + self.hidden_bias)], dim=-1)
         up = self.up * self.scale if gate is None else self.up * (self.scale * gate)
-        return y + F.linear(hidden, up)
+        return add_product(y, hidden, up)
 
     def units_left(self, modules: Mapping[str, ModuleSpec]) -> None:
         self.rank = modules["lora"].size if "lora" in modules else 0
@@ -92,7 +92,7 @@ class Serial(SiteModule):
 
     def forward(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
         hidden = self.activation(F.linear(y, self.down, self.hidden_bias))
-        return y + F.linear(hidden, self.up if gate is None else self.up * gate)
+        return add_product(y, hidden, self.up if gate is None else self.up * gate)
 
 
 class Rescale(SiteModule):

@@ -50,6 +50,20 @@ class Linear:
     bias: Tensor
 
 
+def add_product(y: Tensor, hidden: Tensor, up: Tensor) -> Tensor:
+    """``y + hidden up^T`` in one pass over ``y``, which costs more than the thin product itself.
+
+    Args:
+        y: (..., d_out).
+        hidden: (..., r).
+        up: (d_out, r).
+    """
+    if torch.is_autocast_enabled(y.device.type):  # addmm would give a sum in half precision
+        return y + F.linear(hidden, up)
+    rows = torch.addmm(y.reshape(-1, y.shape[-1]), hidden.reshape(-1, hidden.shape[-1]), up.T)
+    return rows.view(y.shape)
+
+
 class SiteModule(nn.Module):
     """Base of the modules at a site: ``forward(x, y, gate) -> y'``.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import SlatError
 from .singular import Basis, singular_basis
-from .site_module import Linear, ModuleOptions, SiteModule
+from .site_module import Linear, ModuleOptions, SiteModule, add_product
 from .sites import Site
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Spectral(SiteModule):
     Every entry :math:`R_{ij}` is a unit of one parameter: it lets the output move along the ``i``-th left direction by
     as much of the ``j``-th right direction as the input has. At :math:`R = 0` its gradient is exactly
     :math:`s\,u_i^\top G v_j` with :math:`G = \partial L / \partial W`, so an entry can be judged before it trains.
-    Only the directions that some entry uses are computed with, on the side that has fewer of them.
+    Only the directions that some entry uses are computed with.
 
     Bases follow from the frozen weight alone (:func:`.singular_basis`), so nothing but the entries has to be stored. A
     state dict also holds a ``probe``, one number a direction, which is checked when it is loaded: entries mean nothing
@@ -103,22 +103,19 @@ class Spectral(SiteModule):
             return core.view(self.shape)
         return core.new_zeros(self.shape[0] * self.shape[1]).index_copy(0, self.places, core).view(self.shape)
 
-    def _factors(self, gate: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``A`` (r, d_in) and ``B`` (d_out, r) with ``B A`` the update, of the smaller rank."""
-        core = self.scale * self.matrix(gate)
+    def low_rank(self) -> tuple[Tensor, Tensor]:
+        """Factors of the smaller rank."""
+        core = self.scale * self.matrix()
         if self.shape[0] < self.shape[1]:
             return core @ self.right, self.left
         return self.right, self.left @ core
 
     def forward(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
-        down, up = self._factors(gate)
-        return y + F.linear(F.linear(x, down), up)
-
-    def low_rank(self) -> tuple[Tensor, Tensor] | None:
-        return self._factors(None)
+        core = self.scale * self.matrix(gate)
+        return add_product(y, F.linear(F.linear(x, self.right), core), self.left)
 
     def merge(self, layer: Linear) -> tuple[Linear, int]:
-        down, up = self._factors(None)
+        down, up = self.low_rank()
         return Linear(layer.weight + up @ down, layer.bias), len(self.core)
 
 
