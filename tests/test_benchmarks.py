@@ -146,6 +146,23 @@ def test_rivals_have_the_size_of_the_budget(small_budgets: Any, backbone: PreTra
     assert small_budgets.made("full", None, 0, sites) is None
 
 
+@pytest.mark.parametrize("budget", [16, 144, 1000])
+@pytest.mark.parametrize("method", ["LoRA-XS", "TinyLoRA", "Uni-LoRA", "FourierFT"])
+def test_published_methods_are_as_large_as_the_budget_lets_them(
+    small_budgets: Any, backbone: PreTrainedModel, method: str, budget: int
+) -> None:
+    found = small_budgets.published(method, budget, find_sites(backbone))
+    if budget == 16 and method != "Uni-LoRA":  # not one number for each of 36 projections
+        assert found is None
+        return
+    unit = small_budgets.Entry(method, 0, budget, baseline=found).unit(0.01)
+    applied = unit.apply(backbone)
+    try:
+        assert budget - 36 * (11 if method == "LoRA-XS" else 1) < applied.params <= budget
+    finally:
+        applied.undo()
+
+
 def rows_of_budgets() -> pd.DataFrame:
     """Two tasks, three seeds, two budgets: SLAT ahead by 0.02 and 0.04 at 16 and level at 36."""
     rows = []

@@ -10,6 +10,8 @@ FOLDER holds a folder a task with train, validation and test parquet files; with
 * ``random entries``: as many entries of spectral cores, drawn at random from the same candidates, another draw a seed.
 * ``even cores``: as many, in square cores of the same size at every projection (LoRA-XS without singular values).
 * ``even LoRA``: LoRA spread evenly over all projections, from one rank of the smallest projection on.
+* ``LoRA-XS``, ``TinyLoRA``, ``Uni-LoRA``, ``FourierFT``: published methods of few trained numbers, on all projections,
+  in the largest size that the budget holds; the last three through the peft library.
 
 Once for each task stand methods that come in one size: LoRA r=1 and r=8 on queries and values, BitFit, LayerNorm, IA3,
 the head alone, and full fine-tuning.
@@ -28,7 +30,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,7 +45,9 @@ import numpy as np  # isort: skip
 from local import kept_in, task_in
 from paired import against, differences_to, plot, reaches, table
 
+from slat_search.baselines.places import projections
 from slat_search.config import Config
+from slat_search.config.baselines import Baseline, MethodName
 from slat_search.config.task import EMBEDDED
 from slat_search.provenance import environment
 from slat_search.run_folder import write_json, write_text
@@ -55,10 +60,18 @@ TUNED_ON = 2  # seeds
 DIRECTIONS = 32  # leading ones that entries are drawn from
 ALL_FROM = 2000  # parameters: below, a search chooses among entries alone, as nothing else is as cheap
 GRID = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-SIZED = ("SLAT", "random entries", "even cores", "even LoRA")
+SIZED = ("SLAT", "random entries", "even cores", "even LoRA", "LoRA-XS", "TinyLoRA", "Uni-LoRA", "FourierFT")
+#: methods in ``slat_search.baselines`` by their names here; how their size follows from the budget of one projection
+#: and of all
+PUBLISHED: dict[str, tuple[MethodName, Callable[[int, int], int]]] = {
+    "LoRA-XS": ("lora_xs", lambda one, _: math.isqrt(one)),
+    "TinyLoRA": ("tinylora", lambda one, _: one),
+    "Uni-LoRA": ("unilora", lambda _, every: every),
+    "FourierFT": ("fourierft", lambda one, _: one),
+}
 FIXED = ("head", "LayerNorm", "LoRA r=1", "IA3", "BitFit", "LoRA r=8", "full")
 #: first of the three rates that are tried before any extension
-_FIRST = {"full": 3e-5, "head": 3e-3, "LoRA r=8": 1e-3, "even LoRA": 3e-3}
+_FIRST = {"full": 3e-5, "head": 3e-3, "LoRA r=8": 1e-3, "even LoRA": 3e-3, "LoRA-XS": 1e-3, "Uni-LoRA": 1e-1}
 #: learning rates below are those of what was chosen, whatever its size
 GATES = {"kind": "screening", "growth": 0.0}
 CANDIDATES = {
@@ -83,6 +96,7 @@ class Entry:
     seed: int
     budget: int | None = None
     structure: Structure | None = None
+    baseline: Baseline | None = None
 
     @property
     def group(self) -> Group:
@@ -97,7 +111,16 @@ class Entry:
             options = {"structure": self.structure.to_dict()}
             name = f"{self.method.replace(' ', '-')}-{self.budget or 'own'}-{self.structure.digest[:8]}"
             return Unit("slat", name, rate, self.seed, options=options)
+        if self.baseline is not None:
+            return Unit(self.baseline.method, self.baseline.label, rate, self.seed, options=self.baseline.options)
         return Unit(self.method, self.method, rate, self.seed)
+
+
+def published(method: str, budget: int, sites: Sequence[Site]) -> Baseline | None:
+    """A published method in the largest size that the budget holds; None where it holds none."""
+    name, size_of = PUBLISHED[method]
+    size = size_of(budget // len(projections(sites, ("all",))), budget)
+    return Baseline(method=name, size=size, roles=("all",)) if size else None
 
 
 def made(method: str, budget: int | None, seed: int, sites: Sequence[Site]) -> Structure | None:
@@ -124,6 +147,11 @@ def entries(sites: Sequence[Site], options: argparse.Namespace) -> list[Entry]:
     found = []
     for budget in options.budgets:
         for method in (m for m in SIZED if m in options.methods):
+            if method in PUBLISHED:
+                baseline = published(method, budget, sites)
+                seeds = range(options.seeds if baseline else 0)
+                found += [Entry(method, seed, budget, baseline=baseline) for seed in seeds]
+                continue
             for seed in range(options.seeds):
                 structure = made(method, budget, seed, sites)
                 if structure is None or structure.modules:
