@@ -5,7 +5,8 @@
 # make test-browser   the pages in headless Chromium (CHROMIUM=path)
 # make test-llm   the embedded decoder, Gemma 3 270M: installs 255 MB
 # make test-side-by-side   against the adapters library, in a venv of its own
-# make results, sensitivity-results, multitask-results, comparison-results   run it anew and keep tables and figures in experiments/results/
+# make results/NAME   run experiments/NAME.yaml and keep its tables and figures in experiments/results/NAME
+# make bench/NAME   the same for experiments/benchmarks/NAME.py
 # make sensitivity-demo   what sparsity weight, noise and perturbed text do to the search and three baselines
 # make docs   write docs/config.md from the configuration model
 
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-llm test-side-by-side lint format docs results sensitivity-demo sensitivity-results multitask-results multitask-nlu-results comparison-results decoder-results task-overlap equal-params small-budgets stopping search-efficiency clean
+.PHONY: demo test test-slow test-cluster test-browser test-llm test-side-by-side lint format docs sensitivity-demo clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
@@ -57,91 +58,45 @@ format: $(READY)
 sensitivity-demo: $(READY)
 	$(BIN)/slat sensitivity experiments/sensitivity_headline.yaml $(ARGS)
 
-KEPT := config.yaml environment.json trials.csv history.csv results.csv budget.csv perturbation.csv robustness.csv comparison.* answer.md pareto.csv \
-	hypervolume.json selection.json structures figures report.html
+# of a run: what stands in experiments/results/. Pages are made anew by `slat report FOLDER`, but for the one of the README
+KEPT = config.yaml environment.json trials.csv history.csv results.csv budget.csv perturbation.csv robustness.csv \
+	comparison.csv comparison.md comparison.tex answer.md pareto.csv hypervolume.json selection.json alone.json \
+	transfer.csv points.json curves.csv screening.csv importance.csv structures figures $(SAMPLE)
+results/quickstart: SAMPLE := report.html
+results/decoder_%: EXTRA = $(LLM)
+results/multitask_nlu_small: EXTRA = test -e experiments/data || ln -s "$(abspath $(DATA))" experiments/data
+COMMAND = $(if $(filter sensitivity%,$*),sensitivity,run)
+RUN = runs/$*$(if $(filter sensitivity%,$*),/sensitivity)
 
-results: $(READY)
-	$(BIN)/slat run experiments/quickstart.yaml --overwrite
-	rm -rf experiments/results/quickstart
-	mkdir -p experiments/results/quickstart
-	cd runs/quickstart && cp -r $(KEPT) ../../experiments/results/quickstart/
+# minutes to hours, as its file says; a stopped run is resumed. multitask_nlu_small takes DATA, a folder of tasks
+results/%: $(READY)
+	$(EXTRA)
+	$(BIN)/slat $(COMMAND) experiments/$*.yaml --resume
+	rm -rf experiments/results/$*
+	mkdir -p experiments/results/$*
+	cd $(RUN) && cp -r $$(ls -d $(KEPT) 2>/dev/null) $(CURDIR)/experiments/results/$*/
+	sed -i.bak 's#$(CURDIR)/experiments/##' experiments/results/$*/config.yaml && rm experiments/results/$*/config.yaml.bak
 
-STUDIES := config.yaml environment.json points.json results.csv curves.csv screening.csv importance.csv figures report.html
-
-sensitivity-results: $(READY)
-	$(BIN)/slat sensitivity experiments/sensitivity_headline.yaml --overwrite
-	rm -rf experiments/results/sensitivity_headline
-	mkdir -p experiments/results/sensitivity_headline
-	cd runs/sensitivity_headline/sensitivity && cp -r $(STUDIES) ../../../experiments/results/sensitivity_headline/
-
-# a decoder: an hour on CPUs after a minute or two in which it is converted, and it goes on where it was stopped
-decoder-results: $(READY)
-	$(LLM)
-	$(BIN)/slat run experiments/decoder_headline.yaml --resume
-	rm -rf experiments/results/decoder_headline
-	mkdir -p experiments/results/decoder_headline
-	cd runs/decoder_headline && cp -r $(KEPT) ../../experiments/results/decoder_headline/
-
-POOL := config.yaml environment.json trials.csv history.csv results.csv comparison.* selection.json alone.json transfer.csv \
-	structures figures report.html
-
-# three tasks that share one pool of modules, beside each of them alone: about an hour
-multitask-results: $(READY)
-	$(BIN)/slat run experiments/multitask_embedded.yaml --overwrite
-	rm -rf experiments/results/multitask_embedded
-	mkdir -p experiments/results/multitask_embedded
-	cd runs/multitask_embedded && cp -r $(POOL) ../../experiments/results/multitask_embedded/
-
-# six tasks of English understanding over one pool; DATA is a folder of them: about two hours, and it goes on where it was stopped
-multitask-nlu-results: $(READY)
-	test -e experiments/data || ln -s "$(abspath $(DATA))" experiments/data
-	$(BIN)/slat run experiments/multitask_nlu_small.yaml --resume
-	rm -rf experiments/results/multitask_nlu_small
-	mkdir -p experiments/results/multitask_nlu_small
-	cd runs/multitask_nlu_small && cp -r $(filter-out transfer.csv,$(POOL)) ../../experiments/results/multitask_nlu_small/
-	for file in config.yaml report.html; do sed 's#$(CURDIR)/experiments/##' runs/multitask_nlu_small/$$file \
-		> experiments/results/multitask_nlu_small/$$file || exit 1; done
-
-# three tasks in one comparison: an hour and a half to two hours, and it goes on where it was stopped
+# three tasks in one comparison: an hour and a half to two hours
 THREE := headline article match
-comparison-results: $(READY)
-	for run in $(THREE); do $(BIN)/slat run experiments/$$run.yaml --resume || exit 1; done
-	rm -rf experiments/results/three_tasks
+results/three_tasks: $(THREE:%=results/%)
 	$(BIN)/slat compare $(THREE:%=runs/%) --out experiments/results/three_tasks
-	for run in $(THREE); do mkdir -p experiments/results/three_tasks/$$run && \
-		(cd runs/$$run && cp -r $(KEPT) ../../experiments/results/three_tasks/$$run/) || exit 1; done
+	rm experiments/results/three_tasks/comparison.html
+	for run in $(THREE); do rm -rf experiments/results/three_tasks/$$run && \
+		mv experiments/results/$$run experiments/results/three_tasks/ || exit 1; done
 
-# do related tasks share structure? needs files; a quarter of an hour and more on CPUs, and it goes on where it was stopped
-task-overlap: $(READY)
-	$(BIN)/python experiments/benchmarks/task_overlap.py --data $(DATA) --out runs/task_overlap $(ARGS)
-	mkdir -p experiments/results/task_overlap
-	cp runs/task_overlap/task_overlap.* experiments/results/task_overlap/
-
-# the benchmark that says whether the search is any good, on a folder of tasks or on the embedded ones; hours, and it goes on
-# where it was stopped. RESULT names what is kept
-RESULT ?= $(if $(DATA),equal_params,equal_params_embedded)
-equal-params: $(READY)
-	$(BIN)/python experiments/benchmarks/equal_params.py $(if $(DATA),--data $(DATA)) --out runs/$(RESULT) $(ARGS)
+# a benchmark of the method, resumed where it was stopped: equal_params, small_budgets and task_overlap take DATA, a folder
+# of tasks; the first two take the embedded tasks without it. RESULT names what is kept
+RESULT ?= $*$(if $(filter equal_params small_budgets,$*),$(if $(DATA),,_embedded))
+bench/%: $(READY)
+	$(BIN)/python experiments/benchmarks/$*.py $(if $(DATA),--data $(DATA)) --out runs/$(RESULT) $(ARGS)
 	mkdir -p experiments/results/$(RESULT)
-	cd runs/$(RESULT) && cp results.json equal_params.md equal_params.png ../../experiments/results/$(RESULT)/
-
-# does the search win where little is spent: sizes from 16 parameters on; hours, and it goes on where it was stopped
-SMALL ?= $(if $(DATA),small_budgets,small_budgets_embedded)
-small-budgets: $(READY)
-	$(BIN)/python experiments/benchmarks/small_budgets.py $(if $(DATA),--data $(DATA)) --out runs/$(SMALL) $(ARGS)
-	mkdir -p experiments/results/$(SMALL)
-	cd runs/$(SMALL) && cp results.json small_budgets.md small_budgets.png ../../experiments/results/$(SMALL)/
+	cd runs/$(RESULT) && cp $$(ls results.json $*.* 2>/dev/null) $(CURDIR)/experiments/results/$(RESULT)/
 
 # which early stopping finds most for its steps: about ten minutes
-stopping: $(READY)
+bench/stopping: $(READY)
 	$(BIN)/slat run experiments/stopping_headline.yaml --resume
 	$(BIN)/python experiments/benchmarks/stopping.py runs/stopping_headline --out experiments/results/stopping
-
-# a search in each trial, or a structure in each: up to an hour, and it goes on where it was stopped
-search-efficiency: $(READY)
-	$(BIN)/python experiments/benchmarks/search_efficiency.py --out runs/search_efficiency $(ARGS)
-	mkdir -p experiments/results/search_efficiency
-	cp runs/search_efficiency/search_efficiency.* experiments/results/search_efficiency/
 
 docs: $(READY)
 	$(BIN)/python -m slat_search.config.reference > docs/config.md
