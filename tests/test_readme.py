@@ -15,13 +15,13 @@ from slat_search.config import Config
 from slat_search.structure import Structure
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
-def block(language: str, holds: str) -> str:
-    """The one example in a language that holds some text."""
-    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if holds in text]
+def block(page: str, language: str, holds: str) -> str:
+    """The one example of a page in a language that holds some text."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (found,) = [code for code in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if holds in code]
     return found
 
 
@@ -33,18 +33,18 @@ def test_the_python_example(backbone: nn.Module, batch: dict[str, Tensor], capsy
         "weight": 1.0,
         "task_loss": lambda model, batch: model(**batch).last_hidden_state[:, 0].square().mean(),
     }
-    exec(block("python", "Supernet("), names)
+    exec(block("docs/engine.md", "python", "Supernet("), names)
     assert re.match(r"[\d,]+ parameters: lora \d+", capsys.readouterr().out)
     assert isinstance(names["left"], Structure)
     assert {m.kind for m in names["left"].modules} <= {"serial", "bias"}
 
 
 def test_the_yaml_example() -> None:
-    config = Config.model_validate(yaml.safe_load(block("yaml", "category")))
+    config = Config.model_validate(yaml.safe_load(block("README.md", "yaml", "category")))
     assert config.task.label == "category"
-    several = Config.model_validate(yaml.safe_load(block("yaml", "sharing")))
+    several = Config.model_validate(yaml.safe_load(block("docs/several-tasks.md", "yaml", "sharing")))
     assert [task.name for task in several.tasks] == ["bbc-headline", "bbc-topic", "bbc-match"]
-    baselines = Config.model_validate(yaml.safe_load(block("yaml", "adalora"))).baselines
+    baselines = Config.model_validate(yaml.safe_load(block("docs/baselines.md", "yaml", "adalora"))).baselines
     assert len(baselines) > 15
 
 
@@ -57,8 +57,10 @@ def test_the_search_of_the_page_on_ray() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"(?:`|^)make ([a-z][a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for target in set(re.findall(r"(?:`|^)make ([a-z][a-z_/-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)):
+        folder, _, name = target.partition("/")
+        there = {"results": ROOT / f"experiments/{name}.yaml", "bench": ROOT / f"experiments/benchmarks/{name}.py"}
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE) or (name and there[folder].is_file()), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
