@@ -9,13 +9,14 @@
 # make bench/NAME   the same for experiments/benchmarks/NAME.py
 # make sensitivity-demo   what sparsity weight, noise and perturbed text do to the search and three baselines
 # make docs   write docs/config.md from the configuration model
+# make site   build the pages of docs/ and the API reference in build/site
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-llm test-side-by-side lint format docs sensitivity-demo clean
+.PHONY: demo test test-slow test-cluster test-browser test-llm test-side-by-side lint format docs site sensitivity-demo clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
@@ -100,6 +101,10 @@ bench/stopping: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m slat_search.config.reference > docs/config.md
+
+site: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,docs]'
+	$(BIN)/mkdocs build --strict
 
 # torch first and by its exact version: a range would pull a build with CUDA where a CPU build is at hand
 $(READY): pyproject.toml constraints.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from copy import deepcopy
 from pathlib import Path
@@ -52,6 +53,12 @@ def test_the_search_of_the_page_on_ray() -> None:
     text = (ROOT / "docs" / "ray.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert Config.model_validate(yaml.safe_load(shown)).search.space.budget is not None
+
+
+@pytest.mark.parametrize("name", re.findall(r"^::: (\S+)", (ROOT / "docs" / "api.md").read_text("utf-8"), re.MULTILINE))
+def test_what_the_reference_lists_is_there_and_documented(name: str) -> None:
+    module, _, attribute = name.rpartition(".")
+    assert getattr(importlib.import_module(module), attribute).__doc__
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
