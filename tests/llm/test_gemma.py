@@ -51,16 +51,17 @@ def test_all_its_places_are_found(gemma: Backbone) -> None:
     }  # fmt: skip
 
 
-def test_a_search_learns_and_what_it_found_is_merged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kinds", "budget", "rate"), [("lora", 60_000, 0.001), ("spectral", 400, 0.03)])
+def test_a_search_learns_and_what_it_found_is_merged(tmp_path: Path, kinds: str, budget: int, rate: float) -> None:
     task = {"name": "bbc-headline", "max_rows": 96}
     model = {"name": "gemma-270m", "pooling": "last"}
     config = small_config(task=task, model=model, training={"steps": 12, "batch_size": 8})
     context, _ = prepare(config)
-    unit = Unit("search", "search", 0.001, 0, options={"budget": 60_000, "kinds": "lora"})
+    unit = Unit("search", "search", rate, 0, options={"budget": budget, "kinds": kinds})
     result, state = train_unit(context, unit)
     assert result["validation"]["quality"] > context.majority + 0.1
-    assert 0 < result["params"] <= 60_600
-    found = Unit("slat", "slat", 0.001, 0, options={"structure": result["structure"]})
+    assert 0 < result["params"] <= 1.01 * budget
+    found = Unit("slat", "slat", rate, 0, options={"structure": result["structure"]})
     save_bundle(tmp_path / "adapter", context, found, state, result["validation"])
     predictor = load_bundle(tmp_path / "adapter")
     logits = predict_logits(predictor.model, context.validation)
