@@ -142,9 +142,7 @@ def test_a_found_pool_is_trained_again_and_tested(pool: PoolContext) -> None:
     assert {name.split(".")[0] for name in state} == {"adapter", "heads"}
     measures, said = evaluate_unit(pool, unit, state)
     for number, (task, found) in enumerate(measures.tasks.items()):
-        assert np.mean(said[f"{number}.outputs"][0] == said[f"{number}.labels"]) == pytest.approx(found["quality"]), (
-            task
-        )
+        assert np.mean(said[f"{number}.outputs"][0] == said[f"{number}.labels"]) == pytest.approx(found.quality), task
     again, _ = train_unit(pool, unit)
     assert again.validation == result.validation
 

@@ -43,8 +43,8 @@ def test_a_regression_is_trained_tested_and_predicted_in_its_own_unit(numbers: C
     assert result.validation.loss < 1
     tested, predictions = evaluate_unit(numbers, unit, state)
     assert 0.4 < tested.quality <= 1
-    assert np.isnan(predictions["confidence"]).all()
-    assert np.array_equal(predictions["labels"], numbers.test.labels)
+    assert np.isnan(predictions["0.confidence"]).all()
+    assert np.array_equal(predictions["0.labels"], numbers.test.labels)
     save_bundle(tmp_path, numbers, unit, state, result.validation)
     predicted = load_bundle(tmp_path)(TEXTS)
     assert predicted.shape == (3, 1)

@@ -14,7 +14,7 @@ import pytest
 from slat_search import SlatError
 from slat_search.config import Config
 from slat_search.pipeline import choose
-from slat_search.records import Report, Selection
+from slat_search.records import Report, Selection, Trained
 from slat_search.run_folder import RunFolder
 from slat_search.structure import Site, Structure, find_sites
 from slat_search.tasks import load_task
@@ -65,7 +65,7 @@ def test_baselines_alone_are_a_row_each(context: Context, tmp_path: Path) -> Non
     pool = UnitPool(replace(context, config=config), tmp_path, lambda line: None)
     table = train_baselines(pool, lambda line: None).set_index("method")
     assert list(table.index) == ["AdaLoRA r=2", "linear head"]
-    kept = [json.loads(path.read_text()) for path in tmp_path.glob("adalora*.train.json")]
+    kept = [Trained.read(path) for path in tmp_path.glob("adalora*.train.json")]
     assert len(kept) == config.seeds
     qualities = [result.validation.quality for result in kept]
     assert table.loc["AdaLoRA r=2", "validation"] == f"{fmean(qualities):.3f} ± {stdev(qualities):.3f}"
