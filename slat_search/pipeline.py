@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
+from .adapters import save_adapters
+from .analysis.data import frame, read_run
 from .analysis.fronts import choose_members
 from .analysis.report import illustrate, tabulate
-from .analysis.tables import read_run
 from .baselines import apply_method
 from .config import Config, load_config
 from .errors import SlatError
-from .multitask import finish as finish_pool
 from .provenance import check_earlier_texts, check_unchanged, environment
+from .records import Environment, Selection, TransferRow
 from .run_folder import STUDIES, RunFolder, outcome, results_stay, write_json, write_text
 from .structure import Structure, find_sites
 from .tasks import SPLITS, TaskData
-from .training.bundle import save_bundle
-from .training.context import Context, prepare
-from .training.pool import AnyContext, PoolContext, prepare_pool
+from .training.context import prepare
+from .training.pool import PoolContext, clean, names
 from .training.trial import space
-from .training.units import Unit
+from .tuning.alone import finals_alone, train_alone, train_transfers, tuned_as
 from .tuning.earlier import check_earlier, has_read_earlier
-from .tuning.finals import Contender, best_seeds, method_options, train_baselines, train_finals, write_found
+from .tuning.finals import method_options, train_baselines, train_finals, write_found
 from .tuning.fixed import UnitPool
-from .tuning.ledger import Trial, flat, trials_table
+from .tuning.ledger import Trial, trials_table
 from .tuning.runtime import ray_session
 from .tuning.search import run_search
-from .tuning.space import given_points
+from .tuning.space import SearchSpace
 from .tuning.trackers import trackers
 
 Say = Callable[[str], None]
@@ -97,7 +97,7 @@ def run(
             return folder
         supernet = check_methods(context)
         # before the folder is a run, so that what is wrong in them is known now
-        given_points(config, context.backbone_params, context.layers)
+        SearchSpace.in_context(context)
         _check_earlier(config, folder, now, overwrite)
         trackers(config)
         if overwrite:
@@ -108,7 +108,7 @@ def run(
         say(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
         say(f"supernet: {supernet.describe()}")
         with ray_session(address):
-            whole = _work(config, context, folder, stage, storage, say)
+            whole = _work(context, folder, stage, storage, say)
         if not whole:
             say("test was not read; the rest: slat run CONFIG --resume")
             return folder
@@ -129,7 +129,7 @@ def check_options(resume: bool, overwrite: bool) -> None:
         raise SlatError("--resume continues what is in the folder and --overwrite throws it away; give one of them")
 
 
-def _check_earlier(config: Config, folder: RunFolder, now: Mapping[str, Any], overwrite: bool) -> None:
+def _check_earlier(config: Config, folder: RunFolder, now: Environment, overwrite: bool) -> None:
     """Whether the runs that the search learns from can be learned from, where it has not read them yet."""
     if overwrite and folder.root in config.search.earlier:
         raise SlatError(f"search.earlier: {folder.root} is what --overwrite throws away; choose another --out")
@@ -138,49 +138,67 @@ def _check_earlier(config: Config, folder: RunFolder, now: Mapping[str, Any], ov
         check_earlier_texts(config.search.earlier, now)
 
 
-def prepared(config: Config) -> tuple[AnyContext, list[TaskData]]:
-    """What workers need, and the text of each task.
+def prepared(config: Config) -> tuple[PoolContext, list[TaskData]]:
+    """Load what workers need, and the text of each task; a single task is a pool of one.
 
     Raises:
         SlatError: a wrong task or model, in one sentence.
     """
-    if config.tasks:
-        return prepare_pool(config)
-    context, task = prepare(config)
-    return context, [task]
+    found = [prepare(its) for its in [config.of_task(number) for number in range(len(config.tasks))] or [config]]
+    return PoolContext(config, tuple(context for context, _ in found)), [task for _, task in found]
 
 
-def _work(
-    config: Config, context: AnyContext, folder: RunFolder, stage: Stage | None, storage: str | None, say: Say
-) -> bool:
+def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage: str | None, say: Say) -> bool:
     """Every stage, or one; whether that was all."""
     if stage == "baselines":
-        trained = train_baselines(UnitPool(config, context, folder / "units", say), config, say)
+        trained = train_baselines(UnitPool(context, folder / "units", say), say)
         write_text(folder / "baselines.csv", trained.to_csv(index=False))
         say(f"\n{trained.to_string(index=False)}\n")
         return False
-    trials = run_search(config, context, folder / "search", say, storage)
+    trials = run_search(context, folder / "search", say, storage)
     _write_trials(folder, trials)
-    members = choose(trials, config.search.members)
+    members = choose(trials, context.config.search.members)
     folder.choose_anew()
     _write_trials(folder, trials, members)
     if stage == "search":
         write_found(folder, members)
         say(f"\n{described(members)}\n")
         return False
-    pool = UnitPool(config, context, folder / "units", say)
-    finals = train_finals(pool, config, members, folder, say)
+    pool = UnitPool(context, folder / "units", say)
+    finals, selection = train_finals(pool, members, folder, say)
     say(f"test: {len(finals)} trained models, clean and perturbed; read once")
     pool.evaluate([unit for _, unit in finals])
-    if isinstance(context, PoolContext):
-        finish_pool(config, context, folder, pool, finals, members, say)
-    else:
-        _save_adapters(folder, context, pool, finals)
-        data = read_run(folder)
-        table = tabulate(folder, data)
-        with results_stay(folder):
-            illustrate(folder, data, table)
+    save_adapters(folder / "adapters", pool, finals)
+    if len(context.parts) > 1:
+        tabulate(folder, read_run(folder))  # whatever fails after this, what trained together can be used
+        _train_apart(context, folder, members, selection, say)
+    data = read_run(folder)
+    table = tabulate(folder, data)
+    with results_stay(folder):
+        illustrate(folder, data, table)
     return True
+
+
+def _train_apart(
+    context: PoolContext, folder: RunFolder, members: Sequence[Trial], selection: Selection, say: Say
+) -> None:
+    """Train and test each task alone, and what tasks use of a pool on other tasks; adds to ``selection.json`` and
+    writes ``transfer.csv``."""
+    parts = dict(zip(names(context), context.parts, strict=True))
+    for task, part in parts.items():
+        pool = UnitPool(part, folder / "units" / "alone" / task, say)
+        chosen, tuning = train_alone(task, pool, members, say)
+        save_adapters(folder / "adapters", pool, chosen, alone=task)
+        named = {tuned_as(title, task): tried for title, tried in tuning.items()}
+        selection = selection.with_more(tuple(finals_alone(task, pool, chosen)), named)
+    selection.write(folder / "selection.json")
+    (folder / "transfer.csv").unlink(missing_ok=True)
+    if context.config.multitask.transfer:
+        where = folder / "units" / "transfer"
+        bare = {name: UnitPool(clean(part), where / name, say) for name, part in parts.items()}
+        best = max(members, key=lambda trial: trial.measures.quality)
+        rows = frame(train_transfers(bare, best, say), TransferRow)
+        write_text(folder / "transfer.csv", rows.to_csv(index=False))
 
 
 def describe(task: TaskData) -> str:
@@ -189,7 +207,7 @@ def describe(task: TaskData) -> str:
     return "\n".join([f"task {task.name}: {sizes} texts, {len(task.labels)} classes", *task.notes])
 
 
-def check_methods(context: AnyContext) -> Structure:
+def check_methods(context: PoolContext) -> Structure:
     """Put every method on the backbone once, before hours are spent; returns the whole supernet.
 
     Raises:
@@ -217,10 +235,10 @@ def choose(trials: Sequence[Trial], members: int) -> list[Trial]:
     if not valid:
         raise SlatError("search: no trial reported a structure")
     valid = [t for t in valid if t.structure and t.structure.modules] or valid
-    by_quality = sorted(valid, key=lambda t: t.measures["quality"])
+    by_quality = sorted(valid, key=lambda t: t.measures.quality)
     best_of_each = {t.structure: t for t in by_quality}  # several trials may end at one structure
     candidates = sorted(best_of_each.values(), key=lambda t: t.number)
-    frame = pd.DataFrame([t.measures for t in candidates])
+    frame = pd.DataFrame([t.measures.row() for t in candidates])
     return [candidates[i] for i in choose_members(frame, members)]
 
 
@@ -229,8 +247,8 @@ def described(members: Sequence[Trial]) -> str:
     rows = [
         {
             "trial": trial.number,
-            "quality": f"{trial.measures['quality']:.3f}",
-            "retained": f"{trial.measures['retained']:.1%}",
+            "quality": f"{trial.measures.quality:.3f}",
+            "retained": f"{trial.measures.retained:.1%}",
             "parameters": f"{trial.structure.params:,}",
             "structure": trial.structure.describe(),
         }
@@ -246,16 +264,5 @@ def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[
     refitted = {t.number for t in members}
     table["refitted"] = ["yes" if number in refitted else "" for number in table["trial"]]
     write_text(folder / "trials.csv", table.to_csv(index=False))
-    history = [{"trial": t.number, **flat(report)} for t in trials for report in t.history]
+    history = [{"trial": t.number, **report.row()} for t in trials for report in t.history]
     write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
-
-
-def _save_adapters(
-    folder: RunFolder, context: Context, pool: UnitPool, finals: Sequence[tuple[Contender, Unit]]
-) -> None:
-    """Each method with the weights of its best seed on validation, but for full fine-tuning, which is as large as the
-    model."""
-    adapters = [(contender, unit) for contender, unit in finals if unit.method != "full"]
-    for label, unit in best_seeds(pool, adapters).items():
-        measures = pool.train([unit])[unit.key]["validation"]
-        save_bundle(folder / "adapters" / label, context, pool.as_found(unit), pool.state(unit), measures)

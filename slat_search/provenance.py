@@ -7,13 +7,13 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from . import __version__
 from .errors import SlatError
-from .run_folder import RunFolder, read_json
+from .records import Environment, ModelFacts, TaskFacts
+from .run_folder import RunFolder
 from .structure import find_blocks, find_sites
 from .tasks import TaskData
 from .training.pool import AnyContext
@@ -30,88 +30,82 @@ def versions() -> dict[str, str]:
     }
 
 
-def environment(context: AnyContext, tasks: Sequence[TaskData]) -> dict[str, Any]:
-    """The content of ``environment.json``; what is said of the task stands under ``tasks`` where there are several."""
+def environment(context: AnyContext, tasks: Sequence[TaskData]) -> Environment:
+    """Return the content of ``environment.json``."""
     backbone = context.backbone().model
     prefix, blocks = find_blocks(backbone)
     made_from = context.parts[0].made_from
-    columns = [s.name.removeprefix(f"{prefix}.0.") for s in find_sites(backbone) if s.layer == 0]
-    told = [
-        {
-            "name": task.name,
-            "labels": list(part.labels),
-            "majority": part.majority,
-            **{split: len(rows) for split, rows in task.splits.items()},
-            **({"notes": list(task.notes)} if task.notes else {}),
-            "digests": part.made_from.texts,
-        }
-        for part, task in zip(context.parts, tasks, strict=True)
-    ]
-    return {
-        "versions": versions(),
-        "hardware": {
+    return Environment(
+        versions=versions(),
+        hardware={
             "platform": platform.platform(),
             "cpus": os.cpu_count(),
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
-        **({"task": told[0]} if len(told) == 1 else {"tasks": told}),
-        "model": {
-            "name": context.config.model.name,
-            "params": context.backbone_params,
-            "head_params": context.head_params,
-            "layers": len(blocks),
-            "site_columns": columns,
-            "digests": {"weights": made_from.weights, "tokenizer": made_from.tokenizer},
-        },
-    }
+        tasks=tuple(
+            TaskFacts(
+                name=task.name,
+                labels=part.labels,
+                majority=part.majority,
+                **{split: len(rows) for split, rows in task.splits.items()},
+                notes=tuple(task.notes),
+                digests=part.made_from.texts,
+            )
+            for part, task in zip(context.parts, tasks, strict=True)
+        ),
+        model=ModelFacts(
+            name=context.config.model.name,
+            params=context.backbone_params,
+            head_params=context.head_params,
+            layers=len(blocks),
+            site_columns=tuple(s.name.removeprefix(f"{prefix}.0.") for s in find_sites(backbone) if s.layer == 0),
+            digests={"weights": made_from.weights, "tokenizer": made_from.tokenizer},
+        ),
+    )
 
 
-def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs of texts and model between two ``environment.json``; what one of them has no digest of counts as
-    the same."""
+def changes(then: Environment, now: Environment) -> list[str]:
+    """Return what differs of texts and model between two environments; what one of them has no digest of counts as the
+    same."""
     found = []
-    for before, after in zip(_tasks(then), _tasks(now), strict=False):
-        for split in _changed(before, after):
-            same = before[split] == after[split]
-            count = "as many as then" if same else f"{before[split]:,} then, {after[split]:,} now"
-            found.append(f"the {split} texts of {after['name']} ({count})")
-    return found + [f"the {what} of the model {now['model']['name']}" for what in _changed(then["model"], now["model"])]
+    for before, after in zip(then.tasks, now.tasks, strict=False):
+        for split in _changed(before.digests, after.digests):
+            old, new = getattr(before, split), getattr(after, split)
+            count = "as many as then" if old == new else f"{old:,} then, {new:,} now"
+            found.append(f"the {split} texts of {after.name} ({count})")
+    of_model = _changed(then.model.digests, now.model.digests)
+    return found + [f"the {what} of the model {now.model.name}" for what in of_model]
 
 
-def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Of what both have a digest, what has another."""
-    old, new = then.get("digests", {}), now.get("digests", {})
+def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Return what has another digest, of what both have."""
     return [what for what, digest in old.items() if new.get(what, digest) != digest]
 
 
-def check_unchanged(folder: RunFolder, now: Mapping[str, Any]) -> None:
-    """Whether a run folder was made from what is there now; runs that kept no digests pass.
+def check_unchanged(folder: RunFolder, now: Environment) -> None:
+    """Check that a run folder was made from what is there now; runs that kept no digests pass.
 
     Raises:
         SlatError: other texts, or another model under its name.
     """
     path = folder / "environment.json"
-    if path.is_file() and (changed := changes(read_json(path), now)):
+    if path.is_file() and (changed := changes(Environment.read(path), now)):
         raise SlatError(
             f"--out: {folder.root} was made from other data: {', '.join(changed)} changed since; put back what it was "
             "made from, or use --overwrite or another --out"
         )
 
 
-def check_earlier_texts(runs: Sequence[Path], now: Mapping[str, Any]) -> None:
-    """Whether earlier runs that a search learns from were made from the same texts and model.
+def check_earlier_texts(runs: Sequence[Path], now: Environment) -> None:
+    """Check that earlier runs that a search learns from were made from the same texts and model.
 
     Raises:
         SlatError: one was not.
     """
     for run in runs:
         path = run / "environment.json"
-        if path.is_file() and (changed := changes(read_json(path), now)):
+        if path.is_file() and (changed := changes(Environment.read(path), now)):
             raise SlatError(
                 f"search.earlier: {run} was made from other data, and values of its trials cannot be compared with "
                 f"these: {', '.join(changed)} changed since"
             )
-
-
-def _tasks(environment: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return environment["tasks"] if "tasks" in environment else [environment["task"]]

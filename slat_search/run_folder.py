@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .config import Config, differences, load_config, told
 from .errors import SlatError
@@ -32,6 +32,12 @@ _WRITTEN = (
 )
 
 Fields = Mapping[str, Any]
+
+
+class Writable(Protocol):
+    """A record that stands in a file of its own."""
+
+    def write(self, path: Path) -> None: ...
 
 
 class RunFolder:
@@ -111,10 +117,10 @@ class RunFolder:
             raise SlatError(f"--out: {self.root} holds {what}; use --resume to continue it or --overwrite")
         return done
 
-    def begin(self, config: Config, environment: Mapping[str, Any]) -> None:
+    def begin(self, config: Config, environment: Writable) -> None:
         """Mark the folder as a run in progress."""
         (self / "done.json").unlink(missing_ok=True)
-        write_json(self / "environment.json", environment)
+        environment.write(self / "environment.json")
         write_text(self / "config.yaml", config.to_yaml())
 
     def choose_anew(self) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from .analysis.importance import of_screening
-from .analysis.pool import analyse_pool
 from .analysis.report import analyse
 from .analysis.studies import analyse_studies
 from .config import Config, load_config
@@ -14,12 +14,12 @@ from .errors import SlatError
 from .pipeline import Say, check_methods, check_options, describe, prepared
 from .provenance import check_unchanged, environment
 from .run_folder import STUDIES, RunFolder, results_stay, write_json, write_text
-from .training.pool import AnyContext, clean
+from .training.pool import PoolContext, clean
 from .tuning.fixed import UnitPool
 from .tuning.ledger import trials_table
 from .tuning.runtime import ray_session
 from .tuning.search import run_search
-from .tuning.space import search_space
+from .tuning.space import SearchSpace
 from .tuning.studies import run_studies
 
 
@@ -81,16 +81,16 @@ def run(
         for task in tasks:
             say(describe(task))
         with ray_session(address):
-            pool = UnitPool(config, context, folder / "units", say)
-            clean_pool = UnitPool(config, clean(context), folder / "units", say)
-            run_studies(pool, clean_pool, config, folder, say)
+            pool = UnitPool(context, folder / "units", say)
+            clean_pool = UnitPool(clean(context), folder / "units", say)
+            run_studies(pool, clean_pool, folder, say)
             if config.sensitivity.screening:
-                _screen(config, context, folder, say, storage)
+                _screen(context, folder, say, storage)
         summary = analyse_studies(folder)
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
         if run_folder.is_done:
             with results_stay(run_folder):
-                (analyse_pool if config.tasks else analyse)(run_folder)
+                analyse(run_folder)
     say("")
     say(summary)
     say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
@@ -113,15 +113,16 @@ _MAY_GROW = {
 }
 
 
-def _screen(config: Config, context: AnyContext, folder: RunFolder, say: Say, storage: str | None) -> None:
-    """Trials spread evenly over the whole search space, none of them stopped, so that all can be compared."""
+def _screen(context: PoolContext, folder: RunFolder, say: Say, storage: str | None) -> None:
+    """Run trials spread evenly over the whole search space, none of them stopped, so that all can be compared."""
+    config = context.config
     trials = config.sensitivity.screening
     say(f"sensitivity: screening, {trials} trials over the whole space")
     scheduler = config.search.scheduler.model_copy(update={"name": "none"})
     spread = {"trials": trials, "sampler": "sobol", "points": (), "earlier": (), "scheduler": scheduler}
     search = config.search.model_copy(update=spread)
-    found = run_search(config.model_copy(update={"search": search}), context, folder / "screening", say, storage)
-    table = trials_table(found)
+    screening = replace(context, config=config.model_copy(update={"search": search}))
+    table = trials_table(run_search(screening, folder / "screening", say, storage))
     write_text(folder / "screening.csv", table.to_csv(index=False))
-    mattered = of_screening(table, search_space(config, context.backbone_params, context.layers), config.seed)
+    mattered = of_screening(table, SearchSpace.in_context(screening).distributions, config.seed)
     write_text(folder / "importance.csv", mattered.to_csv(index=False))

@@ -17,7 +17,7 @@ from slat_search.config.section import Section
 from slat_search.structure import ACTIVATIONS, GATE_KINDS, KINDS
 from slat_search.structure.supernet import GROUPINGS
 from slat_search.tasks import NOISE_KINDS, PERTURBATIONS
-from slat_search.tuning.space import search_space
+from slat_search.tuning.space import SearchSpace
 
 ROOT = Path(__file__).parent.parent
 
@@ -189,14 +189,14 @@ def test_missing_file() -> None:
 
 def test_a_budget_may_be_a_share_of_the_frozen_model() -> None:
     budget = {"low": 0.01, "high": 1, "unit": "percent"}
-    sampled = search_space(Config(search={"space": {"budget": budget}}), backbone=20_000_000)
+    sampled = SearchSpace.of(Config(search={"space": {"budget": budget}}), backbone=20_000_000).distributions
     assert (sampled["budget"].low, sampled["budget"].high, sampled["budget"].log) == (2_000, 200_000, True)
     assert "sparsity" not in sampled
 
 
 def test_a_rate_of_gates_is_sampled_where_gates_are_trained() -> None:
-    assert "gate_learning_rate" in search_space(Config(gates={"kind": "sigmoid"}), 1)
-    assert "gate_learning_rate" not in search_space(Config(gates={"kind": "saliency"}), 1)
+    assert "gate_learning_rate" in SearchSpace.of(Config(gates={"kind": "sigmoid"}), 1).distributions
+    assert "gate_learning_rate" not in SearchSpace.of(Config(gates={"kind": "saliency"}), 1).distributions
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_sets_of_kinds_follow_the_space(space: tuple[str, ...], sets: tuple[str,
     kinds = {kind: {} for kind in space}
     config = Config(space={"kinds": kinds})
     assert config.kind_sets == sets
-    assert search_space(config, 1)["kinds"].choices == sets
+    assert SearchSpace.of(config, 1).distributions["kinds"].choices == sets
     assert Config(space={"kinds": kinds}, search={"space": {"kinds": [space[0]]}}).kind_sets == (space[0],)
 
 

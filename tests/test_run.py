@@ -25,6 +25,7 @@ from slat_search.cli import main
 from slat_search.errors import SlatError
 from slat_search.run_folder import RunFolder
 from slat_search.structure import Structure
+from slat_search.training.pool import PoolContext
 from slat_search.tuning.ledger import Trial
 from tests.conftest import small_config
 from tests.whole import SLAT, assert_same, command_line, descendants, finish, kill_when, lines, start
@@ -265,7 +266,7 @@ def test_trials_are_kept_where_none_of_them_found_anything(tmp_path: Path, monke
     trials = [Trial(0, {"sparsity": 1.0}, "diverged", error="loss is nan")]
     monkeypatch.setattr(pipeline, "run_search", lambda *arguments: trials)
     with pytest.raises(SlatError, match="no trial reported a structure"):
-        pipeline._work(small_config(), None, RunFolder(tmp_path), None, None, print)
+        pipeline._work(PoolContext(small_config(), ()), RunFolder(tmp_path), None, None, print)
     assert pd.read_csv(tmp_path / "trials.csv")["error"].tolist() == ["loss is nan"]
 
 

@@ -69,7 +69,7 @@ def test_rows_are_what_was_trained_and_curves_follow_from_them(studied: tuple[Pa
     for point, (_, row) in zip(points, results.iterrows(), strict=True):
         assert row["quality"] == read_json(folder / "units" / f"{point['key']}.test.json")["quality"]
         said = load_file(folder / "units" / f"{point['key']}.test.safetensors")
-        assert row["quality"] == pytest.approx(np.mean(said["outputs"][0] == said["labels"]))
+        assert row["quality"] == pytest.approx(np.mean(said["0.outputs"][0] == said["0.labels"]))
     trained = curves[curves["study"] != "perturbation"].set_index(["study", "kind", "method", "value"])
     means = results.groupby(["study", "kind", "method", "value"], dropna=False)[["quality", "params"]].mean()
     pd.testing.assert_frame_equal(trained[["quality", "params"]].sort_index(), means.sort_index())

@@ -56,6 +56,7 @@ from parts import rows_of, together
 from slat_search.config import Config
 from slat_search.config.task import EMBEDDED
 from slat_search.provenance import environment
+from slat_search.records import Trained
 from slat_search.run_folder import write_json, write_text
 from slat_search.structure import Structure, find_sites
 from slat_search.tasks import TaskData
@@ -74,7 +75,7 @@ KINDS = {
     "bias": {"size": 1},
 }
 
-Trained = tuple[Entry, Unit, dict[str, Any]]
+Run = tuple[Entry, Unit, Trained]
 
 
 def configuration(options: argparse.Namespace, task: str) -> Config:
@@ -101,9 +102,9 @@ class Bench:
         config["training"]["steps"] *= longer
         self.context = replace(context, config=Config.model_validate(config))
         work = kept_in(folder, self.context.config)
-        self.pool = UnitPool(self.context.config, self.context, work, partial(print, flush=True))
+        self.pool = UnitPool(self.context, work, partial(print, flush=True))
 
-    def run(self, entries: Sequence[Entry]) -> list[Trained]:
+    def run(self, entries: Sequence[Entry]) -> list[Run]:
         """Tune each method at each budget on its first entries, train the others with it; in order of entries."""
         first: dict[tuple[str, int], list[Entry]] = {}
         for entry in entries:
@@ -111,23 +112,23 @@ class Bench:
         first = {key: found[:TUNED_ON] for key, found in first.items()}
         settings = partial(Entry.settings, kind_sets=self.context.config.kind_sets)
         tried = [entry for found in first.values() for entry in found]
-        tuning = self.pool.train([entry.unit(setting) for entry in tried for setting in settings(entry)])
+        tuning = self.pool.train_well([entry.unit(setting) for entry in tried for setting in settings(entry)])
 
         def loss(found: Sequence[Entry], setting: Setting) -> float:
-            results = [tuning[entry.unit(setting).key] for entry in found]
-            return float(np.mean([np.inf if "error" in result else result["validation"]["loss"] for result in results]))
+            keys = [entry.unit(setting).key for entry in found]
+            return float(np.mean([tuning[key].validation.loss if key in tuning else np.inf for key in keys]))
 
         best = {key: min(settings(found[0]), key=partial(loss, found)) for key, found in first.items()}
         chosen = [(entry, entry.unit(best[entry.tuned_with])) for entry in entries]
         return self.train(chosen)
 
-    def train(self, chosen: Sequence[tuple[Entry, Unit]]) -> list[Trained]:
-        trained = self.pool.train([unit for _, unit in chosen])
-        return [(entry, unit, trained[unit.key]) for entry, unit in chosen if "error" not in trained[unit.key]]
+    def train(self, chosen: Sequence[tuple[Entry, Unit]]) -> list[Run]:
+        trained = self.pool.train_well([unit for _, unit in chosen])
+        return [(entry, unit, trained[unit.key]) for entry, unit in chosen if unit.key in trained]
 
-    def rows(self, trained: Sequence[Trained]) -> list[dict[str, Any]]:
+    def rows(self, trained: Sequence[Run]) -> list[dict[str, Any]]:
         """Test each once."""
-        structures = [e.structure or Structure.from_dict(result["structure"]) for e, _, result in trained]
+        structures = [e.structure or Structure.from_dict(result.structure) for e, _, result in trained]
         tested = self.pool.evaluate([unit for _, unit, _ in trained])
         return [
             {
@@ -139,10 +140,10 @@ class Bench:
                 "params": structure.params,
                 "learning_rate": unit.learning_rate,
                 "kinds": unit.options.get("kinds", ""),
-                "validation": result["validation"]["quality"],
-                "validation_loss": result["validation"]["loss"],
-                "test": tested[unit.key]["quality"],
-                "seconds": result["seconds"],
+                "validation": result.validation.quality,
+                "validation_loss": result.validation.loss,
+                "test": tested[unit.key].quality,
+                "seconds": result.seconds,
                 "structure": structure.digest,
                 "described": structure.describe(),
                 **({"modules": places(structure)} if entry.structure is None else {}),
@@ -219,7 +220,7 @@ def made_by(context: Context, data: TaskData, folder: Path | None) -> dict[str, 
     """Configuration and versions, without the path of the data."""
     config = context.config.model_dump(mode="json", exclude={"task": {"train"}})
     where = {"data": f"DATA/{data.name}"} if folder else {}
-    return {"config": {**config, **where}, "environment": environment(context, [data])}
+    return {"config": {**config, **where}, "environment": environment(context, [data]).to_dict()}
 
 
 def write(results: dict[str, Any], out: Path) -> None:

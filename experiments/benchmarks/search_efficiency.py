@@ -65,11 +65,11 @@ def curve(trials: list[Trial], grid: np.ndarray, reference: Reference) -> np.nda
     for trial in trials:
         before = 0
         for report in trial.history:
-            spent += report["step"] - before
-            before = report["step"]
+            spent += report.step - before
+            before = report.step
             while len(found) < len(grid) and grid[len(found)] < spent:
                 found.append(volume(reported, reference))
-            reported.append({**report, "retained": report["quality_perturbed"]})
+            reported.append({**report.row(), "retained": report.quality_perturbed})
     return np.array([*found, *[volume(reported, reference)] * (len(grid) - len(found))])
 
 
@@ -95,15 +95,15 @@ def main() -> None:
                 config = configuration(*METHODS[name], options.trials, options.steps, seed, options.rows)
                 context, data = prepare(config)
                 folder = options.out / "work" / f"{name.replace(', ', '-')}-{seed}"
-                trials = run_search(config, context, folder, partial(print, flush=True))
+                trials = run_search(context, folder, partial(print, flush=True))
                 reference = Reference(context.majority, context.backbone_params)
                 curves.setdefault(name, []).append(curve(trials, grid, reference))
-                seconds = sum(trial.measures.get("seconds", 0.0) for trial in trials)
-                steps = sum(trial.measures.get("step", 0) for trial in trials)
+                seconds = sum(trial.report.seconds for trial in trials if trial.report)
+                steps = sum(trial.report.step for trial in trials if trial.report)
                 last = float(curves[name][-1][-1])
                 rows.append({"method": name, "seed": seed, "hypervolume": last, "steps": steps, "seconds": seconds})
                 print(rows[-1], flush=True)
-        made_by = {"config": config.model_dump(mode="json"), "environment": environment(context, [data])}
+        made_by = {"config": config.model_dump(mode="json"), "environment": environment(context, [data]).to_dict()}
     table = pd.DataFrame(rows)
     write_json(
         options.out / "search_efficiency.json",

@@ -50,6 +50,7 @@ from slat_search.config import Config
 from slat_search.config.baselines import Baseline, MethodName
 from slat_search.config.task import EMBEDDED
 from slat_search.provenance import environment
+from slat_search.records import Tested, Trained
 from slat_search.run_folder import write_json, write_text
 from slat_search.structure import Site, Structure, find_sites
 from slat_search.training.context import Context, prepare
@@ -166,7 +167,7 @@ class Bench:
 
     def __init__(self, context: Context, folder: Path):
         self.context = context
-        self.pool = UnitPool(context.config, context, kept_in(folder, context.config), partial(print, flush=True))
+        self.pool = UnitPool(context, kept_in(folder, context.config), partial(print, flush=True))
 
     def tuned(self, found: Sequence[Entry]) -> dict[Group, float]:
         """The learning rate of each group, by the mean validation loss of its first seeds."""
@@ -177,36 +178,36 @@ class Bench:
         wanted = {group: list(_start(group[0])) for group in firsts}
         while any(wanted.values()):
             units = {(g, rate): [e.unit(rate) for e in firsts[g][:TUNED_ON]] for g in wanted for rate in wanted[g]}
-            results = self.pool.train([unit for trained in units.values() for unit in trained])
+            results = self.pool.train_well([unit for trained in units.values() for unit in trained])
             for (group, rate), trained in units.items():
-                losses[group][rate] = float(np.mean([_loss(results[unit.key]) for unit in trained]))
+                losses[group][rate] = float(np.mean([_loss(results.get(unit.key)) for unit in trained]))
             wanted = {group: _beyond(tried) for group, tried in losses.items()}
         return {group: min(tried, key=tried.__getitem__) for group, tried in losses.items()}
 
     def rows(self, found: Sequence[Entry]) -> list[dict[str, Any]]:
         rates = self.tuned(found)
         units = [(entry, entry.unit(rates[entry.group])) for entry in found]
-        trained = self.pool.train([unit for _, unit in units])
-        good = [(entry, unit) for entry, unit in units if "error" not in trained[unit.key]]
+        trained = self.pool.train_well([unit for _, unit in units])
+        good = [(entry, unit) for entry, unit in units if unit.key in trained]
         tested = self.pool.evaluate([unit for _, unit in good])
         return [self._row(entry, unit, trained[unit.key], tested[unit.key]) for entry, unit in good]
 
-    def _row(self, entry: Entry, unit: Unit, result: dict[str, Any], tested: dict[str, Any]) -> dict[str, Any]:
-        raw = result.get("structure") or (entry.structure and entry.structure.to_dict())
+    def _row(self, entry: Entry, unit: Unit, result: Trained, tested: Tested) -> dict[str, Any]:
+        raw = result.structure or (entry.structure and entry.structure.to_dict())
         structure = Structure.from_dict(raw) if raw else None
         return {
             "task": self.context.config.task.name,
             "method": entry.method,
             "budget": entry.budget,
             "seed": entry.seed,
-            "params": result["params"],
-            "bytes": result["bytes"],
+            "params": result.params,
+            "bytes": result.bytes,
             "learning_rate": unit.learning_rate,
-            "validation": result["validation"]["quality"],
-            "validation_loss": result["validation"]["loss"],
-            "test": tested["quality"],
-            "perturbed": {f"{p['kind']} {p['ratio']:g}": p["quality"] for p in tested["perturbed"]},
-            "seconds": result["seconds"],
+            "validation": result.validation.quality,
+            "validation_loss": result.validation.loss,
+            "test": tested.quality,
+            "perturbed": {f"{p.kind} {p.ratio:g}": p.quality for p in tested.by_number[0].perturbed},
+            "seconds": result.seconds,
             "structure": structure.digest if structure else "",
             "by_role": structure.params_by("role") if structure else {},
             "by_layer": structure.params_by("layer") if structure else {},
@@ -230,8 +231,8 @@ def _beyond(losses: Mapping[float, float]) -> list[float]:
     return []
 
 
-def _loss(result: Mapping[str, Any]) -> float:
-    return float("inf") if "error" in result else result["validation"]["loss"]
+def _loss(result: Trained | None) -> float:
+    return float("inf") if result is None else result.validation.loss
 
 
 def configuration(options: argparse.Namespace, task: str) -> Config:
@@ -291,7 +292,7 @@ def main() -> None:
     }
     for task, (context, data) in prepared.items():
         config = context.config.model_dump(mode="json", exclude={"task": {"train"}})
-        results["made_by"][task] = {"config": config, "environment": environment(context, [data])}
+        results["made_by"][task] = {"config": config, "environment": environment(context, [data]).to_dict()}
     with ray_session():
         for task, (context, _) in prepared.items():
             sites = find_sites(context.backbone().model)

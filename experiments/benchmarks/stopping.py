@@ -23,7 +23,8 @@ import pandas as pd
 
 from slat_search.analysis.fronts import Reference, hypervolume
 from slat_search.config import load_config
-from slat_search.run_folder import read_json, write_json
+from slat_search.records import Environment
+from slat_search.run_folder import write_json
 from slat_search.tuning.asha import RungScheduler
 from slat_search.tuning.search import OBJECTIVES
 
@@ -84,8 +85,8 @@ def main() -> None:
     full = [reports for reports in trials if reports[-1]["step"] == config.training.steps]
     rungs = sorted({report["step"] for reports in full for report in reports} - {config.training.steps})
     factor = config.search.scheduler.reduction_factor
-    environment = read_json(options.run / "environment.json")
-    reference = Reference(quality=float(history["quality"].min()), params=environment["model"]["params"])
+    environment = Environment.read(options.run / "environment.json")
+    reference = Reference(quality=float(history["quality"].min()), params=environment.model.params)
 
     def rules(random: np.random.Generator) -> dict[str, Decide]:
         return {
@@ -117,7 +118,7 @@ def main() -> None:
         options.out / "stopping.json",
         {
             "config": config.model_dump(mode="json"),
-            "environment": environment,
+            "environment": environment.to_dict(),
             "orders": options.orders,
             "trials": len(full),
             "steps_compared": float(known.index[-1]),

@@ -26,11 +26,12 @@ import pandas as pd
 
 from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
 
-from slat_search.analysis.pool.sharing import overlap  # isort: skip
+from slat_search.analysis.sharing import overlap  # isort: skip
 from local import kept_in, task_in
 
 from slat_search.config import Config
 from slat_search.provenance import environment
+from slat_search.records import Trained
 from slat_search.run_folder import write_json
 from slat_search.training.pool import prepare_pool
 from slat_search.training.units import Unit
@@ -58,15 +59,15 @@ def search(options: argparse.Namespace, budget: int, seed: int) -> Unit:
     return Unit("search", label, options.learning_rate, seed, options=given)
 
 
-def row(unit: Unit, result: dict[str, Any], related: Collection[str]) -> dict[str, Any]:
+def row(unit: Unit, result: Trained, related: Collection[str]) -> dict[str, Any]:
     """What is kept of one search."""
-    overlaps = overlap(result["structure"])
+    overlaps = overlap(result.structure)
     return {
         "budget": unit.options["budget"],
         "seed": unit.seed,
         "contrast": contrast(overlaps, related),
         "overlap": overlaps.to_dict(),
-        **{name: result[name] for name in ("params", "validation", "seconds", "structure")},
+        **{name: result.to_dict()[name] for name in ("params", "validation", "seconds", "structure")},
     }
 
 
@@ -126,11 +127,11 @@ def main() -> None:
     units = [search(options, budget, seed) for budget in options.budgets for seed in range(options.seeds)]
     work = kept_in(options.out / "work", config)
     with ray_session():
-        results = UnitPool(config, context, work, partial(print, flush=True)).train(units)
+        results = UnitPool(context, work, partial(print, flush=True)).train_well(units)
     found = [
         row(unit, results[unit.key], options.related)
         for unit in units
-        if "error" not in results[unit.key]  # which the pool has told
+        if unit.key in results  # else the pool has told why not
     ]
     if not found:
         sys.exit("every search diverged; a smaller --learning-rate may help")
@@ -150,7 +151,7 @@ def main() -> None:
     ]
     settings = {key: value for key, value in vars(options).items() if key not in ("data", "out", "per_gpu")}
     told = config.model_dump(mode="json", exclude={"task": {"train"}, "tasks": {"__all__": {"train"}}})
-    made_by = {"config": told, "environment": environment(context, data)}
+    made_by = {"config": told, "environment": environment(context, data).to_dict()}
     kept = {"options": settings, "contrasts": contrasts, "searches": found, "made_by": made_by}
     write_json(options.out / "task_overlap.json", kept)
     draw(means, options.out / "task_overlap.png")

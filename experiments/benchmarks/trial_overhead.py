@@ -60,7 +60,7 @@ def search(context: Context, config: Config) -> tuple[list[Trial], Watch, float]
     """Trials, what was seen of them, and the seconds that all took; with a Ray of its own, whose workers are cold."""
     with ray_session(), tempfile.TemporaryDirectory() as folder:
         watch = Watch()
-        trials = run_search(config, context, Path(folder), watch)
+        trials = run_search(context, Path(folder), watch)
         return trials, watch, time.perf_counter() - watch.began
 
 
@@ -68,7 +68,7 @@ def starts(trials: list[Trial], watch: Watch) -> list[float]:
     """Seconds without training before the first step of each trial, one after another."""
     found, free = [], 0.0
     for trial in trials:
-        first = watch.when(trial.number, "step") - trial.history[0]["seconds"]
+        first = watch.when(trial.number, "step") - trial.history[0].seconds
         found.append(first - free)
         free = watch.when(trial.number, "finished")
     return found
@@ -88,7 +88,7 @@ def main() -> None:
         first, *later = starts(trials, watch)
         cold.append(first)
         warm += later
-        outside.append(1 - sum(trial.measures["seconds"] for trial in trials) / (wall - first))
+        outside.append(1 - sum(trial.measures.seconds for trial in trials) / (wall - first))
         alone.append(max(sum(sizes) for sizes in watch.private) / 2**20)
         _, watch, _ = search(context, two)
         further.append(max(sum(sizes) for sizes in watch.private) / 2**20 - alone[-1])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..run_folder import RunFolder, read_json
-from .tables import RunData
+from ..records import Trained, read_training
+from ..run_folder import RunFolder
+from .data import RunData
 
 SEARCH = "the search itself"
 
@@ -14,19 +15,24 @@ def budgets(run: RunFolder, data: RunData) -> pd.DataFrame:
     """One row a method, in the order of the results, and one for the search: ``name tuned trainings steps seconds``.
 
     ``tuned`` counts the settings that were tried on validation, ``trainings`` those and the repetitions with further
-    seeds; a training that serves as both counts once. What diverged counts with the steps that it was given.
+    seeds; a training that serves as both counts once. What diverged counts with the steps that it was given. What was
+    trained for each task alone counts with all of its tasks.
     """
-    tuned = {name: len(record["tried"]) for name, record in data.selection["tuning"].items()}
+    tuning, whole = data.selection.tuning, data.config.steps
     spent: dict[str, list[tuple[int, float]]] = {}
-    given = data.config["training"]["steps"]
-    for path in sorted((run / "units").glob("*.train.json")):
-        trained = read_json(path)
-        cost = (trained.get("steps", given), trained.get("seconds", 0.0))
-        spent.setdefault(trained["unit"]["label"], []).append(cost)
+    for folder in dict.fromkeys(final.files_in(run) for final in data.selection.finals):
+        # label in tables of each label that trainings here have
+        labels = {final.unit_label: final.label for final in data.selection.finals if final.files_in(run) == folder}
+        steps = whole // len(data.tasks) if folder.name != "units" else whole
+        for path in sorted(folder.glob("*.train.json")):
+            trained = read_training(path)
+            cost = (trained.steps, trained.seconds) if isinstance(trained, Trained) else (steps, 0.0)
+            spent.setdefault(labels.get(trained.unit.label, ""), []).append(cost)
     rows = []
-    for label, name in data.results.groupby("method", sort=False)["name"].first().items():
-        mine = spent.get(str(label), [])
-        rows.append((name, tuned.get(name, 0), len(mine), sum(c[0] for c in mine), sum(c[1] for c in mine)))
+    for label, part in data.results.groupby("method", sort=False):
+        costs = spent.get(str(label), [])
+        tuned = sum(len(tuning[title].tried) for title in part["tuned_as"].unique() if title in tuning)
+        rows.append((part["name"].iloc[0], tuned, len(costs), sum(c[0] for c in costs), sum(c[1] for c in costs)))
     trials = data.trials
     rows.append((SEARCH, len(trials), len(trials), int(trials["step"].fillna(0).sum()), trials["seconds"].sum()))
     return pd.DataFrame(rows, columns=["name", "tuned", "trainings", "steps", "seconds"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..run_folder import RunFolder, write_json
+from ..records import Recommended
+from ..run_folder import RunFolder
 
 _ROUNDING = 1e-9  # 0.9 - 0.01 is a little above 0.89
 
@@ -86,9 +87,7 @@ def write_choice(run: RunFolder, usable: pd.DataFrame, found: pd.DataFrame, tole
     if chosen is None:
         return
     own = recommended(found[found["method"].isin(kept["method"])], tolerance)
-    best = {
-        "adapter": chosen["method"],
-        "found": None if own is None else own["method"],
-        "notes": notes(kept, tolerance),
-    }
-    write_json(folder / "best.json", best)
+    best = Recommended(
+        adapter=chosen["method"], found=None if own is None else own["method"], notes=notes(kept, tolerance)
+    )
+    best.write(folder / "best.json")

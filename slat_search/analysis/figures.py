@@ -11,9 +11,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from . import sharing
+from .choice import recommended
 from .curves import MARKERS, Line, in_percent, panels, plt
+from .data import RunData
 from .robustness import kinds_of
-from .tables import RunData
+from .tables import found_ones
 
 FOUND, BASELINE = "#0072B2", "#D55E00"
 
@@ -23,10 +26,13 @@ def save_all(folder: Path, data: RunData, table: pd.DataFrame) -> dict[str, Path
     folder.mkdir(parents=True, exist_ok=True)
     figures = {
         "pareto": pareto(table, data),
-        **({"gates": gate_maps(data, table)} if (table["family"] == "slat").any() else {}),
-        "perturbation": perturbation(data, table),
+        **({"gates": gate_maps(data, table)} if len(found_ones(table)) else {}),
+        **({"perturbation": perturbation(data, table)} if data.robustness else {}),
         "search": search(data),
     }
+    best = recommended(found_ones(table), data.config.tolerance)
+    if data.several and best is not None:
+        figures["sharing"] = sharing.figure(data.structures[best["method"]], data.environment.model.layers)
     paths = {}
     for name, figure in figures.items():
         paths[name] = folder / f"{name}.png"
@@ -38,7 +44,7 @@ def save_all(folder: Path, data: RunData, table: pd.DataFrame) -> dict[str, Path
 def pareto(table: pd.DataFrame, data: RunData) -> Figure:
     """Test quality and retained quality against parameters (log scale), one point a method."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.3))
-    metric = data.config["task"]["metric"]
+    metric = data.config.metric
     for axis, column, label in (
         (axes[0], "quality", f"test {metric}"),
         (axes[1], "retained", "retained quality under perturbation"),
@@ -77,9 +83,8 @@ def _front_line(axis: Axes, table: pd.DataFrame, column: str) -> None:
 
 def gate_maps(data: RunData, table: pd.DataFrame) -> Figure:
     """Layer x module of each found structure: parameters as colour, kinds and sizes as text."""
-    found = table[table["family"] == "slat"]
-    layers = data.environment["model"]["layers"]
-    columns = data.environment["model"]["site_columns"]
+    found = found_ones(table)
+    layers, columns = data.environment.model.layers, data.environment.model.site_columns
     figure, axes = plt.subplots(
         len(found), 1, figsize=(1.4 * len(columns) + 2, (0.42 * layers + 1.1) * len(found)), squeeze=False
     )
@@ -138,10 +143,11 @@ def perturbation(data: RunData, table: pd.DataFrame) -> Figure:
         kind: [
             Line(row["name"], row["family"] == "slat", in_percent(data.robustness[row["method"]].curve(kind)))
             for _, row in table.iterrows()
+            if row["method"] in data.robustness
         ]
         for kind in kinds
     }
-    return panels(curves, "words perturbed (%)", f"test {data.config['task']['metric']}")
+    return panels(curves, "words perturbed (%)", f"test {data.config.metric}")
 
 
 def search(data: RunData) -> Figure:
@@ -170,7 +176,7 @@ def search(data: RunData) -> Figure:
             axis.annotate(
                 str(number), (last["step"], last[column]), xytext=(4, 3), textcoords="offset points", fontsize=7
             )
-    axes[0].set_ylabel(f"validation {data.config['task']['metric']} of the discretised structure")
+    axes[0].set_ylabel(f"validation {data.config.metric} of the discretised structure")
     axes[1].set_ylabel("parameters of the discretised structure")
     axes[1].set_yscale("symlog", linthresh=100)
     for axis in axes:

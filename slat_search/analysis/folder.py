@@ -7,15 +7,13 @@ from pathlib import Path
 
 from ..errors import SlatError
 from ..run_folder import COMPARISON, STUDIES, RunFolder, outcome, without_results
+from .data import read_csv
 from .formats import to_markdown
-from .pool import analyse_pool
-from .pool.report import analyse_kept_pool
 from .report import analyse, analyse_kept
 from .search import NOTHING_TESTED, analyse_search, chosen, read_search
 from .studies import analyse_studies
 from .studies.data import read_studies
 from .studies.words import summary
-from .tables import read_csv
 
 
 def show(run: RunFolder) -> str:
@@ -74,10 +72,7 @@ def make_report(run: RunFolder) -> Path:
     if _is_studies(run):
         analyse_studies(run)
     elif (run / "results.csv").is_file() and (run / "selection.json").is_file():
-        if _has_tasks(run):
-            analyse_pool(run) if trained else analyse_kept_pool(run)
-        else:
-            analyse(run) if trained else analyse_kept(run)
+        analyse(run) if trained else analyse_kept(run)
     elif (run / "trials.csv").is_file():
         analyse_search(run)
     elif _is_studies(RunFolder(run / STUDIES)):
@@ -93,7 +88,3 @@ def _is_unfinished(run: RunFolder) -> bool:
 
 def _is_studies(run: RunFolder) -> bool:
     return (run / "points.json").is_file() and (run / "curves.csv").is_file()
-
-
-def _has_tasks(run: RunFolder) -> bool:
-    return "how" in read_csv(run / "results.csv", nrows=1)

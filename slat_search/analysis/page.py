@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
+
+from ..records import Environment
 
 
 def template(name: str) -> jinja2.Template:
@@ -23,6 +26,25 @@ def embedded(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
+def described(environment: Environment) -> list[tuple[str, str]]:
+    """Return what is said of model, hardware and versions, as pairs of a dotted name and a text."""
+    return flat({name: value for name, value in environment.to_dict().items() if name != "tasks"})
+
+
+def task_rows(environment: Environment) -> list[dict[str, str]]:
+    """Return the sizes of each task, as cells."""
+    return [
+        {
+            "task": task.name,
+            **{split: f"{getattr(task, split):,}" for split in ("train", "validation", "test")},
+            "classes": str(len(task.labels)),
+            "majority": f"{task.majority:.3f}",
+            **({"notes": "; ".join(task.notes)} if any(its.notes for its in environment.tasks) else {}),
+        }
+        for task in environment.tasks
+    ]
+
+
 def flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested mappings as pairs of a dotted name and a text."""
     rows: list[tuple[str, str]] = []
@@ -32,5 +54,5 @@ def flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return rows
 
 
-def as_yaml(config: dict[str, Any]) -> str:
-    return yaml.safe_dump(config, sort_keys=False)
+def as_yaml(config: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(config), sort_keys=False)

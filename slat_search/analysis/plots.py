@@ -10,28 +10,34 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from ..records import KeptConfig
+from .data import RunData
 from .overlap import overlaps
 from .svg import Point, Progress, history, scatter
-from .tables import RunData
+from .tables import found_ones
 
 
 def scatters(table: pd.DataFrame, data: RunData) -> list[Markup]:
     """Test quality and what is retained of it over parameters, one plot each."""
-    metric = data.config["task"]["metric"]
+    metric = data.config.metric
 
     def point(row: pd.Series, column: str) -> Point:
-        value, spread = row[column], 0.0 if np.isnan(row[f"{column}_sd"]) else row[f"{column}_sd"]
+        value, deviation = row[column], row.get(f"{column}_sd", np.nan)
+        spread = 0.0 if np.isnan(deviation) else deviation
         structure = data.structures.get(row["method"])
         details = [
             f"test {metric} {row['quality']:.3f}, retained {row['retained']:.1%}",
             f"{row['params']:,} parameters, {row['params_percent']:.3f} % of the backbone",
+            *((f"worst task {row['worst']:.3f}", row["how"]) if data.several else ()),
             *(modules_by_block(structure) if structure else []),
         ]
         target = f"s-{row['method']}" if structure else ""
         found = row["family"] == "slat"
         return Point(row["name"], row["params"], value, value - spread, value + spread, found, details, target)
 
-    plots = (("quality", f"test {metric}"), ("retained", "retained under perturbation"))
+    plots = [("quality", f"test {metric}"), ("retained", "retained under perturbation")]
+    if data.several:
+        plots.insert(1, ("worst", "worst task"))
     return [
         scatter(
             [point(row, column) for _, row in table.iterrows()],
@@ -46,7 +52,7 @@ class Searched(Protocol):
     """What a run left of its search."""
 
     @property
-    def config(self) -> dict[str, Any]: ...
+    def config(self) -> KeptConfig: ...
     @property
     def trials(self) -> pd.DataFrame: ...
     @property
@@ -64,8 +70,7 @@ def histories(data: Searched) -> list[Markup]:
         stopped, chosen = trial["status"] == "stopped", trial["refitted"] == "yes"
         return Progress(f"trial {number}", steps, values, stopped, chosen, told[str(number)][1:])
 
-    metric = "quality, mean over tasks" if data.config.get("tasks") else data.config["task"]["metric"]
-    last = data.config["training"]["steps"]
+    metric, last = data.config.metric, data.config.steps
     plots = (("quality", f"validation {metric}", False), ("params", "parameters", True))
     return [
         history(
@@ -81,8 +86,7 @@ def histories(data: Searched) -> list[Markup]:
 
 def found_overlaps(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
     """Of the found structures, by name."""
-    found = table[table["family"] == "slat"]
-    return overlaps({row["name"]: data.structures[row["method"]] for _, row in found.iterrows()})
+    return overlaps({row["name"]: data.structures[row["method"]] for _, row in found_ones(table).iterrows()})
 
 
 def modules_by_block(structure: dict[str, Any]) -> list[str]:

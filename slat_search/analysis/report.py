@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file that needs no network."""
+"""The report: one self-contained HTML file that needs no network; of several tasks it shows what they share, too."""
 
 from __future__ import annotations
 
@@ -9,29 +9,23 @@ import pandas as pd
 
 from ..run_folder import STUDIES, RunFolder, write_text
 from ..structure_text import by_line
+from . import sharing
+from .answer import answer
 from .budget import budgets
-from .choice import best_of, notes, recommended, verdict, write_choice
+from .choice import recommended, write_choice
+from .data import RunData, read_csv, read_kept, read_run
 from .figures import save_all
-from .page import as_yaml, embedded, flat, template
-from .paired import Pair, difference
+from .page import as_yaml, described, embedded, task_rows, template
 from .plots import found_overlaps, histories, scatters, trial_rows
+from .shared import part_of, shared_by
 from .studies import section
 from .svg import gate_map, gate_map_legend
-from .tables import (
-    RunData,
-    compare,
-    display,
-    found_ones,
-    hypervolumes_of,
-    read_csv,
-    read_kept,
-    read_run,
-    usable,
-    write_tables,
-)
+from .tables import comparison, display, found_ones, hypervolumes_of, usable, write_tables
 
 _ALT = {
     "perturbation": "Curves of test quality over the share of perturbed words, a panel a kind, a line a method.",
+    "sharing": "Left: parameters that each task uses in each block. Right: a tree that joins tasks by what they share; "
+    "the table above holds its figures.",
 }
 
 
@@ -48,8 +42,8 @@ def tabulate(run: RunFolder, data: RunData) -> pd.DataFrame:
     comparison."""
     table = write_tables(run, data)
     write_text(run / "answer.md", answer(table, data) + "\n")
-    budgets(run, data).to_csv(run / "budget.csv", index=False)
-    write_choice(run, usable(table), found_ones(table), data.config["search"]["tolerance"])
+    write_text(run / "budget.csv", budgets(run, data).to_csv(index=False))
+    write_choice(run, usable(table, data), found_ones(table), data.config.tolerance)
     return table
 
 
@@ -57,7 +51,7 @@ def analyse_kept(run: RunFolder) -> None:
     """Write figures, ``answer.md`` and ``report.html`` of what is kept of a run without its trainings; its tables stay
     as they are. Of chance nothing is said, and curves have no bands: both need predictions."""
     data = read_kept(run)
-    table = compare(data.results)
+    table = comparison(data.results)
     write_text(run / "answer.md", answer(table, data) + "\n")
     illustrate(run, data, table)
 
@@ -67,7 +61,8 @@ def illustrate(run: RunFolder, data: RunData, table: pd.DataFrame) -> None:
     figures = save_all(run / "figures", data, table)
     studies = RunFolder(run / STUDIES)
     parts = section(studies) if studies.is_done else None
-    budget = budgets(run, data) if data.predictions else read_csv(run / "budget.csv")
+    kept = run / "budget.csv"
+    budget = budgets(run, data) if data.predictions else read_csv(kept) if kept.is_file() else pd.DataFrame()
     write_text(run / "report.html", render(data, table, figures, budget, parts))
 
 
@@ -80,82 +75,54 @@ def render(
 ) -> str:
     """The page of a run as text, with the section on its sensitivity studies where there are some."""
     volumes = hypervolumes_of(data)
-    shown = display(table, data.config["task"]["metric"])
+    shown = display(table, data)
+    best = recommended(found_ones(table), data.config.tolerance)
     return template("report.html.j2").render(
-        name=data.config["name"],
+        name=data.config.name,
         answer=answer(table, data),
+        several=data.several,
         columns=list(shown.columns),
         rows=[
             {"cells": cells, "found": family == "slat"}
             for cells, family in zip(shown.values.tolist(), table["family"], strict=True)
         ],
-        figures={name: embedded(figures[name]) for name in _ALT},
+        figures={name: embedded(path) for name, path in figures.items() if name in _ALT},
         scatters=scatters(table, data),
         alt=_ALT,
         volumes={k: v for k, v in volumes.items() if isinstance(v, dict) and "value" in v},
-        tuning=data.selection["tuning"],
+        shared=_shared(best, data) if data.several and best is not None else None,
+        transfer=_transfer(data),
+        tuning=data.selection.tuning,
         budget=_budget_rows(budget),
         robust=robustness_table(data, table),
         trials=trial_rows(data.trials),
-        structures=[_structure_row(row, data) for _, row in table[table["family"] == "slat"].iterrows()],
-        own="own" in data.config["search"].get("weights", ()),
+        structures=[_structure_row(row, data) for _, row in found_ones(table).iterrows()],
+        own=data.config.own_weights,
         legend=gate_map_legend(m for s in data.structures.values() for m in s["modules"]),
         overlaps=found_overlaps(data, table),
         histories=histories(data),
         studies=studies,
-        environment=flat(data.environment),
-        config=as_yaml(data.config),
-        steps=data.config["training"]["steps"],
-        seeds=data.config["seeds"],
+        tasks=task_rows(data.environment),
+        environment=described(data.environment),
+        config=as_yaml(data.config.raw),
+        steps=data.config.steps,
+        seeds=data.config.seeds,
     )
 
 
-def answer(table: pd.DataFrame, data: RunData) -> str:
-    """The outcome in plain words, whichever side wins: what is recommended first, then what was found, beside the
-    baselines."""
-    metric, tolerance = data.config["task"]["metric"], data.config["search"]["tolerance"]
-    candidates = usable(table)
-    said = [verdict(candidates, tolerance, metric)]
-    chosen, found = recommended(candidates, tolerance), recommended(found_ones(table), tolerance)
-    if chosen is not None:
-        said.append(f"It reaches {_outcome(chosen)}.")
-    if found is None:
-        return " ".join([*said, "No structure that the search found could be trained."])
-    if chosen is None or found["method"] != chosen["method"]:
-        said.append(
-            f"Of what was found, {found['name']} is the smallest within {tolerance:g} of the best found on validation "
-            f"({found['validation']:.3f}); it reaches {_outcome(found)}."
-        )
-        if note := notes(candidates, tolerance).get(str(found["method"])):
-            said.append(f"{note[0].upper()}{note[1:]}.")
-    ceilings = table[(table["family"] == "baseline") & (table["params_percent"] >= 100)]
-    for ceiling in ceilings[ceilings["quality"] > 0].to_dict("records"):
-        share = found["quality"] / ceiling["quality"]
-        said.append(f"{found['name']} is at {share:.1%} of {ceiling['name']} ({ceiling['quality']:.3f}).")
-    baselines = candidates[candidates["family"] == "baseline"]
-    if len(baselines):
-        said.append(_beside(found, best_of(baselines), data))
-    return " ".join(said)
+def _shared(best: pd.Series, data: RunData) -> dict[str, Any]:
+    """Return what tasks share of the recommended structure."""
+    structure = data.structures[best["method"]]
+    return {"best": best["name"], "overlap": sharing.overlap(structure), "users": shared_by(structure)}
 
 
-def _outcome(row: pd.Series) -> str:
-    return (
-        f"{row['quality']:.3f} on test with {row['params']:,} trained parameters ({row['params_percent']:.3f} % of the "
-        f"backbone) and retains {row['retained']:.1%} of it under perturbed input"
-    )
-
-
-def _beside(found: pd.Series, rival: pd.Series, data: RunData) -> str:
-    """A found structure against the baseline that is best on validation."""
-    said = [data.predictions.get(row["method"], []) for row in (found, rival)]
-    apart: object = f"{found['quality'] - rival['quality']:+.3f}"
-    if all(said):
-        apart = difference([Pair(said[0], said[1], data.config["task"]["metric"])])
-    ratio = f", {rival['params'] / found['params']:.1f} times as many" if rival["params"] > found["params"] > 0 else ""
-    return (
-        f"Against {rival['name']}, the baseline that is best on validation, with {rival['quality']:.3f} and "
-        f"{rival['params']:,} parameters{ratio}: {apart}."
-    )
+def _transfer(data: RunData) -> pd.DataFrame | None:
+    """Return mean quality over seeds; a row a task whose part was trained, and a column a task that it was trained
+    on."""
+    if data.transfer.empty:
+        return None
+    table = data.transfer.pivot_table(index="of", columns="on", values="quality")
+    return table.reindex(index=[name for name in (*data.tasks, "random") if name in table.index], columns=data.tasks)
 
 
 def _budget_rows(budget: pd.DataFrame) -> list[dict[str, str]]:
@@ -172,8 +139,13 @@ def _budget_rows(budget: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def robustness_table(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
-    """Robustness as people read it, in the order of the comparison: values with their intervals."""
-    found = data.robust.set_index("method").loc[table["method"]]
+    """Robustness as people read it, in the order of the comparison: values with their intervals; empty where nothing
+    of it was kept."""
+    if data.robust.empty:
+        return data.robust
+    robust = data.robust.set_index("method")
+    rows = table[table["method"].isin(robust.index)]
+    found = robust.loc[rows["method"]]
 
     def interval(name: str) -> list[str]:
         bounds = zip(found[name], found[f"{name}_low"], found[f"{name}_high"], strict=True)
@@ -185,7 +157,7 @@ def robustness_table(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
-            "method": table["name"].to_list(),
+            "method": rows["name"].to_list(),
             "clean": interval("quality"),
             "retained": interval("retained"),
             "worst case": interval("worst"),
@@ -197,11 +169,20 @@ def robustness_table(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _structure_row(row: pd.Series, data: RunData) -> dict[str, Any]:
-    structure, model = data.structures[row["method"]], data.environment["model"]
+    """Return what was found as maps: one, or of several tasks one a task with what it uses."""
+    structure, model = data.structures[row["method"]], data.environment.model
+    parts = {"": structure["modules"]}
+    if data.several:
+        parts = {task: part_of(structure, number)["modules"] for number, task in enumerate(structure["tasks"])}
+    maps = []
+    for task, modules in parts.items():
+        name = f"{row['name']}, {task}" if task else row["name"]
+        drawn = gate_map(modules, model.layers, model.site_columns, name)
+        params = f", {sum(module['params'] for module in modules):,} parameters" if task else ""
+        maps.append({"caption": f"{name}: test {row[task or 'quality']:.3f}{params}", "map": drawn})
     return {
         "name": row["name"],
-        "map": gate_map(structure["modules"], model["layers"], model["site_columns"], row["name"]),
-        "quality": f"{row['quality']:.3f}",
+        "maps": maps,
         "label": row["method"],
         "json": by_line(structure),
         "modules": len(structure["modules"]),

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from ..errors import SlatError
 from ..metrics import calibration_error, quality
+from ..records import Sets
 from .statistics import interval
 
 _DRAWS = {"accuracy": 1000}  # of the bootstrap; other metrics are computed draw by draw
 _FEWER_DRAWS = 200
-
-
-Sets = tuple[tuple[str, float], ...]
 
 
 def kinds_of(sets: Sets) -> list[str]:
@@ -67,10 +67,19 @@ class Predictions:
     confidence: np.ndarray
 
     @classmethod
-    def read(cls, path: Path, sets: Sequence[tuple[str, float]], prefix: str = "") -> Predictions:
-        """What a test evaluation left beside its measures; of several tasks those of one, whose names begin so."""
-        arrays = {n.removeprefix(prefix): array for n, array in load_file(path).items() if n.startswith(prefix)}
-        return cls(sets=(("clean", 0.0), *sets), **arrays)
+    def read(cls, path: Path, sets: Sets, number: int = 0) -> Predictions:
+        """Read what a test evaluation left beside its measures, of the task with this number.
+
+        Raises:
+            SlatError: missing or damaged.
+        """
+        try:
+            arrays = load_file(path)
+            # names of an earlier version have no number where there is one task
+            prefix = "" if "labels" in arrays else f"{number}."
+            return cls(sets, *(arrays[f"{prefix}{name}"] for name in ("labels", "outputs", "confidence")))
+        except (OSError, SafetensorError, KeyError) as error:
+            raise SlatError(f"{path}: missing or damaged ({error})") from error
 
     @property
     def clean(self) -> Predictions:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from ..errors import SlatError
-from ..run_folder import RunFolder, read_json, write_text
-from .page import as_yaml, flat, template
+from ..records import Environment, KeptConfig
+from ..run_folder import RunFolder, write_text
+from .data import read_csv, read_structures, read_trials
+from .page import as_yaml, described, task_rows, template
 from .plots import histories, trial_rows
 from .svg import gate_map, gate_map_legend
-from .tables import read_csv, read_structures, read_trials
 
 NOTHING_TESTED = "A search alone: what it found is not trained again yet, and nothing was tested."
 
@@ -28,8 +28,8 @@ class SearchData:
         structures: label -> JSON of each chosen structure.
     """
 
-    config: dict[str, Any]
-    environment: dict[str, Any]
+    config: KeptConfig
+    environment: Environment
     trials: pd.DataFrame
     history: pd.DataFrame
     structures: dict[str, dict[str, Any]]
@@ -45,8 +45,8 @@ def read_search(run: RunFolder) -> SearchData:
     if "quality" not in trials or "refitted" not in trials:
         raise SlatError(f"{run.root}: no trial of the search reported anything")
     return SearchData(
-        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
-        environment=read_json(run / "environment.json"),
+        config=KeptConfig.of(run),
+        environment=Environment.read(run / "environment.json"),
         trials=trials,
         history=read_csv(run / "history.csv"),
         structures=read_structures(run),
@@ -70,20 +70,21 @@ def chosen(data: SearchData) -> pd.DataFrame:
 def analyse_search(run: RunFolder) -> None:
     """Write ``report.html`` of a search that is over."""
     data = read_search(run)
-    model = data.environment["model"]
+    model = data.environment.model
     maps = [
-        {"label": label, "map": gate_map(found["modules"], model["layers"], model["site_columns"], label)}
+        {"label": label, "map": gate_map(found["modules"], model.layers, model.site_columns, label)}
         for label, found in data.structures.items()
     ]
     page = template("search.html.j2").render(
-        name=data.config["name"],
+        name=data.config.name,
         answer=NOTHING_TESTED,
         chosen=chosen(data),
         maps=maps,
         legend=gate_map_legend(m for s in data.structures.values() for m in s["modules"]),
         histories=histories(data),
         trials=trial_rows(data.trials),
-        environment=flat({k: v for k, v in data.environment.items() if k != "tasks"}),
-        config=as_yaml(data.config),
+        environment=described(data.environment),
+        tasks=task_rows(data.environment),
+        config=as_yaml(data.config.raw),
     )
     write_text(run / "report.html", page)

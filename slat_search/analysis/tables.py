@@ -1,256 +1,123 @@
-"""Tables of a run, from the files that its stages left."""
+"""Tables of a run: one row a method, over all of its tasks."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
-import yaml
 
-from ..errors import SlatError
-from ..run_folder import RunFolder, read_json
-from . import robustness
+from ..records import ALONE, POOLED
+from ..run_folder import RunFolder, write_json, write_text
+from .data import RunData
 from .formats import to_latex, to_markdown
-from .fronts import Reference, hypervolumes, nondominated
-from .robustness import Predictions, Robustness, retained
+from .fronts import hypervolumes, nondominated
 
 
-@dataclass(frozen=True)
-class RunData:
-    """Everything that a run left, in memory.
+def by_seed(results: pd.DataFrame) -> pd.DataFrame:
+    """One row a method and seed: means over the tasks of the run, their ``worst``, and what all of them cost together.
 
-    Attributes:
-        config: the resolved configuration.
-        environment: versions, hardware, and sizes of task and model.
-        trials: one row a trial.
-        history: one row a report of a trial.
-        selection: which trials were refitted, which learning rates were tried and chosen.
-        results: one row a method and seed.
-        perturbed: one row a method, seed, perturbation kind and ratio (0 included).
-        structures: label -> structure JSON of the refitted members.
-        predictions: label -> what the model of each seed says of the test texts; empty where it was not kept.
-        robust: the table of :func:`.robustness.table`.
+    Only seeds that trained on every task count.
     """
-
-    config: dict[str, Any]
-    environment: dict[str, Any]
-    trials: pd.DataFrame
-    history: pd.DataFrame
-    selection: dict[str, Any]
-    results: pd.DataFrame
-    perturbed: pd.DataFrame
-    structures: dict[str, dict[str, Any]]
-    predictions: dict[str, list[Predictions]]
-    kept_robust: pd.DataFrame | None = None
-
-    @cached_property
-    def robustness(self) -> dict[str, Robustness]:
-        """Of each method, by label; without intervals where predictions were not kept."""
-        metric, seed = self.config["task"]["metric"], self.config["seed"]
-        if not self.predictions:
-            return {str(method): _measured(rows) for method, rows in self.perturbed.groupby("method", sort=False)}
-        return {method: Robustness.of(seeds, metric, seed) for method, seeds in self.predictions.items()}
-
-    @cached_property
-    def robust(self) -> pd.DataFrame:
-        if self.kept_robust is not None:
-            return self.kept_robust
-        return robustness.table(self.predictions, self.robustness)
-
-    @property
-    def reference(self) -> Reference:
-        return Reference(self.environment["task"]["majority"], self.environment["model"]["params"])
-
-
-def _measured(curves: pd.DataFrame) -> Robustness:
-    """Means over seeds of one method, as they were measured."""
-    means = curves.groupby(["kind", "ratio"], sort=False)["quality"].mean()
-    perturbed = means[means.index.get_level_values("ratio") > 0]
-    clean = means[means.index.get_level_values("ratio") == 0].iloc[0]
-    measured = np.array([clean, *perturbed])
-    return Robustness((("clean", 0.0), *perturbed.index), measured, measured[None])
-
-
-def read_kept(run: RunFolder) -> RunData:
-    """Read what is kept of a run without its trainings: the tables that it wrote.
-
-    Raises:
-        SlatError: a file is missing, damaged, or of a version that kept less.
-    """
-    results = read_csv(run / "results.csv", keep_default_na=False, na_values=[""], dtype={"structure": str})
-    if missing := {"group", "budget", "memory", "steps"} - set(results):
-        raise SlatError(f"{run.root}: results.csv has no column {min(missing)}; it was made by another version")
-    return RunData(
-        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
-        environment=read_json(run / "environment.json"),
-        trials=read_trials(run),
-        history=read_csv(run / "history.csv"),
-        selection=read_json(run / "selection.json"),
-        results=results,
-        perturbed=read_csv(run / "perturbation.csv"),
-        predictions={},
-        structures=read_structures(run),
-        kept_robust=read_csv(run / "robustness.csv"),
+    tasks = results["task"].nunique()
+    grouped = results.groupby(["method", "seed"], sort=False)
+    apart = grouped["how"].transform("first") == ALONE
+    seconds = grouped["train_seconds"].transform("sum").where(apart, results["train_seconds"])
+    table = results.assign(
+        worst=grouped["quality"].transform("min"),
+        **{name: grouped[name].transform("mean") for name in ("quality", "validation", "retained")},
+        train_seconds=seconds,
     )
+    whole = grouped["task"].transform("count") == tasks
+    return table[whole].drop_duplicates(["method", "seed"], ignore_index=True)
 
 
-def read_trials(run: RunFolder) -> pd.DataFrame:
-    """``trials.csv``; a digest is text, even where it has digits alone."""
-    return read_csv(run / "trials.csv", dtype={"structure": str})
+def comparison(results: pd.DataFrame) -> pd.DataFrame:
+    """One row a method: means and standard deviations over seeds, and whether it is on the front of the means; found
+    ones first, then by parameters. Seeds that searched again may have found different sizes; ``structure`` is that of
+    the first seed.
 
-
-def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """A table that a run wrote.
-
-    Raises:
-        SlatError: missing, empty or damaged.
+    Of several tasks there is a column a task with its mean quality, and ``own: <task>`` with the parameters that it
+    uses; ``quality``, ``validation`` and ``retained`` are means over tasks, ``worst`` is the worst task of each seed,
+    and ``params``, ``bytes`` and ``train_seconds`` are those of all tasks together.
     """
-    try:
-        return pd.read_csv(path, **options)
-    except FileNotFoundError as error:
-        raise SlatError(f"{path}: no such file") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SlatError(f"{path}: damaged or empty ({error})") from error
-
-
-def read_run(run: RunFolder) -> RunData:
-    """Read a run whose trainings and tests are finished.
-
-    Raises:
-        SlatError: a file is missing, damaged, or of a version that kept less.
-    """
-    environment = read_json(run / "environment.json")
-    selection = read_json(run / "selection.json")
-    if any("group" not in final for final in selection["finals"]):
-        raise SlatError(f"{run.root}: the run was made by an earlier version, which kept less; run it again")
-    rows, curves = [], []
-    predictions: dict[str, list[Predictions]] = {}
-    for final in selection["finals"]:
-        row, curve, said = _final_rows(run, final, environment)
-        rows.append(row)
-        curves += curve
-        predictions.setdefault(final["label"], []).append(said)
-    return RunData(
-        config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
-        environment=environment,
-        trials=read_trials(run),
-        history=read_csv(run / "history.csv"),
-        selection=selection,
-        results=pd.DataFrame(rows),
-        perturbed=pd.DataFrame(curves),
-        predictions=predictions,
-        structures=read_structures(run),
+    tasks = list(results["task"].unique())
+    seeds = by_seed(results)
+    table = (
+        seeds.groupby("method", sort=False)
+        .agg(
+            name=("name", "first"),
+            family=("family", "first"),
+            how=("how", "first"),
+            structure=("structure", "first"),
+            params=("params", "mean"),
+            bytes=("bytes", "mean"),
+            params_percent=("params_percent", "mean"),
+            compression=("compression", "mean"),
+            learning_rate=("learning_rate", "first"),
+            validation=("validation", "mean"),
+            quality=("quality", "mean"),
+            quality_sd=("quality", "std"),
+            **({"worst": ("worst", "mean")} if len(tasks) > 1 else {}),
+            retained=("retained", "mean"),
+            retained_sd=("retained", "std"),
+            train_seconds=("train_seconds", "mean"),
+            seeds=("seed", "count"),
+        )
+        .reset_index()
     )
-
-
-def read_structures(run: RunFolder) -> dict[str, dict[str, Any]]:
-    """Label -> JSON of each found structure that was trained."""
-    return {path.stem: read_json(path) for path in sorted((run / "structures").glob("slat-*.json"))}
-
-
-def _final_rows(
-    run: RunFolder, final: dict[str, Any], environment: dict[str, Any]
-) -> tuple[dict[str, Any], list[dict[str, Any]], Predictions]:
-    trained = read_json(run / "units" / f"{final['key']}.train.json")
-    tested = read_json(run / "units" / f"{final['key']}.test.json")
-    unit, validation = trained["unit"], trained["validation"]
-    names = {"method": final["label"], "seed": unit["seed"]}
-    curve = [{**names, **point} for point in tested["perturbed"]]
-    kinds = dict.fromkeys(point["kind"] for point in curve)
-    curve += [{**names, "kind": kind, "ratio": 0.0, "quality": tested["quality"]} for kind in kinds]
-    sets = [(point["kind"], point["ratio"]) for point in tested["perturbed"]]
-    qualities = np.array([tested["quality"], *(point["quality"] for point in tested["perturbed"])])
-    said = Predictions.read(run / "units" / f"{final['key']}.test.safetensors", sets)
-    backbone = environment["model"]["params"]
-    row = {
-        "task": environment["task"]["name"],
-        "model": environment["model"]["name"],
-        "family": "slat" if final["structure"] else "baseline",
-        "method": final["label"],
-        "name": final["name"],
-        "structure": final["structure"],
-        "group": final["group"],
-        "budget": final["budget"],
-        "seed": unit["seed"],
-        "learning_rate": unit["learning_rate"],
-        "noise_kind": unit["noise_kind"],
-        "noise_ratio": unit["noise_ratio"],
-        "validation": validation["quality"],
-        "validation_retained": validation["retained"],
-        "quality": tested["quality"],
-        "retained": float(retained(said.sets, qualities)),
-        "params": trained["params"],
-        "bytes": trained.get("bytes"),
-        "params_percent": 100 * trained["params"] / backbone,
-        "compression": backbone / trained["params"] if trained["params"] else float("inf"),
-        "head_params": environment["model"]["head_params"],
-        "train_seconds": trained["seconds"],
-        "seconds_per_text": tested["seconds_per_text"],
-        "memory": trained["memory"],
-        "steps": trained["steps"],
-    }
-    return row, curve, said
-
-
-def compare(results: pd.DataFrame) -> pd.DataFrame:
-    """One row a method: means and standard deviations over seeds, and whether it is on the front of the means. Seeds
-    that searched again may have found different sizes; ``structure`` is that of the first seed."""
-    if "bytes" not in results:  # of an earlier version
-        results = results.assign(bytes=np.nan)
-    grouped = results.groupby("method", sort=False)
-    table = grouped.agg(
-        name=("name", "first"),
-        family=("family", "first"),
-        structure=("structure", "first"),
-        params=("params", "mean"),
-        bytes=("bytes", "mean"),
-        params_percent=("params_percent", "mean"),
-        compression=("compression", "mean"),
-        learning_rate=("learning_rate", "first"),
-        validation=("validation", "mean"),
-        quality=("quality", "mean"),
-        quality_sd=("quality", "std"),
-        retained=("retained", "mean"),
-        retained_sd=("retained", "std"),
-        train_seconds=("train_seconds", "mean"),
-        seeds=("seed", "count"),
-    ).reset_index()
     table["params"] = table["params"].round().astype(int)
     table["on_front"] = nondominated(table)
+    if len(tasks) > 1:
+        whole = results.merge(seeds[["method", "seed"]], on=["method", "seed"])
+        for column, name in (("quality", "{}"), ("own", "own: {}")):
+            means = whole.pivot_table(index="method", columns="task", values=column)
+            found = {name.format(task): table["method"].map(means[task]) for task in tasks}
+            table = table.assign(**(found if column == "quality" else {n: v.astype(int) for n, v in found.items()}))
     return table.sort_values(["family", "params"], ascending=[False, True], ignore_index=True)
 
 
 def found_ones(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of found structures."""
-    return table[table["family"] == "slat"]
+    """Rows of what the search of the run found."""
+    return table[(table["family"] == "slat") & (table["how"] == POOLED)]
 
 
-def usable(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of methods that leave an adapter: all but full fine-tuning."""
-    return table[table["params_percent"] < 100]
+def usable(table: pd.DataFrame, data: RunData) -> pd.DataFrame:
+    """Rows of methods that leave an adapter for each task: all but full fine-tuning, which is as large as the model."""
+    own = table[[f"own: {task}" for task in data.tasks]].max(axis=1) if data.several else table["params"]
+    return table[own < data.environment.model.params]
 
 
-def display(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+def display(table: pd.DataFrame, data: RunData) -> pd.DataFrame:
     """The comparison as people read it: text cells, spreads beside means."""
 
-    def spread(mean: pd.Series, sd: pd.Series) -> list[str]:
-        return [f"{m:.3f}" if np.isnan(s) else f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, sd, strict=True)]
+    def plain(column: pd.Series) -> list[str]:
+        return [f"{value:.3f}" for value in column]
 
+    def spread(name: str) -> list[str]:
+        pairs = zip(table[name], table[f"{name}_sd"], strict=True)
+        return [f"{m:.3f}" if np.isnan(s) else f"{m:.3f} ± {s:.3f}" for m, s in pairs]
+
+    sizes = {
+        "parameters": [f"{p:,}" for p in table["params"]],
+        **stored(table),
+        "% of backbone": plain(table["params_percent"]),
+        "compression": ["-" if np.isinf(c) else f"{c:,.0f}x" for c in table["compression"]],
+    }
+    metric = data.config.metric
+    qualities = (
+        {
+            **{task: plain(table[task]) for task in data.tasks},
+            "average": spread("quality"),
+            "worst": plain(table["worst"]),
+            "validation": plain(table["validation"]),
+        }
+        if data.several
+        else {f"validation {metric}": plain(table["validation"]), f"test {metric}": spread("quality")}
+    )
     return pd.DataFrame(
         {
             "method": table["name"],
-            "parameters": [f"{p:,}" for p in table["params"]],
-            **stored(table),
-            "% of backbone": [f"{p:.3f}" for p in table["params_percent"]],
-            "compression": ["-" if np.isinf(c) else f"{c:,.0f}x" for c in table["compression"]],
-            f"validation {metric}": [f"{v:.3f}" for v in table["validation"]],
-            f"test {metric}": spread(table["quality"], table["quality_sd"]),
-            "retained": spread(table["retained"], table["retained_sd"]),
+            **(qualities | sizes if data.several else sizes | qualities),
+            "retained": spread("retained"),
             "front": ["yes" if on else "" for on in table["on_front"]],
             "seconds": [f"{s:.0f}" for s in table["train_seconds"]],
         }
@@ -264,29 +131,29 @@ def stored(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:
-    """``results comparison pareto perturbation robustness`` as CSV and ``hypervolume.json``; returns the comparison."""
-    table = compare(data.results)
-    shown = display(table, data.config["task"]["metric"])
-    data.results.to_csv(run / "results.csv", index=False)
-    data.perturbed.to_csv(run / "perturbation.csv", index=False)
-    table.to_csv(run / "comparison.csv", index=False)
-    _write(run / "comparison.md", to_markdown(shown))
-    _write(run / "comparison.tex", to_latex(shown))
-    data.robust.to_csv(run / "robustness.csv", index=False)
-    table[table["on_front"]].to_csv(run / "pareto.csv", index=False)
-    _write(run / "hypervolume.json", json.dumps(hypervolumes_of(data), indent=2) + "\n")
+    """Write ``results comparison pareto perturbation robustness`` as CSV and ``hypervolume.json``; returns the
+    comparison."""
+    table = comparison(data.results)
+    shown = display(table, data)
+    for name, rows in (
+        ("results", data.results),
+        ("perturbation", data.perturbed),
+        ("comparison", table),
+        ("robustness", data.robust),
+        ("pareto", table[table["on_front"]]),
+    ):
+        write_text(run / f"{name}.csv", rows.to_csv(index=False))
+    write_text(run / "comparison.md", to_markdown(shown))
+    write_text(run / "comparison.tex", to_latex(shown))
+    write_json(run / "hypervolume.json", hypervolumes_of(data))
     return table
 
 
-def hypervolumes_of(data: RunData) -> dict[str, Any]:
+def hypervolumes_of(data: RunData) -> dict[str, object]:
     """Those of a run on test, and what they are measured from."""
     return {
         "reference": vars(data.reference),
         "interval": "95 % bootstrap over seeds",
         "note": "the linear head alone belongs to each set",
-        **hypervolumes(data.results, data.reference, data.config["seed"]),
+        **hypervolumes(by_seed(data.results), data.reference, data.config.seed),
     }
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

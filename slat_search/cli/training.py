@@ -150,6 +150,6 @@ def add_task(pool: Path, config: Path, out: Path, budget: float | None, **sample
 
     found = add_task(pool, checked, out, {**sampled, **({} if budget is None else {"budget": budget})})
     click.echo(
-        f"{checked.task.name}: validation {found['validation']['quality']:.3f}, test {found['test']:.3f}; uses "
+        f"{checked.task.name}: validation {found['validation'].quality:.3f}, test {found['test']:.3f}; uses "
         f"{found['params']:,} parameters, {found['new']:,} of them new; {out}"
     )

@@ -14,13 +14,14 @@ from transformers import PreTrainedModel
 
 from ..baselines import Applied
 from ..errors import SlatError
+from ..records import Unit
 from ..structure import Adapter, Structure, attach
 from ..training.bundle import FORMAT, read_parts
 from ..training.digests import check_model
 from ..training.loading import check_fit, read_config, read_model, read_tokenizer
 from ..training.models import model_path, needs_encoder, published, text_model
 from ..training.protocol import those_of
-from ..training.units import Unit
+from ..training.units import apply_unit
 
 _PROBE = (
     "Markets fall after a surprise rise in interest rates",
@@ -82,7 +83,7 @@ def stand(folder: Path) -> Standing:
     model = _bare(base, name)
     check_fit(model, tokenizer, name)
     check_model(f"export: adapter {folder}", description, model, tokenizer)
-    applied = Unit(**description["unit"]).apply(model)
+    applied = apply_unit(Unit(**description["unit"]), model)
     adapter = attach(model, Structure()) if applied.module is None else applied.module
     if not isinstance(adapter, Adapter | PeftModel):
         raise SlatError(f"export: {folder} holds {description['unit']['method']!r}, which no other library can hold")

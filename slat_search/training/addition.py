@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..config import Config, Model
 from ..errors import SlatError
+from ..records import Measures, Unit
 from ..structure import ExtendedSupernet, SharedAdapter, find_sites
 from ..tasks import Noise
 from .bundle import save_bundle
@@ -26,7 +27,6 @@ from .search import controller_for
 from .shared_bundle import pool_on, read_shared
 from .stream import Source
 from .trial import search_plan, space
-from .units import Unit
 
 
 def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
             pass
         shared = made.settle()
         made.eval()
-        measures = validation_measures(model, context)
+        measures = Measures(**validation_measures(model, context))
         (test,) = qualities(config.task.metric, [context.test], predict_sets(model, [context.test]))
         own, weights = shared.alone(task)
     finally:

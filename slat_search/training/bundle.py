@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from ..baselines import METHODS
 from ..config import Model
 from ..errors import SlatError
-from ..run_folder import read_json
+from ..records import Measures, Recommended, Unit
 from ..tasks import Example, encode
 from .backbone import Backbone, load_backbone, products_in
 from .classifier import TextClassifier
@@ -25,13 +25,13 @@ from .context import Context
 from .digests import check_model
 from .evaluate import predict_logits
 from .protocol import State
-from .units import Unit, load_state
+from .units import apply_unit, load_state
 
 FORMAT = "slat-adapter/2"
 _FIELDS = {"model", "labels", "scale", "max_length", "columns", "unit", "measures"}  # of `adapter.json`
 
 
-def save_bundle(folder: Path, context: Context, unit: Unit, state: State, measures: dict[str, Any]) -> None:
+def save_bundle(folder: Path, context: Context, unit: Unit, state: State, measures: Measures) -> None:
     """Write adapter, head and all that is needed to use them on the same backbone."""
     folder.mkdir(parents=True, exist_ok=True)
     config = context.config
@@ -43,7 +43,7 @@ def save_bundle(folder: Path, context: Context, unit: Unit, state: State, measur
         "max_length": config.task.max_length,
         "columns": list(config.task.text),
         "unit": unit.as_dict(),
-        "measures": measures,
+        "measures": measures.to_dict(),
         "made_from": context.made_from.as_dict(),
     }
     save_file(state, folder / "adapter.safetensors")
@@ -112,7 +112,7 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
     unit = Unit(**description["unit"])
     outputs = max(1, len(description["labels"]))
     model = TextClassifier(backbone.model, backbone.width, outputs, settings.pooling)
-    load_state([model], unit.apply(model.backbone), state)
+    load_state([model], apply_unit(unit, model.backbone), state)
     model.to(device).eval()
     return Predictor(model, backbone.tokenizer, description, settings.precision)
 
@@ -197,7 +197,7 @@ def note_on(folder: Path) -> str:
     holds what it promises, or lies in no run."""
     for place in (folder, folder.parent):
         if (place.parent / "best.json").is_file():
-            return str(read_json(place.parent / "best.json").get("notes", {}).get(place.name, ""))
+            return Recommended.read(place.parent / "best.json").notes.get(place.name, "")
     return ""
 
 
@@ -210,8 +210,8 @@ def named_in(run: Path, adapter: str | None = None, shared: bool = False) -> Pat
     folder = run / "adapters"
     if not (folder / "best.json").is_file():
         raise SlatError(f"{run}: neither an adapter folder nor a finished run")
-    best = read_json(folder / "best.json")
-    name = adapter or (best.get("found") if shared else None) or best["adapter"]
+    best = Recommended.read(folder / "best.json")
+    name = adapter or (best.found if shared else None) or best.adapter
     known = sorted({p.relative_to(folder).parts[0] for p in folder.glob("**/adapter.json")})
     if name not in known:
         raise SlatError(f"--adapter: no {name!r} in {run}; there are {', '.join(known)}")

@@ -15,18 +15,18 @@ from torch import nn
 
 from ..baselines import load_module
 from ..config import Model
+from ..records import Measures, Unit
 from ..structure import SharedAdapter, SharedStructure, attach_shared
 from .bundle import Predictor, named_in, own_backbone, read_parts, save_bundle
 from .classifier import TextClassifier
 from .pool import PoolContext, names
 from .protocol import State, those_of
-from .units import Unit
 
 FORMAT = "slat-pool/2"
 
 
 def save_shared(
-    folder: Path, context: PoolContext, unit: Unit, structure: SharedStructure, state: State, measures: dict[str, Any]
+    folder: Path, context: PoolContext, unit: Unit, structure: SharedStructure, state: State, measures: Measures
 ) -> None:
     """Write ``shared.safetensors`` and ``shared.json``, and in a folder a task what :func:`.save_bundle` writes."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def save_shared(
             its = Unit(
                 "slat", f"{unit.label}-{task}", unit.learning_rate, unit.seed, options={"structure": own.to_dict()}
             )
-            save_bundle(folder / task, part, its, mine, measures["tasks"][task])
+            save_bundle(folder / task, part, its, mine, measures.of(task))
     finally:
         shared.detach()
     description = {

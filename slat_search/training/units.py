@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..baselines import Applied, apply_method, load_module
+from ..records import Measures, PerturbedQuality, TaskTest, Tested, Trained, Unit
 from ..structure import VALUE, description_bytes
 from ..tasks import Noise
 from .classifier import TextClassifier
@@ -25,55 +25,26 @@ from .pool import AnyContext, balance, measured, sources, task_turns
 from .protocol import State, head_names, noise_ids, plan, qualities, those_of, trained_arrays
 from .trial import search_trial
 
-_MEASURES = ("quality", "quality_perturbed", "retained", "loss", "quality_worst", "tasks")  # of a search's last report
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One training: a method with its options under a plan.
-
-    Attributes:
-        method: key of ``baselines.METHODS``, or ``search``: a structure search whose own weights are the result.
-        label: name of the row in tables, e.g. ``lora`` or ``slat-3f2a...``.
-        options: what the method takes (JSON values only); of ``search`` what :func:`.search_trial` takes beside.
-        learning_rate, noise_kind, noise_ratio, seed: see :class:`Plan`.
-    """
-
-    method: str
-    label: str
-    learning_rate: float
-    seed: int
-    noise_kind: str = "none"
-    noise_ratio: float = 0.0
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """File name of the result."""
-        return f"{self.label}_lr{self.learning_rate:g}_seed{self.seed}"
-
-    def apply(self, backbone: nn.Module) -> Applied:
-        """Put the method on a backbone."""
-        return apply_method(self.method, backbone, {**self.options, "seed": self.seed})
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @contextmanager
 def _standing(context: AnyContext, unit: Unit) -> Iterator[tuple[list[TextClassifier], Applied]]:
     """A classifier a task with the unit's method on their backbone, seeded; it is bare again afterwards."""
     seed_everything(context.config.seed + unit.seed)
     models = [part.classifier() for part in context.parts]
-    applied = unit.apply(models[0].backbone)
+    applied = apply_unit(unit, models[0].backbone)
     try:
         yield models, applied
     finally:
         applied.undo()
 
 
-def train_unit(context: AnyContext, unit: Unit) -> tuple[dict[str, Any], State]:
-    """Train a method; returns validation measures and the trained weights (adapter and head).
+def apply_unit(unit: Unit, backbone: nn.Module) -> Applied:
+    """Put the method of a training on a backbone."""
+    return apply_method(unit.method, backbone, {**unit.options, "seed": unit.seed})
+
+
+def train_unit(context: AnyContext, unit: Unit) -> tuple[Trained, State]:
+    """Train a method; returns what it came to and the trained weights (adapter and head).
 
     The result of a search tells its ``structure``, too; with it the unit can be evaluated as ``slat``.
 
@@ -85,11 +56,11 @@ def train_unit(context: AnyContext, unit: Unit) -> tuple[dict[str, Any], State]:
     return trained
 
 
-def _trained(context: AnyContext, unit: Unit, parts: int) -> Generator[tuple[dict[str, Any], State]]:
+def _trained(context: AnyContext, unit: Unit, parts: int) -> Generator[tuple[Trained, State]]:
     yield (_search_unit if unit.method == "search" else _fixed_unit)(context, unit, parts)
 
 
-def _fixed_unit(context: AnyContext, unit: Unit, parts: int) -> tuple[dict[str, Any], State]:
+def _fixed_unit(context: AnyContext, unit: Unit, parts: int) -> tuple[Trained, State]:
     with _standing(context, unit) as (models, applied):
         noise = Noise(unit.noise_kind, unit.noise_ratio)
         training = plan(context.config, unit.learning_rate, unit.seed, noise, applied.module is None, parts)
@@ -107,79 +78,78 @@ def _fixed_unit(context: AnyContext, unit: Unit, parts: int) -> tuple[dict[str, 
         ).run():
             pass
         seconds, memory = time.perf_counter() - began, peak.bytes
-        result = {
-            "validation": measured(models, context, applied.switch),
-            "params": applied.params,
-            "bytes": applied.bytes,
-            "steps": training.steps,
-            "seconds": seconds,
-            "step_seconds": seconds / training.steps,
-            "memory": memory,
-        }
+        result = Trained(
+            unit=unit,
+            validation=Measures(**measured(models, context, applied.switch)),
+            params=applied.params,
+            bytes=applied.bytes,
+            steps=training.steps,
+            seconds=seconds,
+            step_seconds=seconds / training.steps,
+            memory=memory,
+        )
         state = trained_arrays(applied.saved(), models)
     return result, state
 
 
-def _search_unit(context: AnyContext, unit: Unit, parts: int) -> tuple[dict[str, Any], State]:
+def _search_unit(context: AnyContext, unit: Unit, parts: int) -> tuple[Trained, State]:
     seeded = replace(context, config=context.config.model_copy(update={"seed": context.config.seed + unit.seed}))
     sampled = {name: getattr(unit, name) for name in ("learning_rate", "noise_kind", "noise_ratio")}
     peak = Peak()
     *_, last = search_trial(seeded, {**sampled, **unit.options}, [], parts=parts)
-    result = {
-        "validation": {name: last[name] for name in _MEASURES if name in last},
-        "params": last["params"],
-        "bytes": VALUE * last["params"] + description_bytes(last["structure"]),
-        "steps": last["step"],
-        "seconds": last["seconds"],
-        "step_seconds": last["seconds"] / last["step"],
-        "memory": peak.bytes,
-        "structure": last["structure"].to_dict(),
-    }
+    result = Trained(
+        unit=unit,
+        validation=Measures(**{name: last[name] for name in Measures.model_fields if name in last}),
+        params=last["params"],
+        bytes=VALUE * last["params"] + description_bytes(last["structure"]),
+        steps=last["step"],
+        seconds=last["seconds"],
+        step_seconds=last["seconds"] / last["step"],
+        memory=peak.bytes,
+        structure=last["structure"].to_dict(),
+    )
     return result, last["state"]
 
 
-def evaluate_unit(context: AnyContext, unit: Unit, state: State) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def evaluate_unit(context: AnyContext, unit: Unit, state: State) -> tuple[Tested, dict[str, np.ndarray]]:
     """Test quality of trained weights, clean and perturbed, and the seconds that logits take for a clean text.
 
     Returns:
         The measures, and what they come from: ``labels`` (texts,), and ``outputs`` and ``confidence`` (sets, texts) of
-        the clean set and then of the perturbed ones, in their order in the measures. Of several tasks the mean quality,
-        the measures of each under ``tasks``, and arrays whose names begin with the number of their task.
+        the clean set and then of the perturbed ones, in their order in the measures. Names of the arrays begin with the
+        number of their task.
     """
+    tests: dict[str, TaskTest] = {}
+    predictions: dict[str, np.ndarray] = {}
     with _standing(context, unit) as (models, applied):
         load_state(models, applied, state)
-        if len(models) == 1:
-            return _tested(models[0], context.parts[0])
-        measures: dict[str, dict[str, Any]] = {}
-        predictions: dict[str, np.ndarray] = {}
         for number, (model, part) in enumerate(zip(models, context.parts, strict=True)):
             applied.switch(number)
-            found, said = _tested(model, part)
-            measures[part.config.task.name] = found
-            predictions |= {f"{number}.{name}": values for name, values in said.items()}
-    mean = float(np.mean([found["quality"] for found in measures.values()]))
-    return {"quality": mean, "tasks": measures}, predictions
+            test, arrays = _test(model, part)
+            tests[part.config.task.name] = test
+            predictions |= {f"{number}.{name}": values for name, values in arrays.items()}
+    return Tested(quality=float(np.mean([test.quality for test in tests.values()])), tasks=tests), predictions
 
 
-def _tested(model: TextClassifier, context: Context) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What :func:`evaluate_unit` says of one task."""
+def _test(model: TextClassifier, context: Context) -> tuple[TaskTest, dict[str, np.ndarray]]:
+    """Evaluate on the test texts of one task; see :func:`evaluate_unit`."""
     sets = [context.test, *context.test_perturbed.values()]
     logits = predict_sets(model, sets)
     clean, *perturbed = qualities(context.config.task.metric, sets, logits)
     began = time.perf_counter()
     predict_logits(model, context.test)
     latency = (time.perf_counter() - began) / len(context.test)
-    curve = [
-        {"kind": kind, "ratio": ratio, "quality": value}
+    curve = tuple(
+        PerturbedQuality(kind=kind, ratio=ratio, quality=value)
         for (kind, ratio), value in zip(context.test_perturbed, perturbed, strict=True)
-    ]
+    )
     labels = context.test.labels
     predictions = {
         "labels": np.asarray(labels),
         "outputs": np.stack([predicted(labels, found) for found in logits]),
         "confidence": np.stack([confidence(labels, found) for found in logits]),
     }
-    return {"quality": clean, "perturbed": curve, "seconds_per_text": latency}, predictions
+    return TaskTest(quality=clean, perturbed=curve, seconds_per_text=latency), predictions
 
 
 def load_state(models: Sequence[TextClassifier], applied: Applied, state: Mapping[str, np.ndarray]) -> None:

@@ -1,18 +1,24 @@
-"""Each task trained by itself, to be compared with tasks that share a pool."""
+"""Each task trained by itself, and what each uses of a pool on every other: beside tasks that share a pool."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from ..config import Config
+from ..records import ALONE_LABEL, Final, TransferRow, Tuning, Unit
 from ..structure import SharedStructure, Structure
-from ..training.units import Unit
-from .finals import Contender, baseline_contenders, every_seed, found_grid, search_again, short, tune
+from .finals import (
+    Contender,
+    as_trained,
+    baseline_contenders,
+    every_seed,
+    found_grid,
+    search_again,
+    short,
+    tune,
+)
 from .fixed import UnitPool
 from .ledger import Trial
-
-Final = dict[str, Any]
 
 
 def methods_alone(config: Config) -> tuple[str, ...]:
@@ -23,34 +29,45 @@ def methods_alone(config: Config) -> tuple[str, ...]:
 
 
 def train_alone(
-    pools: Mapping[str, UnitPool], config: Config, members: Sequence[Trial], say: Callable[[str], None]
-) -> tuple[list[Final], dict[str, Any]]:
-    """Tune and train for each task alone, with its share of the steps; test every seed.
+    task: str,
+    pool: UnitPool,
+    members: Sequence[Trial],
+    say: Callable[[str], None],
+) -> tuple[list[tuple[Contender, Unit]], dict[str, Tuning]]:
+    """Tune and train for one task alone, with its share of the steps; test every seed.
 
     A found pool is set beside a search for each task with an equal part of its parameters, so that the sums are equal.
     What both find is then trained again in the same way, or searched again by each seed, as configured.
 
     Returns:
-        A row a task, method and seed: what ``selection.json`` says of it; and what was tried and chosen.
+        The trainings, and by title what was tried and chosen.
     """
+    config = pool.context.config
     wanted = methods_alone(config)
-    finals: list[Final] = []
-    tuning: dict[str, Any] = {}
-    for task, pool in pools.items():
-        contenders = [contender for contender in baseline_contenders(config) if contender.grid[0].method in wanted]
-        if "slat" in wanted:
-            contenders += _found_alone(pool, config, members, len(pools))
-        say(f"{task} alone: tune and train {len(contenders)} methods")
-        tuned, record = tune(pool, contenders, say)
-        tuning |= {tuned_as(title, task): told for title, told in record.items()}
-        chosen = every_seed(pool, tuned, config.seeds)
-        pool.evaluate([unit for _, unit in chosen])
-        for contender, unit in chosen:
-            name = f"{contender.title}, each task alone"
-            row = {"key": unit.key, "task": task, "label": f"alone-{unit.label}", "name": name}
-            structure = pool.as_found(unit).options["structure"] if contender.digest else None
-            finals.append({**row, "tuned_as": tuned_as(contender.title, task), "structure": structure})
-    return finals, tuning
+    contenders = [contender for contender in baseline_contenders(config) if contender.grid[0].method in wanted]
+    if "slat" in wanted:
+        contenders += _found_alone(pool, members)
+    say(f"{task} alone: tune and train {len(contenders)} methods")
+    tuned, tuning = tune(pool, contenders, say)
+    chosen = every_seed(pool, tuned, config.seeds)
+    pool.evaluate([unit for _, unit in chosen])
+    return chosen, tuning
+
+
+def finals_alone(task: str, pool: UnitPool, chosen: Sequence[tuple[Contender, Unit]]) -> Iterator[Final]:
+    """Yield what is kept of the trainings for one task alone."""
+    for contender, unit in chosen:
+        name = f"{contender.title}, each task alone"
+        yield Final(
+            key=unit.key,
+            label=f"{ALONE_LABEL}{unit.label}",
+            name=name,
+            structure=as_trained(pool, unit).digest if contender.digest else "",
+            group=name,
+            budget=None,
+            task=task,
+            tuned_as=tuned_as(contender.title, task),
+        )
 
 
 def tuned_as(title: str, task: str) -> str:
@@ -58,29 +75,30 @@ def tuned_as(title: str, task: str) -> str:
     return f"{title}, {task} alone"
 
 
-def _found_alone(pool: UnitPool, config: Config, members: Sequence[Trial], tasks: int) -> Iterator[Contender]:
+def _found_alone(pool: UnitPool, members: Sequence[Trial]) -> Iterator[Contender]:
     """For each found pool, what a search of one task alone finds with an equal part of its parameters."""
+    config = pool.context.config
     searches: list[tuple[str, str, Trial, Unit]] = []
     for trial in members:
         shared = trial.structure
         assert isinstance(shared, SharedStructure)
-        if shared.params >= tasks:
+        share = shared.params / len(shared.tasks)
+        if share >= 1:
             digest, title = shared.digest[:6], f"SLAT of {short(shared.params)} in all"
-            searches.append((digest, title, trial, search_again(f"search-{digest}", trial, shared.params / tasks)))
-    results = pool.train([unit for *_, unit in searches])
+            searches.append((digest, title, trial, search_again(f"search-{digest}", trial, share)))
+    results = pool.train_well([unit for *_, unit in searches])
     for digest, title, trial, unit in searches:
-        if "error" in results[unit.key]:
+        if unit.key not in results:
             continue
         if "fresh" in config.search.weights:
-            structure = Structure.from_dict(results[unit.key]["structure"])
+            structure = as_trained(pool, unit)
+            assert isinstance(structure, Structure)
             yield Contender(title, found_grid(f"slat-{digest}", structure, trial, config), digest)
         if "own" in config.search.weights:
             yield Contender(f"{title}, own weights", (unit,), digest)
 
 
-def train_transfers(
-    pools: Mapping[str, UnitPool], config: Config, member: Trial, say: Callable[[str], None]
-) -> list[Final]:
+def train_transfers(pools: Mapping[str, UnitPool], member: Trial, say: Callable[[str], None]) -> list[TransferRow]:
     """What each task uses of a pool, trained from fresh weights on each task; and a random part of the pool, as large
     as what the task itself uses. Learning rates are tuned for each on validation with one seed; every seed is tested.
 
@@ -91,10 +109,10 @@ def train_transfers(
     """
     shared = member.structure
     assert isinstance(shared, SharedStructure)
-    rows: list[Final] = []
+    rows: list[TransferRow] = []
     say("transfer: what each task uses, trained on each task alone")
     for task, pool in pools.items():
-        own = shared.of(task)
+        config, own = pool.context.config, shared.of(task)
         random = shared.pool.random_part(own.params, seed=config.seed)
         contenders = [
             Contender(name, found_grid(f"transfer-{structure.digest[:6]}", structure, member, config))
@@ -103,16 +121,16 @@ def train_transfers(
         ]
         tuned, _ = tune(pool, contenders, say)
         chosen = every_seed(pool, tuned, config.seeds)
-        trained = pool.train([unit for _, unit in chosen])
+        trained = pool.train_well([unit for _, unit in chosen])
         tested = pool.evaluate([unit for _, unit in chosen])
         rows += [
-            {
-                "of": contender.title,
-                "on": task,
-                "seed": unit.seed,
-                "params": trained[unit.key]["params"],
-                "quality": tested[unit.key]["quality"],
-            }
+            TransferRow(
+                of=contender.title,
+                on=task,
+                seed=unit.seed,
+                params=trained[unit.key].params,
+                quality=tested[unit.key].quality,
+            )
             for contender, unit in chosen
         ]
     return rows

@@ -17,7 +17,7 @@ import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from ..run_folder import append_line, read_lines
+from ..records import Decision
 
 
 def nondominated_ranks(values: np.ndarray) -> np.ndarray:
@@ -124,14 +124,14 @@ class RungScheduler(FIFOScheduler):
         decision = TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
         rung[trial] = (values, decision)
         if self._path is not None:
-            append_line(self._path, {"trial": trial, "step": step, "values": values, "decision": decision})
+            Decision(trial=trial, step=step, values=values, decision=decision).append(self._path)
         return decision
 
     def _load(self) -> dict[int, dict[str, tuple[list[float], str]]]:
         if self._records is None:
             self._records = {}
-            for r in read_lines(self._path) if self._path is not None else ():
-                self._records.setdefault(r["step"], {})[r["trial"]] = (r["values"], r["decision"])
+            for made in Decision.read_lines(self._path) if self._path is not None else ():
+                self._records.setdefault(made.step, {})[made.trial] = (made.values, made.decision)
         return self._records
 
     def debug_string(self) -> str:

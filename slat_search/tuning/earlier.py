@@ -7,15 +7,15 @@ from pathlib import Path
 
 from ..config import Config, differences, load_config, told
 from ..errors import SlatError
-from ..run_folder import read_json, write_json
+from ..records import EarlierTrial, EarlierTrials
 from .ledger import Ledger, Trial
-from .space import Space, contains
+from .space import SearchSpace
 
 _KEPT = "earlier.json"
 _MAY_DIFFER = frozenset({"name", "seed", "seeds", "search", "baselines", "sensitivity", "resources"})
 
 
-def earlier_trials(config: Config, space: Space, search: Path, say: Callable[[str], None]) -> list[Trial]:
+def earlier_trials(config: Config, space: SearchSpace, search: Path, say: Callable[[str], None]) -> list[Trial]:
     """Finished trials of the runs in ``search.earlier`` that could be trials of this space.
 
     What was read is kept in the folder of the ``search``: the run that it came from may have gone on, or be gone, when
@@ -29,10 +29,11 @@ def earlier_trials(config: Config, space: Space, search: Path, say: Callable[[st
     keep = search / _KEPT
     if not has_read_earlier(search):
         check_earlier(config)
-        rows = [row for run in config.search.earlier for row in _of_run(space, run, say)]
-        write_json(keep, rows)
+        trials = tuple(trial for run in config.search.earlier for trial in _of_run(space, run, say))
+        EarlierTrials(trials=trials).write(keep)
     return [
-        Trial(-1 - place, row["sampled"], "completed", (row["measures"],)) for place, row in enumerate(read_json(keep))
+        Trial(-1 - place, trial.sampled, "completed", (trial.measures,))
+        for place, trial in enumerate(EarlierTrials.read(keep).trials)
     ]
 
 
@@ -59,9 +60,9 @@ def check_earlier(config: Config) -> None:
             )
 
 
-def _of_run(space: Space, run: Path, say: Callable[[str], None]) -> list[dict]:
+def _of_run(space: SearchSpace, run: Path, say: Callable[[str], None]) -> list[EarlierTrial]:
     completed = [trial for trial in Ledger(run / "search" / "ledger.jsonl").trials if trial.status == "completed"]
-    usable = [trial for trial in completed if contains(space, trial.sampled)]
+    usable = [trial for trial in completed if space.holds(trial.sampled)]
     outside = f"; {len(completed) - len(usable)} more are outside of the search space" if usable != completed else ""
     say(f"search: learns from {len(usable)} trials of {run.name}{outside}")
-    return [{"sampled": trial.sampled, "measures": trial.measures} for trial in usable]
+    return [EarlierTrial(sampled=trial.sampled, measures=trial.measures) for trial in usable]

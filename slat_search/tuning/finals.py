@@ -11,9 +11,9 @@ import pandas as pd
 
 from ..config import Baseline, Config
 from ..errors import SlatError
-from ..run_folder import RunFolder, write_json, write_text
+from ..records import Final, Selection, Trained, Tuning, Unit
+from ..run_folder import RunFolder, write_text
 from ..structure import SharedStructure, Structure, read_structure
-from ..training.units import Unit
 from .fixed import UnitPool
 from .ledger import Trial
 
@@ -36,53 +36,57 @@ class Contender:
     group: str = "SLAT"
     budget: int | None = None
 
-    def best(self, results: Mapping[str, dict[str, Any]]) -> Unit | None:
-        """The unit with the best validation quality, of equals that with the least loss; None when all diverged."""
-        trained = [unit for unit in self.grid if "error" not in results[unit.key]]
+    def best(self, trained: Mapping[str, Trained]) -> Unit | None:
+        """Return the unit with the best validation quality, of equals that with the least loss; None when all
+        diverged."""
 
         def rank(unit: Unit) -> tuple[float, float]:
-            validation = results[unit.key]["validation"]
-            return validation["quality"], -validation["loss"]
+            validation = trained[unit.key].validation
+            return validation.quality, -validation.loss
 
-        return max(trained, key=rank, default=None)
+        return max((unit for unit in self.grid if unit.key in trained), key=rank, default=None)
 
-    def tried(self, results: Mapping[str, dict[str, Any]]) -> dict[str, float | None]:
-        """Learning rate -> validation quality, None where training diverged."""
-        return {f"{unit.learning_rate:g}": _validation(results[unit.key]) for unit in self.grid}
+    def tuning(self, trained: Mapping[str, Trained]) -> Tuning:
+        """Return what was tried and chosen."""
+        best = self.best(trained)
+        return Tuning(
+            tried={
+                f"{unit.learning_rate:g}": trained[unit.key].validation.quality if unit.key in trained else None
+                for unit in self.grid
+            },
+            chosen="none: left out" if best is None else f"{best.learning_rate:g}",
+        )
 
 
 def tune(
     pool: UnitPool, contenders: Sequence[Contender], say: Callable[[str], None]
-) -> tuple[list[tuple[Contender, Unit]], dict[str, dict[str, Any]]]:
+) -> tuple[list[tuple[Contender, Unit]], dict[str, Tuning]]:
     """Choose each contender's learning rate on validation with seed 0.
 
     Returns:
-        Each with its chosen unit, without those that diverged at every rate; and by title what was ``tried`` and
-        ``chosen``.
+        Each with its chosen unit, without those that diverged at every rate; and by title what was tried and chosen.
     """
-    results = pool.train([unit for contender in contenders for unit in contender.grid])
-    tuned, record = [], {}
+    trained = pool.train_well([unit for contender in contenders for unit in contender.grid])
+    tuned = []
     for contender in contenders:
-        best = contender.best(results)
+        best = contender.best(trained)
         if best is None:
             say(f"left out: {contender.title}, whose training diverged at every learning rate")
         else:
             tuned.append((contender, best))
-        chosen = f"{best.learning_rate:g}" if best else "none: left out"
-        record[contender.title] = {"tried": contender.tried(results), "chosen": chosen}
-    return tuned, record
+    return tuned, {contender.title: contender.tuning(trained) for contender in contenders}
 
 
 def every_seed(pool: UnitPool, tuned: Sequence[tuple[Contender, Unit]], seeds: int) -> list[tuple[Contender, Unit]]:
     """Train each contender's chosen unit with every seed; without those that diverged."""
     units = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(seeds)]
-    trained = pool.train([unit for _, unit in units])
-    return [(contender, unit) for contender, unit in units if "error" not in trained[unit.key]]
+    trained = pool.train_well([unit for _, unit in units])
+    return [(contender, unit) for contender, unit in units if unit.key in trained]
 
 
 def train_finals(
-    pool: UnitPool, config: Config, members: Sequence[Trial], folder: RunFolder, say: Callable[[str], None]
-) -> list[tuple[Contender, Unit]]:
+    pool: UnitPool, members: Sequence[Trial], folder: RunFolder, say: Callable[[str], None]
+) -> tuple[list[tuple[Contender, Unit]], Selection]:
     """Train found structures and baselines alike: tune the learning rate on seed 0, then train every seed.
 
     What diverged is left out of the comparison, and named in ``selection.json`` and the report. Writes
@@ -91,6 +95,7 @@ def train_finals(
     Raises:
         SlatError: nothing is left.
     """
+    config = pool.context.config
     contenders = [
         *(contender for trial in members for contender in _found(trial, config, folder)),
         *baseline_contenders(config, members),
@@ -104,24 +109,25 @@ def train_finals(
         raise SlatError("search: training diverged for every structure that was found, and for every baseline")
     if not found_ones(finals):
         say("training diverged for every structure that was found; the baselines alone are left")
-    named = [
-        {
-            "key": unit.key,
-            "label": unit.label,
-            "name": contender.title,
-            "structure": _as_trained(pool, unit).digest if contender.digest else "",
-            "group": contender.group,
-            "budget": contender.budget,
-        }
+    named = tuple(
+        Final(
+            key=unit.key,
+            label=unit.label,
+            name=contender.title,
+            structure=as_trained(pool, unit).digest if contender.digest else "",
+            group=contender.group,
+            budget=contender.budget,
+        )
         for contender, unit in finals
-    ]
+    )
     for label, unit in best_seeds(pool, found_ones(finals)).items():
-        write_text(folder / "structures" / f"{label}.json", _as_trained(pool, unit).to_json())
-    write_json(folder / "selection.json", {"finals": named, "tuning": tuning})
-    return finals
+        write_text(folder / "structures" / f"{label}.json", as_trained(pool, unit).to_json())
+    selection = Selection(finals=named, tuning=tuning)
+    selection.write(folder / "selection.json")
+    return finals, selection
 
 
-def train_baselines(pool: UnitPool, config: Config, say: Callable[[str], None]) -> pd.DataFrame:
+def train_baselines(pool: UnitPool, say: Callable[[str], None]) -> pd.DataFrame:
     """Train hand-made methods alone, as :func:`train_finals` does and will find them; those in the size of found
     structures have to wait.
 
@@ -131,23 +137,24 @@ def train_baselines(pool: UnitPool, config: Config, say: Callable[[str], None]) 
     Raises:
         SlatError: no method that need not wait.
     """
+    config = pool.context.config
     contenders = [*baseline_contenders(config)]
     if not contenders:
         raise SlatError("baselines: none is there that need not wait for the size of found structures")
     say(f"tune the learning rates of {len(contenders)} baselines")
     tuned, _ = tune(pool, contenders, say)
     say(f"train each with {config.seeds} seeds")
-    results = pool.train([unit for _, unit in every_seed(pool, tuned, config.seeds)])
+    results = pool.train_well([unit for _, unit in every_seed(pool, tuned, config.seeds)])
     rows = []
     for contender, best in tuned:
-        its = [result for result in results.values() if result["unit"]["label"] == best.label]
-        quality = [result["validation"]["quality"] for result in its]
+        its = [result for result in results.values() if result.unit.label == best.label]
+        quality = [result.validation.quality for result in its]
         spread = f" ± {stdev(quality):.3f}" if len(quality) > 1 else ""
         rows.append(
             {
                 "method": contender.title,
                 "learning rate": f"{best.learning_rate:g}",
-                "parameters": f"{fmean(result['params'] for result in its):,.0f}",
+                "parameters": f"{fmean(result.params for result in its):,.0f}",
                 "validation": f"{fmean(quality):.3f}{spread}",
             }
         )
@@ -165,7 +172,8 @@ def _label(structure: Structure | SharedStructure) -> str:
     return f"slat-{structure.digest[:6]}"
 
 
-def _as_trained(pool: UnitPool, unit: Unit) -> Structure | SharedStructure:
+def as_trained(pool: UnitPool, unit: Unit) -> Structure | SharedStructure:
+    """Return the structure of a training of what a search found."""
     return read_structure(pool.as_found(unit).options["structure"])
 
 
@@ -176,19 +184,15 @@ def found_ones(finals: Sequence[tuple[Contender, Unit]]) -> list[tuple[Contender
 
 def best_seeds(pool: UnitPool, finals: Sequence[tuple[Contender, Unit]]) -> dict[str, Unit]:
     """Label of each row -> the training of it that is best on validation."""
-    results = pool.train([unit for _, unit in finals])
+    results = pool.train_well([unit for _, unit in finals])
     by_label: dict[str, list[Unit]] = {}
     for _, unit in finals:
         by_label.setdefault(unit.label, []).append(unit)
 
     def quality(unit: Unit) -> float:
-        return results[unit.key]["validation"]["quality"]
+        return results[unit.key].validation.quality
 
     return {label: max(units, key=quality) for label, units in by_label.items()}
-
-
-def _validation(result: dict[str, Any]) -> float | None:
-    return None if "error" in result else result["validation"]["quality"]
 
 
 def _found(trial: Trial, config: Config, folder: RunFolder) -> Iterator[Contender]:

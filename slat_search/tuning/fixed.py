@@ -12,27 +12,26 @@ from .runtime import Share, share  # first: sets Ray's environment
 import ray  # isort: skip
 from safetensors.numpy import load_file, save_file
 
-from ..config import Config
 from ..errors import SlatError
-from ..run_folder import read_json, write_json
+from ..records import Failed, Tested, Trained, Unit, read_training
 from ..training.loop import DivergedError
 from ..training.memory import OutOfMemoryError
 from ..training.pool import AnyContext
 from ..training.protocol import State
-from ..training.units import Unit, evaluate_unit, train_unit
+from ..training.units import evaluate_unit, train_unit
 
 _RETRIES = 3  # of a task whose worker was killed
 
 
-def _train(context: AnyContext, unit: Unit, mine: Share) -> tuple[dict[str, Any], State]:
+def _train(context: AnyContext, unit: Unit, mine: Share) -> tuple[Trained | Failed, State]:
     mine.take(cpus=1)
     try:
         return train_unit(context, unit)
     except (DivergedError, OutOfMemoryError) as error:
-        return {"error": str(error)}, {}
+        return Failed(unit=unit, error=str(error)), {}
 
 
-def _evaluate(context: AnyContext, unit: Unit, state: State, mine: Share) -> tuple[dict[str, Any], State]:
+def _evaluate(context: AnyContext, unit: Unit, state: State, mine: Share) -> tuple[Tested, State]:
     mine.take(cpus=1)
     return evaluate_unit(context, unit, state)
 
@@ -45,46 +44,47 @@ class UnitPool:
     thread a unit gives the most units an hour on a CPU, and the same numbers on every machine size.
     """
 
-    def __init__(self, config: Config, context: AnyContext, folder: Path, say: Callable[[str], None]):
+    def __init__(self, context: AnyContext, folder: Path, say: Callable[[str], None]):
         self.folder = folder
+        self.context = context
         self._say = say
         self._context = ray.put(context)
-        self._share = share(config.resources)
+        self._share = share(context.config.resources)
         options = {"num_cpus": 1, "num_gpus": self._share.gpus, "max_retries": _RETRIES}
         self._train = ray.remote(**options)(_train)
         self._evaluate = ray.remote(**options)(_evaluate)
 
-    def train(self, units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
-        """Results by key; a training that diverged has an ``error`` instead of measures."""
+    def train(self, units: Sequence[Unit]) -> dict[str, Trained | Failed]:
+        """Train those that are missing; returns the result of each by key."""
         missing = self._missing(units, "train.json")
         jobs = {self._train.remote(self._context, u, self._share): u for u in missing}
         for unit, (result, state) in self._as_they_come(jobs):
             if state:
                 self._store(unit, "safetensors", state)
-            write_json(self._path(unit, "train.json"), {"unit": unit.as_dict(), **result})
-            if "error" in result:
-                self._say(f"train  {unit.key}: {result['error']}")
+            result.write(self._path(unit, "train.json"))
+            if isinstance(result, Failed):
+                self._say(f"train  {unit.key}: {result.error}")
             else:
-                v = result["validation"]
+                v = result.validation
                 self._say(
-                    f"train  {unit.key:<36} validation {v['quality']:.3f}  retained {v['retained']:.1%}"
-                    f"  {result['params']:>9,} parameters  {result['seconds']:.0f} s"
+                    f"train  {unit.key:<36} validation {v.quality:.3f}  retained {v.retained:.1%}"
+                    f"  {result.params:>9,} parameters  {result.seconds:.0f} s"
                 )
-        return {u.key: read_json(self._path(u, "train.json")) for u in units}
+        return {unit.key: read_training(self._path(unit, "train.json")) for unit in units}
 
-    def evaluate(self, units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
-        """Test results by key, of units that were trained; what a search found stands as a structure."""
+    def train_well(self, units: Sequence[Unit]) -> dict[str, Trained]:
+        """Train as :meth:`train` does; returns the results of those that ended well."""
+        return {key: result for key, result in self.train(units).items() if isinstance(result, Trained)}
+
+    def evaluate(self, units: Sequence[Unit]) -> dict[str, Tested]:
+        """Test units that were trained; returns results by key. What a search found stands as a structure."""
         missing = self._missing(units, "test.json")
         jobs = {self._evaluate.remote(self._context, self.as_found(u), self.state(u), self._share): u for u in missing}
         for unit, (result, predictions) in self._as_they_come(jobs):
             self._store(unit, "test.safetensors", predictions)
-            write_json(self._path(unit, "test.json"), result)
-            self._say(f"test   {unit.key:<36} quality {result['quality']:.3f}")
-        return {u.key: read_json(self._path(u, "test.json")) for u in units}
-
-    def result(self, key: str) -> dict[str, Any]:
-        """What a training came to, by its key."""
-        return read_json(self.folder / f"{key}.train.json")
+            result.write(self._path(unit, "test.json"))
+            self._say(f"test   {unit.key:<36} quality {result.quality:.3f}")
+        return {unit.key: Tested.read(self._path(unit, "test.json")) for unit in units}
 
     def state(self, unit: Unit) -> State:
         """Trained weights of a unit."""
@@ -98,8 +98,9 @@ class UnitPool:
         """What a search found stands as a structure of its own; other units stay as they are."""
         if unit.method != "search":
             return unit
-        structure = read_json(self._path(unit, "train.json"))["structure"]
-        return replace(unit, method="slat", options={"structure": structure})
+        trained = read_training(self._path(unit, "train.json"))
+        assert isinstance(trained, Trained)
+        return replace(unit, method="slat", options={"structure": trained.structure})
 
     def _store(self, unit: Unit, ending: str, arrays: State) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -13,14 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from ..run_folder import append_line, read_lines
+from ..errors import SlatError
+from ..records import Created, Ended, Event, Report, Reported, read_events
 from ..structure import SharedStructure, Structure, unpack
-
-MEASURES = ("step", "quality", "quality_perturbed", "retained", "loss", "params", "atoms", "seconds")
-
-
-#: of several tasks beside their means
-OF_SEVERAL = ("quality_worst", "tasks")
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,7 @@ class Trial:
         number: order of creation, from 0.
         sampled: what the sampler chose.
         status: ``running``, ``completed``, ``stopped`` (by the scheduler), ``diverged`` or ``failed``.
-        history: its reports, one a step: the keys of ``MEASURES``.
+        history: its reports, one a step.
         structure: discretised structure of the last report; shared, where there are several tasks.
         error: one line, where it diverged or failed.
         attributes: what the sampler noted down about it.
@@ -40,15 +35,20 @@ class Trial:
     number: int
     sampled: dict[str, Any]
     status: str = "running"
-    history: tuple[dict[str, Any], ...] = ()
+    history: tuple[Report, ...] = ()
     structure: Structure | SharedStructure | None = None
     error: str = ""
     attributes: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def measures(self) -> dict[str, Any]:
-        """The last report; empty when there was none."""
-        return self.history[-1] if self.history else {}
+    def report(self) -> Report | None:
+        """The last report; None when there was none."""
+        return self.history[-1] if self.history else None
+
+    @property
+    def measures(self) -> Report:
+        """The last report of a trial that has one."""
+        return self.history[-1]
 
     @property
     def is_over(self) -> bool:
@@ -60,14 +60,14 @@ class Ledger:
     """Events of trials as JSON lines, and the trials that follow from them.
 
     Args:
-        path: the file, an attribute as well; an existing one is gone on with.
+        path: the file, an attribute as well; an existing one is resumed.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self._trials: dict[int, Trial] = {}
         self._order: list[int] = []
-        for event in read_lines(path):
+        for event in read_events(path):
             self._apply(event)
 
     @property
@@ -85,49 +85,39 @@ class Ledger:
 
     def created(self, number: int, sampled: Mapping[str, Any], attributes: Mapping[str, Any] | None = None) -> None:
         """A trial begins, for the first time or again."""
-        event = {"event": "created", "number": number, "sampled": dict(sampled), "attributes": dict(attributes or {})}
-        self._write(event)
+        self._write(Created(number=number, sampled=dict(sampled), attributes=dict(attributes or {})))
 
     def reported(self, number: int, result: Mapping[str, Any]) -> None:
         """A trial reports; a step that it reported before changes nothing."""
-        if all(report["step"] != result["step"] for report in self._trials[number].history):
-            report = {key: result[key] for key in (*MEASURES, *(name for name in result if name in OF_SEVERAL))}
-            self._write({"event": "reported", "number": number, "report": report, "structure": result["structure"]})
+        if all(report.step != result["step"] for report in self._trials[number].history):
+            report = Report(**{name: result[name] for name in Report.model_fields if name in result})
+            self._write(Reported(number=number, report=report, structure=result["structure"]))
 
     def over(self, number: int, status: str, error: str = "") -> None:
         """A trial ends."""
-        self._write({"event": "over", "number": number, "status": status, "error": error})
+        self._write(Ended(number=number, status=status, error=error))
 
-    def _write(self, event: dict[str, Any]) -> None:
-        append_line(self.path, event)
+    def _write(self, event: Event) -> None:
+        event.append(self.path)
         self._apply(event)
 
-    def _apply(self, event: dict[str, Any]) -> None:
-        number = event["number"]
-        if event["event"] == "created":
-            known = self._trials.get(number)
-            if known is None or known.sampled != event["sampled"]:
-                self._trials[number] = Trial(number, event["sampled"], attributes=event["attributes"])
+    def _apply(self, event: Event) -> None:
+        known = self._trials.get(event.number)
+        if isinstance(event, Created):
+            if known is None or known.sampled != event.sampled:
+                self._trials[event.number] = Trial(event.number, event.sampled, attributes=event.attributes)
             else:
-                self._trials[number] = replace(known, status="running", error="")
-        elif event["event"] == "reported":
-            known = self._trials[number]
-            self._trials[number] = replace(
-                known, history=(*known.history, event["report"]), structure=unpack(event["structure"])
-            )
-        else:
-            self._trials[number] = replace(self._trials[number], status=event["status"], error=event["error"])
-            if self._trials[number].is_over:
-                self._order.append(number)
-
-
-def flat(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report as columns: of several tasks the quality of each under its name."""
-    tasks = report.get("tasks", {})
-    return {
-        **{name: value for name, value in report.items() if name != "tasks"},
-        **{f"quality: {task}": found["quality"] for task, found in tasks.items()},
-    }
+                self._trials[event.number] = replace(known, status="running", error="")
+            return
+        if known is None:
+            raise SlatError(f"{self.path}: damaged (trial {event.number} was never created)")
+        if isinstance(event, Reported):
+            structure = unpack(event.structure)
+            self._trials[event.number] = replace(known, history=(*known.history, event.report), structure=structure)
+        elif isinstance(event, Ended):
+            self._trials[event.number] = replace(known, status=event.status, error=event.error)
+            if self._trials[event.number].is_over:
+                self._order.append(event.number)
 
 
 def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
@@ -137,7 +127,7 @@ def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
             "trial": t.number,
             "status": t.status,
             **t.sampled,
-            **flat(t.measures),
+            **(t.report.row() if t.report else {}),
             "structure": t.structure.digest if t.structure else "",
             "error": t.error,
         }

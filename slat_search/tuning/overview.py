@@ -49,13 +49,11 @@ def overview(trials: Sequence[Trial], total: int, elapsed: float, before: int) -
         total: trials of the whole search.
         elapsed: seconds since it was started or gone on with, when ``before`` trials were over.
     """
-    reported = [trial for trial in trials if trial.measures and trial.status != "diverged"]
+    reported = [trial for trial in trials if trial.report and trial.status != "diverged"]
     front: list[Trial] = []
     if reported:
-        kept = nondominated(pd.DataFrame([trial.measures for trial in reported]))
-        front = sorted(
-            (t for t, stays in zip(reported, kept, strict=True) if stays), key=lambda t: -t.measures["quality"]
-        )
+        kept = nondominated(pd.DataFrame([trial.measures.row() for trial in reported]))
+        front = sorted((t for t, stays in zip(reported, kept, strict=True) if stays), key=lambda t: -t.measures.quality)
     over = sum(trial.is_over for trial in trials)
     pace = elapsed / (over - before) if over > before else None
     return Overview(
@@ -96,16 +94,16 @@ def _duration(seconds: float) -> str:
 
 
 def _cells(trial: Trial, state: str, steps: int) -> list[str]:
-    m = trial.measures
-    if not m:
+    report = trial.report
+    if report is None:
         return [str(trial.number), state, f"0/{steps}", "", "", ""]
     return [
         str(trial.number),
         state,
-        f"{m['step']}/{steps}",
-        f"{m['params']:,}",
-        f"{m['quality']:.3f}",
-        f"{m['retained']:.1%}",
+        f"{report.step}/{steps}",
+        f"{report.params:,}",
+        f"{report.quality:.3f}",
+        f"{report.retained:.1%}",
     ]
 
 

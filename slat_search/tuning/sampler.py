@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 
 from .ledger import Ledger, Trial
-from .space import Point, Space
+from .space import SearchSpace
 
 
 def _startup(trials: int) -> int:
@@ -49,7 +49,7 @@ SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
     "nsga3": lambda seed, trials: NSGAIIISampler(seed=seed, population_size=_population(trials)),
     "gp": lambda seed, trials: GPSampler(seed=seed, n_startup_trials=_startup(trials), deterministic_objective=False),
     "random": lambda seed, trials: RandomSampler(seed=seed),
-    # of these every value is given beforehand, see `given_points`
+    # of these every value is given beforehand, see `SearchSpace`
     "sobol": lambda seed, trials: RandomSampler(seed=seed),
     "grid": lambda seed, trials: RandomSampler(seed=seed),
 }
@@ -64,13 +64,12 @@ class OptunaSearcher(Searcher):
 
     Args:
         ledger: trials so far; those that are not over are suggested again, first, with their old values.
-        space: name -> distribution.
+        space: what is sampled, how many trials the whole search has, and what the first of them take; what a point
+            leaves out is sampled.
         objectives: metric -> ``max`` or ``min``.
-        trials: how many the whole search has.
         last_step: step of a trial that ran to its end.
         sampler: key of ``SAMPLERS``.
         seed: of the search.
-        points: values of the first trials; what a point leaves out is sampled.
         earlier: finished trials of other searches to learn from.
         journal: file that mirrors the study for ``optuna-dashboard`` and the like; written anew, never read.
     """
@@ -78,13 +77,11 @@ class OptunaSearcher(Searcher):
     def __init__(
         self,
         ledger: Ledger,
-        space: Space,
+        space: SearchSpace,
         objectives: Mapping[str, str],
-        trials: int,
         last_step: int,
         sampler: str,
         seed: int,
-        points: Sequence[Point] = (),
         earlier: Sequence[Trial] = (),
         journal: Path | None = None,
     ):
@@ -92,14 +89,14 @@ class OptunaSearcher(Searcher):
         optuna.logging.set_verbosity(logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # journal, NSGA-III
         self._ledger = ledger
-        self._space = dict(space)
+        self._space = space.distributions
         self._objectives = dict(objectives)
         self._last_step = last_step
-        self._points = points
+        self._points = space.points
         self._sampler: Callable[[int], BaseSampler] = lambda number: SAMPLERS[sampler](
-            (seed * _STRIDE + number) % 2**32, trials
+            (seed * _STRIDE + number) % 2**32, space.trials
         )
-        self._todo = todo(ledger, trials)
+        self._todo = todo(ledger, space.trials)
         self._running: dict[str, tuple[int, optuna.Trial | None]] = {}
         self._earlier = earlier
         self._mirror = None if journal is None else self._study(RandomSampler(), _anew(journal))
@@ -180,7 +177,7 @@ class OptunaSearcher(Searcher):
         return create_trial(
             params=trial.sampled,
             distributions=self._space,
-            values=[trial.measures[metric] for metric in self._objectives] if completed else None,
+            values=[getattr(trial.measures, metric) for metric in self._objectives] if completed else None,
             state={"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}.get(trial.status, TrialState.FAIL),
             system_attrs=trial.attributes,
             user_attrs=_described(trial),

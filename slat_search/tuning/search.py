@@ -24,7 +24,7 @@ from .ledger import Ledger, Trial
 from .overview import LiveTable
 from .progress import TrialReporter
 from .sampler import OptunaSearcher, todo
-from .space import given_points, planned_trials, search_space
+from .space import SearchSpace
 from .trackers import trackers
 
 # Quality under perturbation and not its ratio to clean quality: a trial that has learnt nothing retains everything.
@@ -66,12 +66,12 @@ def trainable(
 
 
 def run_search(
-    config: Config, context: AnyContext, folder: Path, say: Callable[[str], None], storage: str | None = None
+    context: AnyContext, folder: Path, say: Callable[[str], None], storage: str | None = None
 ) -> list[Trial]:
-    """Run, or go on with, the search in ``folder``; returns all trials in order of creation.
+    """Run, or resume, the search in ``folder``; returns all trials in order of creation.
 
-    The folder holds the ledger, the rungs, and one of Ray's experiment folders for each time that the search was
-    started. Ray's own restore is not used; the ledger says what is left to do.
+    The folder holds the trial log, the rungs, and one of Ray's experiment folders for each time that the search was
+    started. Ray's own restore is not used; the trial log says what is left to do.
 
     Args:
         storage: where trials leave checkpoints, see :class:`.Storage`; in ``folder`` by default, on one node.
@@ -79,29 +79,24 @@ def run_search(
     Raises:
         SlatError: every trial failed, or the storage cannot be written.
     """
-    ledger = Ledger(folder / "ledger.jsonl")
-    points = given_points(config, context.backbone_params, context.layers)
-    total = planned_trials(config, points)
-    if total < config.search.trials:
-        say(f"search: the grid has {total} points")
-    left = len(todo(ledger, total))
+    config, ledger, space = context.config, Ledger(folder / "ledger.jsonl"), SearchSpace.in_context(context)
+    if space.trials < config.search.trials:
+        say(f"search: the grid has {space.trials} points")
+    left = len(todo(ledger, space.trials))
     if left and ledger.trials:
-        say(f"search: going on; {total - left} of {total} trials are over")
+        say(f"search: going on; {space.trials - left} of {space.trials} trials are over")
     if left:
-        space = search_space(config, context.backbone_params, context.layers)
         searcher = OptunaSearcher(
             ledger,
             space,
             {str(metric): mode for metric, mode in OBJECTIVES.items()},
-            trials=total,
             last_step=config.training.steps,
             sampler=config.search.sampler,
             seed=config.seed,
-            points=points,
             earlier=earlier_trials(config, space, folder, say),
             journal=folder / "study.journal",
         )
-        _fit(config, context, Storage(folder, storage), ledger, searcher, total, say)
+        _fit(context, Storage(folder, storage), ledger, searcher, space.trials, say)
     trials = ledger.trials
     failed = [trial for trial in trials if trial.status == "failed"]
     if len(failed) == len(trials):
@@ -110,7 +105,6 @@ def run_search(
 
 
 def _fit(
-    config: Config,
     context: AnyContext,
     storage: Storage,
     ledger: Ledger,
@@ -119,6 +113,7 @@ def _fit(
     say: Callable[[str], None],
 ) -> None:
     """Run the trials that are left of ``total`` in an experiment of Ray's own; the ledger tells what became of them."""
+    config = context.config
     stops = rung_steps(config)
     unfinished = [trial.number for trial in ledger.trials if not trial.is_over]
     storage.keep_only(unfinished)

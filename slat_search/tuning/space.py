@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -16,14 +17,59 @@ from ..config import Config
 from ..config.search import Range
 from ..config.supernet import MEASURED
 from ..errors import SlatError
+from ..training.pool import AnyContext
 from ..training.static import layer_bit, sizes
 
 Distribution: TypeAlias = FloatDistribution | CategoricalDistribution
-Space = Mapping[str, Distribution]
 Point = dict[str, Any]
+_Axis: TypeAlias = Range | list[Any]
 
 
-def _ranges(config: Config, backbone: int) -> dict[str, Range]:
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a search samples from, and how it begins.
+
+    Attributes:
+        distributions: name of what is sampled -> range or choices.
+        points: what the first trials take: the points of the configuration, or all of a sampler that plans them.
+        trials: how many the search has; a grid may be smaller than what is asked for.
+    """
+
+    distributions: dict[str, Distribution]
+    points: tuple[Point, ...]
+    trials: int
+
+    @classmethod
+    def of(cls, config: Config, backbone: int, layers: int = 0) -> Self:
+        """Return that of a configuration, for a frozen model of ``backbone`` parameters in so many ``layers``.
+
+        Raises:
+            SlatError: a point names what is not sampled, or lies outside of the space.
+        """
+        search, axes = config.search, {**_ranges(config, backbone), **_choices(config, layers)}
+        distributions = {name: _distribution(axis) for name, axis in axes.items()}
+        if search.sampler == "grid":
+            points = _grid(axes, config.seed)[: search.trials]
+            return cls(distributions, tuple(points), len(points))
+        if search.sampler == "sobol":
+            return cls(distributions, tuple(_sobol(distributions, search.trials, config.seed)), search.trials)
+        for place, point in enumerate(search.points):
+            _check(f"search.points.{place}", point, distributions)
+        return cls(distributions, tuple(dict(point) for point in search.points[: search.trials]), search.trials)
+
+    @classmethod
+    def in_context(cls, context: AnyContext) -> Self:
+        """Return that of a run whose model is loaded; raises as :meth:`of` does."""
+        return cls.of(context.config, context.backbone_params, context.layers)
+
+    def holds(self, sampled: Mapping[str, Any]) -> bool:
+        """Whether a trial that sampled so could be one of this space."""
+        return sampled.keys() == self.distributions.keys() and all(
+            _holds(self.distributions[name], value) for name, value in sampled.items()
+        )
+
+
+def _ranges(config: Config, backbone: int) -> dict[str, _Axis]:
     space = config.search.space
     if config.search.method == "static":
         return {"learning_rate": space.learning_rate, "noise_ratio": space.noise_ratio}
@@ -36,57 +82,29 @@ def _ranges(config: Config, backbone: int) -> dict[str, Range]:
     }
 
 
-def _choices(config: Config, layers: int) -> dict[str, list[Any]]:
-    noise = {"noise_kind": list(config.search.space.noise_kind)}
+def _choices(config: Config, layers: int) -> dict[str, _Axis]:
+    noise: dict[str, _Axis] = {"noise_kind": list(config.search.space.noise_kind)}
     if config.search.method == "static":
         return {**{layer_bit(layer): [1, 0] for layer in range(layers)}, **sizes(config), **noise}
     return {"kinds": list(config.kind_sets), **noise}
 
 
-def search_space(config: Config, backbone: int, layers: int = 0) -> dict[str, Distribution]:
-    """What a trial samples, by name, for a frozen model of ``backbone`` parameters in so many ``layers``."""
-    return {
-        **{
-            name: FloatDistribution(value.low, value.high, log=value.log)
-            for name, value in _ranges(config, backbone).items()
-        },
-        **{name: CategoricalDistribution(choices) for name, choices in _choices(config, layers).items()},
-    }
+def _distribution(axis: _Axis) -> Distribution:
+    if isinstance(axis, Range):
+        return FloatDistribution(axis.low, axis.high, log=axis.log)
+    return CategoricalDistribution(axis)
 
 
-def given_points(config: Config, backbone: int, layers: int = 0) -> list[Point]:
-    """What the first trials take: the points of the configuration, or all of a sampler that plans them.
-
-    A grid comes in an order that follows from the seed, so that the first trials of a long one are no corner of it.
-
-    Raises:
-        SlatError: a point names what is not sampled, or lies outside of the space.
-    """
-    space, trials = search_space(config, backbone, layers), config.search.trials
-    if config.search.sampler == "grid":
-        axes: dict[str, list[Any]] = {name: _values(value) for name, value in _ranges(config, backbone).items()}
-        axes |= _choices(config, layers)
-        points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-        random.Random(config.seed).shuffle(points)
-        return points[:trials]
-    if config.search.sampler == "sobol":
-        return _sobol(space, trials, config.seed)
-    for place, point in enumerate(config.search.points):
-        _check(f"search.points.{place}", point, space)
-    return [dict(point) for point in config.search.points[:trials]]
+def _grid(axes: Mapping[str, _Axis], seed: int) -> list[Point]:
+    """Every point once, in an order that follows from the seed, so that the first trials of a long grid are no corner
+    of it."""
+    values = [_values(axis) if isinstance(axis, Range) else axis for axis in axes.values()]
+    points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*values)]
+    random.Random(seed).shuffle(points)
+    return points
 
 
-def planned_trials(config: Config, points: Sequence[Point]) -> int:
-    """How many trials a search has: a grid may be smaller than what is asked for."""
-    return len(points) if config.search.sampler == "grid" else config.search.trials
-
-
-def contains(space: Space, sampled: Mapping[str, Any]) -> bool:
-    """Whether a trial that sampled so could be one of this space."""
-    return set(sampled) == set(space) and all(_holds(space[name], value) for name, value in sampled.items())
-
-
-def _sobol(space: Space, trials: int, seed: int) -> list[Point]:
+def _sobol(space: Mapping[str, Distribution], trials: int, seed: int) -> list[Point]:
     """The first points of a scrambled Sobol sequence (Owen 1998) over the whole space."""
     power = max(0, math.ceil(math.log2(trials)))  # the sequence is balanced at powers of two
     unit = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed)).random_base2(power)[:trials]
@@ -117,7 +135,7 @@ def _holds(distribution: Distribution, value: Any) -> bool:
     return isinstance(value, int | float) and distribution.low <= value <= distribution.high
 
 
-def _check(where: str, point: Point, space: Space) -> None:
+def _check(where: str, point: Point, space: Mapping[str, Distribution]) -> None:
     for name, value in point.items():
         if name not in space:
             raise SlatError(f"{where}: {name} is not sampled here; sampled are {', '.join(space)}")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from ..config import Config
 from ..config.sensitivity import SEARCHED
 from ..errors import SlatError
-from ..run_folder import RunFolder, write_json
-from ..training.units import Unit
+from ..records import ReferencePoint, StudyPoint, StudyPoints, Unit
+from ..run_folder import RunFolder
 from .finals import Contender, baseline_contenders, tune
 from .fixed import UnitPool
 
@@ -33,9 +33,7 @@ class Point:
     unit: Unit
 
 
-def run_studies(
-    pool: UnitPool, clean_pool: UnitPool, config: Config, folder: RunFolder, say: Callable[[str], None]
-) -> None:
+def run_studies(pool: UnitPool, clean_pool: UnitPool, folder: RunFolder, say: Callable[[str], None]) -> None:
     """Train and test every point; writes ``points.json``, which says what the kept results belong to.
 
     Args:
@@ -45,6 +43,7 @@ def run_studies(
     Raises:
         SlatError: the search diverged at every learning rate.
     """
+    config = pool.context.config
     contenders = [search_contender(config), *baseline_contenders(config)]
     say(f"sensitivity: tune the learning rates of the search and {len(contenders) - 1} baselines")
     tuned, tuning = tune(pool, contenders, say)
@@ -53,26 +52,22 @@ def run_studies(
     points = [*sparsity_points(config, tuned), *sharing_points(config, tuned), *noise_points(config, tuned)]
     units = {point.unit.key: point.unit for point in points}
     say(f"sensitivity: {len(points)} points with {len(units)} trainings")
-    trained = pool.train(list(units.values()))
+    trained = pool.train_well(list(units.values()))
     reference = [replace(unit, seed=seed) for _, unit in tuned for seed in range(config.seeds)]
     say("sensitivity: test")
-    pool.evaluate([unit for unit in reference if "error" not in trained[unit.key]])
-    clean_pool.evaluate([unit for key, unit in units.items() if "error" not in trained[key]])
-    write_json(
-        folder / "points.json",
-        {
-            "points": [
-                {"study": p.study, "method": p.method, "kind": p.kind, "value": p.value, "key": p.unit.key}
-                for p in points
-            ],
-            "reference": [
-                {"method": contender.title, "key": replace(unit, seed=seed).key}
-                for contender, unit in tuned
-                for seed in range(config.seeds)
-            ],
-            "tuning": tuning,
-        },
-    )
+    pool.evaluate([unit for unit in reference if unit.key in trained])
+    clean_pool.evaluate([unit for key, unit in units.items() if key in trained])
+    StudyPoints(
+        points=tuple(
+            StudyPoint(study=p.study, method=p.method, kind=p.kind, value=p.value, key=p.unit.key) for p in points
+        ),
+        reference=tuple(
+            ReferencePoint(method=contender.title, key=replace(unit, seed=seed).key)
+            for contender, unit in tuned
+            for seed in range(config.seeds)
+        ),
+        tuning=tuning,
+    ).write(folder / "points.json")
 
 
 def search_contender(config: Config) -> Contender:

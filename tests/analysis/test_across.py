@@ -14,8 +14,11 @@ from click.testing import CliRunner
 
 from slat_search import SlatError
 from slat_search.analysis.across import compare_runs
-from slat_search.analysis.tables import compare
+from slat_search.analysis.data import read_results
+from slat_search.analysis.tables import comparison
 from slat_search.cli import main
+from slat_search.records import Environment
+from slat_search.run_folder import RunFolder
 
 BACKBONE = 1_000_000
 #: method -> family, group, parameters, quality above the task's own
@@ -43,6 +46,7 @@ def made_run(
             "validation": level + gain + 0.002 * (method == "slat-b"), "quality": level + gain + rng.normal(0, 0.004),
             "retained": 0.9 + rng.normal(0, 0.01), "params": params, "params_percent": 100 * params / BACKBONE,
             "compression": BACKBONE / params if params else np.inf, "train_seconds": 5.0, "memory": 10**8,
+            "steps": 10,
         }
         for method, (family, group, params, gain) in METHODS.items()
         for seed in range(seeds)
@@ -51,13 +55,14 @@ def made_run(
     folder.mkdir()
     pd.DataFrame(rows).to_csv(folder / "results.csv", index=False)
     config = {
-        "name": name or task, "seed": 0, "task": {"name": task, "metric": "accuracy"}, "model": {"name": "tiny"},
-        "search": {"tolerance": 0.01},
+        "name": name or task, "seed": 0, "seeds": seeds, "task": {"name": task, "metric": "accuracy"},
+        "model": {"name": "tiny"},
+        "training": {"steps": 10}, "search": {"tolerance": 0.01},
     }  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {
-        "task": {"name": task, "majority": 0.3, "test": texts},
-        "model": {"name": "tiny", "params": BACKBONE},
+        "task": {"name": task, "labels": ["a", "b"], "majority": 0.3, "train": 9, "validation": 9, "test": texts},
+        "model": {"name": "tiny", "params": BACKBONE, "head_params": 18, "layers": 2, "site_columns": ["q"]},
     }
     (folder / "environment.json").write_text(json.dumps(environment))
     return folder
@@ -242,7 +247,9 @@ def test_one_run_alone_needs_no_average(runs: list[Path], tmp_path: Path) -> Non
     text = (tmp_path / "out" / "comparison.md").read_text()
     assert "average" not in text
     assert "SLAT, best" in text
-    recommended = compare(pd.read_csv(runs[0] / "results.csv")).set_index("method").loc["slat-a"]
+    run = RunFolder(runs[0])
+    results = read_results(run, Environment.read(run / "environment.json"))
+    recommended = comparison(results).set_index("method").loc["slat-a"]
     assert f"{recommended['quality']:.3f}" in text
 
 

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from slat_search.analysis.pool import analyse_pool
 from slat_search.analysis.report import analyse
 from slat_search.cli import main
 from slat_search.run_folder import RunFolder
@@ -146,7 +145,7 @@ def test_what_is_recommended_follows_the_tolerance_of_a_report(tmp_path: Path) -
     """Also of a run over several tasks, of which an earlier one kept found pools alone."""
     folder = made_pool(tmp_path)
     (folder / "adapters" / "slat-a").mkdir(parents=True)
-    analyse_pool(folder)
+    analyse(folder)
     best = (folder / "adapters" / "best.json").read_text()
     assert '"adapter": "slat-a"' in best
     assert '"found": "slat-a"' in best

@@ -20,10 +20,11 @@ from safetensors.numpy import save_file
 from slat_search.analysis.across import compare_runs
 from slat_search.analysis.choice import notes, recommended, verdict
 from slat_search.analysis.curves import plt
+from slat_search.analysis.data import read_kept, read_run
 from slat_search.analysis.figures import gate_maps
 from slat_search.analysis.formats import to_latex, to_markdown
 from slat_search.analysis.report import analyse
-from slat_search.analysis.tables import compare, read_run
+from slat_search.analysis.tables import comparison
 from slat_search.errors import SlatError
 from slat_search.run_folder import RunFolder
 from slat_search.structure import Site, Structure
@@ -49,7 +50,14 @@ def made_run(tmp_path: Path) -> RunFolder:
     }  # fmt: skip
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {
-        "task": {"name": EVIL, "labels": [EVIL, "b"], "majority": 0.5, "test": 100},
+        "task": {
+            "name": EVIL,
+            "labels": [EVIL, "b"],
+            "majority": 0.5,
+            "train": 300,
+            "validation": 100,
+            "test": 100,
+        },
         "model": {"name": EVIL, "params": 1000, "head_params": 18, "layers": 2, "site_columns": [EVIL]},
     }
     (tmp_path / "environment.json").write_text(json.dumps(environment))
@@ -74,7 +82,7 @@ def made_run(tmp_path: Path) -> RunFolder:
         found = final["label"] == "slat-a"
         trained = {
             "unit": unit("slat" if found else "lora", final["label"], i % 2),
-            "validation": {"quality": 0.8 + 0.01 * i, "quality_perturbed": 0.7, "retained": 0.9},
+            "validation": {"quality": 0.8 + 0.01 * i, "quality_perturbed": 0.7, "retained": 0.9, "loss": 0.5},
             "params": structure.params if found else 500, "seconds": 1.0, "step_seconds": 0.1,
             "steps": 10, "memory": 10**8,
         }  # fmt: skip
@@ -184,7 +192,9 @@ def test_page_and_comparison_tell_chance_by_the_same_test(folder: RunFolder, tmp
 def test_stored_bytes_stand_beside_parameters_where_they_are_known(folder: RunFolder) -> None:
     analyse(folder)
     assert "stored bytes" not in (folder / "comparison.md").read_text()
-    assert compare(pd.read_csv(folder / "results.csv").drop(columns="bytes"))["bytes"].isna().all()  # kept by others
+    kept = pd.read_csv(folder / "results.csv").drop(columns="bytes")
+    kept.to_csv(folder / "results.csv", index=False)  # of an earlier version
+    assert comparison(read_kept(folder).results)["bytes"].isna().all()
     for seed in (0, 1):
         path = folder / "units" / f"slat-a-{seed}.train.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"bytes": 1264}))
@@ -206,7 +216,7 @@ def test_cores_and_kinds_that_the_figures_do_not_know_are_drawn(folder: RunFolde
     assert "4 spectral entries among the 2 leading directions\n1 bias\n12 parameters" in text
     assert '<i class="unit-other"></i>&lt;script&gt;' in text
     data = read_run(folder)
-    figure = gate_maps(data, compare(data.results))
+    figure = gate_maps(data, comparison(data.results))
     assert {text.get_text() for text in figure.axes[0].texts} == {"b E4", f"{EVIL} 1"}
     plt.close(figure)
 

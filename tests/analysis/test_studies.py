@@ -12,7 +12,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from slat_search.analysis.pool import analyse_pool
+from slat_search.analysis.report import analyse
 from slat_search.analysis.studies import analyse_studies, read_studies
 from slat_search.metrics import quality
 from slat_search.run_folder import RunFolder, write_json
@@ -29,7 +29,12 @@ def made_studies(folder: Path) -> RunFolder:
     points, reference = [], []
     for (method, value), seed in itertools.product((("SLAT", 0.0), ("SLAT", 1.0), ("LoRA", None)), (0, 1)):
         key = f"{method}-{value}-{seed}"
-        trained = {"unit": unit("search", key, seed), "params": 64, "seconds": 1.0, "validation": {"quality": 0.5}}
+        validation = {"quality": 0.5, "quality_perturbed": 0.4, "retained": 0.8, "loss": 1.0}
+        trained = {
+            "unit": unit("search", key, seed), "params": 64, "seconds": 1.0, "step_seconds": 0.1,
+            "steps": 10, "memory": 0,
+            "validation": validation,
+        }  # fmt: skip
         if method == "SLAT":
             trained["structure"] = SHARED.to_dict()
         measures, arrays = {}, {}
@@ -59,7 +64,10 @@ def made_studies(folder: Path) -> RunFolder:
         "sensitivity": {"weight": 1.0, "sharing": 0.0},
     }  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    write_json(folder / "environment.json", {"tasks": [{"name": task} for task in TASKS], "model": {"name": "tiny"}})
+    sizes = {"train": 100, "validation": 60, "test": 60, "majority": 0.5, "labels": ["a", "b"]}
+    model = {"name": "tiny", "params": 1000, "head_params": 18, "layers": 2, "site_columns": ["q"]}
+    environment = {"tasks": [{"name": task, **sizes} for task in TASKS], "model": model}
+    write_json(folder / "environment.json", environment)
     return RunFolder(folder)
 
 
@@ -102,10 +110,10 @@ def test_what_is_shared_is_told(tmp_path: Path) -> None:
 def test_the_report_of_a_pool_has_them_as_a_section(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     pool = made_pool(tmp_path / "pool")
-    analyse_pool(pool)
+    analyse(pool)
     assert '<h2 id="sensitivity">' not in (pool / "report.html").read_text()
     studies = made_studies(pool.root / "sensitivity")
     analyse_studies(studies)
     (studies.root / "done.json").write_text(json.dumps({}))
-    analyse_pool(pool)
+    analyse(pool)
     assert (pool / "report.html").read_text().count('<h2 id="sensitivity">') == 1

@@ -177,8 +177,8 @@ def test_adalora_ends_at_its_mean_rank(context: Context) -> None:
     assert sum(value.size for value in values) == 12 * 6
     left = sum(np.count_nonzero(value) for value in values)
     assert left == 12 * 4
-    assert result["params"] == left * (384 + 384 + 1)
-    assert result["bytes"] == 4 * result["params"] + 2 * 12  # and how many ranks each site has
+    assert result.params == left * (384 + 384 + 1)
+    assert result.bytes == 4 * result.params + 2 * 12  # and how many ranks each site has
 
 
 def test_fields_of_peft_reach_it(backbone: PreTrainedModel) -> None:
@@ -225,5 +225,5 @@ def test_full_fine_tuning_leaves_the_frozen_weights(context: Context) -> None:
     before = {name: value.clone() for name, value in context.backbone().model.state_dict().items()}
     result, _ = train_unit(context, Unit("full", "full", 1e-3, seed=0))
     after = context.backbone().model.state_dict()
-    assert result["params"] == context.backbone_params
+    assert result.params == context.backbone_params
     assert all(torch.equal(before[name], after[name]) for name in before)

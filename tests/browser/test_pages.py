@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from slat_search.analysis.pool import analyse_pool
 
 from slat_search.analysis.across import compare_runs
-from slat_search.analysis.pool import analyse_pool
 from tests.analysis.test_across import made_run
 from tests.analysis.test_pool import made_pool
 

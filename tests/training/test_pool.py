@@ -138,15 +138,13 @@ def test_a_found_pool_is_trained_again_and_tested(pool: PoolContext) -> None:
     *_, last = search_trial(pool, SAMPLED, [])
     unit = Unit("slat", "slat", 3e-3, 0, options={"structure": last["structure"].to_dict()})
     result, state = train_unit(pool, unit)
-    assert result["params"] == last["structure"].params
+    assert result.params == last["structure"].params
     assert {name.split(".")[0] for name in state} == {"adapter", "heads"}
     measures, said = evaluate_unit(pool, unit, state)
-    for number, (task, found) in enumerate(measures["tasks"].items()):
-        assert np.mean(said[f"{number}.outputs"][0] == said[f"{number}.labels"]) == pytest.approx(found["quality"]), (
-            task
-        )
+    for number, (task, found) in enumerate(measures.tasks.items()):
+        assert np.mean(said[f"{number}.outputs"][0] == said[f"{number}.labels"]) == pytest.approx(found.quality), task
     again, _ = train_unit(pool, unit)
-    assert again["validation"] == result["validation"]
+    assert again.validation == result.validation
 
 
 @pytest.mark.parametrize(
@@ -157,7 +155,7 @@ def test_hand_made_methods_are_shared_by_all_tasks(pool: PoolContext, method: st
     unit = Unit(method, method, 1e-3, 0, options=options)
     result, state = train_unit(pool, unit)
     measures, _ = evaluate_unit(pool, unit, state)
-    assert list(measures["tasks"]) == list(result["validation"]["tasks"]) == [task["name"] for task in TASKS]
+    assert list(measures.tasks) == list(result.validation.tasks) == [task["name"] for task in TASKS]
     after = pool.backbone().model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -172,6 +170,6 @@ def test_a_task_in_a_pool_of_its_own_trains_as_it_does_alone(pool: PoolContext) 
     shared = Unit("slat", "apart", 3e-3, 0, options={"structure": apart.to_dict()})
     one, _ = train_unit(part, alone)
     three, _ = train_unit(pool, shared)
-    assert three["params"] == 3 * one["params"]
-    found = three["validation"]["tasks"][TASKS[0]["name"]]
-    assert found["loss"] == pytest.approx(one["validation"]["loss"], abs=0.3)
+    assert three.params == 3 * one.params
+    found = three.validation.tasks[TASKS[0]["name"]]
+    assert found.loss == pytest.approx(one.validation.loss, abs=0.3)

@@ -39,13 +39,13 @@ def test_a_regression_is_trained_tested_and_predicted_in_its_own_unit(numbers: C
     structure = Structure.lora(find_sites(numbers.backbone().model)[:8], r=2)
     unit = Unit("slat", "slat-test", 5e-3, 0, options={"structure": structure.to_dict()})
     result, state = train_unit(numbers, unit)
-    assert result["validation"]["quality"] > 0.4
-    assert result["validation"]["loss"] < 1
+    assert result.validation.quality > 0.4
+    assert result.validation.loss < 1
     tested, predictions = evaluate_unit(numbers, unit, state)
-    assert 0.4 < tested["quality"] <= 1
-    assert np.isnan(predictions["confidence"]).all()
-    assert np.array_equal(predictions["labels"], numbers.test.labels)
-    save_bundle(tmp_path, numbers, unit, state, result["validation"])
+    assert 0.4 < tested.quality <= 1
+    assert np.isnan(predictions["0.confidence"]).all()
+    assert np.array_equal(predictions["0.labels"], numbers.test.labels)
+    save_bundle(tmp_path, numbers, unit, state, result.validation)
     predicted = load_bundle(tmp_path)(TEXTS)
     assert predicted.shape == (3, 1)
     assert 90 < predicted.min() < predicted.max() < 160

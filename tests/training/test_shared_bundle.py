@@ -11,13 +11,14 @@ from click.testing import CliRunner
 
 from slat_search import SlatError
 from slat_search.cli import main
+from slat_search.records import Measures
 from slat_search.structure import SharedStructure, Space, find_sites
 from slat_search.structure.space import Candidate
 from slat_search.training.bundle import load_bundle
 from slat_search.training.pool import PoolContext, prepare_pool
 from slat_search.training.protocol import trained_arrays
 from slat_search.training.shared_bundle import load_shared, save_shared
-from slat_search.training.units import Unit
+from slat_search.training.units import Unit, apply_unit
 from tests.conftest import small_config
 from tests.structure.test_kinds import shake
 from tests.training.test_pool import TASKS, several
@@ -42,13 +43,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     structure = SharedStructure(tuple(task["name"] for task in TASKS), whole, users)
     unit = Unit("slat", "slat-abc", 3e-3, 0, options={"structure": structure.to_dict()})
     models = [part.classifier() for part in pool.parts]
-    applied = unit.apply(backbone)
+    applied = apply_unit(unit, backbone)
     assert applied.module is not None
     shake(applied.module)
     state = trained_arrays(applied.trained(), models)
     applied.undo()
     run = tmp_path_factory.mktemp("pool")
-    measures = {"tasks": {task["name"]: {"quality": 0.5} for task in TASKS}}
+    one = Measures(quality=0.5, quality_perturbed=0.5, retained=1.0, loss=1.0)
+    measures = one.model_copy(update={"tasks": {task["name"]: one for task in TASKS}})
     save_shared(run / "adapters" / "slat-abc", pool, unit, structure, state, measures)
     (run / "adapters" / "best.json").write_text(json.dumps({"adapter": "slat-abc"}))
     return run

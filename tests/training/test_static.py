@@ -15,7 +15,7 @@ from slat_search.structure import Site, Structure
 from slat_search.training.context import Context
 from slat_search.training.static import sampled_structure, sizes
 from slat_search.training.trial import search_trial
-from slat_search.tuning.space import search_space
+from slat_search.tuning.space import SearchSpace
 from tests.conftest import small_config
 from tests.whole import finish, start
 
@@ -31,7 +31,7 @@ def static(context: Context) -> Context:
 
 
 def test_the_space_is_blocks_and_sizes() -> None:
-    space = search_space(STATIC, 20_000_000, layers=6)
+    space = SearchSpace.of(STATIC, 20_000_000, layers=6).distributions
     assert set(space) == set(SAMPLED)
     lora = space["lora_size"]
     assert isinstance(lora, CategoricalDistribution)

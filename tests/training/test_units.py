@@ -25,7 +25,7 @@ def unit(context: Context) -> Unit:
 
 def test_training_is_repeatable_and_follows_its_seed(context: Context, unit: Unit) -> None:
     (one, state), (two, again) = train_unit(context, unit), train_unit(context, unit)
-    assert one["validation"] == two["validation"]
+    assert one.validation == two.validation
     assert state.keys() == again.keys()
     assert all(np.array_equal(state[name], again[name]) for name in state)
     _, other = train_unit(context, replace(unit, seed=1))
@@ -34,7 +34,7 @@ def test_training_is_repeatable_and_follows_its_seed(context: Context, unit: Uni
 
 def test_training_learns(context: Context, unit: Unit) -> None:
     result, _ = train_unit(context, unit)
-    assert result["validation"]["quality"] > context.majority + 0.1
+    assert result.validation.quality > context.majority + 0.1
 
 
 def test_test_quality_is_that_of_the_trained_weights(context: Context, unit: Unit) -> None:
@@ -43,11 +43,12 @@ def test_test_quality_is_that_of_the_trained_weights(context: Context, unit: Uni
         context, test=context.validation, test_perturbed={("typos", 0.2): context.validation_perturbed}
     )
     tested, predictions = evaluate_unit(on_validation, unit, state)
-    assert tested["quality"] == result["validation"]["quality"]
-    assert tested["perturbed"][0]["quality"] == result["validation"]["quality_perturbed"]
-    right = predictions["outputs"] == predictions["labels"]
-    assert right.mean(axis=1).tolist() == [tested["quality"], tested["perturbed"][0]["quality"]]
-    assert ((predictions["confidence"] >= 1 / 5) & (predictions["confidence"] <= 1)).all()
+    (test,) = tested.by_number
+    assert tested.quality == test.quality == result.validation.quality
+    assert test.perturbed[0].quality == result.validation.quality_perturbed
+    right = predictions["0.outputs"] == predictions["0.labels"]
+    assert right.mean(axis=1).tolist() == test.qualities
+    assert ((predictions["0.confidence"] >= 1 / 5) & (predictions["0.confidence"] <= 1)).all()
 
 
 def test_the_head_alone_learns_at_its_own_rate(context: Context) -> None:
@@ -88,13 +89,13 @@ def test_a_saved_adapter_predicts_as_it_did(context: Context, unit: Unit, tmp_pa
         options = {"size": 2, "roles": ["q"]} if method == "lora" else {}
         unit = Unit(method, method, 5e-3, 0, options=options)
     result, state = train_unit(context, unit)
-    save_bundle(tmp_path / "adapter", context, unit, state, result["validation"])
+    save_bundle(tmp_path / "adapter", context, unit, state, result.validation)
     predictor = load_bundle(tmp_path / "adapter")
     probabilities = predictor(TEXTS)
     assert probabilities.shape == (3, 5)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     correct = predict_logits(predictor.model, context.validation).argmax(axis=1) == context.validation.labels
-    assert correct.mean() == pytest.approx(result["validation"]["quality"])
+    assert correct.mean() == pytest.approx(result.validation.quality)
     assert not any(p.suffix in (".pkl", ".bin", ".pt") for p in (tmp_path / "adapter").iterdir())
 
 
@@ -103,7 +104,7 @@ def test_two_adapters_side_by_side(context: Context, unit: Unit, tmp_path: Path)
     for seed in (0, 1):
         seeded = replace(unit, seed=seed)
         result, state = train_unit(context, seeded)
-        save_bundle(tmp_path / str(seed), context, seeded, state, result["validation"])
+        save_bundle(tmp_path / str(seed), context, seeded, state, result.validation)
         loaded.append(load_bundle(tmp_path / str(seed)))
     first = loaded[0](TEXTS)
     assert not np.allclose(first, loaded[1](TEXTS))
@@ -114,7 +115,7 @@ def test_broken_adapter_folders_are_one_sentence(context: Context, unit: Unit, t
     with pytest.raises(SlatError, match="neither an adapter folder nor a finished run"):
         load_bundle(tmp_path)
     result, state = train_unit(context, unit)
-    save_bundle(tmp_path, context, unit, state, result["validation"])
+    save_bundle(tmp_path, context, unit, state, result.validation)
     assert adapter_folder(tmp_path) == tmp_path
     predictor = load_bundle(tmp_path)
     with pytest.raises(SlatError, match="wants 1 non-empty text"):
@@ -128,14 +129,14 @@ def test_broken_adapter_folders_are_one_sentence(context: Context, unit: Unit, t
 def test_a_search_is_a_unit_whose_own_weights_are_the_result(context: Context) -> None:
     unit = Unit("search", "search-4000", 3e-3, 1, options={"budget": 4000})
     result, state = train_unit(context, unit)
-    structure = Structure.from_dict(result["structure"])
-    assert 0 < structure.params == result["params"] <= 4000
-    assert result["bytes"] == 4 * structure.params + description_bytes(structure)
+    structure = Structure.from_dict(result.structure)
+    assert 0 < structure.params == result.params <= 4000
+    assert result.bytes == 4 * structure.params + description_bytes(structure)
     trained = {name for name in state if name.startswith("adapter.") and not name.endswith(".probe")}
     assert sum(state[name].size for name in trained) == structure.params
     on_validation = replace(context, test=context.validation, test_perturbed={})
     found = replace(unit, method="slat", options={"structure": structure.to_dict()})
-    assert evaluate_unit(on_validation, found, state)[0]["quality"] == result["validation"]["quality"]
+    assert evaluate_unit(on_validation, found, state)[0].quality == result.validation.quality
     _, other = train_unit(context, replace(unit, seed=2))
     assert not np.array_equal(other["head.weight"], state["head.weight"])
 
@@ -146,16 +147,16 @@ def test_precision_is_the_contexts_own(context: Context, unit: Unit) -> None:
     exact, _ = train_unit(context, unit)
     other, state = train_unit(replace(context, config=rounded), unit)
     assert all(value.dtype == np.float32 for value in state.values())
-    assert other["validation"]["quality"] == pytest.approx(exact["validation"]["quality"], abs=0.1)
+    assert other.validation.quality == pytest.approx(exact.validation.quality, abs=0.1)
     assert context.backbone().model.config._attn_implementation == "sdpa"
     again, _ = train_unit(context, unit)
-    assert again["validation"] == exact["validation"]
+    assert again.validation == exact.validation
 
 
 def test_a_prediction_is_made_in_the_precision_of_its_training(context: Context, unit: Unit, tmp_path: Path) -> None:
     rounded = replace(context, config=small_config(model={"precision": "bfloat16"}))
     result, state = train_unit(rounded, unit)
-    save_bundle(tmp_path, rounded, unit, state, result["validation"])
+    save_bundle(tmp_path, rounded, unit, state, result.validation)
     torch.set_float32_matmul_precision("highest")
     predictor = load_bundle(tmp_path)
     found = predictor(TEXTS)
@@ -163,4 +164,4 @@ def test_a_prediction_is_made_in_the_precision_of_its_training(context: Context,
     predictor.precision = "float32"
     exact = predictor(TEXTS)
     assert np.abs(found - exact).max() < 0.05
-    assert result["validation"]["loss"] > 0
+    assert result.validation.loss > 0

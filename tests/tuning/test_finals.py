@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from slat_search import SlatError
+from slat_search.config import Config
 from slat_search.pipeline import choose
+from slat_search.records import Report, Selection, Trained
 from slat_search.run_folder import RunFolder
 from slat_search.structure import Site, Structure, find_sites
 from slat_search.tasks import load_task
@@ -36,13 +39,16 @@ def test_a_method_that_diverges_is_left_out_and_named(context: Context, tmp_path
     folder, lines = RunFolder(tmp_path), []
     broken = {"method": "lora", "learning_rates": [1e30]}
     config = small_config(seeds=1, baselines=[broken, {"method": "head"}])
-    pool = UnitPool(config, context, tmp_path / "units", lines.append)
-    finals = train_finals(pool, config, [trial], folder, lines.append)
+
+    def pool_of(config: Config) -> UnitPool:
+        return UnitPool(replace(context, config=config), tmp_path / "units", lines.append)
+
+    finals, _ = train_finals(pool_of(config), [trial], folder, lines.append)
     hopeless = small_config(search={"refit_learning_rates": [1e30]}, baselines=[])
     with pytest.raises(SlatError, match="training diverged for every structure that was found"):
-        train_finals(pool, hopeless, [trial], folder, lines.append)
+        train_finals(pool_of(hopeless), [trial], folder, lines.append)
     left = small_config(seeds=1, search={"refit_learning_rates": [1e30]}, baselines=[{"method": "head"}])
-    rest = train_finals(pool, left, [trial], RunFolder(tmp_path / "left"), lines.append)
+    rest, _ = train_finals(pool_of(left), [trial], RunFolder(tmp_path / "left"), lines.append)
     assert [contender.title for contender, _ in rest] == ["linear head"]
     assert "training diverged for every structure that was found; the baselines alone are left" in lines
     assert [contender.title for contender, _ in finals] == ["SLAT 25.3k (trial 0)", "linear head"]
@@ -56,15 +62,16 @@ def test_baselines_alone_are_a_row_each(context: Context, tmp_path: Path) -> Non
     """AdaLoRA too, whose seeds end at different sizes; what has the size of found structures waits."""
     adaptive = {"method": "adalora", "size": 2, "learning_rates": [0.01]}
     config = small_config(baselines=[adaptive, {"method": "head", "learning_rates": [0.01]}, "uniform"])
-    pool = UnitPool(config, context, tmp_path, lambda line: None)
-    table = train_baselines(pool, config, lambda line: None).set_index("method")
+    pool = UnitPool(replace(context, config=config), tmp_path, lambda line: None)
+    table = train_baselines(pool, lambda line: None).set_index("method")
     assert list(table.index) == ["AdaLoRA r=2", "linear head"]
-    kept = [json.loads(path.read_text()) for path in tmp_path.glob("adalora*.train.json")]
+    kept = [Trained.read(path) for path in tmp_path.glob("adalora*.train.json")]
     assert len(kept) == config.seeds
-    qualities = [result["validation"]["quality"] for result in kept]
+    qualities = [result.validation.quality for result in kept]
     assert table.loc["AdaLoRA r=2", "validation"] == f"{fmean(qualities):.3f} ± {stdev(qualities):.3f}"
+    sized = UnitPool(replace(context, config=small_config(baselines=["uniform"])), tmp_path, print)
     with pytest.raises(SlatError, match="none is there that need not wait"):
-        train_baselines(pool, small_config(baselines=["uniform"]), lambda line: None)
+        train_baselines(sized, print)
 
 
 def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_path: Path) -> None:
@@ -75,8 +82,8 @@ def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_p
         Trial(n, sampled, "completed", structure=s) for n, s in enumerate((Structure.lora(sites, 1), Structure()))
     ]
     config = small_config(search={"weights": ["own"], "refit_learning_rates": [0.01]}, baselines=[{"method": "head"}])
-    pool = UnitPool(config, context, tmp_path / "units", lambda line: None)
-    finals = train_finals(pool, config, trials, RunFolder(tmp_path), lambda line: None)
+    pool = UnitPool(replace(context, config=config), tmp_path / "units", lambda line: None)
+    finals, selection = train_finals(pool, trials, RunFolder(tmp_path), lambda line: None)
     tested = pool.evaluate([unit for _, unit in finals])
     found = {contender.title: [u for c, u in finals if c is contender] for contender, _ in finals}
     assert list(found) == ["SLAT 9.2k (trial 0), own weights", "SLAT 0 (trial 1)", "linear head"]
@@ -88,24 +95,29 @@ def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_p
     assert structures[0] != structures[1]
     assert all(0.9 * 9216 < s.params <= 9216 and {m.kind for m in s.modules} == {"lora"} for s in structures)
     label = searched[0].label
-    assert trained[best[label].key]["validation"]["quality"] == max(
-        r["validation"]["quality"] for r in trained.values()
-    )
+    assert trained[best[label].key].validation.quality == max(r.validation.quality for r in trained.values())
     assert Structure.load(tmp_path / "structures" / f"{label}.json") == structures[best[label].seed]
-    named = json.loads((tmp_path / "selection.json").read_text())["finals"]
-    assert [final["structure"] for final in named[:2]] == [s.digest for s in structures]
-    save_bundle(tmp_path / "served", context, pool.as_found(best[label]), pool.state(best[label]), {})
+    assert Selection.of(RunFolder(tmp_path)) == selection
+    assert [final.structure for final in selection.finals[:2]] == [s.digest for s in structures]
+    save_bundle(
+        tmp_path / "served",
+        context,
+        pool.as_found(best[label]),
+        pool.state(best[label]),
+        trained[best[label].key].validation,
+    )
     examples = load_task(config.task, config.seed).splits["test"]
     said = load_bundle(tmp_path / "served")([example.texts for example in examples]).argmax(axis=1)
     right = np.mean(said == [example.label for example in examples])
-    assert right == pytest.approx(tested[best[label].key]["quality"])
+    assert right == pytest.approx(tested[best[label].key].quality)
 
 
 def test_the_bare_head_is_a_member_only_where_nothing_else_was_found() -> None:
     """It is the best of those that cost nothing, so by rank alone it would always take a place; it is a baseline."""
 
     def trial(number: int, structure: Structure, quality: float) -> Trial:
-        report = {"quality": quality, "quality_perturbed": 0.9 * quality, "retained": 0.9, "params": structure.params}
+        measures = {"quality": quality, "quality_perturbed": 0.9 * quality, "retained": 0.9, "loss": 1.0}
+        report = Report(**measures, step=1, params=structure.params, atoms=1, seconds=0.0)
         return Trial(number, {}, "completed", history=(report,), structure=structure)
 
     site = Site(0, "layer.0.q", "q", 8, 8)

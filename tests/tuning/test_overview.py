@@ -19,6 +19,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from slat_search import SlatError
 from slat_search.config import Config
+from slat_search.records import Report
 from slat_search.structure import Site, Structure
 from slat_search.tuning.ledger import Ledger, Trial
 from slat_search.tuning.overview import LiveTable, overview, table
@@ -29,7 +30,8 @@ SITE = Site(0, "layer.0.q", "q", 8, 8)
 
 
 def trial(number: int, status: str, step: int = 0, quality: float = 0.0, params: int = 0) -> Trial:
-    report = {"step": step, "quality": quality, "retained": 0.9, "params": params}
+    measures = {"quality": quality, "quality_perturbed": 0.9 * quality, "retained": 0.9, "loss": 1.0}
+    report = Report(**measures, step=step, params=params, atoms=1, seconds=0.0)
     return Trial(number, {}, status, (report,) if step else (), Structure.lora((SITE,), 1) if step else None)
 
 

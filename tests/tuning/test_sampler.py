@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from slat_search.structure import Site, Structure
 from slat_search.tuning.asha import RungScheduler
 from slat_search.tuning.ledger import Ledger
 from slat_search.tuning.sampler import SAMPLERS, OptunaSearcher, todo
+from slat_search.tuning.space import SearchSpace
 
 SPACE = {"sparsity": FloatDistribution(0.1, 10, log=True), "noise_kind": CategoricalDistribution(("none", "mask"))}
 OBJECTIVES = {"quality": "max", "params": "min"}
@@ -40,7 +42,7 @@ def report(sampled: dict, step: int) -> dict:
 def run(folder: Path, sampler: str, calls: int | None = None) -> Ledger:
     """One trial after another, as Ray would call; stops dead after so many calls of the searcher."""
     ledger = Ledger(folder / "ledger.jsonl")
-    searcher = OptunaSearcher(ledger, SPACE, OBJECTIVES, TRIALS, LAST, sampler, seed=3)
+    searcher = OptunaSearcher(ledger, SearchSpace(SPACE, (), TRIALS), OBJECTIVES, LAST, sampler, seed=3)
     asha = RungScheduler([RUNG], OBJECTIVES, 2.0, folder / "rungs.jsonl")
     left = iter(range(calls)) if calls is not None else count()
     for name in map(str, range(len(todo(ledger, TRIALS)))):
@@ -98,8 +100,11 @@ def test_samplers_follow_the_seed_and_learn(tmp_path: Path) -> None:
     assert noise[-5:].count("mask") <= noise[:5].count("mask") + 1
 
 
-def searcher_for(ledger: Ledger, sampler: str = "tpe", trials: int = TRIALS, **options: Any) -> OptunaSearcher:
-    return OptunaSearcher(ledger, SPACE, OBJECTIVES, trials, LAST, sampler, seed=3, **options)
+def searcher_for(
+    ledger: Ledger, sampler: str = "tpe", trials: int = TRIALS, points: Sequence[dict] = (), **options: Any
+) -> OptunaSearcher:
+    space = SearchSpace(SPACE, tuple(points), trials)
+    return OptunaSearcher(ledger, space, OBJECTIVES, LAST, sampler, seed=3, **options)
 
 
 def finish(searcher: OptunaSearcher, count: int) -> list[dict]:
@@ -149,12 +154,12 @@ def test_the_study_file_mirrors_the_search(tmp_path: Path) -> None:
         assert trial.structure is not None
         assert told.user_attrs["structure"] == trial.structure.describe()
         assert told.user_attrs["status"] == trial.status
-    assert study.trials[0].values == [ledger.trials[0].measures[name] for name in OBJECTIVES]
+    assert study.trials[0].values == [getattr(ledger.trials[0].measures, name) for name in OBJECTIVES]
 
 
 def test_diverged_is_over_and_failed_is_tried_again(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl")
-    searcher = OptunaSearcher(ledger, SPACE, OBJECTIVES, 2, LAST, "tpe", seed=0)
+    searcher = OptunaSearcher(ledger, SearchSpace(SPACE, (), 2), OBJECTIVES, LAST, "tpe", seed=0)
     for name in ("a", "b"):
         assert searcher.suggest(name)
     assert searcher.suggest("c") is None
@@ -163,7 +168,7 @@ def test_diverged_is_over_and_failed_is_tried_again(tmp_path: Path) -> None:
     again = Ledger(tmp_path / "ledger.jsonl")
     assert [(t.status, t.error) for t in again.trials] == [("diverged", "the loss was not finite"), ("failed", "")]
     assert todo(again, 2) == [(1, again[1])]
-    searcher = OptunaSearcher(again, SPACE, OBJECTIVES, 2, LAST, "tpe", seed=0)
+    searcher = OptunaSearcher(again, SearchSpace(SPACE, (), 2), OBJECTIVES, LAST, "tpe", seed=0)
     assert searcher.suggest("d") == {**again.trials[1].sampled, "number": 1}
 
 
@@ -172,7 +177,7 @@ def test_reports_are_counted_once(tmp_path: Path) -> None:
     ledger.created(0, {"sparsity": 1.0, "noise_kind": "none"})
     for step in (4, 4, 10, 4):
         ledger.reported(0, report(ledger.trials[0].sampled, step))
-    assert [r["step"] for r in Ledger(tmp_path / "ledger.jsonl").trials[0].history] == [4, 10]
+    assert [r.step for r in Ledger(tmp_path / "ledger.jsonl").trials[0].history] == [4, 10]
 
 
 def test_a_damaged_ledger_is_one_sentence(tmp_path: Path) -> None:

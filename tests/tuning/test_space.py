@@ -13,7 +13,7 @@ import pytest
 from slat_search import SlatError
 from slat_search.config import Config, load_config
 from slat_search.tuning.earlier import check_earlier, earlier_trials, has_read_earlier
-from slat_search.tuning.space import given_points, planned_trials, search_space
+from slat_search.tuning.space import SearchSpace
 
 BACKBONE = 1_000_000
 EXPERIMENTS = Path(__file__).parent.parent.parent / "experiments"
@@ -31,8 +31,9 @@ def grid(trials: int, seed: int = 0) -> Config:
 
 
 def test_a_grid_has_every_point_once() -> None:
-    points = given_points(grid(100), BACKBONE)
-    assert planned_trials(grid(100), points) == len(points) == 3 * 2 * 2
+    space = SearchSpace.of(grid(100), BACKBONE)
+    points = space.points
+    assert space.trials == len(points) == 3 * 2 * 2
     assert len({json.dumps(p, sort_keys=True) for p in points}) == 12
     assert sorted({p["sparsity"] for p in points}) == pytest.approx([0.1, 1, 10])
     assert {p["learning_rate"] for p in points} == {0.001, 0.004}  # the ends exactly
@@ -41,16 +42,16 @@ def test_a_grid_has_every_point_once() -> None:
 
 
 def test_a_grid_is_cut_and_shuffled_by_the_seed() -> None:
-    whole, cut = given_points(grid(100), BACKBONE), given_points(grid(5), BACKBONE)
-    assert cut == whole[:5]
-    assert planned_trials(grid(5), cut) == 5
-    assert given_points(grid(100, seed=1), BACKBONE) != whole
+    whole, cut = SearchSpace.of(grid(100), BACKBONE), SearchSpace.of(grid(5), BACKBONE)
+    assert cut.points == whole.points[:5]
+    assert cut.trials == 5
+    assert SearchSpace.of(grid(100, seed=1), BACKBONE).points != whole.points
 
 
 def test_a_sobol_search_fills_the_space_evenly() -> None:
     def points(sampler: str, seed: int = 0) -> list[dict]:
         search = {"sampler": sampler, "trials": 16, "space": NARROW}
-        return given_points(Config(seed=seed, search=search), BACKBONE)
+        return list(SearchSpace.of(Config(seed=seed, search=search), BACKBONE).points)
 
     sampled = points("sobol")
     assert np.histogram([math.log10(s["sparsity"]) for s in sampled], bins=16, range=(-1, 1))[0].tolist() == [1] * 16
@@ -71,7 +72,7 @@ def test_a_sobol_search_fills_the_space_evenly() -> None:
 )
 def test_a_wrong_point_is_one_sentence(point: dict, message: str) -> None:
     with pytest.raises(SlatError, match=message):
-        given_points(Config(search={"points": [point], "space": NARROW}), BACKBONE)
+        SearchSpace.of(Config(search={"points": [point], "space": NARROW}), BACKBONE)
 
 
 @pytest.mark.parametrize(
@@ -97,13 +98,13 @@ def test_trials_of_an_earlier_run_are_kept_by_the_search(run: tuple[Path, str], 
     said: list[str] = []
     config = learning(run[0], name="next", seed=7)
     check_earlier(config)
-    found = earlier_trials(config, search_space(config, BACKBONE), tmp_path, said.append)
+    found = earlier_trials(config, SearchSpace.of(config, BACKBONE), tmp_path, said.append)
     assert found
     assert all(trial.status == "completed" and trial.number < 0 for trial in found)
     assert said == [f"search: learns from {len(found)} trials of {run[0].name}"]
     gone = config.model_copy(update={"search": config.search.model_copy(update={"earlier": (tmp_path / "gone",)})})
     assert has_read_earlier(tmp_path)  # it was read before it went
-    assert earlier_trials(gone, search_space(config, BACKBONE), tmp_path, said.append) == found
+    assert earlier_trials(gone, SearchSpace.of(config, BACKBONE), tmp_path, said.append) == found
 
 
 def test_an_earlier_run_that_trained_otherwise_is_refused(run: tuple[Path, str], tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_trials_outside_of_the_space_are_left_out(run: tuple[Path, str], tmp_pat
     least = trials.loc[trials["status"] == "completed", "sparsity"].min()
     narrowed = config.search.space.sparsity.model_copy(update={"high": 1.001 * least})
     narrow = config.search.model_copy(update={"space": config.search.space.model_copy(update={"sparsity": narrowed})})
-    space = search_space(config.model_copy(update={"search": narrow}), BACKBONE)
+    space = SearchSpace.of(config.model_copy(update={"search": narrow}), BACKBONE)
     found = earlier_trials(config, space, tmp_path, said.append)
     assert all(trial.sampled["sparsity"] <= 1.001 * least for trial in found)
     assert "more are outside of the search space" in said[0]
@@ -131,5 +132,5 @@ def test_trials_outside_of_the_space_are_left_out(run: tuple[Path, str], tmp_pat
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_points_of_every_experiment_lie_in_its_space(path: Path) -> None:
     config = load_config(path)
-    points = given_points(config, BACKBONE, layers=6)
+    points = SearchSpace.of(config, BACKBONE, layers=6).points
     assert len(points) >= min(len(config.search.points), config.search.trials)

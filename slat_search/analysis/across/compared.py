@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ...records import KeptConfig, KeptTask
 from ..fronts import Reference
 from ..robustness import Predictions
 
@@ -22,8 +23,8 @@ class Compared:
 
     Attributes:
         name: of the run's configuration, with a number where others have it too.
-        config: the resolved configuration, ``task`` being this one's.
-        metric: of the task.
+        config: what is needed of the run's configuration.
+        task: its section on this task.
         texts: number of test texts.
         reference: of hypervolumes.
         results: rows of ``results.csv`` with ``run``, ``dataset`` and ``as``, the name of the method over runs; a row
@@ -36,8 +37,8 @@ class Compared:
     """
 
     name: str
-    config: dict[str, Any]
-    metric: str
+    config: KeptConfig
+    task: KeptTask
     texts: int
     reference: Reference
     results: pd.DataFrame
@@ -48,6 +49,10 @@ class Compared:
     label: str = ""
 
     @property
+    def metric(self) -> str:
+        return self.task.metric
+
+    @property
     def dataset(self) -> str:
         """Task, and model where there are several: what makes qualities comparable."""
         return str(self.results["dataset"].iloc[0])
@@ -55,7 +60,7 @@ class Compared:
     @property
     def same_texts(self) -> str:
         """Equal where two runs of one task test the same texts, as far as their configurations tell."""
-        return json.dumps([self.config["task"], self.config["seed"], self.texts], sort_keys=True, default=str)
+        return json.dumps([self.task.model_dump(), self.config.seed, self.texts], sort_keys=True, default=str)
 
 
 def all_rows(runs: Sequence[Compared]) -> pd.DataFrame:

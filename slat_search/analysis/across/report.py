@@ -110,7 +110,7 @@ def _described(run: Compared, labels: bool) -> dict[str, str]:
 
 def _title(run: Compared) -> str:
     """Of what a run found for its task."""
-    return f"{run.name}, {run.config['task']['name']}" if run.tasks > 1 else run.name
+    return f"{run.name}, {run.task.name}" if run.tasks > 1 else run.name
 
 
 def _scatter(part: pd.DataFrame, name: str) -> str:

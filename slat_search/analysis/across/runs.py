@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import yaml
 
 from ...errors import SlatError
+from ...records import POOLED, Environment, KeptConfig
 from ...run_folder import RunFolder, read_json, without_results
 from ..choice import recommended
+from ..data import read_results, read_run
 from ..fronts import Reference
-from ..tables import compare, found_ones, read_run
-from .compared import BEST, RECOMMENDED, Compared, made_for, with_best
-from .pools import tasks_of
+from ..shared import part_of
+from ..tables import comparison, found_ones
+from .compared import BEST, RECOMMENDED, SHARED, Compared, made_for, with_best
 
-_NEEDED = {"task", "model", "method", "group", "budget", "family", "seed", "quality", "validation", "params", "memory"}
+APART = ", each task alone"
 
 
 def read_runs(given: Sequence[str | Path]) -> list[Compared]:
@@ -47,7 +47,7 @@ def read_runs(given: Sequence[str | Path]) -> list[Compared]:
     names: list[str] = []
     for folder, label in labelled:
         parts = _read(RunFolder(folder))
-        name = parts[0].config["name"]
+        name = parts[0].config.name
         names.append(name)
         numbered = f"{name} {names.count(name)}" if names.count(name) > 1 else name
         runs += [replace(part, name=numbered, label=label) for part in parts]
@@ -70,7 +70,7 @@ def _labelled(given: str | Path) -> tuple[Path, str]:
 
 def _name_datasets(runs: Sequence[Compared]) -> None:
     """By task, by model where there are several, and by run where a task was not cut into the same texts."""
-    several = len({run.config["model"]["name"] for run in runs}) > 1
+    several = len({run.config.model for run in runs}) > 1
     for run in runs:
         rows = run.results
         rows["dataset"] = rows["task"] + (" (" + rows["model"] + ")" if several else "")
@@ -103,46 +103,74 @@ def _same_structure(results: pd.DataFrame) -> bool:
 
 
 def _read(run: RunFolder) -> list[Compared]:
+    """Return one a task. What all tasks train together counts in equal parts for each: its parameters and its
+    seconds."""
     for name in ("results.csv", "environment.json", "config.yaml"):
         if not (run / name).is_file():
             raise SlatError(f"{without_results(run)} ({name} is missing)")
     if (run / "points.json").is_file():
         raise SlatError(without_results(run))
-    config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    environment = read_json(run / "environment.json")
-    results = pd.read_csv(run / "results.csv", keep_default_na=False, na_values=[""])
-    if "bytes" not in results:  # of an earlier version
-        results["bytes"] = np.nan
-    if config.get("tasks"):
-        return tasks_of(run, config, environment, results)
-    if missing := _NEEDED - set(results):
-        raise SlatError(f"{run.root}: results.csv has no column {min(missing)}; it was made by another version")
-    found = compare(found_ones(results))
-    chosen = recommended(found, config["search"]["tolerance"])
-    results["as"] = _names(results, chosen)
-    results["ceiling"] = results["params_percent"] >= 100
-    structure = run / "structures" / f"{'' if chosen is None else chosen['method']}.json"
-    compared = Compared(
-        name=config["name"],
-        config=config,
-        metric=config["task"]["metric"],
-        texts=environment["task"]["test"],
-        reference=Reference(environment["task"]["majority"], environment["model"]["params"]),
-        results=with_best(results, found, BEST),
-        predictions=read_run(run).predictions if (run / "units").is_dir() else {},
-        structure=read_json(structure) if structure.is_file() else None,
-        digest=environment["task"].get("digests", {}).get("test", ""),
-    )
-    return [compared]
-
-
-def _names(results: pd.DataFrame, chosen: pd.Series | None) -> list[str]:
-    """Of each row: the recommended structure, a baseline, or nothing for another structure and for sizes of others."""
+    config, environment = KeptConfig.of(run), Environment.read(run / "environment.json")
+    results = read_results(run, environment)
+    predictions = read_run(run).predictions if (run / "units").is_dir() else {}
+    several = len(config.tasks) > 1
+    found = found_ones(comparison(results))
+    chosen = recommended(found, config.tolerance)
     beside = made_for(results["budget"], 0 if chosen is None else chosen["params"])
-    names = []
-    for row, fits in zip(results.to_dict("records"), beside, strict=True):
-        if row["family"] == "slat":
-            names.append(RECOMMENDED if chosen is not None and row["method"] == chosen["method"] else "")
-        else:
-            names.append(row["group"] if fits else "")
-    return names
+    best = "" if chosen is None else str(chosen["method"])
+    names = [method_name(row, best, several) for row in results.to_dict("records")]
+    rows = _in_parts(results, environment.model.params, len(config.tasks))
+    rows["as"] = [name if fits else "" for name, fits in zip(names, beside, strict=True)]
+    rows = with_best(rows, found, BEST + (SHARED if several else ""))
+    path = run / "structures" / f"{best}.json"
+    structure = read_json(path) if path.is_file() else None
+    return [
+        Compared(
+            name=config.name,
+            config=config,
+            task=task,
+            texts=facts.test,
+            reference=Reference(facts.majority, environment.model.params),
+            results=rows[rows["task"] == task.name].reset_index(drop=True),
+            predictions=predictions.get(task.name, {}),
+            structure=part_of(structure, number) if structure and several else structure,
+            tasks=len(config.tasks),
+            digest=facts.digests.get("test", ""),
+        )
+        for number, (task, facts) in enumerate(zip(config.tasks, environment.tasks, strict=True))
+    ]
+
+
+def method_name(row: Mapping[Hashable, Any], chosen: str, several: bool) -> str:
+    """Name that stands for the same method in each run: of the recommended structure, of what was found in its place
+    for each task alone, or of a baseline; else nothing.
+
+    Args:
+        row: of the results.
+        chosen: label of the recommended structure.
+        several: whether several tasks trained together.
+    """
+    shared = SHARED if several else ""
+    if row["how"] == POOLED:
+        if row["family"] != "slat":
+            return f"{row['group']}{shared}"
+        return RECOMMENDED + shared if row["method"] == chosen else ""
+    if row["family"] != "slat":
+        return str(row["name"])
+    _, form, digest = str(row["method"]).split("-")  # alone-slat-DIGEST, alone-search-DIGEST
+    if not chosen or digest != chosen.split("-")[1]:
+        return ""
+    return f"SLAT{', own weights' if form == 'search' else ''}{APART}"
+
+
+def _in_parts(results: pd.DataFrame, backbone: int, tasks: int) -> pd.DataFrame:
+    """Return rows in which each task has its part of what all tasks train together."""
+    pooled = results["how"] == POOLED
+    params = (results["params"] / tasks).where(pooled, results["own"])
+    return results.assign(
+        params=params,
+        bytes=(results["bytes"] / tasks).where(pooled),  # of tasks apart only their sum is kept
+        params_percent=100 * params / backbone,
+        ceiling=results["own"] >= backbone,
+        train_seconds=(results["train_seconds"] / tasks).where(pooled, results["train_seconds"]),
+    )

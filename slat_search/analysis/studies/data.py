@@ -9,13 +9,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from ...run_folder import RunFolder, read_json
+from ...records import (
+    Environment,
+    Failed,
+    KeptConfig,
+    ReferencePoint,
+    StudyPoint,
+    StudyPoints,
+    StudyRow,
+    Tested,
+    Tuning,
+    read_training,
+)
+from ...run_folder import RunFolder
+from ..data import read_csv
 from ..robustness import Predictions, Robustness, kinds_of, mean_of, places_of
 from ..shared import shared_by
 from ..statistics import interval
-from ..tables import read_csv
 
 
 @dataclass(frozen=True)
@@ -23,12 +34,10 @@ class Studies:
     """Everything that tables and figures of the studies need.
 
     Attributes:
-        config: as in its YAML.
+        config: what is needed of the configuration, and all of it for pages.
         environment: see ``environment.json``.
         tuning: by method, the learning rates that were tried and chosen.
-        results: ``study method kind value seed learning_rate params shared validation quality seconds error``, a row a
-            point; quality is that of clean test text, of several tasks their mean; shared is the part of a pool's
-            parameters that several tasks use.
+        results: rows of :class:`.StudyRow`, a row a point.
         curves: ``study kind method value quality low high change change_low change_high params shared seeds``, a row a
             setting: means over seeds (and tasks), and the change from the study's reference (its weight, or ratio 0).
             Intervals are 95 % bootstrap over texts and seeds; a change is drawn on the same texts.
@@ -37,9 +46,9 @@ class Studies:
         screened: how many trials the screening had.
     """
 
-    config: dict[str, Any]
-    environment: dict[str, Any]
-    tuning: dict[str, dict[str, Any]]
+    config: KeptConfig
+    environment: Environment
+    tuning: dict[str, Tuning]
     results: pd.DataFrame
     curves: pd.DataFrame
     by_task: pd.DataFrame
@@ -49,11 +58,11 @@ class Studies:
     @property
     def tasks(self) -> list[str]:
         """Names, where there are several."""
-        return [task["name"] for task in self.config.get("tasks", ())]
+        return [task.name for task in self.config.tasks] if len(self.config.tasks) > 1 else []
 
     @property
     def metric(self) -> str:
-        return f"quality, mean of {len(self.tasks)} tasks," if self.tasks else str(self.config["task"]["metric"])
+        return f"{self.config.metric}," if self.tasks else self.config.metric
 
     @property
     def quality_label(self) -> str:
@@ -80,52 +89,53 @@ def read_studies(folder: RunFolder) -> Studies:
     Raises:
         SlatError: a file is missing or damaged.
     """
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    record = read_json(folder / "points.json")
-    if not (folder / "units").is_dir():
-        return _read_kept(folder, config, record)
-    results = pd.DataFrame([_row(folder, point) for point in record["points"]])
+    trained = (folder / "units").is_dir()
+    config, record = KeptConfig.of(folder), StudyPoints.read(folder / "points.json")
+    results, curves, by_task = _computed(folder, config, record) if trained else _kept(folder)
+    return Studies(
+        config=config,
+        environment=Environment.read(folder / "environment.json"),
+        tuning=record.tuning,
+        results=results,
+        curves=curves,
+        by_task=by_task,
+        importance=_csv(folder / "importance.csv"),
+        screened=len(_csv(folder / "screening.csv")),
+    )
+
+
+def _kept(folder: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Read the tables that are kept of studies without their trainings: results, curves, and those of each task."""
+    results = read_csv(folder / "results.csv")
+    results = results.assign(error=results["error"].astype(object).fillna(""))
+    return results, read_csv(folder / "curves.csv"), _csv(folder / "curves_by_task.csv")
+
+
+def _computed(
+    folder: RunFolder, config: KeptConfig, record: StudyPoints
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return the same from what the trainings left."""
+    rows = [_row(folder, point) for point in record.points]
+    results = pd.DataFrame([row.model_dump() for row in rows], columns=list(StudyRow.model_fields))
+    keyed = results.assign(key=[point.key for point in record.points])
     kept = _Kept(folder, config)
 
     def curves(task: int | None) -> Iterator[dict[str, Any]]:
-        yield from _training_curves(results, kept, config, task)
-        yield from _perturbation_curves(record["reference"], kept, task)
+        yield from _training_curves(keyed, kept, config, task)
+        yield from _perturbation_curves(record.reference, kept, task)
 
-    names = [task["name"] for task in config.get("tasks", ())]
-    return Studies(
-        config=config,
-        environment=read_json(folder / "environment.json"),
-        tuning=record["tuning"],
-        results=results.drop(columns="key"),
-        curves=pd.DataFrame(curves(None)),
-        by_task=pd.DataFrame({"task": name, **row} for number, name in enumerate(names) for row in curves(number)),
-        importance=_csv(folder / "importance.csv"),
-        screened=len(_csv(folder / "screening.csv")),
-    )
-
-
-def _read_kept(folder: RunFolder, config: dict[str, Any], record: dict[str, Any]) -> Studies:
-    """What is kept of studies without their trainings: the tables that they wrote."""
-    results = read_csv(folder / "results.csv")
-    return Studies(
-        config=config,
-        environment=read_json(folder / "environment.json"),
-        tuning=record["tuning"],
-        results=results.assign(error=results["error"].astype(object).fillna("")),
-        curves=read_csv(folder / "curves.csv"),
-        by_task=_csv(folder / "curves_by_task.csv"),
-        importance=_csv(folder / "importance.csv"),
-        screened=len(_csv(folder / "screening.csv")),
-    )
+    names = [task.name for task in config.tasks]
+    of_each = [{"task": name, **row} for number, name in enumerate(names) for row in curves(number)]
+    return results, pd.DataFrame(curves(None)), pd.DataFrame(of_each if len(names) > 1 else [])
 
 
 class _Kept:
     """Predictions of the trained units in a folder, by task, and what they come to; read and drawn once, as studies
     share trainings."""
 
-    def __init__(self, folder: RunFolder, config: dict[str, Any]):
-        self._units, self._seed = folder / "units", config["seed"]
-        self._metrics = [task["metric"] for task in config.get("tasks") or [config["task"]]]
+    def __init__(self, folder: RunFolder, config: KeptConfig):
+        self._units, self._seed = folder / "units", config.seed
+        self._metrics = [task.metric for task in config.tasks]
         self._read: dict[str, list[Predictions]] = {}
         self._measured: dict[tuple[tuple[str, ...], int, bool], Robustness] = {}
 
@@ -134,14 +144,9 @@ class _Kept:
 
     def __getitem__(self, key: str) -> list[Predictions]:
         if key not in self._read:
-            tested = read_json(self._units / f"{key}.test.json")
-            path = self._units / f"{key}.test.safetensors"
-            parts = tested.get("tasks")
-            named = {"": tested} if parts is None else {f"{i}.": part for i, part in enumerate(parts.values())}
-            self._read[key] = [
-                Predictions.read(path, [(p["kind"], p["ratio"]) for p in part["perturbed"]], prefix)
-                for prefix, part in named.items()
-            ]
+            tested, path = Tested.read(self._units / f"{key}.test.json"), self._units / f"{key}.test.safetensors"
+            tests = enumerate(tested.by_number)
+            self._read[key] = [Predictions.read(path, test.sets, number) for number, test in tests]
         return self._read[key]
 
     def robustness(self, keys: Sequence[str], task: int | None, clean: bool = False) -> Robustness:
@@ -158,24 +163,23 @@ class _Kept:
         return self._measured[known]
 
 
-def _row(folder: RunFolder, point: dict[str, Any]) -> dict[str, Any]:
-    trained = read_json(folder / "units" / f"{point['key']}.train.json")
-    names = {key: point[key] for key in ("study", "method", "kind", "value")}
-    unit = {key: trained["unit"][key] for key in ("seed", "learning_rate")}
-    if "error" in trained:
-        nothing = dict.fromkeys(("params", "shared", "validation", "quality", "seconds"), np.nan)
-        return {**names, **unit, **nothing, "error": trained["error"], "key": point["key"]}
-    return {
-        **names,
-        **unit,
-        "params": trained["params"],
-        "shared": _shared(trained.get("structure", {})),
-        "validation": trained["validation"]["quality"],
-        "quality": read_json(folder / "units" / f"{point['key']}.test.json")["quality"],
-        "seconds": trained["seconds"],
-        "error": "",
-        "key": point["key"],
+def _row(folder: RunFolder, point: StudyPoint) -> StudyRow:
+    trained = read_training(folder / "units" / f"{point.key}.train.json")
+    names = {
+        **point.model_dump(exclude={"key"}),
+        "seed": trained.unit.seed,
+        "learning_rate": trained.unit.learning_rate,
     }
+    if isinstance(trained, Failed):
+        return StudyRow(**names, error=trained.error)
+    return StudyRow(
+        **names,
+        params=trained.params,
+        shared=_shared(trained.structure or {}),
+        validation=trained.validation.quality,
+        quality=Tested.read(folder / "units" / f"{point.key}.test.json").quality,
+        seconds=trained.seconds,
+    )
 
 
 def _shared(structure: dict[str, Any]) -> float:
@@ -185,11 +189,11 @@ def _shared(structure: dict[str, Any]) -> float:
 
 
 def _training_curves(
-    results: pd.DataFrame, kept: _Kept, config: dict[str, Any], task: int | None
+    results: pd.DataFrame, kept: _Kept, config: KeptConfig, task: int | None
 ) -> Iterator[dict[str, Any]]:
     """A row a setting of the studies that train; a setting at which every seed diverged is left out."""
-    held = config["sensitivity"]
-    references = {"sparsity": held["weight"], "sharing": held.get("sharing"), "noise": 0.0}
+    held = config
+    references = {"sparsity": held.weight, "sharing": held.sharing, "noise": 0.0}
     trained = results[results["error"] == ""]
     for (study, kind, method), part in trained.groupby(["study", "kind", "method"], sort=False):
         settings = dict(iter(part.groupby("value", dropna=False)))
@@ -210,13 +214,13 @@ def _training_curves(
 
 
 def _perturbation_curves(
-    reference: Sequence[dict[str, Any]], kept: _Kept, task: int | None
+    reference: Sequence[ReferencePoint], kept: _Kept, task: int | None
 ) -> Iterator[dict[str, Any]]:
     """A row a kind, ratio and method: each method as trained without noise, on perturbed text."""
     keys: dict[str, list[str]] = {}
     for point in reference:
-        if point["key"] in kept:
-            keys.setdefault(point["method"], []).append(point["key"])
+        if point.key in kept:
+            keys.setdefault(point.method, []).append(point.key)
     for method, trained in keys.items():
         found = kept.robustness(trained, task)
         for kind in kinds_of(found.sets):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...run_folder import RunFolder, write_text
-from ..page import as_yaml, embedded, flat, template
+from ..page import as_yaml, described, embedded, task_rows, template
 from .data import Studies, read_studies
 from .figures import save_figures
 from .words import changes, summary
@@ -59,10 +59,11 @@ def analyse_studies(folder: RunFolder) -> str:
     save_figures(folder / "figures", studies)
     parts = section(folder, studies)
     page = template("sensitivity.html.j2").render(
-        name=f"{studies.config['name']}, sensitivity",
+        name=f"{studies.config.name}, sensitivity",
         studies=parts,
-        environment=flat({k: v for k, v in studies.environment.items() if k != "tasks"}),
-        config=as_yaml(studies.config),
+        tasks=task_rows(studies.environment),
+        environment=described(studies.environment),
+        config=as_yaml(studies.config.raw),
     )
     write_text(folder / "report.html", page)
     return "\n".join(parts["summary"])
@@ -71,7 +72,7 @@ def analyse_studies(folder: RunFolder) -> str:
 def section(folder: RunFolder, studies: Studies | None = None) -> dict[str, Any]:
     """What ``_studies.html.j2`` takes."""
     studies = studies or read_studies(folder)
-    table, sensitivity = changes(studies), studies.config["sensitivity"]
+    table, sensitivity = changes(studies), studies.config
     figures = {name: folder / "figures" / f"{name}.png" for name in _FIGURES}
     return {
         "summary": summary(studies),
@@ -87,10 +88,10 @@ def section(folder: RunFolder, studies: Studies | None = None) -> dict[str, Any]
         "changes": {"columns": list(table.columns), "rows": table.values.tolist()},
         "metric": studies.metric,
         "level": f"{(studies.curves['high'] - studies.curves['low']).mean() / 2:.3f}",
-        "weight": f"{sensitivity['weight']:g}",
-        "sharing": f"{sensitivity['sharing']:g}" if studies.tasks else "",
-        "steps": studies.config["training"]["steps"],
-        "seeds": studies.config["seeds"],
+        "weight": f"{sensitivity.weight:g}",
+        "sharing": f"{sensitivity.sharing:g}" if studies.tasks else "",
+        "steps": studies.config.steps,
+        "seeds": studies.config.seeds,
         "diverged": int((studies.results["error"] != "").sum()),
         "tuning": studies.tuning,
     }

@@ -66,7 +66,7 @@ def _sharing(studies: Studies) -> Iterator[str]:
         f"{last['params']:,.0f} parameters, and test {studies.metric} from {first['quality']:.3f} to "
         f"{last['quality']:.3f}."
     )
-    yield _beyond_chance(curve, studies.config["sensitivity"]["sharing"])
+    yield _beyond_chance(curve, studies.config.sharing)
 
 
 def _sparsity(studies: Studies) -> Iterator[str]:
@@ -79,7 +79,7 @@ def _sparsity(studies: Studies) -> Iterator[str]:
         f"from {first['params']:,.0f} to {last['params']:,.0f} parameters, and test {studies.metric} goes from "
         f"{first['quality']:.3f} to {last['quality']:.3f}; it is highest, {best['quality']:.3f}, at {best['value']:g}."
     )
-    yield _beyond_chance(curve, studies.config["sensitivity"]["weight"])
+    yield _beyond_chance(curve, studies.config.weight)
 
 
 def _ratios(studies: Studies, study: str) -> Iterator[str]:

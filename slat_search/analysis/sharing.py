@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
-from ..curves import plt
-from ..shared import units
+from .curves import plt
+from .shared import units
 
 
 def overlap(structure: dict[str, Any]) -> pd.DataFrame:

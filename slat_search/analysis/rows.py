@@ -1,0 +1,101 @@
+"""Rows of tables from what one training left."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ..errors import SlatError
+from ..records import (
+    ALONE,
+    POOLED,
+    Environment,
+    Final,
+    PerturbationRow,
+    ResultRow,
+    Tested,
+    Trained,
+    read_training,
+)
+from ..run_folder import RunFolder
+from .robustness import Predictions, retained
+from .shared import part_of
+
+
+def rows_of(
+    run: RunFolder, final: Final, environment: Environment
+) -> list[tuple[ResultRow, list[PerturbationRow], Predictions]]:
+    """Return what a training comes to on each of its tasks.
+
+    Raises:
+        SlatError: a file is missing or damaged.
+    """
+    files, model = final.files_in(run), environment.model
+    path = files / f"{final.key}.train.json"
+    trained, tested = read_training(path), Tested.read(files / f"{final.key}.test.json")
+    if not isinstance(trained, Trained):
+        raise SlatError(f"{path}: damaged (it was tested, but its training came to nothing)")
+    found = []
+    tasks = [final.task] if final.task else [task.name for task in environment.tasks]
+    for number, (task, test) in enumerate(zip(tasks, tested.by_number, strict=True)):
+        said = Predictions.read(files / f"{final.key}.test.safetensors", test.sets, number)
+        validation = trained.validation.of(task)
+        row = ResultRow(
+            task=task,
+            model=model.name,
+            family="slat" if final.structure else "baseline",
+            method=final.label,
+            name=final.name,
+            tuned_as=final.tuned_as or final.name,
+            how=ALONE if final.task else POOLED,
+            structure=final.structure,
+            group=final.group,
+            budget=final.budget,
+            seed=trained.unit.seed,
+            learning_rate=trained.unit.learning_rate,
+            noise_kind=trained.unit.noise_kind,
+            noise_ratio=trained.unit.noise_ratio,
+            validation=validation.quality,
+            validation_retained=validation.retained,
+            quality=test.quality,
+            retained=float(retained(test.sets, np.array(test.qualities))),
+            params=trained.params,
+            own=_own(trained, number),
+            bytes=trained.bytes,
+            params_percent=100 * trained.params / model.params,
+            compression=model.params / trained.params if trained.params else float("inf"),
+            head_params=model.head_params,
+            train_seconds=trained.seconds,
+            seconds_per_text=test.seconds_per_text,
+            memory=trained.memory,
+            steps=trained.steps,
+        )
+        names = {"task": task, "method": final.label, "seed": row.seed}
+        curve = [PerturbationRow(**names, **point.model_dump()) for point in test.perturbed]
+        kinds = dict.fromkeys(point.kind for point in test.perturbed)
+        curve += [PerturbationRow(**names, kind=kind, ratio=0.0, quality=test.quality) for kind in kinds]
+        found.append((row, curve, said))
+    return found
+
+
+def _own(trained: Trained, number: int) -> int:
+    """Return the parameters that a task uses of what was trained."""
+    structure = trained.modules
+    if structure is None or "tasks" not in structure:
+        return trained.params
+    return sum(module["params"] for module in part_of(structure, number)["modules"])
+
+
+def summed(results: pd.DataFrame, backbone: int) -> pd.DataFrame:
+    """Let what was trained for each task alone count with the sum over tasks: all of them together are that large."""
+    apart = results["how"] == ALONE
+    if not apart.any():
+        return results
+    sums = results[apart].groupby(["method", "seed"])
+    rows = results.assign(bytes=results["bytes"].astype(float), compression=results["compression"].astype(float))
+    params = sums["own"].transform("sum")
+    rows.loc[apart, "params"] = params
+    rows.loc[apart, "bytes"] = sums["bytes"].transform(lambda part: part.astype(float).sum(skipna=False))
+    rows.loc[apart, "params_percent"] = 100 * params / backbone
+    rows.loc[apart, "compression"] = (backbone / params.where(params > 0)).fillna(np.inf)
+    return rows

@@ -1,0 +1,98 @@
+"""Base of all records: typed values that pass between rooms or stand in a file, read and written in one way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import SlatError
+from ..run_folder import append_line, read_json, read_lines, write_json
+
+
+class Record(BaseModel):
+    """An immutable value of named fields; a field that is not known is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values of the fields that were given."""
+        return self.model_dump(exclude_unset=True)
+
+
+class FileRecord(Record):
+    """A record that stands in a file of its own, or on a line of one.
+
+    Attributes:
+        VERSION: of the file, written into it; a file without one is of version 1. A subclass that changes what its file
+            holds counts up and overrides :meth:`upgraded`.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    @classmethod
+    def upgraded(cls, raw: dict[str, Any], version: int) -> dict[str, Any]:
+        """Return the fields of this version from those of an earlier one."""
+        return raw
+
+    @classmethod
+    def parse(cls, raw: Any, where: str | Path) -> Self:
+        """Validate the content of a file.
+
+        Args:
+            raw: parsed JSON.
+            where: the file's name, for the message.
+
+        Raises:
+            SlatError: damaged, or of a version that is not known.
+        """
+        if not isinstance(raw, dict):
+            raise SlatError(f"{where}: damaged (no fields in it)")
+        fields = dict(raw)
+        version = fields.pop("version", 1)
+        if version not in range(1, cls.VERSION + 1):
+            raise SlatError(f"{where}: is of version {version!r}; this library reads versions up to {cls.VERSION}")
+        try:
+            return cls.model_validate(cls.upgraded(fields, version))
+        except ValidationError as error:
+            raise SlatError(f"{where}: {sentence(error)}") from error
+        except (KeyError, TypeError, AttributeError) as error:  # of an upgrade
+            raise SlatError(f"{where}: damaged ({error!r})") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file that :meth:`write` wrote.
+
+        Raises:
+            SlatError: missing, damaged, or of a version that is not known.
+        """
+        return cls.parse(read_json(path), path)
+
+    def write(self, path: Path) -> None:
+        """Write a file that is whole or not there."""
+        write_json(path, {"version": self.VERSION, **self.to_dict()})
+
+    @classmethod
+    def read_lines(cls, path: Path) -> Iterator[Self]:
+        """Yield the record of each line; none of a missing file. A last line that a killed process tore is cut off.
+
+        Raises:
+            SlatError: a line is damaged, or of a version that is not known.
+        """
+        for number, raw in enumerate(read_lines(path), 1):
+            yield cls.parse(raw, f"{path}, line {number}")
+
+    def append(self, path: Path) -> None:
+        """Add a line to a file; it is on the disk when this returns."""
+        append_line(path, {"version": self.VERSION, **self.to_dict()})
+
+
+def sentence(error: ValidationError) -> str:
+    """Say what the first mistake is and where."""
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"damaged, or made by an earlier version, which kept less ({field} is missing)"
+    return f"damaged ({field}: {first['msg']})"

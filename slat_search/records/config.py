@@ -1,0 +1,83 @@
+"""The configuration that a run kept, as far as its tables and pages need it; earlier versions had fewer fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import SlatError
+from ..run_folder import RunFolder
+from .base import Record, sentence
+
+
+class KeptTask(BaseModel):
+    """Section on one task, with whatever else was configured of it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    metric: str
+
+
+class KeptConfig(Record):
+    """``config.yaml`` of a run.
+
+    Attributes:
+        tasks: a run of one task has one.
+        model: name.
+        steps: of a training.
+        tolerance: within which the smallest adapter is recommended.
+        own_weights: whether searches whose own weights are the result take part.
+        weight, sharing: what the sensitivity studies hold.
+        raw: all of it, for pages.
+    """
+
+    name: str
+    seed: int
+    seeds: int
+    tasks: tuple[KeptTask, ...]
+    model: str
+    steps: int
+    tolerance: float
+    own_weights: bool
+    weight: float
+    sharing: float
+    raw: Mapping[str, Any]
+
+    @property
+    def metric(self) -> str:
+        """Return the metric of a single task, or say what the mean over several is of."""
+        return self.tasks[0].metric if len(self.tasks) == 1 else f"quality, mean of {len(self.tasks)} tasks"
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Self:
+        """Read that of a run.
+
+        Raises:
+            SlatError: missing or damaged.
+        """
+        path = run / "config.yaml"
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            search, studies = raw.get("search", {}), raw.get("sensitivity", {})
+            fields = {
+                **{name: raw[name] for name in ("name", "seed", "seeds")},
+                "tasks": raw.get("tasks") or [raw["task"]],
+                "model": raw.get("model", {}).get("name", ""),
+                "steps": raw["training"]["steps"],
+                "tolerance": search.get("tolerance", 0.0),
+                "own_weights": "own" in search.get("weights", ()),
+                "weight": studies.get("weight", 1.0),
+                "sharing": studies.get("sharing", 0.0),
+            }
+            return cls.model_validate({**fields, "raw": raw})
+        except FileNotFoundError as error:
+            raise SlatError(f"{path}: no such file") from error
+        except ValidationError as error:
+            raise SlatError(f"{path}: {sentence(error)}") from error
+        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+            detail = " ".join(str(error).split())
+            raise SlatError(f"{path}: damaged ({type(error).__name__}: {detail})") from error

@@ -1,0 +1,169 @@
+"""Records of a training: what was asked for, what it came to on validation, and what it says of the test texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from ..run_folder import read_json
+from .base import FileRecord, Record
+
+Sets = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One training: a method with its options under a plan.
+
+    Attributes:
+        method: key of ``baselines.METHODS``, or ``search``: a structure search whose own weights are the result.
+        label: name of the row in tables, e.g. ``lora`` or ``slat-3f2a...``.
+        options: what the method takes (JSON values only); of ``search`` what ``search_trial`` takes beside.
+        learning_rate, noise_kind, noise_ratio, seed: of the plan.
+    """
+
+    method: str
+    label: str
+    learning_rate: float
+    seed: int
+    noise_kind: str = "none"
+    noise_ratio: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """File name of the result."""
+        return f"{self.label}_lr{self.learning_rate:g}_seed{self.seed}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+class Measures(Record):
+    """Measures on validation.
+
+    Attributes:
+        quality, quality_perturbed: the task's metric on clean and on perturbed text; of several tasks their mean.
+        retained: perturbed over clean quality.
+        loss: on clean text.
+        quality_worst: of several tasks, that of the worst one.
+        tasks: of several tasks, those of each by name.
+    """
+
+    quality: float
+    quality_perturbed: float
+    retained: float
+    loss: float
+    quality_worst: float | None = None
+    tasks: dict[str, Measures] = Field({})
+
+    def of(self, task: str) -> Measures:
+        """Return those of one task; of a single task they are the measures themselves."""
+        return self.tasks[task] if self.tasks else self
+
+
+class Trained(FileRecord):
+    """A training that ended well, ``<key>.train.json``.
+
+    Attributes:
+        unit: what was trained.
+        validation: measures of the discretised structure.
+        params: trained parameters without heads.
+        bytes: that have to be stored; None where an earlier version did not count them.
+        memory: bytes beyond model and data at the peak.
+        structure: JSON of what a search found.
+    """
+
+    unit: Unit
+    validation: Measures
+    params: int
+    bytes: int | None = None
+    steps: int
+    seconds: float
+    step_seconds: float
+    memory: int
+    structure: dict[str, Any] | None = None
+
+    @property
+    def modules(self) -> dict[str, Any] | None:
+        """JSON of the structure that was trained or found; None of a method that has none."""
+        return self.structure or self.unit.options.get("structure")
+
+
+class Failed(FileRecord):
+    """A training that nothing came of, ``<key>.train.json``: the loss was not finite, or memory did not suffice."""
+
+    unit: Unit
+    error: str
+
+
+def read_training(path: Path) -> Trained | Failed:
+    """Read ``<key>.train.json``.
+
+    Raises:
+        SlatError: missing, damaged, or of a version that is not known.
+    """
+    raw = read_json(path)
+    return (Failed if isinstance(raw, dict) and "error" in raw else Trained).parse(raw, path)
+
+
+class PerturbedQuality(Record):
+    """Quality on texts under one kind and ratio of perturbation."""
+
+    kind: str
+    ratio: float
+    quality: float
+
+
+class TaskTest(Record):
+    """What a trained model comes to on the test texts of one task.
+
+    Attributes:
+        quality: on clean text.
+        perturbed: on perturbed text.
+        seconds_per_text: that logits take.
+    """
+
+    quality: float
+    perturbed: tuple[PerturbedQuality, ...]
+    seconds_per_text: float
+
+    @property
+    def sets(self) -> Sets:
+        """Return (kind, ratio) of each set of texts, the clean one first."""
+        return (("clean", 0.0), *((point.kind, point.ratio) for point in self.perturbed))
+
+    @property
+    def qualities(self) -> list[float]:
+        """Return the quality on each of :attr:`sets`."""
+        return [self.quality, *(point.quality for point in self.perturbed)]
+
+
+class Tested(FileRecord):
+    """A test evaluation, ``<key>.test.json``.
+
+    Attributes:
+        quality: on clean text, mean over tasks.
+        tasks: what it comes to on each task, by name; in a file of version 1 a single task has none.
+    """
+
+    VERSION: ClassVar[int] = 2
+
+    quality: float
+    tasks: dict[str, TaskTest] = Field(min_length=1)
+
+    @classmethod
+    def upgraded(cls, raw: dict[str, Any], version: int) -> dict[str, Any]:
+        if version > 1 or "tasks" in raw:
+            return raw
+        return {"quality": raw.get("quality"), "tasks": {"": raw}}
+
+    @property
+    def by_number(self) -> list[TaskTest]:
+        """Return the tests in the order of the tasks."""
+        return list(self.tasks.values())

@@ -1,0 +1,141 @@
+"""Records of a search: a trial's report, the events of the trial log, decisions at rungs, trials of earlier runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from ..errors import SlatError
+from ..run_folder import read_lines
+from .base import FileRecord, Record
+from .jobs import Measures
+
+
+class Report(Measures):
+    """What a trial reports at a rung and at its end, of its discretised structure.
+
+    Attributes:
+        step: optimizer steps done.
+        params: of the structure.
+        atoms: candidates that the supernet still has.
+        seconds: of training and measuring so far.
+    """
+
+    step: int
+    params: int
+    atoms: int
+    seconds: float
+
+    def row(self) -> dict[str, Any]:
+        """Return columns of a table; of several tasks the quality of each under its name."""
+        measures = {name: getattr(self, name) for name in _COLUMNS if name in self.model_fields_set}
+        return measures | {f"quality: {task}": its.quality for task, its in self.tasks.items()}
+
+
+_COLUMNS = (
+    *("step", "quality", "quality_perturbed", "retained", "loss", "params", "atoms", "seconds", "quality_worst"),
+)
+
+
+class Event(FileRecord):
+    """A line of the trial log.
+
+    Attributes:
+        event: its kind.
+        number: of the trial.
+    """
+
+    event: str
+    number: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"event": self.event, **super().to_dict()}
+
+
+class Created(Event):
+    """A trial begins, for the first time or again.
+
+    Attributes:
+        sampled: what the sampler chose.
+        attributes: what the sampler noted down about it.
+    """
+
+    event: Literal["created"] = "created"
+    sampled: dict[str, Any]
+    attributes: dict[str, Any]
+
+
+class Reported(Event):
+    """A trial reports.
+
+    Attributes:
+        structure: that the report is of, packed.
+    """
+
+    event: Literal["reported"] = "reported"
+    report: Report
+    structure: str
+
+
+class Ended(Event):
+    """A trial ends.
+
+    Attributes:
+        status: ``completed``, ``stopped`` (by the scheduler), ``diverged`` or ``failed``.
+        error: one line, where it diverged or failed.
+    """
+
+    event: Literal["over"] = "over"
+    status: str
+    error: str
+
+
+_EVENTS: dict[Any, type[Event]] = {"created": Created, "reported": Reported, "over": Ended}
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Yield the events of a trial log in order; none of a missing file.
+
+    Raises:
+        SlatError: a line is damaged, or of a version that is not known.
+    """
+    for number, raw in enumerate(read_lines(path), 1):
+        kind = _EVENTS.get(raw.get("event")) if isinstance(raw, dict) else None
+        if kind is None:
+            raise SlatError(f"{path}, line {number}: damaged (no event of a trial)")
+        yield kind.parse(raw, f"{path}, line {number}")
+
+
+class Decision(FileRecord):
+    """Line of ``rungs.jsonl``: what a trial measured at a rung and what was decided.
+
+    Attributes:
+        trial: name.
+        values: one an objective, larger is better.
+        decision: a word of Ray Tune's schedulers.
+    """
+
+    trial: str
+    step: int
+    values: list[float]
+    decision: str
+
+
+class EarlierTrial(Record):
+    """A finished trial of another run."""
+
+    sampled: dict[str, Any]
+    measures: Report
+
+
+class EarlierTrials(FileRecord):
+    """The trials that a search learns from, ``earlier.json``; a file of version 1 is their list."""
+
+    VERSION: ClassVar[int] = 2
+
+    trials: tuple[EarlierTrial, ...]
+
+    @classmethod
+    def parse(cls, raw: Any, where: str | Path) -> Self:
+        return super().parse({"trials": raw} if isinstance(raw, list) else raw, where)
