@@ -9,12 +9,15 @@ from typing import Any
 import jinja2
 import yaml
 
+from .svg import kind_styles
+
 
 def template(name: str) -> jinja2.Template:
     """A template of this package; everything from the user is escaped, and an unknown name is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("slat_search.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    environment.globals["kind_styles"] = kind_styles()
     return environment.get_template(name)
 
 
