@@ -14,9 +14,9 @@ from slat_search.config import Config, baselines, differences, load_config, mode
 from slat_search.config.mistakes import explain, section_in
 from slat_search.config.reference import reference
 from slat_search.config.section import Section
-from slat_search.structure import ACTIVATIONS, GATE_KINDS, KINDS
-from slat_search.structure.supernet import GROUPINGS
+from slat_search.structure import ACTIVATIONS, GATES, ModuleOptions, SearchOptions, Space
 from slat_search.tasks import NOISE_KINDS, PERTURBATIONS
+from slat_search.training.trial import space
 from slat_search.tuning.space import SearchSpace
 
 ROOT = Path(__file__).parent.parent
@@ -74,10 +74,13 @@ def test_paths_count_from_the_file_and_stay_the_same_from_a_copy(tmp_path: Path)
         ("search: {space: {sparsity: {low: 1}}}", r"search\.space\.sparsity\.high: is missing"),
         ("baselines: [{method: lora, rank: 3}]", r"unknown field baselines\.0\.rank; .*allowed here: method"),
         ("space: {kinds: {lora: {width: 3}}}", r"unknown field space\.kinds\.lora\.width; .*size, group"),
-        ("space: {kinds: {lorra: {size: 3}}}", r"space\.kinds\.lorra: should be 'spectral', 'lora', 'parallel'"),
+        (
+            "space: {kinds: {lorra: {size: 3}}}",
+            r"space\.kinds\.lorra: unknown kind 'lorra'; kinds are spectral, lora, .*; did you mean lora\?",
+        ),
         (
             "gates: {kind: softmax}",
-            r"gates\.kind: should be 'sigmoid', 'hard_concrete', .*, 'saliency' or 'screening' \(got 'soft",
+            r"gates\.kind: should be 'sigmoid', 'hard_concrete', 'saliency' or 'screening' \(got 'soft",
         ),
         ("training: {steps: 0}", r"training\.steps: should be greater than or equal to 1 \(got 0\)"),
         ("training: {steps: many}", r"training\.steps: should be a whole number \(got 'many'\)"),
@@ -232,17 +235,29 @@ def test_a_space_of_nothing_is_one_sentence(tmp_path: Path) -> None:
         load_config(path)
 
 
-def test_saliency_takes_no_terms_of_trained_gates(tmp_path: Path) -> None:
-    assert load(tmp_path, "gates: {kind: saliency, crowding: 0.5}").gates.crowding == 0.5
+def test_removed_gate_options_are_one_sentence_where_they_say_something(tmp_path: Path) -> None:
+    """Configurations of earlier runs hold them at values that say nothing."""
+    kept = "held_out: 0.0, groups: [], depth: 0.0, entropy: 0.0, diversity: 0.0"
+    assert load(tmp_path, f"gates: {{kind: saliency, crowding: 0.5, {kept}}}").gates.crowding == 0.5
     for field in ("held_out: 0.2", "groups: [layer]", "depth: 0.1", "entropy: 0.1", "diversity: 0.1"):
-        with pytest.raises(SlatError, match="gates: kind saliency trains no gates: held_out, groups, depth, entropy"):
-            load(tmp_path, f"gates: {{kind: saliency, {field}}}")
+        with pytest.raises(SlatError, match=f"gates: {field.split(':')[0]} was removed, as it gained nothing; leave"):
+            load(tmp_path, f"gates: {{kind: sigmoid, {field}}}")
+    with pytest.raises(
+        SlatError, match="gates: kind straight_through was removed, as it gained nothing; hard_concrete"
+    ):
+        load(tmp_path, "gates: {kind: straight_through}")
+
+
+def test_defaults_are_those_of_the_engine() -> None:
+    options = SearchOptions()
+    assert SearchOptions(**Config().gates.model_dump(), worth=Config().multitask.worth) == options
+    assert set(Config().gates.model_dump()) | {"sharing", "worth"} == set(vars(options))
+    assert ModuleOptions(Config().space.activation, Config().space.scale) == ModuleOptions()
+    assert space(Config()) == Space()
 
 
 def test_names_in_the_configuration_are_those_of_the_code() -> None:
-    assert set(get_args(supernet.GateKind)) == set(GATE_KINDS)
-    assert set(get_args(supernet.KindName)) == set(KINDS)
-    assert get_args(supernet.Grouping) == GROUPINGS
+    assert set(get_args(supernet.GateKind)) == set(GATES)
     assert set(get_args(supernet.Activation)) == set(ACTIVATIONS)
     assert set(get_args(model.PerturbationKind)) == set(PERTURBATIONS)
     assert set(get_args(search.NoiseKind)) == set(NOISE_KINDS)
@@ -331,7 +346,6 @@ def test_several_tasks_are_read_written_and_parted() -> None:
         ({"tasks": ["bbc-match", {"name": "../up", "train": "a.csv"}]}, "cannot name a folder"),
         ({"tasks": ["bbc-match", "bbc-topic"], "search": {"method": "static"}}, "no gates that tasks could share"),
         ({"tasks": ["bbc-match", "bbc-topic"], "multitask": {"alone": ["dora"]}}, "dora is neither slat nor one"),
-        ({"tasks": ["bbc-match", "bbc-topic"], "gates": {"kind": "sigmoid", "depth": 0.1}}, "defined for one task"),
         ({"search": {"scheduler": {"objectives": ["quality_worst"]}}}, "that of several tasks; there is one"),
     ],
 )

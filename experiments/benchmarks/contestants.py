@@ -10,13 +10,12 @@ from slat_search.config import ALL_KINDS
 from slat_search.structure import Site, Structure
 from slat_search.training.units import Unit
 
-SALIENCY = {"kind": "saliency", "growth": 0.35, "warmup": 0.1, "settle": 0.7, "shrink_every": 0.02}
 SEARCH_RATE = 2e-3  # of the whole supernet; it grows as that shrinks
 #: method -> what its runs have other than the rest; searches first, then what is trained with twice the steps
 VARIANTS: dict[str, dict[str, Any]] = {
-    "SLAT": {"gates": SALIENCY},
-    "SLAT, sigmoid gates": {"gates": {**SALIENCY, "kind": "sigmoid"}},
-    "SLAT, hard-concrete gates": {"gates": {**SALIENCY, "kind": "hard_concrete"}},
+    "SLAT": {"gates": {"kind": "saliency"}},
+    "SLAT, sigmoid gates": {"gates": {"kind": "sigmoid"}},
+    "SLAT, hard-concrete gates": {"gates": {"kind": "hard_concrete"}},
     "uniform LoRA, 2x steps": {"longer": 2},
 }
 REFITTED, TWICE = "SLAT, refitted", "uniform LoRA, 2x steps"

@@ -20,7 +20,7 @@ from torch import nn
 
 from slat_search.baselines import apply_method
 from slat_search.config import Config
-from slat_search.structure import Structure, Supernet, attach, find_sites
+from slat_search.structure import SearchOptions, Structure, Supernet, attach, find_sites
 from slat_search.training.backbone import load_backbone
 from slat_search.training.trial import space
 
@@ -40,14 +40,15 @@ def supernet(share: float) -> Variant:
 
     def stand(model: nn.Module) -> tuple[list[nn.Parameter], Callable[[], object]]:
         torch.manual_seed(0)
-        net = Supernet(model, find_sites(model), space(Config(), "lora+parallel+serial+norm+bias"))
+        candidates = space(Config(), "lora+parallel+serial+norm+bias")
+        net = Supernet(model, find_sites(model), candidates, SearchOptions("sigmoid"))
         if share < 1:
             with torch.no_grad():
-                nn.init.normal_(net.gates.alpha)
+                nn.init.normal_(net.gates.each[0].alpha)
                 net.hold(share * net.total_cost)
-                net._remove(~net._is_open(), None)
+                net._close(net._users(), None)
                 net.budget = None
-                net.gates.shift.zero_()
+                net.gates.each[0].shift.zero_()
         return [*net.adapter.parameters(), *net.gates.variables], net.detach
 
     return stand

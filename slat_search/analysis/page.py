@@ -11,6 +11,7 @@ import jinja2
 import yaml
 
 from ..records import Environment
+from .svg import kind_styles
 
 
 def template(name: str) -> jinja2.Template:
@@ -18,6 +19,7 @@ def template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("slat_search.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    environment.globals["kind_styles"] = kind_styles()
     return environment.get_template(name)
 
 

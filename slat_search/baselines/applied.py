@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..controller import Controller
 from ..errors import SlatError
 from ..structure import VALUE, Adapter, SharedStructure, Structure
 
@@ -21,7 +21,7 @@ class Applied:
         module: holds the parameters to train; None trains the head alone.
         structure: what stands where, if the method is a fixed structure.
         undo: takes it off the backbone.
-        controller: steps of a training -> what the method does beside plain training, a ``Controller`` of the loop.
+        controller: steps of a training -> what the method does beside plain training.
         count: trained parameters that are left, where the method drops some of them.
         description: bytes that say what stands where, if that follows from no rule and no seed.
         switch: number of a task -> its part of the method is open, where tasks share it and do not use the same of it.
@@ -30,7 +30,7 @@ class Applied:
     module: nn.Module | None = None
     structure: Structure | SharedStructure | None = None
     undo: Callable[[], object] = field(default=lambda: None)
-    controller: Callable[[int], Any] | None = None
+    controller: Callable[[int], Controller] | None = None
     count: Callable[[], int] | None = None
     description: int = 0
     switch: Callable[[int], None] = field(default=lambda task: None)

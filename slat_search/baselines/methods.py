@@ -6,25 +6,27 @@ structure, trained again through the same door.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..structure import (
     Candidate,
     ModuleOptions,
+    Sigmoid,
+    Site,
     Space,
     Structure,
-    Supernet,
     attach,
     attach_shared,
     description_bytes,
     find_sites,
     read_structure,
 )
+from ..structure.candidates import Candidates
 from . import spectral, through_peft
 from .applied import Applied
 
@@ -84,11 +86,31 @@ def random(backbone: nn.Module, options: Options) -> Applied:
     return _structure(backbone, whole.random_part(options["budget"], options["seed"]))
 
 
-class Mixture(Supernet):
-    """Modules of several kinds under gates that are trained and never closed: what is evaluated is soft."""
+class Mixture(nn.Module):
+    """Modules of several kinds under gates that are trained and never closed: what is evaluated is soft.
 
-    def _is_open(self) -> Tensor:
-        return self.costs > 0
+    Args:
+        backbone: a frozen model.
+        sites: where modules stand.
+        space: which ones.
+    """
+
+    def __init__(self, backbone: nn.Module, sites: Sequence[Site], space: Space):
+        super().__init__()
+        candidates = Candidates(backbone, sites, space)
+        self.adapter, self.layout = candidates.adapter, candidates.layout
+        self.gates = Sigmoid(len(self.layout.costs), init=0.0).to(self.layout.costs.device)
+        self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.draw())
+
+    def draw(self) -> None:
+        """Give every module its gate for the coming forward pass."""
+        for part, gate in zip(self.layout.parts, self.layout.by_part(self.gates.sample()), strict=True):
+            part.site.gates[part.name] = gate
+
+    def detach(self) -> None:
+        """Take everything off the backbone again."""
+        self._pre_hook.remove()
+        self.adapter.detach()
 
 
 def unipelt(backbone: nn.Module, options: Options) -> Applied:
@@ -100,7 +122,7 @@ def unipelt(backbone: nn.Module, options: Options) -> Applied:
     size = options["size"]
     kinds = {kind: Candidate(size, group=size) for kind in ("lora", "parallel", "serial")}
     sites = [s for s in find_sites(backbone) if s.role in ("q", "v", "qkv", "mlp_out")]
-    mixture = Mixture(backbone, sites, Space(kinds), gate_kind="sigmoid", gate_init=0.0)
+    mixture = Mixture(backbone, sites, Space(kinds))
     return Applied(mixture, None, mixture.detach)
 
 

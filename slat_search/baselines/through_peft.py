@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..controller import Controller
 from ..errors import SlatError
 from ..structure import find_sites
 from .applied import Applied
@@ -250,15 +251,12 @@ def _in_float32(model: nn.Module | None) -> None:
             module.register_forward_hook(lambda _, args, y, half=own[0]: y.to(half))
 
 
-class _Allocation:
+class _Allocation(Controller):
     """AdaLoRA's part in the loop: the orthogonality term, and ranks that fall over the middle of a training.
 
     The phases are shares of the steps, a tenth at the start with all ranks and three tenths at the end with the last
     ones; ``tinit``, ``tfinal`` and ``deltaT`` among the fields of peft are steps, and go before.
     """
-
-    held_out = 0.0
-    pace = 1.0
 
     def __init__(self, model: Any, steps: int, given: Mapping[str, Any]):
         self._model, self._steps = model, steps
@@ -276,16 +274,7 @@ class _Allocation:
         terms = [torch.linalg.norm(gram - torch.eye(len(gram), device=gram.device)) for gram in grams]
         return self._weight * torch.stack(terms).mean()
 
-    def variables(self) -> list[nn.Parameter]:
-        return []
-
-    def before_step(self, passes: int) -> None:
-        pass
-
-    def parameter_groups(self) -> list[dict]:
-        return []
-
-    def after_step(self, step: int, optimiser: Optimizer) -> None:
+    def after_step(self, step: int, optimizer: Optimizer) -> None:
         self._model.base_model.update_and_allocate(step)
 
 

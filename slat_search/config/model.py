@@ -186,8 +186,6 @@ class Config(Section):
             raise ValueError("task and tasks are one task and several; give one of them")
         if self.search.method == "static":
             raise ValueError("search.method: a static search has no gates that tasks could share; leave out tasks")
-        if self.gates.depth or self.gates.entropy or self.gates.diversity:
-            raise ValueError("gates: depth, entropy and diversity are defined for one task, not for a pool of several")
         unknown = set(self.multitask.alone or ()) - {"slat", *(baseline.method for baseline in self.baselines)}
         if unknown:
             raise ValueError(f"multitask.alone: {min(unknown)} is neither slat nor one of the baselines")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import Field
 
+from ..structure.options import SearchOptions
 from .section import Section
 
+Worth = Literal["equal", "loss"]
 Sampling = Literal["uniform", "proportional", "temperature"]
 
 
@@ -23,8 +25,8 @@ class MultiTask(Section):
     balance: Literal["plain", "uncertainty"] = Field(
         "plain", description="losses as they are, or weighed by a trained variance of each task (arXiv 1705.07115)"
     )
-    worth: Literal["equal", "loss"] = Field(
-        "equal",
+    worth: Worth = Field(
+        cast(Worth, SearchOptions.worth),
         description="saliency: what an atom is worth to a task is its share of what all atoms are worth to it, so "
         "that one that learns late has its part in the pool; or the loss that the task would lose",
     )

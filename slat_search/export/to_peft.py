@@ -11,12 +11,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 
 from ..errors import SlatError
-from ..structure import Adapter, Structure
+from ..structure import KINDS, Adapter, Structure
 from ..structure.adapter import SiteAdapter
 from ..structure.modules import Bias
 from .standing import Standing
-
-_EXPRESSIBLE = ("spectral", "lora", "bias", "norm")
 
 
 def as_peft(standing: Standing) -> PeftModel:
@@ -109,7 +107,7 @@ def _config(ranks: Mapping[str, int], norms: Sequence[str], scale: float, **opti
 
 def _loras(adapter: Adapter, scale: float) -> dict[str, dict[str, Tensor]]:
     """Path of each projection with modules -> name and value of its weights in peft."""
-    other = sorted({m.kind for m in adapter.structure.modules} - set(_EXPRESSIBLE))
+    other = sorted({m.kind for m in adapter.structure.modules if not KINDS[m.kind].in_peft})
     if other:
         raise SlatError(
             f"export: peft cannot hold this adapter's {', '.join(other)}; a search with `search.space.kinds: [lora]` "

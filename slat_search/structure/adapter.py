@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ..errors import SlatError
 from .kinds import KINDS
 from .module_spec import ModuleSpec
+from .options import ModuleOptions
 from .singular import weight_of
-from .site_module import Linear, ModuleOptions, SiteModule
+from .site_module import Linear, SiteModule
 from .sites import Site
 from .structure import Structure
 
@@ -75,7 +76,7 @@ class SiteAdapter(nn.Module):
         """Keep only ``units`` (sorted indices) of part ``name``; the weights really get smaller.
 
         Returns:
-            (old parameter, new one or None, unit dimension, kept indices), for an optimiser to follow.
+            (old parameter, new one or None, unit dimension, kept indices), for an optimizer to follow.
         """
         part = self.part(name)
         changes: list[tuple[nn.Parameter, nn.Parameter | None, int, Tensor]] = []

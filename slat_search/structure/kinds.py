@@ -1,14 +1,21 @@
-"""The registry of kinds. Adding a kind: write a ``SiteModule`` and one entry in ``KINDS``."""
+"""The registry of kinds. Adding a kind: write a ``SiteModule`` and one entry in ``KINDS``.
+
+What the rest of the package needs to know of a kind stands on its entry: configuration, gate maps and their colors,
+export. This file needs no torch.
+"""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from .modules import Bias, Norm, Projection, Rescale, Serial
-from .site_module import SiteModule
-from .sites import Site
-from .spectral import Spectral
+if TYPE_CHECKING:
+    from .site_module import SiteModule
+    from .sites import Site
 
 
 @dataclass(frozen=True)
@@ -17,36 +24,92 @@ class Kind:
 
     Attributes:
         name: its name in YAML and JSON.
-        module: the class that computes it; kinds that share a class are fused into one instance a site.
+        source: the class that computes it, or ``module:Class`` in this package, imported on first use; kinds that share
+            a class are fused into one instance a site.
         unit_cost: trained parameters of one unit at a site.
         fits: whether the kind can stand at a site.
+        size: largest size at a site in the default space; 0 where it is a candidate only when named.
+        group: units that open and close together in the default space.
         sized: False when a site can hold one unit only.
         positional: whether units are told apart by their places (entries of a spectral core), which a structure names.
+        label: one unit in words, for figures; by default the name.
+        color: of its units in figures, as CSS has it; by default a gray that such kinds share.
+        dark_color: the same on a dark page; by default ``color``.
+        in_peft: whether a trained module can be written as one of the peft library.
     """
 
     name: str
-    module: type[SiteModule]
+    source: type[SiteModule] | str
     unit_cost: Callable[[Site], int]
     fits: Callable[[Site], bool]
+    size: int = 0
+    group: int = 1
     sized: bool = True
     positional: bool = False
+    label: str = ""
+    color: str = ""
+    dark_color: str = ""
+    in_peft: bool = False
+
+    @cached_property
+    def module(self) -> type[SiteModule]:
+        """The class that computes it."""
+        if not isinstance(self.source, str):
+            return self.source
+        place, _, name = self.source.partition(":")
+        return getattr(import_module(f".{place}", __package__), name)
+
+    @property
+    def title(self) -> str:
+        """One unit in words."""
+        return self.label or f"{self.name} unit"
 
     def units(self, site: Site, size: int) -> int:
-        """How many units ``size`` allows at a site: all entries between so many directions (as many as the site has at
-        most) of a spectral core, ``size`` of other kinds."""
+        """Return how many units ``size`` allows at a site: all entries between so many directions (as many as the site
+        has at most) of a spectral core, ``size`` of other kinds."""
         return min(size, site.d_in, site.d_out) ** 2 if self.positional else size
 
 
-#: In the order in which a site applies them.
+# fmt: off
+#: In the order in which a site applies them, and in which figures show them.
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("spectral", Spectral, lambda s: 1, lambda s: not s.is_norm, positional=True),
-        Kind("lora", Projection, lambda s: s.d_in + s.d_out, lambda s: not s.is_norm),
-        Kind("parallel", Projection, lambda s: s.d_in + s.d_out + 1, lambda s: not s.is_norm),
-        Kind("ia3", Rescale, lambda s: s.d_out, lambda s: not s.is_norm, sized=False),
-        Kind("serial", Serial, lambda s: 2 * s.d_out + 1, lambda s: s.is_sublayer_output),
-        Kind("norm", Norm, lambda s: 2 * s.d_out, lambda s: s.is_norm, sized=False),
-        Kind("bias", Bias, lambda s: s.d_out, lambda s: True, sized=False),
+        Kind(
+            "spectral", "spectral:Spectral", lambda s: 1, lambda s: not s.is_norm, size=32, positional=True,
+            label="spectral entry", color="#6a3d9a", dark_color="#b795e8", in_peft=True
+        ),
+        Kind(
+            "lora", "modules:Projection", lambda s: s.d_in + s.d_out, lambda s: not s.is_norm, size=4,
+            label="LoRA rank", color="#0072b2", in_peft=True
+        ),
+        Kind(
+            "parallel", "modules:Projection", lambda s: s.d_in + s.d_out + 1, lambda s: not s.is_norm, size=4, group=2,
+            color="#d55e00"
+        ),
+        Kind(
+            "ia3", "modules:Rescale", lambda s: s.d_out, lambda s: not s.is_norm, sized=False,
+            label="IA3", color="#56b4e9"
+        ),
+        Kind(
+            "serial", "modules:Serial", lambda s: 2 * s.d_out + 1, lambda s: s.is_sublayer_output, size=4, group=2,
+            color="#009e73"
+        ),
+        Kind(
+            "norm", "modules:Norm", lambda s: 2 * s.d_out, lambda s: s.is_norm, size=1, sized=False,
+            label="norm", color="#cc79a7", in_peft=True
+        ),
+        Kind(
+            "bias", "modules:Bias", lambda s: s.d_out, lambda s: True, size=1, sized=False,
+            label="bias", color="#e69f00", in_peft=True
+        ),
     )
 }
+# fmt: on
+
+
+def unknown_kind(name: str) -> str:
+    """Return a sentence on a kind that is not registered."""
+    close = difflib.get_close_matches(name, KINDS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"unknown kind {name!r}; kinds are {', '.join(KINDS)}{hint}"

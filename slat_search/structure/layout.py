@@ -12,9 +12,8 @@ from .adapter import Adapter, SiteAdapter
 from .kinds import KINDS
 from .module_spec import ModuleSpec
 from .site_module import SiteModule
+from .sites import Site
 from .space import Space
-
-GROUPINGS = ("layer", "kind", "site")
 
 
 @dataclass(frozen=True)
@@ -51,21 +50,30 @@ class Part:
 class Layout:
     """Atoms and units of an adapter laid end to end, in the order of its sites and their parts.
 
+    Args:
+        adapter: what stands.
+        space: the candidates, which say how large atoms are.
+        layers: blocks of the model.
+
     Attributes:
         parts: the modules.
         params: parameters of all atoms.
         costs: (atoms,) parameters of each atom.
         unit_atom: (units,) number of the atom that each unit belongs to.
-        of_atom: ``layer``, ``kind`` or ``site`` -> (atoms,) its number; kinds count among ``kinds``.
+        kinds: names of the candidate kinds.
+        layer: (atoms,) block of each atom, from 0.
+        kind: (atoms,) number of its kind among ``kinds``.
     """
 
-    def __init__(self, adapter: Adapter, space: Space, device: torch.device):
+    def __init__(self, adapter: Adapter, space: Space, layers: int, device: torch.device):
+        self.layers = layers
         self.kinds = [kind for kind in KINDS if space.candidates.get(kind) and space.candidates[kind].size]
         self.parts: list[Part] = []
         costs: list[int] = []
         unit_atom: list[int] = []
-        numbers: dict[str, list[int]] = {name: [] for name in GROUPINGS}
-        for place, site in enumerate(adapter.site_adapters()):
+        layer: list[int] = []
+        kinds: list[int] = []
+        for site in adapter.site_adapters():
             for name, sizes in site.kinds.items():
                 atoms = [
                     (kind, min(space.group(kind), size - start))
@@ -75,14 +83,14 @@ class Layout:
                 for kind, units in atoms:
                     unit_atom += [len(costs)] * units
                     costs.append(units * KINDS[kind].unit_cost(site.site))
-                    numbers["layer"].append(site.site.layer)
-                    numbers["kind"].append(self.kinds.index(kind))
-                    numbers["site"].append(place)
+                    layer.append(site.site.layer)
+                    kinds.append(self.kinds.index(kind))
                 self.parts.append(Part(site, name, sum(sizes.values()), atoms))
         self.params = sum(costs)
         self.costs = torch.tensor(costs, dtype=torch.float32, device=device)
         self.unit_atom = torch.tensor(unit_atom, dtype=torch.long, device=device)
-        self.of_atom = {name: torch.tensor(values, dtype=torch.long, device=device) for name, values in numbers.items()}
+        self.layer = torch.tensor(layer, dtype=torch.long, device=device)
+        self.kind = torch.tensor(kinds, dtype=torch.long, device=device)
 
     def by_part(self, values: Tensor) -> tuple[Tensor, ...]:
         """Values of atoms (..., atoms) as those of the units of each part, (..., units of the part)."""
@@ -115,23 +123,19 @@ class Layout:
             numbers.append(own.view(shape).expand(parameter.shape).reshape(-1))
         return torch.cat(numbers).to(self.costs.device)
 
-    def crowds(self, layers: int) -> Tensor:
-        """Numbers of the groups of atoms that do much the same, (atoms,): those of one kind in one block. Entries of
-        spectral cores lie between orthogonal directions, and each is a group of its own.
+    def crowds(self) -> Tensor:
+        """Return the numbers of the groups of atoms that do much the same, (atoms,): those of one kind in one block.
 
-        Args:
-            layers: blocks of the model.
+        Entries of spectral cores lie between orthogonal directions, and each is a group of its own.
         """
-        kinds = self.of_atom["kind"]
+        kinds = self.kind
         alone = torch.tensor([KINDS[kind].positional for kind in self.kinds], device=kinds.device)[kinds]
-        crowd = self.of_atom["layer"] * len(self.kinds) + kinds
-        first = layers * len(self.kinds)
+        crowd = self.layer * len(self.kinds) + kinds
+        first = self.layers * len(self.kinds)
         return torch.where(alone, first + torch.arange(len(kinds), device=kinds.device), crowd)
 
-    def groups(self, names: Sequence[str]) -> Tensor | None:
-        """Group numbers (groupings, atoms), different between groupings; None without groups."""
-        rows: list[Tensor] = []
-        for name in names:
-            first = int(rows[-1].max()) + 1 if rows else 0
-            rows.append(self.of_atom[name] + first)
-        return torch.stack(rows) if rows else None
+    def atoms(self) -> Iterator[tuple[Site, str, int]]:
+        """Yield the site, kind and number of units of each atom."""
+        for part in self.parts:
+            for kind, units in part.atoms:
+                yield part.site.site, kind, units

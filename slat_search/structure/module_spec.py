@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from ..errors import SlatError
-from .kinds import KINDS
+from .kinds import KINDS, unknown_kind
 from .sites import Site
 from .spectral import Entry, leading_entries
 
@@ -28,7 +28,7 @@ class ModuleSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise SlatError(f"structure: unknown kind {self.kind!r}; kinds are {', '.join(KINDS)}")
+            raise SlatError(f"structure: {unknown_kind(self.kind)}")
         if KINDS[self.kind].positional:
             self._check_entries()
         elif self.entries:

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .site_module import ACTIVATIONS, Linear, ModuleOptions, SiteModule, add_product
+from .options import ModuleOptions
+from .site_module import ACTIVATIONS, Linear, SiteModule, add_product
 from .sites import Site
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .options import ModuleOptions
 from .sites import Site
 
 if TYPE_CHECKING:
@@ -21,20 +22,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "tanh": torch.tanh,
 }
-
-
-@dataclass(frozen=True)
-class ModuleOptions:
-    """What all modules of one structure share.
-
-    Attributes:
-        activation: nonlinearity of bottlenecks, a key of ``ACTIVATIONS``.
-        scale: factor on what LoRA, parallel bottlenecks and spectral cores add (``lora_alpha / r`` in peft). One
-            constant, not one per rank, so that dropping a rank leaves the others' contribution as it was.
-    """
-
-    activation: str = "gelu"
-    scale: float = 2.0
 
 
 @dataclass(frozen=True)

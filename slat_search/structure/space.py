@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..errors import SlatError
-from .kinds import KINDS
+from .kinds import KINDS, unknown_kind
 from .module_spec import ModuleSpec
-from .site_module import ModuleOptions
+from .options import ModuleOptions
 from .sites import Site
 from .structure import Structure
 
@@ -22,17 +22,30 @@ class Candidate:
     group: int = 1
 
 
+def default_candidates() -> dict[str, Candidate]:
+    """Return the candidates of a space that names none: the kinds whose entry has a size."""
+    return {name: Candidate(kind.size, kind.group) for name, kind in KINDS.items() if kind.size}
+
+
 @dataclass(frozen=True)
 class Space:
-    """Candidate kinds, the same at every site that they fit."""
+    """Candidate kinds, the same at every site that they fit.
 
-    candidates: dict[str, Candidate]
+    Attributes:
+        candidates: kind -> its largest size and the size of its atoms.
+        options: what all modules share.
+
+    Raises:
+        SlatError: an unknown kind.
+    """
+
+    candidates: dict[str, Candidate] = field(default_factory=default_candidates)
     options: ModuleOptions = field(default_factory=ModuleOptions)
 
     def __post_init__(self) -> None:
         for kind in self.candidates:
             if kind not in KINDS:
-                raise SlatError(f"space: unknown kind {kind!r}; kinds are {', '.join(KINDS)}")
+                raise SlatError(f"space: {unknown_kind(kind)}")
 
     def supernet(self, sites: Sequence[Site]) -> Structure:
         """The structure in which every candidate is open."""

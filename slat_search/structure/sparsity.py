@@ -1,15 +1,15 @@
-"""What a structure costs, and terms that keep its gates honest. Functions of flat tensors over atoms."""
+"""What a structure costs, and which atoms fill a budget. Functions of flat tensors over atoms."""
 
 from __future__ import annotations
 
-import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .gates import Gates
-from .task_gates import TaskGates
+if TYPE_CHECKING:
+    from .gates.trained import TrainedTaskGates
 
 _BISECTIONS = 40  # halves an interval of at most a few hundred to below float32 resolution
 
@@ -19,47 +19,8 @@ def parameter_cost(expected: Tensor, costs: Tensor, total: float) -> Tensor:
     return (costs * expected).sum() / total
 
 
-def depth_cost(expected: Tensor, layer: Tensor, layers: int) -> Tensor:
-    """Expected share of the blocks that the backward pass goes through, a scalar.
-
-    The backward pass has to reach the lowest block that holds an open atom; with binary gates this is
-    ``(layers - lowest) / layers``, and 0 when all are closed. Between, block ``l`` counts as much as the most open
-    atom at or below it. The gradient goes to that atom, so the structure retreats upwards one block at a time.
-
-    Args:
-        expected: (atoms,) probabilities of being open.
-        layer: (atoms,) block of each atom, from 0.
-        layers: number of blocks of the model.
-    """
-    most_open = expected.new_zeros(layers).scatter_reduce(0, layer, expected, "amax")
-    return most_open.cummax(dim=0).values.mean()
-
-
-def gate_entropy(expected: Tensor) -> Tensor:
-    """Mean binary entropy of the gates in bits, a scalar in [0, 1].
-
-    As a penalty it guards against a soft supernet that is better than its discretised structure: gates that stay
-    half open (the discretisation gap of DARTS; Liu et al. 2019, arXiv 1806.09055).
-    """
-    p = expected.clamp(1e-6, 1 - 1e-6)
-    return -(p * p.log2() + (1 - p) * (1 - p).log2()).mean()
-
-
-def kind_diversity(expected: Tensor, costs: Tensor, kind: Tensor, kinds: int) -> Tensor:
-    """Entropy of the expected cost's distribution over kinds, divided by its maximum, a scalar in [0, 1].
-
-    As a reward it guards against rich-get-richer collapse onto one kind, the skip-connection collapse of DARTS
-    (Zela et al. 2020, arXiv 1909.09656).
-    """
-    if kinds < 2:
-        return expected.new_ones(())
-    share = expected.new_zeros(kinds).index_add(0, kind, costs * expected)
-    share = share / share.sum().clamp(min=1e-12)
-    return -(share * share.clamp(min=1e-12).log()).sum() / math.log(kinds)
-
-
 @torch.no_grad()
-def shift_to_budget(gates: Gates | TaskGates, costs: Tensor, budget: float) -> None:
+def shift_to_budget(gates: TrainedTaskGates, costs: Tensor, budget: float) -> None:
     """Set the shift of ``gates`` so that the expected cost equals ``budget`` (the shifted global sigmoid).
 
     Atoms then compete for a fixed sum: what one gains the others lose, and no weight has to be tuned. By bisection,

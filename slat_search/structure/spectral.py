@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import SlatError
+from .options import ModuleOptions
 from .singular import Basis, singular_basis
-from .site_module import Linear, ModuleOptions, SiteModule, add_product
+from .site_module import Linear, SiteModule, add_product
 from .sites import Site
 
 if TYPE_CHECKING:

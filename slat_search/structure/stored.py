@@ -6,7 +6,7 @@ import math
 
 from .kinds import KINDS
 from .module_spec import ModuleSpec
-from .shared import SharedStructure
+from .multitask.shared_structure import SharedStructure
 from .spectral import directions
 from .structure import Structure
 

@@ -19,7 +19,8 @@ from ..errors import SlatError
 from ..structure_text import by_line
 from .kinds import KINDS
 from .module_spec import ModuleSpec
-from .site_module import ACTIVATIONS, ModuleOptions
+from .options import ModuleOptions
+from .site_module import ACTIVATIONS
 from .sites import Site
 
 FORMAT = "slat-structure/1"

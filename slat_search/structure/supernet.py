@@ -1,93 +1,109 @@
-"""The supernet: every candidate at every site, behind one flat tensor of gates."""
+"""The supernet: every candidate at every site, behind one flat tensor of gates for each task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..errors import SlatError
 from . import sparsity
-from .adapter import Adapter, attach
-from .gates import Gates
-from .layout import GROUPINGS, Layout, Part
-from .optimiser import replace_parameter
-from .saliency import GATE_KINDS, Saliency
-from .screening import Screening
+from .adapter import Adapter
+from .candidates import Candidates
+from .gates import GATES, TaskGates
+from .gates.screening import ScreeningTaskGates
+from .layout import Layout, Part
+from .multitask.frozen_pool import FrozenPool
+from .multitask.outcome import scales_of_units, shared_structure
+from .multitask.shared_adapter import SharedAdapter
+from .multitask.shared_structure import SharedStructure
+from .optimizer import replace_parameter
+from .options import SearchOptions
 from .sites import Site
 from .space import Space
 from .structure import Structure
-from .task_gates import TaskGates
-from .turning import turn_to_principal_directions
+
+_DEFAULT = SearchOptions()
 
 
 class Supernet(nn.Module):
     """Gated candidates on a frozen backbone, for any PyTorch training loop.
 
     Gates are drawn at the start of each forward pass of ``backbone``: sampled while ``training``, those of
-    the discretised structure in ``eval()`` (closed atoms 0, open atoms at their value). So whatever is
+    the discretized structure in ``eval()`` (closed atoms 0, open atoms at their value). So whatever is
     evaluated is exactly what :meth:`settle` turns into a compact adapter.
+
+    Several tasks share the candidates and have a row of gates each; before a batch, :meth:`switch` says whose it is. An
+    atom stands while some task uses it. See :class:`.TaskGates` for what it costs then.
 
     Example::
 
-        supernet = Supernet(backbone, find_sites(backbone), space)
-        for step, batch in enumerate(loader):
-            loss = task_loss(backbone(**batch)) + weight * supernet.cost()
-            ...
-            supernet.shrink(optimiser)
-        adapter = supernet.settle(optimiser)
+        supernet = Supernet(backbone, find_sites(backbone))
+        for batch in batches:  # candidates stand at zero while they are judged
+            task_loss(backbone(**batch)).backward()
+            supernet.record_gradients()
+            supernet.zero_grad()
+        supernet.decide(budget=1000)
+        adapter = supernet.settle()  # to be trained
 
     Args:
         backbone: a frozen model.
         sites: where candidates may stand.
-        space: which candidates.
-        gate_kind: see :class:`Gates` and :class:`.Saliency`.
-        gate_init: first value of all structure variables.
-        groups: ``layer``, ``kind``, ``site``: what shares a further structure variable, so that it can close at once.
-        saliency: ``crowding``, ``reach`` and ``smoothing`` of :class:`.Saliency`.
+        space: which candidates; by default those of the command line.
+        options: how atoms are chosen.
+        tasks: their names.
+        pool: trained modules of earlier tasks, which the only one of ``tasks`` may use; see :class:`.FrozenPool`.
 
     Attributes:
-        layout: where atoms and units lie in flat tensors.
-        budget: parameters that the discretised structure fills, set by :meth:`hold`; None without one.
+        tasks: names of all tasks, those of the pool first.
+        adapter: holds the weights of what stands.
+        gates: rows of gates; None once the search has ended.
+        budget: parameters that the discretized structure fills, set by :meth:`hold`; None without one.
+
+    Raises:
+        SlatError: an unknown kind of gates, a task that the pool has already, or a space that does not fit the pool.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
         sites: Sequence[Site],
-        space: Space,
-        gate_kind: str = "sigmoid",
-        gate_init: float = 1.0,
-        groups: Sequence[str] = (),
-        saliency: Mapping[str, float] | None = None,
+        space: Space | None = None,
+        options: SearchOptions = _DEFAULT,
+        tasks: Sequence[str] = ("task",),
+        pool: SharedAdapter | None = None,
     ):
         super().__init__()
-        if unknown := set(groups) - set(GROUPINGS):
-            raise ValueError(f"unknown group {unknown.pop()!r}; one of {', '.join(GROUPINGS)}")
-        if gate_kind not in GATE_KINDS:
-            raise ValueError(f"unknown gate kind {gate_kind!r}; one of {', '.join(GATE_KINDS)}")
-        if gate_kind in ("saliency", "screening") and groups:
-            raise ValueError(f"{gate_kind} is measured atom by atom and knows no groups")
-        self.space = space
-        self.adapter: Adapter = attach(backbone, self._whole(sites))
-        device = next(backbone.parameters()).device
+        if options.kind not in GATES:
+            raise SlatError(f"gates: unknown kind {options.kind!r}; one of {', '.join(GATES)}")
+        space = space or Space()
+        self.options = options
+        self._pool = FrozenPool(pool, space) if pool is not None else None
+        self.tasks = (*(self._pool.tasks if self._pool else ()), *tasks)
+        if len(set(self.tasks)) < len(self.tasks):
+            raise SlatError(f"structure: the pool has a task {self.tasks[-1]!r} already")
+        self._candidates = Candidates(backbone, sites, space, self._pool)
+        self.adapter = self._candidates.adapter
+        kind = GATES[options.kind]
+        given = self._pool.scales(self.layout) if self._pool else None
+        rows = [kind.build(self.layout, options) for _ in self.tasks]
+        self.gates: TaskGates | None = kind.over_tasks(rows, options, given).to(self.costs.device)
         self.budget: float | None = None
-        self._layers = 1 + max(site.layer for site in sites)
-        self._lay_out(device)
-        self.gates: Gates | TaskGates | None = self._gates(gate_kind, gate_init, groups, saliency or {}).to(device)
         self.total_cost = float(self.params)
-        self._standing = torch.arange(len(self.costs), device=device)
+        self._scales: Tensor | None = None  # (tasks, atoms) once settled, and which task uses which
+        self._uses: Tensor | None = None
         self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.draw())
+        if self._pool is not None:
+            self._pool.freeze(self.layout)
+        self.switch(len(self.tasks) - 1 if self._pool else 0)
 
-    def _whole(self, sites: Sequence[Site]) -> Structure:
-        """The structure in which everything is open."""
-        return self.space.supernet(sites)
-
-    def _lay_out(self, device: torch.device) -> None:
-        """Number the atoms that stand."""
-        self.layout = Layout(self.adapter, self.space, device)
+    @property
+    def layout(self) -> Layout:
+        """Where atoms and units lie in flat tensors."""
+        return self._candidates.layout
 
     @property
     def parts(self) -> list[Part]:
@@ -104,18 +120,13 @@ class Supernet(nn.Module):
         """Parameters of each atom that stands, (atoms,)."""
         return self.layout.costs
 
-    def _gates(self, kind: str, init: float, groups: Sequence[str], options: Mapping[str, float]) -> Gates | TaskGates:
-        if kind == "screening":
-            return Screening(self.costs, self.layout.atom_of_parameters())
-        if kind == "saliency":
-            blocks = self._layers - self.layout.of_atom["layer"]
-            return Saliency(self.costs, self.layout.crowds(self._layers), blocks, init, **options)
-        return Gates(len(self.costs), kind, init, self.layout.groups(groups))
-
     # -- while searching -------------------------------------------------------------------------------
 
     def switch(self, task: int) -> None:
-        """The batches that follow are of the task of this number: here of the only one."""
+        """Open the gates of the task of this number for the batches that follow."""
+        self._task = task
+        if self.gates is not None:
+            self.gates.task = task
 
     def draw(self) -> None:
         """Give every module its gate for the coming forward pass (one gather for the whole model)."""
@@ -126,65 +137,57 @@ class Supernet(nn.Module):
             part.site.gates[part.name] = gate
 
     def _drawn(self) -> Tensor | None:
-        """The gates of the coming forward pass, (atoms,); None when there are none any more."""
+        """Return the gates of the coming forward pass, (atoms,); None where weights hold them already."""
         if self.gates is None:
-            return None
-        return self.gates.sample() if self.training else self.gates.values() * self._is_open()
+            return self._scales[self._task] if self._scales is not None else None
+        if self.training:
+            return self.gates.sample()
+        return (self.gates.values() * self._users())[self._task]
 
-    def cost(self, depth: float = 0.0) -> Tensor:
-        """Expected cost as a share of the whole supernet's, a scalar that stays comparable when atoms are removed.
-
-        Args:
-            depth: weight, 0 to 1, of :func:`.sparsity.depth_cost` (compute) against that of parameters.
-        """
+    def cost(self) -> Tensor:
+        """Return the expected cost as a share of the whole supernet's, a scalar; comparable when atoms have left."""
         if self.gates is None or not len(self.costs):
             return self.costs.new_zeros(())
-        expected = self.gates.expected()
-        cost = (1 - depth) * sparsity.parameter_cost(expected, self.costs, self.total_cost)
-        if depth:
-            cost = cost + depth * sparsity.depth_cost(expected, self.layout.of_atom["layer"], self._layers)
-        return cost
-
-    def entropy(self) -> Tensor:
-        """Mean binary entropy of the gates, see :func:`.sparsity.gate_entropy`."""
-        if self.gates is None or not len(self.costs):
-            return self.costs.new_zeros(())
-        return sparsity.gate_entropy(self.gates.expected())
-
-    def diversity(self) -> Tensor:
-        """How evenly the expected cost is spread over kinds, see :func:`.sparsity.kind_diversity`."""
-        if self.gates is None or not len(self.costs):
-            return self.costs.new_ones(())
-        return sparsity.kind_diversity(
-            self.gates.expected(), self.costs, self.layout.of_atom["kind"], len(self.layout.kinds)
-        )
+        return sparsity.parameter_cost(self.gates.expected(), self.costs, self.total_cost)
 
     def hold(self, budget: float) -> None:
         """Shift all gates so that the expected parameters equal ``budget``, which the structure then fills.
 
-        To be called before each step, with a budget that anneals from the whole supernet down to the target.
+        To be called before each step, with a budget that anneals from the whole supernet down to the target. Beside a
+        pool it is the budget of what is new.
         """
-        self.budget = budget
-        if self.gates is not None and self.gates.soft and len(self.costs):
-            sparsity.shift_to_budget(self.gates, self.costs, budget)
+        self.budget = budget + (self._pool.params if self._pool else 0)
+        if self.gates is not None and len(self.costs):
+            self.gates.hold(self.costs, self.budget)
 
     def _is_open(self) -> Tensor:
-        """The discretisation rule, (atoms,) of bool: gates above one half, or the most open ones within the budget."""
+        """Return the atoms that stand, (atoms,) of bool: the open ones, or the most open within the budget."""
         assert self.gates is not None
         if self.budget is None:
             return self.gates.is_open()
         return sparsity.open_within(self.gates.logits().detach(), self.costs, self.budget, self.gates.worth())
 
-    def structure(self) -> Structure:
-        """The discretised structure: the atoms whose gate is above one half, or those that fill the budget."""
+    def _users(self) -> Tensor:
+        """Return who uses which atom of the discretized structure, (tasks, atoms) of bool."""
+        if self.gates is not None:
+            return self.gates.users(self._is_open(), held=self.budget is not None)
+        assert self._uses is not None
+        return self._uses
+
+    def structure(self) -> Structure | SharedStructure:
+        """Return the discretized structure: the atoms that stand, and of several tasks who uses them."""
+        if len(self.tasks) > 1:
+            return shared_structure(self.layout, self.tasks, self._users(), self.adapter.options)
         if self.gates is None:
             return self.adapter.structure
-        return Structure(tuple(self.layout.kept(self._is_open().tolist())), self.space.options)
+        return Structure(tuple(self.layout.kept(self._users()[0].tolist())), self.adapter.options)
 
     def after_update(self) -> None:
-        """To be called after each step of an optimiser; here nothing is frozen that it may have moved."""
+        """Put frozen weights back; to be called after each step of an optimizer."""
+        if self._pool is not None:
+            self._pool.restore()
 
-    # -- screening -------------------------------------------------------------------------------------
+    # -- measured gates --------------------------------------------------------------------------------
 
     def sleep(self) -> None:
         """Let the backbone compute as if there were no candidates, until :meth:`wake`."""
@@ -196,17 +199,20 @@ class Supernet(nn.Module):
 
     @torch.no_grad()
     def record_gradients(self) -> None:
-        """Take the gradients of the batch just gone through into account, for gates of kind ``screening``."""
-        parameters = [parameter for _, parameter, _ in self.layout.parameters()]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        self._screening().record(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+        """Take the gradients of the batch just gone through into account, for the current task of a screening."""
+        self._screening().record(self._candidates.gradients())
 
-    def _screening(self) -> Screening:
-        """What is recorded into: of several tasks that of the current one."""
-        assert isinstance(self.gates, Screening)
+    def _screening(self) -> ScreeningTaskGates:
+        """Return the gates, which are those of a screening.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if not isinstance(self.gates, ScreeningTaskGates):
+            raise ValueError(f"gates of kind {self.options.kind} are not judged by recorded gradients")
         return self.gates
 
-    def decide(self, sparsity_weight: float, budget: float | None) -> None:
+    def decide(self, sparsity_weight: float = 0.0, budget: float | None = None) -> None:
         """Judge the candidates by what was recorded; those that are not worth it leave with :meth:`settle`.
 
         Args:
@@ -214,112 +220,101 @@ class Supernet(nn.Module):
                 each of its own; not used under a budget.
             budget: parameters to fill; None for the weight.
         """
-        assert self.gates is not None
-        for row in self._screened():
-            row.decide()
+        gates = self._screening()
+        gates.decide()
         if budget is not None:
             self.hold(budget)
         else:
-            self.gates.price = sparsity_weight * self.average_worth()
-
-    def _screened(self) -> list[Screening]:
-        return [self._screening()]
-
-    @property
-    def batches_recorded(self) -> int:
-        """Batches that were recorded; of several tasks for the one that has fewest."""
-        return min(row.batches for row in self._screened())
+            gates.price = sparsity_weight * self.average_worth()
 
     def average_worth(self) -> float:
-        """What the loss is taken to lose without a parameter of the whole space, on the mean; of gates that are
-        measured. Atoms that have left count as worth nothing."""
-        worth = self.gates.worth() if self.gates is not None else None
-        if worth is None:
-            return 0.0
-        there = worth.isfinite()  # what earlier tasks use stays whatever it is worth
-        space = self.total_cost - float(self.costs[~there].double().sum())
-        return float(worth[there].double().sum()) / max(1.0, space)
+        """Return what the loss is taken to lose without a parameter of the whole space, on the mean; 0 where gates are
+        not measured. Atoms that have left count as worth nothing."""
+        return self.gates.average_worth(self.costs, self.total_cost) if self.gates is not None else 0.0
 
-    def turn(self, optimiser: Optimizer | None = None) -> None:
+    def turn(self, optimizer: Optimizer | None = None) -> None:
         """Write each LoRA in its principal directions, see :func:`.turn_to_principal_directions`."""
-        turn_to_principal_directions(self.adapter, optimiser)
+        if self.gates is not None:
+            self._candidates.turn(self.gates.active, optimizer)
 
     # -- closing atoms ---------------------------------------------------------------------------------
 
     @torch.no_grad()
     def fit(self, budget: float) -> int:
         """Remove atoms that alone are larger than ``budget``, which would only push out what fits. Returns how many."""
-        return self._remove(self.costs > budget, None)
+        return 0 if self.gates is None else self._remove((self.costs > budget) & ~self.gates.paid, None)
 
     @torch.no_grad()
-    def shrink(self, optimiser: Optimizer | None = None, below: float = 0.05) -> int:
-        """Physically remove atoms whose gate is under ``below``; optimiser state follows. Returns how many.
+    def shrink(self, optimizer: Optimizer | None = None, below: float = 0.05) -> int:
+        """Close uses, and physically remove atoms that have none left; optimizer state follows. Returns how many.
 
-        Under a budget the most open atoms worth twice the budget stay: while gates are still alike, all of them are
-        small, and the structure has yet to be chosen. Saliency, which is 1 or nothing, removes what is not open.
+        Args:
+            optimizer: of the training.
+            below: trained gates under it close; see :meth:`.TrainedTaskGates.still_needed`.
         """
         if self.gates is None:
             return 0
-        closed = ~self._is_open()
-        if self.gates.soft:
-            closed &= self.gates.values() < below
-            if self.budget is not None:
-                closed &= ~sparsity.open_within(self.gates.logits(), self.costs, 2 * self.budget)
-        return self._remove(closed, optimiser)
+        return self._close(self.gates.still_needed(self._users(), below, self.costs, self.budget), optimizer)
+
+    def _close(self, uses: Tensor, optimizer: Optimizer | None) -> int:
+        """Keep only ``uses`` (tasks, atoms), and remove atoms that have none; returns how many."""
+        assert self.gates is not None
+        self.gates.close(uses)
+        return self._remove(~self.gates.active.any(dim=0), optimizer)
 
     @torch.no_grad()
-    def settle(self, optimiser: Optimizer | None = None) -> Adapter:
-        """End the search: remove closed atoms, multiply the open gates into the weights, drop the gates.
+    def settle(self, optimizer: Optimizer | None = None) -> Adapter | SharedAdapter:
+        """End the search: remove what is not used and drop the gates.
 
-        The output is that of ``eval()`` just before. All atoms closed is a valid end: the bare head.
+        The output for each task is that of ``eval()`` just before. The open gates of one task are multiplied into its
+        weights; those of several stay as fixed scales. All atoms closed is a valid end: the bare head.
         """
         if self.gates is not None:
-            self._remove(~self._is_open(), optimiser)
-            z = self.gates.values()
-            for part, gate in zip(self.parts, self.layout.by_part(z), strict=True):
-                part.module.fold(gate)
-            if optimiser is not None:
+            self._close(self._users(), optimizer)
+            if optimizer is not None:
                 for variable in self.gates.variables:
-                    replace_parameter(optimiser, variable, None)
+                    replace_parameter(optimizer, variable, None)
+            scales = self.gates.values()
+            if len(self.tasks) > 1:
+                self._scales, self._uses = scales, self.gates.active
+            else:
+                for part, gate in zip(self.parts, self.layout.by_part(scales[0]), strict=True):
+                    part.module.fold(gate)
             self._drop_gates()
-        return self.adapter
+        if self._scales is None:
+            return self.adapter
+        structure = shared_structure(self.layout, self.tasks, self._users(), self.adapter.options)
+        return SharedAdapter(self.adapter, structure, scales_of_units(self.layout, structure, self._scales))
 
     def _drop_gates(self) -> None:
         for site in self.adapter.site_adapters():
             site.gates.clear()
         self.gates = None
 
-    def _remove(self, closed: Tensor, optimiser: Optimizer | None) -> int:
+    def _remove(self, closed: Tensor, optimizer: Optimizer | None) -> int:
         removed = int(closed.sum())
         if removed == 0 or self.gates is None:
             return 0
-        flags = self.layout.by_part(closed)
-        for part, flag in zip(self.parts, flags, strict=True):
-            if not flag.any():
-                continue
-            for old, new, dim, index in part.site.keep(part.name, (~flag).nonzero().squeeze(1).cpu()):
-                if optimiser is not None:
-                    replace_parameter(optimiser, old, new, dim, index)
-        self.adapter.drop_empty_sites()
+        self._candidates.remove(closed, optimizer)
         keep = (~closed).nonzero().squeeze(1)
         for variable, left in self.gates.keep(keep):
-            if optimiser is not None:
-                replace_parameter(optimiser, variable, left, 0, keep)
-        self._standing = self._standing[keep]
-        self._lay_out(closed.device)
+            if optimizer is not None:
+                replace_parameter(optimizer, variable, left, 0, keep)
         return removed
 
     # -- saving ----------------------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What stands, so that ``load_state_dict`` of a supernet that was made alike can shrink to it first."""
-        return {"standing": self._standing, "budget": self.budget, "settled": self.gates is None}
+        """Return what stands, so that ``load_state_dict`` of a supernet that was made alike can shrink to it first."""
+        state = {"standing": self._candidates.standing, "budget": self.budget, "settled": self.gates is None}
+        return {**state, "scales": self._scales, "uses": self._uses}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Shrink to what stood; weights and gates are loaded after this."""
-        closed = ~torch.isin(self._standing, state["standing"].to(self._standing.device))
+        standing = self._candidates.standing
+        closed = ~torch.isin(standing, state["standing"].to(standing.device))
         self._remove(closed, None)
-        self.budget = state["budget"]
+        self.budget, self._scales, self._uses = state["budget"], state["scales"], state["uses"]
         if state["settled"]:
             self._drop_gates()
 

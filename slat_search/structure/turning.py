@@ -11,14 +11,14 @@ from torch.optim import Optimizer
 
 from .adapter import Adapter
 from .modules import Projection
-from .optimiser import turn_parameter
+from .optimizer import turn_parameter
 
 _LENGTH = 1 / math.sqrt(3)  # of a row of the down-projection as it is initialised
 
 
 @torch.no_grad()
 def turn_to_principal_directions(
-    adapter: Adapter, optimiser: Optimizer | None = None, left_out: Collection[nn.Module] = ()
+    adapter: Adapter, optimizer: Optimizer | None = None, left_out: Collection[nn.Module] = ()
 ) -> None:
     r"""Replace the ranks of each LoRA by the singular directions of their sum; what it computes stays as it is.
 
@@ -26,7 +26,7 @@ def turn_to_principal_directions(
     saliency none is worth its parameters. With :math:`U A = \sum_k \sigma_k u_k v_k^\top` the first rank becomes
     :math:`u_1 \sigma_1 / c` and :math:`c\, v_1`, the second what is left, and so on; then removing ranks drops what the
     site does least. The length :math:`c` of the down-projection's rows is that of their initialisation, so that steps
-    of the optimiser are as large as before; its moments are turned along. To be called while no gate is between 0
+    of the optimizer are as large as before; its moments are turned along. To be called while no gate is between 0
     and 1.
 
     AdaLoRA (Zhang et al. 2023, arXiv 2303.10512) holds its ranks near this form by a penalty.
@@ -39,10 +39,10 @@ def turn_to_principal_directions(
             if part in left_out or not isinstance(part, Projection):
                 continue
             if 2 <= part.rank <= min(part.down.shape[1], part.up.shape[0]):
-                _turn(part, optimiser)
+                _turn(part, optimizer)
 
 
-def _turn(part: Projection, optimiser: Optimizer | None) -> None:
+def _turn(part: Projection, optimizer: Optimizer | None) -> None:
     ranks, device = slice(0, part.rank), part.up.device
     down, up = part.down[ranks].cpu(), part.up[:, ranks].cpu()  # a GPU takes longer to factorise such small matrices
     q, triangle = torch.linalg.qr(down.T)  # A^T = Q R
@@ -54,9 +54,9 @@ def _turn(part: Projection, optimiser: Optimizer | None) -> None:
     back = triangle.T @ inner.T / _LENGTH  # U' = U back, its inverse
     part.up[:, ranks] = outer @ inner.T / _LENGTH
     part.down[ranks] = _LENGTH * inner @ q.T
-    if optimiser is not None:
-        turn_parameter(optimiser, part.up, turn.T.to(device), dim=1)  # gradients of U' are those of U times turn^T
-        turn_parameter(optimiser, part.down, back.to(device), dim=0)
+    if optimizer is not None:
+        turn_parameter(optimizer, part.up, turn.T.to(device), dim=1)  # gradients of U' are those of U times turn^T
+        turn_parameter(optimizer, part.down, back.to(device), dim=0)
 
 
 def _is_regular(triangle: Tensor) -> bool:

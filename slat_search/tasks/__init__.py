@@ -7,7 +7,6 @@ from .encoding import (
     check_tokens,
     encode,
     evaluation_batches,
-    held_out,
     join,
     training_batches,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "embedding_noise",
     "encode",
     "evaluation_batches",
-    "held_out",
     "join",
     "load_task",
     "noisy_labels",

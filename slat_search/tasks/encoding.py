@@ -194,15 +194,8 @@ def _labels(labels: Sequence[int | float], scale: tuple[float, float] | None) ->
     return ((np.asarray(labels) - mean) / spread).astype(np.float32)
 
 
-def held_out(data: Encoded, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of ``data`` parted at random into those to train on and a ``share`` (0 to 1) to hold out."""
-    order = np.random.default_rng([seed, 2]).permutation(len(data))
-    count = round(share * len(data))
-    return np.sort(order[count:]), np.sort(order[:count])
-
-
-def training_batches(data: Encoded, batch_size: int, seed: int, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Rows of one training batch after another, for ever; of all ``data`` or of some ``rows`` of it.
+def training_batches(data: Encoded, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield the rows of one training batch after another, for ever.
 
     Each epoch shuffles all rows, sorts stretches of them by length and shuffles the batches, so that little
     is padded and the order depends on ``seed`` alone. A last incomplete batch is dropped, unless it is the
@@ -210,9 +203,8 @@ def training_batches(data: Encoded, batch_size: int, seed: int, rows: np.ndarray
     """
     rng = np.random.default_rng(seed)
     stretch = batch_size * _MEGABATCH
-    rows = np.arange(len(data)) if rows is None else rows
     while True:
-        order = rng.permutation(rows)
+        order = rng.permutation(len(data))
         batches: list[np.ndarray] = []
         for start in range(0, len(order), stretch):
             near = order[start : start + stretch]

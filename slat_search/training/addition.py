@@ -15,7 +15,7 @@ from torch import Tensor
 from ..config import Config, Model
 from ..errors import SlatError
 from ..records import Measures, Unit
-from ..structure import ExtendedSupernet, SharedAdapter, find_sites
+from ..structure import SharedAdapter, Supernet, find_sites
 from ..tasks import Noise
 from .bundle import save_bundle
 from .context import Context, prepare
@@ -26,7 +26,7 @@ from .protocol import noise_ids, plan, qualities, validation_measures
 from .search import controller_for
 from .shared_bundle import pool_on, read_shared
 from .stream import Source
-from .trial import search_plan, space
+from .trial import search_options, search_plan, space
 
 
 def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,26 +59,25 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     context, _ = prepare(config)
     check_model(f"pool {folder}", description, context.frozen.model, context.frozen.tokenizer)
     seed_everything(config.seed)
-    model, g = context.classifier(), config.gates
+    model = context.classifier()
     pool = pool_on(model.backbone, description, tensors)
     pool.detach()
-    saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
     sites = find_sites(model.backbone, config.space.include, config.space.exclude)
-    made = ExtendedSupernet(
-        model.backbone, sites, space(config), pool, task, sampled["sharing"], g.kind, g.init, g.groups, saliency
-    )
+    options = search_options(config, sampled)
+    made = Supernet(model.backbone, sites, space(config), options, (task,), pool)
     try:
         training = Training(
             [Source(model, context.train)],
             made.adapter,
             plan(config, sampled["learning_rate"], 0, Noise()),
-            controller=controller_for(g.kind, made, search_plan(config, sampled, sites), config.training.steps),
+            controller=controller_for(made, search_plan(config, sampled, sites), config.training.steps),
             switch=lambda _: made.switch(len(pool.structure.tasks)),
             **noise_ids(context),
         )
         for _ in training.run():
             pass
         shared = made.settle()
+        assert isinstance(shared, SharedAdapter)
         made.eval()
         measures = Measures(**validation_measures(model, context))
         (test,) = qualities(config.task.metric, [context.test], predict_sets(model, [context.test]))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch import nn
+from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..controller import Controller
 from ..errors import SlatError
 from ..tasks import Noise
 from .stream import Source, Stream
@@ -27,7 +28,7 @@ class Plan:
     """How long and how fast to train; the same for every method that is compared.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimizer steps.
         batch_size: sequences a step.
         learning_rate: of adapter modules.
         head_learning_rate: of the task head.
@@ -50,34 +51,6 @@ class Plan:
     parts: int = 1
 
 
-class Controller(Protocol):
-    """What a search adds to plain training.
-
-    Attributes:
-        held_out: share of the training text that structure variables learn from and weights do not: bilevel
-            optimisation in its first-order form (Liu et al. 2019, arXiv 1806.09055). 0: both learn from all of it.
-        pace: factor on the modules' learning rate, read before each step.
-    """
-
-    held_out: float
-    pace: float
-
-    def loss(self) -> Tensor | None:
-        """A term to add to the task loss of this step."""
-
-    def variables(self) -> list[nn.Parameter]:
-        """Structure variables that move at this step."""
-
-    def before_step(self, passes: int) -> None:
-        """Called before the backward passes whose gradients the step is made of."""
-
-    def parameter_groups(self) -> list[dict]:
-        """Further optimiser groups (structure variables)."""
-
-    def after_step(self, step: int, optimiser: Optimizer) -> None:
-        """Called after each optimiser step, with the number of steps done, while gradients are still there."""
-
-
 def seed_everything(seed: int) -> None:
     """Seed torch's global generators: dropout and module initialisation know no other."""
     torch.manual_seed(seed)
@@ -97,7 +70,7 @@ class Training:
         balance: takes the loss of a batch and the number of its task, and says how much it counts.
 
     Attributes:
-        step: optimiser steps done.
+        step: optimizer steps done.
     """
 
     def __init__(
@@ -113,10 +86,9 @@ class Training:
         switch: Callable[[int], None] = lambda task: None,
         balance: nn.Module | None = None,
     ):
-        self.plan, self.controller = plan, controller
+        self.plan, self.controller = plan, controller or Controller()
         self.step = 0
-        share = controller.held_out if controller is not None else 0.0
-        self._streams = [Stream(source, plan, share, special_ids, mask_id) for source in sources]
+        self._streams = [Stream(source, plan, special_ids, mask_id) for source in sources]
         self._turns, self._switch, self._balance = turns or repeat(0), switch, balance
         self._heads = nn.ModuleList(source.model.head for source in sources)
         self._device = next(self._heads.parameters()).device
@@ -124,15 +96,15 @@ class Training:
         trained = [p for p in adapter.parameters() if p.requires_grad] if adapter is not None else []
         if trained:
             groups.append({"params": trained, "lr": plan.learning_rate, "paced": True})
-        self._optimiser = AdamW(groups, weight_decay=plan.weight_decay, fused=True)
-        for group in controller.parameter_groups() if controller is not None else ():
-            self._optimiser.add_param_group(group)
+        self._optimizer = AdamW(groups, weight_decay=plan.weight_decay, fused=True)
+        for group in self.controller.parameter_groups():
+            self._optimizer.add_param_group(group)
         if balance is not None:
             balance.to(self._device)
             weights = {"params": list(balance.parameters()), "lr": plan.head_learning_rate, "weight_decay": 0.0}
-            self._optimiser.add_param_group(weights)
-        factors = [_schedule(plan, group, controller) for group in self._optimiser.param_groups]
-        self._schedule = LambdaLR(self._optimiser, factors)
+            self._optimizer.add_param_group(weights)
+        factors = [_schedule(plan, group, self.controller) for group in self._optimizer.param_groups]
+        self._schedule = LambdaLR(self._optimizer, factors)
         self._generator = torch.Generator().manual_seed(plan.seed)
         self._finite = torch.ones((), dtype=torch.bool, device=self._device)
 
@@ -157,52 +129,37 @@ class Training:
                 yield self.step
 
     def _one_step(self) -> None:
-        optimiser, controller = self._optimiser, self.controller
         task = next(self._turns)
         self._switch(task)
-        stream = self._streams[task]
-        moving = controller.variables() if controller is not None and stream.gate_batches is not None else []
-        rows = next(stream.batches)
-        if moving and stream.gate_batches is not None:
-            self._backward(task, rows)
-            _forget_gradients(moving)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            rows = next(stream.gate_batches)
-        self._backward(task, rows, controller)
-        if moving:
-            known = {id(variable) for variable in moving}
-            _forget_gradients(p for group in optimiser.param_groups for p in group["params"] if id(p) not in known)
-        optimiser.step()
+        self._backward(task, next(self._streams[task].batches))
+        self._optimizer.step()
         self.step += 1
-        if controller is not None:
-            controller.after_step(self.step, optimiser)
-        optimiser.zero_grad(set_to_none=True)
+        self.controller.after_step(self.step, self._optimizer)
+        self._optimizer.zero_grad(set_to_none=True)
         self._schedule.step()
 
-    def _backward(self, task: int, rows: np.ndarray, controller: Controller | None = None) -> None:
-        """Gradients of the mean loss of some texts, and of what the controller adds to it."""
+    def _backward(self, task: int, rows: np.ndarray) -> None:
+        """Accumulate the gradients of the mean loss of the texts ``rows``, and of what the controller adds to it."""
         parts = np.array_split(rows, min(self.plan.parts, len(rows)))
-        if controller is not None:
-            controller.before_step(len(parts))
+        self.controller.before_step(len(parts))
         for part in parts:
             loss = self._streams[task].loss(part, self._generator) * (len(part) / len(rows))
             self._finite &= torch.isfinite(loss.detach())
             if self._balance is not None:
                 loss = self._balance(loss, task)
-            extra = controller.loss() if controller is not None and part is parts[-1] else None
+            extra = self.controller.loss() if part is parts[-1] else None
             (loss if extra is None else loss + extra).backward()
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on but the adapter and the controller, which keep their own; tensors and
         plain values. Tensors are the live ones: save them before the next step."""
-        optimiser = self._optimiser.state_dict()
-        optimiser["param_groups"] = [group for group in optimiser["param_groups"] if group["params"]]
+        optimizer = self._optimizer.state_dict()
+        optimizer["param_groups"] = [group for group in optimizer["param_groups"] if group["params"]]
         return {
             "step": self.step,
             "heads": self._heads.state_dict(),
             "balance": self._balance.state_dict() if self._balance is not None else {},
-            "optimiser": optimiser,
+            "optimizer": optimizer,
             "finite": self._finite,
             "drawn": [stream.drawn for stream in self._streams],
             "noise": self._generator.get_state(),
@@ -217,7 +174,7 @@ class Training:
         self._heads.load_state_dict(state["heads"])
         if self._balance is not None:
             self._balance.load_state_dict(state["balance"])
-        self._optimiser.load_state_dict(dict(state["optimiser"]))
+        self._optimizer.load_state_dict(dict(state["optimizer"]))
         self._schedule.last_epoch = self.step
         self._finite = state["finite"].to(self._device)
         for _ in range(self.step):
@@ -230,19 +187,14 @@ class Training:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self._device)
 
 
-def _forget_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    for parameter in parameters:
-        parameter.grad = None
-
-
-def _schedule(plan: Plan, group: dict, controller: Controller | None) -> Callable[[int], float]:
+def _schedule(plan: Plan, group: dict, controller: Controller) -> Callable[[int], float]:
     """The factor on a group's learning rate at each step: rise, linear fall, and the controller's pace for modules."""
     rising = max(1, round(plan.warmup * plan.steps))
 
     def factor(step: int) -> float:
         if group.get("constant"):
             return 1.0
-        pace = controller.pace if controller is not None and group.get("paced") else 1.0
+        pace = controller.pace if group.get("paced") else 1.0
         if step < rising:
             return pace * (step + 1) / rising
         return pace * max(0.0, (plan.steps - step) / max(1, plan.steps - rising))

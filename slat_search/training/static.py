@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from ..config import Config
-from ..structure import Adapter, ModuleOptions, ModuleSpec, Site, Structure, attach
-from ..structure.kinds import KINDS
+from ..structure import KINDS, Adapter, ModuleOptions, ModuleSpec, Site, Structure, attach
 
 _SIZE = "_size"
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..tasks import Encoded, embedding_noise, held_out, noisy_labels, noisy_tokens, training_batches
+from ..tasks import Encoded, embedding_noise, noisy_labels, noisy_tokens, training_batches
 from .classifier import TextClassifier, task_loss
 
 if TYPE_CHECKING:
@@ -51,25 +51,21 @@ class Stream:
     Args:
         source: text and classifier.
         plan: of the training.
-        share: of the text that is held out for structure variables.
         special_ids: token ids that noise leaves alone.
         mask_id: what ``mask`` noise writes.
 
     Attributes:
         batches: rows of each batch.
-        gate_batches: rows of held-out text; None where nothing is held out.
     """
 
-    def __init__(self, source: Source, plan: Plan, share: float, special_ids: Collection[int], mask_id: int):
+    def __init__(self, source: Source, plan: Plan, special_ids: Collection[int], mask_id: int):
         self.model, data = source.model, source.data
         self._plan, self._special_ids, self._mask_id = plan, special_ids, mask_id
         self._device = next(source.model.parameters()).device
         self._data = noisy_labels(data, plan.noise, source.model.head.out_features, plan.seed)
         vocabulary = torch.from_numpy(np.unique(data.ids).astype(np.int64))
         self._vocabulary = vocabulary[~torch.isin(vocabulary, torch.tensor(sorted(special_ids), dtype=torch.long))]
-        rows, held = held_out(data, share, plan.seed)
-        self.batches = Batches(training_batches(data, plan.batch_size, plan.seed, rows))
-        self.gate_batches = Batches(training_batches(data, plan.batch_size, plan.seed, held)) if len(held) else None
+        self.batches = Batches(training_batches(data, plan.batch_size, plan.seed))
 
     def loss(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
         """Mean loss of some of the texts, a scalar; ``generator`` draws the noise."""
@@ -82,12 +78,10 @@ class Stream:
             return task_loss(self.model(batch), batch["labels"])
 
     @property
-    def drawn(self) -> list[int]:
-        """Batches drawn so far, of text and of held-out text."""
-        return [0 if batches is None else batches.drawn for batches in (self.batches, self.gate_batches)]
+    def drawn(self) -> int:
+        """Number of batches drawn so far."""
+        return self.batches.drawn
 
-    def skip(self, drawn: list[int]) -> None:
-        """Go on behind so many."""
-        for batches, count in zip((self.batches, self.gate_batches), drawn, strict=True):
-            if batches is not None:
-                batches.skip(count)
+    def skip(self, drawn: int) -> None:
+        """Resume after ``drawn`` batches."""
+        self.batches.skip(drawn)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..config import ALL_KINDS, Config
-from ..structure import Candidate, ModuleOptions, SharedSupernet, Site, Space, Supernet, find_sites
+from ..structure import Candidate, ModuleOptions, SearchOptions, Site, Space, Supernet, find_sites
 from ..tasks import Noise
 from .loop import Training, seed_everything
 from .pool import AnyContext, balance, measured, names, sources, task_turns
@@ -28,44 +28,29 @@ def space(config: Config, kinds: str = ALL_KINDS) -> Space:
 
 
 def search_plan(config: Config, sampled: Mapping[str, Any], sites: Sequence[Site]) -> SearchPlan:
-    """Phases and pressure of one search: what the configuration fixes and what the trial sampled.
+    """Return the pressure of one search, as the trial sampled it.
 
     A screening's learning rate is for all kinds of the space, whichever of them compete: none of the rest trains.
     """
-    g = config.gates
-    whole = space(config).params(sites) if g.kind == "screening" else None
-    return SearchPlan(
-        sparsity=sampled.get("sparsity", 0.0),
-        budget=sampled.get("budget"),
-        gate_learning_rate=sampled.get("gate_learning_rate", 0.0),
-        temperature=g.temperature,
-        warmup=g.warmup,
-        settle=g.settle,
-        shrink_every=g.shrink_every,
-        depth=g.depth,
-        entropy=g.entropy,
-        diversity=g.diversity,
-        held_out=g.held_out,
-        growth=g.growth,
-        screen=g.screen,
-        whole=whole,
-    )
+    pressure = {name: sampled[name] for name in ("sparsity", "budget", "gate_learning_rate") if name in sampled}
+    return SearchPlan(**pressure, whole=space(config).params(sites) if config.gates.kind == "screening" else None)
+
+
+def search_options(config: Config, sampled: Mapping[str, Any]) -> SearchOptions:
+    """Return how a search chooses atoms: what the configuration fixes, and the ``sharing`` that the trial sampled."""
+    sharing = {"sharing": sampled["sharing"]} if "sharing" in sampled else {}
+    return SearchOptions(**config.gates.model_dump(), worth=config.multitask.worth, **sharing)
 
 
 def _supernet(
     context: AnyContext, backbone: nn.Module, sites: Sequence[Site], sampled: Mapping[str, Any]
 ) -> Supernet | FixedNet:
     """What a trial searches in, on a bare backbone."""
-    config, g = context.config, context.config.gates
+    config = context.config
     if config.search.method == "static":
         return FixedNet(backbone, sampled_structure(config, sites, sampled))
     kinds = space(config, sampled.get("kinds", ALL_KINDS))
-    saliency = {"crowding": g.crowding, "reach": g.reach, "smoothing": g.smoothing}
-    if len(context.parts) > 1:
-        sharing, equal = sampled.get("sharing", 0.0), config.multitask.worth == "equal"
-        tasks = names(context)
-        return SharedSupernet(backbone, sites, kinds, tasks, sharing, g.kind, g.init, g.groups, saliency, equal)
-    return Supernet(backbone, sites, kinds, g.kind, g.init, g.groups, saliency)
+    return Supernet(backbone, sites, kinds, search_options(config, sampled), names(context))
 
 
 def search_trial(
@@ -104,7 +89,7 @@ def search_trial(
         controller = None
         if isinstance(supernet, Supernet):
             planned = search_plan(config, sampled, sites)
-            controller = controller_for(config.gates.kind, supernet, planned, config.training.steps)
+            controller = controller_for(supernet, planned, config.training.steps)
         noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
         training = Training(
             sources(context, models),

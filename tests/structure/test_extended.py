@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from slat_search.errors import SlatError
 from slat_search.structure import (
-    GATE_KINDS,
+    GATES,
     Candidate,
-    ExtendedSupernet,
+    SearchOptions,
     SharedAdapter,
     SharedStructure,
     Space,
+    Supernet,
     attach_alone,
     attach_shared,
     find_sites,
@@ -33,12 +34,17 @@ def pool(bare: nn.Module) -> SharedAdapter:
     return shared
 
 
+def beside(model: nn.Module, pool: SharedAdapter, kind: str, sharing: float = 0.0) -> Supernet:
+    """A search for a fourth task beside the pool."""
+    return Supernet(model, find_sites(model), NEW, SearchOptions(kind, sharing=sharing), ("four",), pool)
+
+
 def target(model: nn.Module) -> Tensor:
     out = model(input_ids=IDS, attention_mask=(IDS > 0).long()).last_hidden_state
     return (out - 1).square().mean()
 
 
-def train(made: ExtendedSupernet, model: nn.Module, steps: int, weight: float = 0.0, price: float = 0.0) -> list[float]:
+def train(made: Supernet, model: nn.Module, steps: int, weight: float = 0.0, price: float = 0.0) -> list[float]:
     """Steps with momentum and weight decay, which move weights that have no gradient too."""
     groups = [{"params": made.adapter.parameters(), "lr": 0.02}]
     if made.gates is not None and made.gates.variables:
@@ -49,7 +55,7 @@ def train(made: ExtendedSupernet, model: nn.Module, steps: int, weight: float = 
         made.train()
         loss = target(model)
         (loss + weight * made.cost()).backward()
-        if made.gates is not None and made.gates.kind == "screening":
+        if made.gates is not None and made.options.kind == "screening":
             made.record_gradients()  # candidates stay at zero until they are judged
         else:
             optimiser.step()
@@ -59,7 +65,7 @@ def train(made: ExtendedSupernet, model: nn.Module, steps: int, weight: float = 
         if made.gates is not None:
             made.gates.price = price
         if step == steps // 2:
-            if made.gates is not None and made.gates.kind == "screening":
+            if made.gates is not None and made.options.kind == "screening":
                 made.decide(0.2, None)
                 made.settle(optimiser)
             made.turn(optimiser)
@@ -69,10 +75,10 @@ def train(made: ExtendedSupernet, model: nn.Module, steps: int, weight: float = 
     return losses
 
 
-@pytest.mark.parametrize("kind", GATE_KINDS)
+@pytest.mark.parametrize("kind", GATES)
 def test_the_others_stay_bit_for_bit(bare: nn.Module, pool: SharedAdapter, kind: str) -> None:
     before = {task: pool.alone(task) for task in TASKS}
-    made = ExtendedSupernet(bare, find_sites(bare), NEW, pool, "four", sharing=0.3, gate_kind=kind)
+    made = beside(bare, pool, kind, 0.3)
     losses = train(made, bare, 24, weight=0.05, price=1e-5)
     assert losses[-1] < losses[0]
     shared = made.settle()
@@ -97,7 +103,7 @@ def test_the_new_task_starts_from_all_that_the_pool_has_and_switching_back_gives
     bare: nn.Module,
     pool: SharedAdapter,
 ) -> None:
-    made = ExtendedSupernet(bare, find_sites(bare), NEW, pool, "four", gate_kind="saliency")
+    made = beside(bare, pool, "saliency")
     made.eval()
     with_all = output(bare)
     theirs = outputs(made, bare)
@@ -117,7 +123,7 @@ def test_what_the_pool_has_costs_its_share_and_what_is_new_all(bare: nn.Module, 
     sizes = {}
     for sharing in (0.0, 5.0):
         torch.manual_seed(0)
-        made = ExtendedSupernet(bare, find_sites(bare), NEW, pool, "four", sharing, gate_kind="saliency")
+        made = beside(bare, pool, "saliency", sharing)
         shake(made.adapter, seed=3)
         made.after_update()
         made.train()
@@ -134,7 +140,7 @@ def test_what_the_pool_has_costs_its_share_and_what_is_new_all(bare: nn.Module, 
 
 @pytest.mark.parametrize("kind", ["saliency", "sigmoid"])
 def test_a_budget_counts_what_is_new(bare: nn.Module, pool: SharedAdapter, kind: str) -> None:
-    made = ExtendedSupernet(bare, find_sites(bare), NEW, pool, "four", gate_kind=kind)
+    made = beside(bare, pool, kind)
     made.fit(200)
     made.train()
     target(bare).backward()
@@ -147,6 +153,6 @@ def test_a_budget_counts_what_is_new(bare: nn.Module, pool: SharedAdapter, kind:
 def test_what_does_not_fit_the_pool_is_one_sentence(bare: nn.Module, pool: SharedAdapter) -> None:
     sites = find_sites(bare)
     with pytest.raises(SlatError, match="no whole groups"):
-        ExtendedSupernet(bare, sites, Space({"parallel": Candidate(6, group=3)}), pool, "four")
+        Supernet(bare, sites, Space({"parallel": Candidate(6, group=3)}), tasks=("four",), pool=pool)
     with pytest.raises(SlatError, match="has a task 'two' already"):
-        ExtendedSupernet(bare, sites, NEW, pool, "two")
+        Supernet(bare, sites, NEW, tasks=("two",), pool=pool)

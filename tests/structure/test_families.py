@@ -10,7 +10,7 @@ import torch
 import transformers as hf
 from torch import nn
 
-from slat_search.structure import KINDS, Candidate, Space, Supernet, find_sites
+from slat_search.structure import KINDS, Candidate, SearchOptions, Space, Supernet, find_sites
 
 SMALL = {
     "hidden_size": 16,
@@ -93,7 +93,7 @@ def test_every_projection_and_norm_has_its_role_and_every_kind_works_there(
     assert Counter(site.role for site in sites) == roles
     ids = torch.randint(3, 50, (2, 5))
     bare = model(input_ids=ids).last_hidden_state
-    supernet = Supernet(model, sites, SPACE)
+    supernet = Supernet(model, sites, SPACE, SearchOptions("sigmoid"))
     supernet.eval()
     assert torch.equal(model(input_ids=ids).last_hidden_state, bare)
     supernet.train()

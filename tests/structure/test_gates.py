@@ -5,19 +5,20 @@ import math
 import pytest
 import torch
 
-from slat_search.structure import TRAINED_GATES
-from slat_search.structure.gates import Gates
+from slat_search.structure import GATES, HardConcrete, TrainedGates
+
+TRAINED = {kind: made for kind, made in GATES.items() if issubclass(made, TrainedGates)}
 
 
-@pytest.fixture(params=TRAINED_GATES)
-def gates(request: pytest.FixtureRequest) -> Gates:
-    made = Gates(2000, request.param)
+@pytest.fixture(params=TRAINED)
+def gates(request: pytest.FixtureRequest) -> TrainedGates:
+    made = TRAINED[request.param](2000)
     with torch.no_grad():
         made.alpha.copy_(torch.linspace(-6, 6, 2000))
     return made
 
 
-def test_gates_lie_between_0_and_1_and_rise_with_alpha(gates: Gates) -> None:
+def test_gates_lie_between_0_and_1_and_rise_with_alpha(gates: TrainedGates) -> None:
     torch.manual_seed(0)
     for z in (gates.sample(), gates.values(), gates.expected()):
         assert z.min() >= 0
@@ -26,27 +27,26 @@ def test_gates_lie_between_0_and_1_and_rise_with_alpha(gates: Gates) -> None:
         assert z[-200:].mean() > 0.95
 
 
-def test_open_means_a_value_above_one_half(gates: Gates) -> None:
-    assert torch.equal(gates.is_open(), gates.values() > 0.5)
+def test_open_means_a_value_above_one_half(gates: TrainedGates) -> None:
+    assert torch.equal(gates.logits() > 0, gates.values() > 0.5)
 
 
-def test_cold_gates_are_nearly_binary(gates: Gates) -> None:
+def test_cold_gates_are_nearly_binary(gates: TrainedGates) -> None:
     gates.temperature = 0.01
     z = gates.values()
     assert ((z < 0.01) | (z > 0.99)).float().mean() > 0.95
 
 
-def test_every_structure_variable_gets_a_gradient_from_cost_and_from_task(gates: Gates) -> None:
+def test_every_structure_variable_gets_a_gradient_from_cost_and_from_task(gates: TrainedGates) -> None:
     torch.manual_seed(0)
     (gates.expected().sum() + gates.sample().sum()).backward()
     assert gates.alpha.grad is not None
     assert (gates.alpha.grad > 0).all()
 
 
-@pytest.mark.parametrize("kind", ["hard_concrete", "straight_through"])
-def test_expected_is_the_closed_form_of_what_is_sampled(kind: str) -> None:
-    """P(z > 0) for hard-concrete, P(z = 1) for straight-through, by 20,000 draws."""
-    gates = Gates(5, kind)
+def test_expected_is_the_closed_form_of_what_is_sampled() -> None:
+    """P(z > 0) for hard-concrete, by 20,000 draws."""
+    gates = HardConcrete(5)
     with torch.no_grad():
         gates.alpha.copy_(torch.tensor([-2.0, -0.5, 0.0, 0.5, 2.0]))
     torch.manual_seed(0)
@@ -55,13 +55,8 @@ def test_expected_is_the_closed_form_of_what_is_sampled(kind: str) -> None:
 
 
 def test_sampled_gates_follow_the_seed() -> None:
-    gates = Gates(50, "hard_concrete", init=0.0)
+    gates = HardConcrete(50, init=0.0)
     torch.manual_seed(3)
     first = gates.sample()
     torch.manual_seed(3)
     assert torch.equal(first, gates.sample())
-
-
-def test_unknown_kind() -> None:
-    with pytest.raises(ValueError, match="unknown gate kind 'softmax'; one of sigmoid"):
-        Gates(1, "softmax")

@@ -13,6 +13,7 @@ from slat_search.structure import (
     Candidate,
     Kind,
     ModuleOptions,
+    SearchOptions,
     Site,
     SiteModule,
     Space,
@@ -132,7 +133,7 @@ def test_a_new_kind_is_one_class_and_one_entry(
     backbone: nn.Module, batch: Inputs, sites: tuple[Site, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(KINDS, "gain", Kind("gain", Gain, lambda s: 1, lambda s: s.is_sublayer_output, sized=False))
-    supernet = Supernet(backbone, sites, Space({"gain": Candidate(1), "lora": Candidate(2)}))
+    supernet = Supernet(backbone, sites, Space({"gain": Candidate(1), "lora": Candidate(2)}), SearchOptions("sigmoid"))
     assert torch.equal(supernet.costs[supernet.costs == 1], torch.ones(12))
     shake(supernet.adapter)
     supernet.eval()

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from slat_search.structure import (
-    GATE_KINDS,
+    GATES,
     KINDS,
-    TRAINED_GATES,
     Candidate,
     ModuleOptions,
+    SearchOptions,
     Space,
     Structure,
     Supernet,
@@ -81,19 +81,16 @@ def test_merging_keeps_the_function(structure: Structure) -> None:
     assert not [m for m in left.modules if m.kind == "lora"]
 
 
-@pytest.mark.parametrize("gate_kind", GATE_KINDS)
+@pytest.mark.parametrize("gate_kind", GATES)
 @given(seed=st.integers(0, 1000), spread=st.floats(0.1, 5), shrunk=st.booleans(), share=st.none() | st.floats(0.01, 1))
 @settings(max_examples=20, deadline=None)
 def test_the_compact_model_equals_the_discretised_supernet(
     gate_kind: str, seed: int, spread: float, shrunk: bool, share: float | None
 ) -> None:
     sized = {kind: Candidate(3, 2) if KINDS[kind].sized else Candidate(1) for kind in KINDS}
-    supernet = Supernet(
-        MODEL, SITES, Space(sized), gate_kind, groups=("layer", "kind") if gate_kind in TRAINED_GATES else ()
-    )
+    supernet = Supernet(MODEL, SITES, Space(sized), SearchOptions(gate_kind))
     torch.manual_seed(seed)
-    for variable in supernet.gates.variables or [supernet.gates.alpha]:
-        nn.init.normal_(variable, std=spread)
+    nn.init.normal_(supernet.gates.each[0].alpha, std=spread)
     shake(supernet.adapter, seed)
     if share is not None:
         supernet.hold(share * supernet.total_cost)

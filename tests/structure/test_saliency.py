@@ -9,21 +9,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slat_search.structure import Candidate, Saliency, Site, Space, Supernet
+from slat_search.structure import Candidate, Saliency, SearchOptions, Site, Space, Supernet
+from slat_search.structure.gates.measured import MeasuredTaskGates
 
 SPACE = Space({"lora": Candidate(2), "norm": Candidate(1), "bias": Candidate(1)})
 Inputs = dict[str, Tensor]
 
 
-def plain(costs: list[float], **options: float) -> Saliency:
+def over(row: Saliency) -> MeasuredTaskGates:
+    """The gates of one task."""
+    return MeasuredTaskGates([row], SearchOptions())
+
+
+def plain(costs: list[float], smoothing: float = 0.95) -> Saliency:
     """Saliency without discount, of atoms that have nothing to do with each other."""
-    return Saliency(torch.tensor(costs), torch.arange(len(costs)), torch.ones(len(costs)), **options)
+    options = SearchOptions(crowding=1.0, reach=0.0, smoothing=smoothing)
+    return Saliency(torch.tensor(costs), torch.arange(len(costs)), torch.ones(len(costs)), options)
 
 
 @pytest.fixture
 def supernet(backbone: nn.Module, sites: tuple[Site, ...]) -> Iterator[Supernet]:
     torch.manual_seed(0)
-    made = Supernet(backbone, sites[-8:], SPACE, "saliency", saliency={"crowding": 1.0, "reach": 0.0})
+    made = Supernet(backbone, sites[-8:], SPACE, SearchOptions("saliency", crowding=1.0, reach=0.0))
     with torch.no_grad():
         for p in made.adapter.parameters():
             p.add_(0.05 * torch.randn(p.shape))
@@ -43,13 +50,13 @@ def test_saliency_is_the_change_of_the_loss_for_each_parameter(
     supernet.double()
     try:
         loss(backbone, batch).backward()
-        measured = supernet.gates.alpha.exp() * supernet.costs
+        measured = supernet.gates.each[0].alpha.exp() * supernet.costs
         for atom in range(0, len(measured), 4):
             found = []
             for step in (1e-4, -1e-4):
                 z = torch.ones_like(measured)
                 z[atom] += step
-                monkeypatch.setattr(supernet.gates, "sample", lambda z=z: z)
+                monkeypatch.setattr(supernet.gates.each[0], "sample", lambda z=z: z)
                 found.append(loss(backbone, batch).item())
             by_hand = abs(found[0] - found[1]) / 2e-4
             assert float(measured[atom]) == pytest.approx(by_hand, rel=1e-4, abs=1e-8)
@@ -71,23 +78,23 @@ def test_smoothing_is_an_exponential_mean_that_begins_with_the_first_value() -> 
 
 
 def test_nothing_is_measured_without_gradients(backbone: nn.Module, batch: Inputs, supernet: Supernet) -> None:
-    before = supernet.gates.alpha.clone()
+    before = supernet.gates.each[0].alpha.clone()
     with torch.no_grad():
         loss(backbone, batch)
     supernet.eval()
     loss(backbone, batch).backward()
-    assert torch.equal(supernet.gates.alpha, before)
+    assert torch.equal(supernet.gates.each[0].alpha, before)
 
 
 def test_an_atom_is_open_while_it_is_worth_its_price() -> None:
-    gates = plain([10.0, 10.0, 100.0])
+    gates = over(plain([10.0, 10.0, 100.0]))
     assert gates.is_open().all()  # nothing was measured yet
     (gates.sample() * torch.tensor([0.3, 0.1, 1.5])).sum().backward()
     assert gates.is_open().all()  # no price
     gates.price = 0.02
     assert gates.is_open().tolist() == [True, False, False]
     assert gates.expected().tolist() == [1, 0, 0]
-    assert gates.values().tolist() == [1, 1, 1]  # what stands, stands whole until it is removed
+    assert gates.values().tolist() == [[1, 1, 1]]  # what stands, stands whole until it is removed
     gates.price = 0.012
     assert gates.is_open().tolist() == [True, False, True]
 
@@ -111,7 +118,7 @@ def test_a_module_that_does_nothing_goes_first(backbone: nn.Module, batch: Input
 
 def test_under_a_budget_the_most_worth_stays(backbone: nn.Module, batch: Inputs, supernet: Supernet) -> None:
     loss(backbone, batch).backward()
-    worth = supernet.gates.alpha.clone()
+    worth = supernet.gates.each[0].alpha.clone()
     budget = 3 * 384
     supernet.hold(budget)
     best = worth.argsort(descending=True)
@@ -120,12 +127,14 @@ def test_under_a_budget_the_most_worth_stays(backbone: nn.Module, batch: Inputs,
     supernet.shrink()
     assert structure.params == supernet.params
     assert supernet.structure() == structure
-    assert float(supernet.gates.alpha.max()) == float(worth[best[0]])
+    assert float(supernet.gates.each[0].alpha.max()) == float(worth[best[0]])
     assert supernet.settle().structure == structure
 
 
 def test_each_further_atom_of_a_crowd_counts_less() -> None:
-    gates = Saliency(torch.ones(5), torch.tensor([0, 0, 1, 0, 1]), torch.ones(5), crowding=0.5, reach=0.0)
+    gates = over(
+        Saliency(torch.ones(5), torch.tensor([0, 0, 1, 0, 1]), torch.ones(5), SearchOptions(crowding=0.5, reach=0.0))
+    )
     (gates.sample() * torch.tensor([1.0, 4.0, 3.0, 2.0, 3.0])).sum().backward()
     torch.testing.assert_close(gates.worth(), torch.tensor([0.25, 4.0, 3.0, 1.0, 1.5]))
     gates.keep(torch.tensor([0, 2, 3]))
@@ -133,12 +142,14 @@ def test_each_further_atom_of_a_crowd_counts_less() -> None:
 
 
 def test_an_atom_counts_for_the_blocks_it_reaches(backbone: nn.Module, sites: tuple[Site, ...]) -> None:
-    gates = Saliency(torch.ones(3), torch.arange(3), torch.tensor([6, 3, 1]), crowding=1.0, reach=2.0)
+    gates = over(
+        Saliency(torch.ones(3), torch.arange(3), torch.tensor([6, 3, 1]), SearchOptions(crowding=1.0, reach=2.0))
+    )
     (gates.sample() * torch.tensor([1.0, 1.0, 1.0])).sum().backward()
     torch.testing.assert_close(gates.worth(), torch.tensor([36.0, 9.0, 1.0]))
-    supernet = Supernet(backbone, sites, SPACE, "saliency", saliency={"reach": 1.0})
-    assert sorted({round(float(x)) for x in supernet.gates.log_reach.exp()}) == [1, 2, 3, 4, 5, 6]
-    assert int(supernet.gates.crowd.max()) + 1 == 6 * 3  # blocks x kinds
+    supernet = Supernet(backbone, sites, SPACE, SearchOptions("saliency", reach=1.0))
+    assert sorted({round(float(x)) for x in supernet.gates.each[0].log_reach.exp()}) == [1, 2, 3, 4, 5, 6]
+    assert int(supernet.gates.each[0].crowd.max()) + 1 == 6 * 3  # blocks x kinds
     supernet.detach()
 
 
@@ -146,8 +157,3 @@ def test_it_is_not_trained(supernet: Supernet) -> None:
     assert supernet.gates.variables == []
     assert not supernet.cost().requires_grad
     assert math.isclose(float(supernet.cost()), 1)
-
-
-def test_no_groups(backbone: nn.Module, sites: tuple[Site, ...]) -> None:
-    with pytest.raises(ValueError, match="saliency is measured atom by atom and knows no groups"):
-        Supernet(backbone, sites[-1:], SPACE, "saliency", groups=("layer",))

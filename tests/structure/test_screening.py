@@ -29,7 +29,7 @@ def passes(supernet: Supernet, model: nn.Module, batch: Inputs, count: int = 3) 
 def test_an_entry_is_worth_its_mean_gradient_as_far_as_it_is_no_noise(backbone: nn.Module, batch: Inputs) -> None:
     """Against gradients of the weights themselves, projected on the directions afterwards."""
     sites = [site for site in find_sites(backbone) if site.layer == 5 and site.role in ("v", "mlp_out")]
-    supernet = Supernet(backbone, sites, Space({"spectral": Candidate(6)}), "screening")
+    supernet = Supernet(backbone, sites, Space({"spectral": Candidate(6)}))
     passes(supernet, backbone, batch)
     supernet.decide(0.0, budget=10)
     kept = supernet.structure()
@@ -56,7 +56,7 @@ def test_an_entry_is_worth_its_mean_gradient_as_far_as_it_is_no_noise(backbone: 
 
 def test_kinds_compete_by_what_a_parameter_of_theirs_is_worth(backbone: nn.Module, batch: Inputs) -> None:
     sites = find_sites(backbone)[-9:]
-    supernet = Supernet(backbone, sites, Space(KINDS), "screening")
+    supernet = Supernet(backbone, sites, Space(KINDS))
     passes(supernet, backbone, batch)
     gradients = {
         id(module): [p.grad.abs().sum() > 0 for p in module.parameters() if p.grad is not None]
@@ -77,7 +77,7 @@ def test_kinds_compete_by_what_a_parameter_of_theirs_is_worth(backbone: nn.Modul
 @pytest.mark.parametrize("budget", [1, 17, 144])
 def test_a_budget_is_filled_to_the_last_parameter(backbone: nn.Module, batch: Inputs, budget: int) -> None:
     sites = [site for site in find_sites(backbone) if site.layer > 3 and not site.is_norm]
-    supernet = Supernet(backbone, sites, Space({"spectral": Candidate(6)}), "screening")
+    supernet = Supernet(backbone, sites, Space({"spectral": Candidate(6)}))
     passes(supernet, backbone, batch)
     supernet.decide(0.0, budget)
     assert supernet.structure().params == budget
@@ -93,7 +93,7 @@ def test_whatever_the_weight_the_best_atom_stays(backbone: nn.Module, batch: Inp
     sizes = []
     for weight in (0.0, 0.1, 1.0, 10.0, 1e6):
         torch.manual_seed(0)
-        supernet = Supernet(backbone, sites, Space(KINDS), "screening")
+        supernet = Supernet(backbone, sites, Space(KINDS))
         passes(supernet, backbone, batch)
         supernet.decide(weight, None)
         sizes.append(supernet.structure().params)
@@ -105,7 +105,7 @@ def test_whatever_the_weight_the_best_atom_stays(backbone: nn.Module, batch: Inp
 
 def test_asleep_candidates_cost_no_backward_pass_and_report_the_bare_head(backbone: nn.Module, batch: Inputs) -> None:
     bare = backbone(**batch).last_hidden_state
-    supernet = Supernet(backbone, find_sites(backbone), Space(KINDS, ModuleOptions()), "screening")
+    supernet = Supernet(backbone, find_sites(backbone), Space(KINDS, ModuleOptions()))
     supernet.sleep()
     out = backbone(**batch).last_hidden_state
     assert torch.equal(out, bare)
@@ -119,7 +119,7 @@ def test_asleep_candidates_cost_no_backward_pass_and_report_the_bare_head(backbo
 
 
 def test_nothing_recorded_is_nothing_to_judge_by(backbone: nn.Module) -> None:
-    supernet = Supernet(backbone, find_sites(backbone)[-2:], Space(KINDS), "screening")
+    supernet = Supernet(backbone, find_sites(backbone)[-2:], Space(KINDS))
     with pytest.raises(ValueError, match="no batch was recorded"):
         supernet.decide(1.0, None)
     supernet.detach()

@@ -11,22 +11,23 @@ from torch import Tensor, nn
 
 from slat_search.errors import SlatError
 from slat_search.structure import (
-    GATE_KINDS,
-    TRAINED_GATES,
+    GATES,
     Candidate,
-    Gates,
     Saliency,
+    SearchOptions,
     SharedStructure,
-    SharedSupernet,
     Space,
     Structure,
-    TaskGates,
+    Supernet,
     attach_alone,
     attach_shared,
     find_sites,
+    unpack,
 )
-from slat_search.structure.shared import unpack
+from slat_search.structure.gates.measured import MeasuredTaskGates
+from slat_search.structure.gates.trained import TrainedTaskGates
 from tests.structure.test_families import SMALL
+from tests.structure.test_gates import TRAINED
 from tests.structure.test_kinds import shake
 
 TASKS = ("one", "two", "three")
@@ -39,14 +40,14 @@ def output(model: nn.Module) -> Tensor:
         return model(input_ids=IDS, attention_mask=(IDS > 0).long()).last_hidden_state
 
 
-def supernet(model: nn.Module, kind: str = "saliency", sharing: float = 0.5) -> SharedSupernet:
+def supernet(model: nn.Module, kind: str = "saliency", sharing: float = 0.5) -> Supernet:
     torch.manual_seed(1)
-    made = SharedSupernet(model, find_sites(model), SPACE, TASKS, sharing, gate_kind=kind)
+    made = Supernet(model, find_sites(model), SPACE, SearchOptions(kind, sharing=sharing, worth="loss"), TASKS)
     shake(made.adapter)
     return made
 
 
-def observe(made: SharedSupernet, model: nn.Module) -> None:
+def observe(made: Supernet, model: nn.Module) -> None:
     """A backward pass a task, with another loss each, so that their saliencies differ."""
     for number in range(len(TASKS)):
         made.switch(number)
@@ -54,18 +55,17 @@ def observe(made: SharedSupernet, model: nn.Module) -> None:
         made.train()
         out = model(input_ids=IDS, attention_mask=(IDS > 0).long()).last_hidden_state
         (out @ weights).square().mean().backward()
-        if made.gates is not None and made.gates.kind == "screening":
+        if made.gates is not None and made.options.kind == "screening":
             made.record_gradients()
         made.zero_grad()
 
 
-def searched(model: nn.Module, kind: str, sharing: float = 0.5) -> SharedSupernet:
+def searched(model: nn.Module, kind: str, sharing: float = 0.5) -> Supernet:
     """In the middle of a search: every task has closed something, and not the same."""
     made = supernet(model, kind, sharing)
-    assert isinstance(made.gates, TaskGates)
     if kind == "saliency":
         observe(made, model)
-        made.gates.price = math.exp(float(made.gates._pooled().median()))
+        made.gates.price = math.exp(float(made.gates.density().median()))
     elif kind == "screening":
         observe(made, model)
         made.decide(1.0, None)
@@ -77,7 +77,7 @@ def searched(model: nn.Module, kind: str, sharing: float = 0.5) -> SharedSuperne
     return made
 
 
-def outputs(made: SharedSupernet, model: nn.Module) -> list[Tensor]:
+def outputs(made: Supernet, model: nn.Module) -> list[Tensor]:
     found = []
     for number in range(len(TASKS)):
         made.switch(number)
@@ -85,7 +85,7 @@ def outputs(made: SharedSupernet, model: nn.Module) -> list[Tensor]:
     return found
 
 
-@pytest.mark.parametrize("kind", GATE_KINDS)
+@pytest.mark.parametrize("kind", GATES)
 def test_what_settles_computes_what_was_evaluated_and_each_task_alone_too(bare: nn.Module, kind: str) -> None:
     made = searched(bare, kind)
     structure, before = made.structure(), outputs(made, bare)
@@ -139,14 +139,14 @@ def test_a_task_that_uses_nothing_sees_the_untouched_model_bit_for_bit(bare: nn.
     shared.detach()
 
 
-@pytest.mark.parametrize("kind", TRAINED_GATES)
+@pytest.mark.parametrize("kind", TRAINED)
 @pytest.mark.parametrize("sharing", [0.0, 0.4, 1.0, 1.7])
 def test_the_expected_cost_is_that_of_every_outcome(kind: str, sharing: float) -> None:
     """Against the sum over all sets of users: c (1 + sharing (n - 1)) for n of them, nothing for none."""
-    rows = [Gates(5, kind) for _ in TASKS]
+    rows = [TRAINED[kind](5) for _ in TASKS]
     for seed, row in enumerate(rows):
         torch.nn.init.normal_(row.alpha, generator=torch.Generator().manual_seed(seed))
-    gates = TaskGates(rows, sharing)
+    gates = TrainedTaskGates(rows, SearchOptions(sharing=sharing))
     p = torch.stack([row.expected() for row in rows])
     expected = torch.zeros(5)
     for outcome in itertools.product((0, 1), repeat=3):
@@ -163,12 +163,13 @@ def test_users_are_the_set_that_gains_most(sharing: float) -> None:
     torch.manual_seed(3)
     costs = torch.tensor([2.0, 1.0, 4.0, 3.0, 1.0, 2.0])
     crowd, blocks = torch.arange(6), torch.ones(6, dtype=torch.long)
-    rows = [Saliency(costs, crowd, blocks, crowding=1.0, reach=0.0) for _ in TASKS]
+    options = SearchOptions(crowding=1.0, reach=0.0, sharing=sharing, worth="loss")
+    rows = [Saliency(costs, crowd, blocks, options) for _ in TASKS]
     worth = torch.rand(3, 6).exp()
     for row, values in zip(rows, worth, strict=True):
         row.alpha.copy_((values / costs).log())
         row.seen = True
-    gates = TaskGates(rows, sharing)
+    gates = MeasuredTaskGates(rows, options)
     gates.price = 0.9
     open_atoms = gates.is_open()
     users = gates.users(open_atoms)
@@ -192,11 +193,12 @@ def test_a_task_whose_saliency_is_small_counts_as_much_with_equal_worth() -> Non
     worth = torch.rand(2, 8).exp()
 
     def used(equal: bool, size: float) -> torch.Tensor:
-        rows = [Saliency(costs, torch.arange(8), torch.ones(8, dtype=torch.long), 1.0, 1.0, 0.0) for _ in range(2)]
+        options = SearchOptions(crowding=1.0, reach=0.0, sharing=1.0, worth="equal" if equal else "loss")
+        rows = [Saliency(costs, torch.arange(8), torch.ones(8, dtype=torch.long), options) for _ in range(2)]
         for row, values in zip(rows, (worth[0], size * worth[1]), strict=True):
             row.alpha.copy_(values.log())
             row.seen = True
-        gates = TaskGates(rows, sharing=1.0, equal=equal)
+        gates = MeasuredTaskGates(rows, options)
         kept = torch.zeros(8, dtype=torch.bool)
         kept[gates.logits().topk(4).indices] = True
         found = gates.users(kept, held=True)
@@ -227,7 +229,7 @@ def test_sharing_decides_how_much_is_shared(bare: nn.Module) -> None:
     assert shares[-1] < 0.5
 
 
-@pytest.mark.parametrize("kind", GATE_KINDS)
+@pytest.mark.parametrize("kind", GATES)
 def test_a_budget_counts_the_union(bare: nn.Module, kind: str) -> None:
     made = searched(bare, kind)
     made.hold(500)
@@ -265,7 +267,7 @@ def test_saved_in_the_middle_and_loaded(bare: nn.Module, kind: str, settled: boo
     state = {name: value.clone() if isinstance(value, Tensor) else value for name, value in made.state_dict().items()}
     structure, before = made.structure(), outputs(made, bare)
     made.detach()
-    again = SharedSupernet(bare, find_sites(bare), SPACE, TASKS, 0.5, gate_kind=kind)
+    again = Supernet(bare, find_sites(bare), SPACE, SearchOptions(kind, sharing=0.5, worth="loss"), TASKS)
     again.load_state_dict(state)
     again.eval()
     assert again.structure() == structure

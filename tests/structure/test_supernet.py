@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from slat_search import SlatError
-from slat_search.structure import GATE_KINDS, KINDS, Candidate, Site, Space, Structure, Supernet, attach
+from slat_search.structure import GATES, KINDS, Candidate, SearchOptions, Site, Space, Structure, Supernet, attach
 
 SPACE = Space({kind: Candidate(4, 2) if KINDS[kind].sized else Candidate(1) for kind in KINDS})
 Inputs = dict[str, Tensor]
@@ -17,26 +17,31 @@ def run(backbone: nn.Module, batch: Inputs) -> Tensor:
     return backbone(**batch).last_hidden_state
 
 
+def alpha(supernet: Supernet) -> Tensor:
+    """The structure variables of the only task."""
+    return supernet.gates.each[0].alpha
+
+
 def shake(supernet: Supernet, spread: float = 3.0) -> None:
     """Weights that show, and structure variables on both sides of zero."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in supernet.adapter.parameters():
             p.add_(0.05 * torch.randn(p.shape, generator=generator))
-        supernet.gates.alpha.copy_(spread * torch.randn(supernet.gates.alpha.shape, generator=generator))
+        alpha(supernet).copy_(spread * torch.randn(alpha(supernet).shape, generator=generator))
 
 
-@pytest.fixture(params=GATE_KINDS)
+@pytest.fixture(params=GATES)
 def supernet(request: pytest.FixtureRequest, backbone: nn.Module, sites: tuple[Site, ...]) -> Iterator[Supernet]:
     torch.manual_seed(0)
-    made = Supernet(backbone, sites, SPACE, gate_kind=request.param)
+    made = Supernet(backbone, sites, SPACE, SearchOptions(request.param))
     yield made
     made.detach()
 
 
 def test_gates_at_zero_equal_the_backbone_bit_for_bit(backbone: nn.Module, batch: Inputs, supernet: Supernet) -> None:
     shake(supernet)
-    nn.init.constant_(supernet.gates.alpha, -1.0)
+    nn.init.constant_(alpha(supernet), -1.0)
     supernet.eval()
     closed = run(backbone, batch)
     supernet.detach()
@@ -68,7 +73,7 @@ def test_shrinking_leaves_evaluation_as_it_was(backbone: nn.Module, batch: Input
 
 def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: Supernet) -> None:
     """The moments that are left are those of the units that are left, so training goes on as if never cut."""
-    optimiser = torch.optim.AdamW([*supernet.adapter.parameters(), supernet.gates.alpha], lr=1e-3)
+    optimiser = torch.optim.AdamW([*supernet.adapter.parameters(), *supernet.gates.variables], lr=1e-3)
     shake(supernet)
     run(backbone, batch).square().mean().backward()
     if not supernet.gates.soft:
@@ -80,7 +85,7 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
         for name, p in part.site.parts[part.name].named_parameters()
     }
     # gates that are measured are 1 or nothing: what is not open leaves
-    closed = supernet.gates.values() < 0.05 if supernet.gates.soft else ~supernet.gates.is_open()
+    closed = supernet.gates.values()[0] < 0.05 if supernet.gates.soft else ~supernet.gates.is_open()
     kept = {
         (part.site.site.name, part.name): ~flag
         for part, flag in zip(
@@ -91,7 +96,7 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
     }
     supernet.shrink(optimiser)
     held = {id(p) for group in optimiser.param_groups for p in group["params"]}
-    assert held == {id(p) for p in (*supernet.adapter.parameters(), supernet.gates.alpha)}
+    assert held == {id(p) for p in (*supernet.adapter.parameters(), *supernet.gates.variables)}
     compared = 0
     for part in supernet.parts:
         module = part.site.parts[part.name]
@@ -116,7 +121,7 @@ def test_cost_is_the_closed_form(supernet: Supernet) -> None:
 
 
 def test_gate_gradients_against_finite_differences(backbone: nn.Module, batch: Inputs, sites: tuple[Site, ...]) -> None:
-    supernet = Supernet(backbone, sites[-8:], SPACE, "sigmoid")
+    supernet = Supernet(backbone, sites[-8:], SPACE, SearchOptions("sigmoid"))
     shake(supernet, spread=1.0)
     backbone.double()
     supernet.double()
@@ -126,14 +131,14 @@ def test_gate_gradients_against_finite_differences(backbone: nn.Module, batch: I
         return run(backbone, batch).square().mean() * 100 + supernet.cost()
 
     try:
-        (gradient,) = torch.autograd.grad(loss(), supernet.gates.alpha)
+        (gradient,) = torch.autograd.grad(loss(), alpha(supernet))
         for atom in range(0, len(gradient), 5):
             with torch.no_grad():
-                supernet.gates.alpha[atom] += 1e-4
+                alpha(supernet)[atom] += 1e-4
                 above = loss()
-                supernet.gates.alpha[atom] -= 2e-4
+                alpha(supernet)[atom] -= 2e-4
                 below = loss()
-                supernet.gates.alpha[atom] += 1e-4
+                alpha(supernet)[atom] += 1e-4
             assert float(gradient[atom]) == pytest.approx(float(above - below) / 2e-4, rel=1e-4, abs=1e-8)
     finally:
         supernet.detach()
@@ -141,7 +146,7 @@ def test_gate_gradients_against_finite_differences(backbone: nn.Module, batch: I
 
 
 def test_all_gates_closed_is_the_bare_backbone(backbone: nn.Module, batch: Inputs, supernet: Supernet) -> None:
-    nn.init.constant_(supernet.gates.alpha, -9.0)
+    nn.init.constant_(alpha(supernet), -9.0)
     assert supernet.structure() == Structure()
     adapter = supernet.settle()
     assert adapter.structure == Structure()
@@ -151,8 +156,8 @@ def test_all_gates_closed_is_the_bare_backbone(backbone: nn.Module, batch: Input
 
 
 def test_everything_shrunk_before_the_end_still_settles(supernet: Supernet) -> None:
-    nn.init.constant_(supernet.gates.alpha, -9.0)
-    optimiser = torch.optim.AdamW([*supernet.adapter.parameters(), supernet.gates.alpha])
+    nn.init.constant_(alpha(supernet), -9.0)
+    optimiser = torch.optim.AdamW([*supernet.adapter.parameters(), *supernet.gates.variables])
     supernet.shrink(optimiser)
     supernet.draw()
     assert supernet.structure() == Structure()

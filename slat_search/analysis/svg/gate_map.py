@@ -8,19 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ...structure.kinds import KINDS
 from .axes import mark, picture
 from .core_map import Frame, core_map, directions
 
-#: in the order in which a cell shows them; others come last, under their own name
-KINDS = {
-    "spectral": "spectral entry",
-    "lora": "LoRA rank",
-    "parallel": "parallel unit",
-    "serial": "serial unit",
-    "norm": "norm",
-    "bias": "bias",
-    "ia3": "IA3",
-}
 _CELL, _ROW, _LEFT, _FOOT = 84, 30, 46, 74
 _UNIT, _GAP, _ROWS = 8.0, 2.0, 2  # of a square; they get smaller where a cell holds more
 _MARGIN, _CORE = 4, 24  # of a cell, and the side of a core in it
@@ -58,13 +49,29 @@ def gate_map_legend(modules: Iterable[Mapping[str, Any]] = ()) -> Markup:
     """What the colours mean; kinds of ``modules`` that are not among the known ones are named too, and maps of cores
     explained where there are some."""
     modules = list(modules)
-    known = [(f"unit-{kind}", words) for kind, words in KINDS.items()]
+    known = [(_color(name), kind.title) for name, kind in KINDS.items()]
     others = dict.fromkeys(module["kind"] for module in modules if module["kind"] not in KINDS)
-    keys = [*known, *(("unit-other", _name(kind)) for kind in others)]
+    keys = [*known, *((_color(kind), _name(kind)) for kind in others)]
     spans = "".join(f'<span><i class="{colour}"></i>{escape(words)}</span>' for colour, words in keys)
     if directions(entry for module in modules for entry in module.get("entries", ())):
         spans += "In the map of a core, left directions run down and right ones across, leading ones first."
     return Markup(f'<p class="legend">{spans}</p>')
+
+
+def kind_styles() -> Markup:
+    """Return the style sheet of the registered kinds' colors, for light and dark pages."""
+    rules = [f".unit-{kind.name} {{ {_painted(kind.color)} }}" for kind in KINDS.values() if kind.color]
+    dark = [f".unit-{kind.name} {{ {_painted(kind.dark_color)} }}" for kind in KINDS.values() if kind.dark_color]
+    return Markup("\n".join([*rules, f"@media (prefers-color-scheme: dark) {{ {' '.join(dark)} }}"]))
+
+
+def _painted(color: str) -> str:
+    return f"fill: {color}; background: {color};"
+
+
+def _color(kind: str) -> str:
+    """Return the class of a kind's color; kinds without one share a gray."""
+    return f"unit-{kind}" if kind in KINDS and KINDS[kind].color else "unit-other"
 
 
 def _place(kind: str) -> int:
@@ -72,7 +79,7 @@ def _place(kind: str) -> int:
 
 
 def _name(kind: str) -> str:
-    return KINDS.get(kind, f"{kind} unit")
+    return KINDS[kind].title if kind in KINDS else f"{kind} unit"
 
 
 def _words(module: Mapping[str, Any]) -> str:
@@ -105,9 +112,8 @@ def _squares(kinds: Sequence[str], left: float, right: float, y: float) -> str:
     parts = []
     for place, kind in enumerate(kinds):
         row, column = divmod(place, across)
-        colour = f"unit-{kind}" if kind in KINDS else "unit-other"
         parts.append(
-            f'<rect class="{colour}" x="{left + column * pitch:.1f}" '
+            f'<rect class="{_color(kind)}" x="{left + column * pitch:.1f}" '
             f'y="{top + row * pitch:.1f}" width="{side:.1f}" height="{side:.1f}"/>'
         )
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""Let an optimiser follow parameters that got smaller or were written in another basis."""
+"""Let an optimizer follow parameters that got smaller or were written in another basis."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from torch.optim import Optimizer
 
 
 def replace_parameter(
-    optimiser: Optimizer, old: nn.Parameter, new: nn.Parameter | None, dim: int = 0, index: Tensor | None = None
+    optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter | None, dim: int = 0, index: Tensor | None = None
 ) -> None:
     """Put ``new`` in the place of ``old`` and carry the state over; ``new=None`` forgets ``old``.
 
     State tensors of the parameter's shape (Adam's moments) are indexed with ``index`` along ``dim``;
-    others (the step counter) are kept as they are. A parameter that the optimiser does not hold is ignored.
+    others (the step counter) are kept as they are. A parameter that the optimizer does not hold is ignored.
     """
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         place = next((i for i, p in enumerate(group["params"]) if p is old), None)
         if place is None:
             continue
-        state = optimiser.state.pop(old, {})
+        state = optimizer.state.pop(old, {})
         if new is None:
             del group["params"][place]
             return
         group["params"][place] = new
         if state and index is not None:
-            optimiser.state[new] = {
+            optimizer.state[new] = {
                 name: value.index_select(dim, index.to(value.device))
                 if isinstance(value, Tensor) and value.shape == old.shape
                 else value
@@ -35,7 +35,7 @@ def replace_parameter(
 
 
 @torch.no_grad()
-def turn_parameter(optimiser: Optimizer, parameter: nn.Parameter, matrix: Tensor, dim: int) -> None:
+def turn_parameter(optimizer: Optimizer, parameter: nn.Parameter, matrix: Tensor, dim: int) -> None:
     """Follow a change of basis of the first units of a parameter along ``dim``: its gradients ``g`` become ``g matrix``
     (``matrix.T g`` for ``dim=0``).
 
@@ -45,7 +45,7 @@ def turn_parameter(optimiser: Optimizer, parameter: nn.Parameter, matrix: Tensor
     Args:
         matrix: (units, units), for as many leading units as it has.
     """
-    state = optimiser.state.get(parameter, {})
+    state = optimizer.state.get(parameter, {})
     for name, factor in (("exp_avg", matrix), ("exp_avg_sq", matrix.square())):
         if name in state:
             moments = state[name].movedim(dim, -1)[..., : len(matrix)]

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from ..errors import SlatError
-from ..structure_text import by_line
-from .module_spec import ModuleSpec
-from .site_module import ModuleOptions
-from .spectral import Entry
-from .structure import FORMAT as PLAIN
-from .structure import Structure, packed, unpacked
+from ...errors import SlatError
+from ...structure_text import by_line
+from ..module_spec import ModuleSpec
+from ..options import ModuleOptions
+from ..spectral import Entry
+from ..structure import FORMAT as PLAIN
+from ..structure import Structure, packed, unpacked
 
 FORMAT = "slat-shared/1"
 Users = tuple[int, ...]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .saliency import Saliency
+from .measured import MeasuredGates, MeasuredTaskGates
+
+if TYPE_CHECKING:
+    from ..layout import Layout
+    from ..options import SearchOptions
 
 
-class Screening(Saliency):
+class Screening(MeasuredGates):
     r"""Gates that stay closed until the gradients of some batches have said what each candidate is worth.
 
     All candidates start as the identity, so on a frozen model their gradients at zero can be measured before one of
@@ -19,7 +26,7 @@ class Screening(Saliency):
     the mean gradient (what Adam's first step gains for each unit of its size) times the share of it that is no noise of
     batches. One rule for all kinds: for a spectral entry the sum has one term, for a LoRA rank those of its
     up-projection, as the down-projection has no gradient at zero, while both are paid for. Atoms of largest worth for
-    each parameter fill the budget, or stay where that is above ``price``; the best one always stays.
+    each parameter fill the budget, or stay where that is above the price; the best one always stays.
 
     Judging weights by gradients before training: SNIP (Lee et al. 2019, arXiv 1810.02340); to rank candidates one by
     one before a joint fit: sure independence screening (Fan and Lv 2008).
@@ -29,22 +36,27 @@ class Screening(Saliency):
         atom_of: (parameters,) number of the atom that each parameter of the candidates belongs to.
 
     Attributes:
-        seen: whether the atoms have been judged.
+        batches: how many were recorded.
     """
-
-    kinds = ("screening",)
 
     total: Tensor
     squares: Tensor
     atom_of: Tensor
 
     def __init__(self, costs: Tensor, atom_of: Tensor):
-        alone = torch.zeros(len(costs), dtype=torch.long, device=costs.device)
-        super().__init__(costs, alone, torch.ones_like(costs), init=-1.0, crowding=1.0, reach=0.0)
+        super().__init__(costs, init=-1.0)
         self.batches = 0
         self.register_buffer("atom_of", atom_of, persistent=False)
         self.register_buffer("total", torch.zeros(len(atom_of), device=costs.device))
         self.register_buffer("squares", torch.zeros(len(atom_of), device=costs.device))
+
+    @classmethod
+    def build(cls, layout: Layout, options: SearchOptions) -> Self:
+        return cls(layout.costs, layout.atom_of_parameters())
+
+    @classmethod
+    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> ScreeningTaskGates:
+        return ScreeningTaskGates(rows, options, given)
 
     def get_extra_state(self) -> dict[str, float]:
         return {**super().get_extra_state(), "batches": self.batches}
@@ -52,14 +64,6 @@ class Screening(Saliency):
     def set_extra_state(self, state: dict[str, float]) -> None:
         super().set_extra_state(state)
         self.batches = int(state["batches"])
-
-    def density(self) -> Tensor:
-        """Logarithm of what each atom is worth for each of its parameters, (atoms,); the first values until seen."""
-        return self.alpha.detach()
-
-    def sample(self) -> Tensor:
-        """Ones, (atoms,): candidates stand at zero, and it is their own gradients that are measured."""
-        return torch.ones_like(self.alpha)
 
     @torch.no_grad()
     def record(self, gradient: Tensor) -> None:
@@ -83,11 +87,31 @@ class Screening(Saliency):
         self.alpha.copy_(worth.clamp(min=torch.finfo(worth.dtype).tiny).log() - self.log_costs)
         self.seen = True
 
-    @torch.no_grad()
-    def keep(self, atoms: Tensor) -> list[tuple[torch.nn.Parameter, torch.nn.Parameter]]:
+    def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
         place = torch.full((len(self.alpha),), -1, device=atoms.device)
         place[atoms] = torch.arange(len(atoms), device=atoms.device)
         left = place[self.atom_of] >= 0
         self.atom_of = place[self.atom_of[left]]
         self.total, self.squares = self.total[left], self.squares[left]
         return super().keep(atoms)
+
+
+class ScreeningTaskGates(MeasuredTaskGates):
+    """Rows of screened gates, each judged by the batches of its task."""
+
+    def _rows(self) -> list[Screening]:
+        return [row for row in self.searching if isinstance(row, Screening)]
+
+    @property
+    def batches(self) -> int:
+        """Batches that were recorded; of several tasks for the one that has fewest."""
+        return min(row.batches for row in self._rows())
+
+    def record(self, gradient: Tensor) -> None:
+        """Take the gradients (parameters,) of one batch of the current task into account."""
+        self._rows()[self.task - len(self.given)].record(gradient)
+
+    def decide(self) -> None:
+        """Judge the atoms of every task by what was recorded."""
+        for row in self._rows():
+            row.decide()

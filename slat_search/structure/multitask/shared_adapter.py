@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from .adapter import Adapter, attach
-from .shared import SharedStructure
-from .site_module import SiteModule
-from .structure import Structure
+from ..adapter import Adapter, attach
+from ..site_module import SiteModule
+from ..structure import Structure
+from .shared_structure import SharedStructure
 
 
 class SharedAdapter(nn.Module):

@@ -1,0 +1,32 @@
+"""The base of what a method adds to the training loop: a search, or a baseline with a schedule of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class Controller:
+    """What a method adds to plain training. Every method of this base does nothing, so override what is needed.
+
+    Attributes:
+        pace: factor on the modules' learning rate, read before each step.
+    """
+
+    pace = 1.0
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return further optimizer groups (structure variables)."""
+        return []
+
+    def before_step(self, passes: int) -> None:
+        """Prepare for the backward passes whose gradients make a step; ``passes`` is their number."""
+
+    def loss(self) -> Tensor | None:
+        """Return a scalar to add to the task loss of this step; None for nothing."""
+        return None
+
+    def after_step(self, step: int, optimizer: Optimizer) -> None:
+        """Act after an optimizer step, while its gradients are still there; ``step`` counts the steps done."""

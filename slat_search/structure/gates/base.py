@@ -1,0 +1,63 @@
+"""The gates of one task over the atoms of a supernet."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from ..layout import Layout
+    from ..options import SearchOptions
+    from .task_gates import TaskGates
+
+
+_SHUT = -100.0  # about the logarithm of the smallest saliency
+
+
+class Gates(nn.Module, ABC):
+    """Structure variables ``alpha`` (atoms,) of one task, and the gates that they give.
+
+    Attributes:
+        soft: whether gates take values between 0 and 1.
+        passes: backward passes that make a step.
+    """
+
+    soft: ClassVar[bool]
+    alpha: Tensor
+    passes = 1
+
+    @classmethod
+    @abstractmethod
+    def build(cls, layout: Layout, options: SearchOptions) -> Self:
+        """Make the gates of the atoms of ``layout``."""
+
+    @classmethod
+    @abstractmethod
+    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> TaskGates:
+        """Combine the gates of all tasks, see :class:`.TaskGates`."""
+
+    @property
+    def variables(self) -> list[nn.Parameter]:
+        """The structure variables that an optimizer trains."""
+        return []
+
+    @abstractmethod
+    def sample(self) -> Tensor:
+        """Return the gates of one training step, (atoms,) in [0, 1]."""
+
+    @abstractmethod
+    def values(self) -> Tensor:
+        """Return deterministic gates, (atoms,), as evaluation and discretization see them."""
+
+    @torch.no_grad()
+    def close(self, atoms: Tensor) -> None:
+        """Shut ``atoms`` (atoms,) of bool for good: a value from which they cannot open again."""
+        self.alpha.masked_fill_(atoms, _SHUT)
+
+    @abstractmethod
+    def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """Keep only ``atoms`` (indices); returns old and new variables, for an optimizer to follow."""

@@ -1,0 +1,146 @@
+"""Gates that are measured and not trained: 1 while an atom stands, and closed by what it is worth."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from ..options import SearchOptions
+from .base import Gates
+from .task_gates import TaskGates
+
+
+class MeasuredGates(Gates):
+    """Atoms whose ``alpha`` is the logarithm of what was measured of each, for each of its parameters.
+
+    What is trained is at any time a compact structure: what stands, stands whole.
+
+    Args:
+        costs: (atoms,) parameters of each atom.
+        init: value of ``alpha`` until something was measured; positive = open.
+
+    Attributes:
+        seen: whether something was measured.
+    """
+
+    soft = False
+    log_costs: Tensor
+
+    def __init__(self, costs: Tensor, init: float):
+        super().__init__()
+        self.register_buffer("alpha", torch.full((len(costs),), float(init)))
+        self.register_buffer("log_costs", costs.log())
+        self.seen = False
+
+    @classmethod
+    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> MeasuredTaskGates:
+        return MeasuredTaskGates(rows, options, given)
+
+    def get_extra_state(self) -> dict[str, float]:
+        """Return what ``state_dict`` has beside tensors."""
+        return {"seen": self.seen}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        self.seen = bool(state["seen"])
+
+    def density(self) -> Tensor:
+        """Return the logarithm of what each atom is worth for each of its parameters, (atoms,)."""
+        return self.alpha
+
+    def sample(self) -> Tensor:
+        return torch.ones_like(self.alpha)
+
+    def values(self) -> Tensor:
+        return torch.ones_like(self.alpha)
+
+    def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        self.alpha = self.alpha.index_select(0, atoms)
+        self.log_costs = self.log_costs.index_select(0, atoms)
+        return []
+
+
+class MeasuredTaskGates(TaskGates[MeasuredGates]):
+    r"""Rows of measured gates.
+
+    At a price :math:`p` of a parameter the users of an atom are the set that gains most,
+    :math:`\max_S \sum_{t \in S} s_{ta} - p\, c_a (1 + \kappa (|S| - 1))`: the task that needs it most, and each other
+    that gains more than :math:`\kappa p c_a`. It stands while that is above 0, so its worth for each parameter is
+    :math:`\max_n \sum_{i \le n} s_{(i)a} / (c_a (1 + \kappa (n - 1)))` over its ``n`` most salient tasks. Whatever the
+    price, the best atom stays; under a budget those of largest worth do.
+
+    Tasks differ in how much loss is at stake while atoms are chosen: one that learns late has next to none. With
+    ``worth`` ``equal`` each task's saliency is brought to the same sum over atoms (their geometric mean), so that it
+    counts as a share.
+    """
+
+    def __init__(self, rows: Sequence[MeasuredGates], options: SearchOptions, given: Tensor | None = None):
+        super().__init__(rows, options, given)
+        self.equal = options.worth == "equal" and len(self.searching) > 1
+
+    @property
+    def seen(self) -> bool:
+        """Whether something was measured of every task."""
+        return all(row.seen for row in self.searching)
+
+    @property
+    def log_costs(self) -> Tensor:
+        """Logarithm of the parameters of each atom, (atoms,)."""
+        return self.each[0].log_costs
+
+    def _densities(self) -> Tensor:
+        """Return the logarithm of each task's saliency for each parameter, (tasks, atoms)."""
+        densities = torch.stack([row.density() for row in self.each])
+        if self.equal and self.seen:
+            total = (densities + self.log_costs).masked_fill(~self.active, -torch.inf).logsumexp(dim=1)
+            searching = total[len(self.given) :]
+            densities = densities - total[:, None] + searching[searching.isfinite()].mean()  # no tasks without uses
+        return self._with_given(densities, torch.inf)
+
+    def density(self) -> Tensor:
+        """Return the logarithm of what an atom is worth to all tasks for each parameter that they pay, (atoms,)."""
+        if not self.seen:
+            return self.each[0].alpha
+        ordered = self._densities().sort(dim=0, descending=True).values
+        users = torch.arange(len(ordered), device=ordered.device, dtype=ordered.dtype)
+        paid = (1 + self.sharing * users).log()
+        return (ordered.logcumsumexp(dim=0) - paid[:, None]).amax(dim=0)
+
+    def logits(self) -> Tensor:
+        return self.density() - self._log_price() if self.seen else self.density()
+
+    def _log_price(self) -> float:
+        return math.log(max(self.price, sys.float_info.min))
+
+    def worth(self) -> Tensor:
+        return (self.density() + self.log_costs).exp()
+
+    def average_worth(self, costs: Tensor, whole: float) -> float:
+        worth = self.worth()
+        there = worth.isfinite()  # what earlier tasks use stays whatever it is worth
+        space = whole - float(costs[~there].double().sum())
+        return float(worth[there].double().sum()) / max(1.0, space)
+
+    @torch.no_grad()
+    def is_open(self) -> Tensor:
+        """Return the atoms that are worth their price, (atoms,) of bool, and the best one in any case."""
+        logits = self.logits()
+        is_open = logits > 0
+        if self.seen and len(logits):
+            is_open[logits.argmax()] = True
+        return is_open
+
+    def expected(self) -> Tensor:
+        users = self.users(self.is_open()).to(torch.float32).sum(dim=0)
+        return torch.where(users > 0, 1 + self.sharing * (users - 1), 0.0)
+
+    def wanted(self, kept: Tensor, held: bool) -> tuple[Tensor, Tensor]:
+        if not self.seen or not kept.any():
+            return self.active.to(torch.float32), self.active
+        densities = self._densities()
+        price = float(self.density()[kept].min()) if held else self._log_price()
+        return densities, densities > price + (math.log(self.sharing) if self.sharing > 0 else -math.inf)

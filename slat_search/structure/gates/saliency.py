@@ -1,0 +1,101 @@
+"""Saliency in place of trained gates: atoms stay by what the loss would lose without them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..options import SearchOptions
+from .measured import MeasuredGates
+
+if TYPE_CHECKING:
+    from ..layout import Layout
+
+
+class Saliency(MeasuredGates):
+    r"""Gates that are 1 while an atom stands, and close by the smoothed size of their gradient.
+
+    With :math:`z_a` multiplying atom ``a``, :math:`s_a = |z_a\, \partial L / \partial z_a|` at :math:`z_a = 1` is the
+    first-order estimate of what the loss changes by when the atom goes: the connection sensitivity of SNIP (Lee et
+    al. 2019, arXiv 1810.02340), smoothed over steps as in AdaLoRA (Zhang et al. 2023, arXiv 2303.10512, eq. 9). Here
+    ``alpha`` (atoms,) is :math:`\log(\bar s_a / c_a)`, saliency for each parameter spent, and the density is
+
+    .. math:: \alpha_a + k_a \log\gamma + \rho \log b_a
+
+    * :math:`k_a` counts the atoms of the same kind in the same block with more saliency. Such atoms do much the same
+      (the shifts of a block's values, attention output and norm are nearly one), and each alone looks as good as the
+      first, so each further one counts a factor ``crowding`` :math:`\gamma` less: diminishing returns.
+    * :math:`b_a` counts the blocks from the atom's own to the last, :math:`\rho` is ``reach``. A first-order estimate
+      misses how the blocks above respond; and a shift after the last block does only what the head's bias does.
+
+    It guards against three failures of trained gates: optimizers that divide each gate's gradient by its own size, so
+    that all gates move alike whatever they are worth; small gates that large weights make good for; and a soft supernet
+    that is better than its discretized structure.
+
+    Args:
+        costs: (atoms,) parameters of each atom.
+        crowd: (atoms,) number from 0 of the atom's kind and block.
+        blocks: (atoms,) number of blocks from the atom's own to the last, at least 1.
+        options: ``init``, ``crowding``, ``reach`` and ``smoothing``.
+
+    The gradients of the backward passes that make a step add up before their size is taken.
+    """
+
+    crowd: Tensor
+    log_reach: Tensor
+
+    def __init__(self, costs: Tensor, crowd: Tensor, blocks: Tensor, options: SearchOptions):
+        super().__init__(costs, options.init)
+        self.register_buffer("crowd", crowd)
+        self.register_buffer("log_reach", options.reach * blocks.to(costs.dtype).log())
+        self.crowding = options.crowding
+        self.smoothing = options.smoothing
+        self._passed: list[Tensor] = []
+
+    @classmethod
+    def build(cls, layout: Layout, options: SearchOptions) -> Self:
+        return cls(layout.costs, layout.crowds(), layout.layers - layout.layer, options)
+
+    def density(self) -> Tensor:
+        if not self.seen:
+            return self.alpha
+        density = self.alpha + self.log_reach
+        return density + math.log(self.crowding) * _places(density, self.crowd)
+
+    def sample(self) -> Tensor:
+        """Return ones, (atoms,), that measure saliency in the backward pass."""
+        z = torch.ones_like(self.alpha, requires_grad=torch.is_grad_enabled())
+        if z.requires_grad:
+            z.register_hook(self._observe)
+        return z
+
+    @torch.no_grad()
+    def _observe(self, gradient: Tensor) -> None:
+        self._passed.append(gradient)
+        if len(self._passed) < self.passes:
+            return
+        gradient = sum(self._passed[1:], self._passed[0])
+        self._passed.clear()
+        now = gradient.abs().clamp(min=torch.finfo(gradient.dtype).tiny).log() - self.log_costs
+        old = self.alpha + math.log(self.smoothing)
+        self.alpha.copy_(torch.logaddexp(old, now + math.log(1 - self.smoothing)) if self.seen else now)
+        self.seen = True
+
+    def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        self.crowd = self.crowd.index_select(0, atoms)
+        self.log_reach = self.log_reach.index_select(0, atoms)
+        return super().keep(atoms)
+
+
+def _places(values: Tensor, group: Tensor) -> Tensor:
+    """Return the place of each value among those of its group, (n,) of integers from 0 for the largest."""
+    order = values.argsort(descending=True, stable=True)
+    order = order[group[order].argsort(stable=True)]
+    counts = torch.bincount(group)
+    first = counts.cumsum(0) - counts
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order), device=order.device) - first[group[order]]
+    return places

@@ -1,0 +1,56 @@
+"""Options of the structure engine and their defaults. The configuration reads its own defaults here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModuleOptions:
+    """What all modules of one structure share.
+
+    Attributes:
+        activation: nonlinearity of bottlenecks, a key of ``ACTIVATIONS``.
+        scale: factor on what LoRA, parallel bottlenecks and spectral cores add (``lora_alpha / r`` in peft). One
+            constant, not one per rank, so that dropping a rank leaves the others' contribution as it was.
+    """
+
+    activation: str = "gelu"
+    scale: float = 2.0
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How a search chooses atoms, and when. Times are shares of the steps.
+
+    Attributes:
+        kind: how atoms are chosen, a key of ``GATES``.
+        init: first value of structure variables that are trained or smoothed; positive = open.
+        temperature: of trained gates, at the start and at the end of the search phase (geometric between).
+        warmup: gates rest before this; screening trains the head alone meanwhile.
+        settle: gates are fixed from here on.
+        shrink_every: closed atoms are removed this often during the search phase.
+        screen: length of the screening, after the warm-up.
+        growth: power with which the modules' learning rate grows as the supernet shrinks. The changes of the atoms that
+            stand add up in the output, so a rate that is right for the whole supernet is too small for a hundredth.
+        crowding: saliency: factor on the worth of each further atom of one kind in one block; 1 for none.
+        reach: saliency: power of the number of blocks from an atom's own to the last in what it is worth; 0 for none.
+        smoothing: saliency: share of the old value at each step.
+        sharing: share of an atom's cost that each further task pays that uses it.
+        worth: what an atom is worth to one of several tasks: ``equal``, its share of what all atoms are worth to it, or
+            ``loss``, the loss that the task would lose.
+    """
+
+    kind: str = "screening"
+    init: float = 1.0
+    temperature: tuple[float, float] = (1.0, 0.3)
+    warmup: float = 0.1
+    settle: float = 0.7
+    shrink_every: float = 0.02
+    screen: float = 0.04
+    growth: float = 0.35
+    crowding: float = 0.6
+    reach: float = 0.5
+    smoothing: float = 0.95
+    sharing: float = 0.0
+    worth: str = "equal"

@@ -1,0 +1,78 @@
+"""A new kind of module is one class and one entry: written into a copy of the package, it goes through a whole run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+import slat_search
+from tests.conftest import small_config
+from tests.whole import finish, start
+
+CLASS = '''
+import torch
+from torch import nn
+
+from .site_module import SiteModule
+
+
+class Gain(SiteModule):
+    """One number that scales a site's output."""
+
+    unit_dims = {"gain": 0}
+    foldable = ("gain",)
+
+    def __init__(self, site, sizes, options):
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, y, gate):
+        return y * (1 + (self.gain if gate is None else self.gain * gate))
+'''
+ENTRY = """
+        Kind(
+            "gain",
+            "gain:Gain",
+            unit_cost=lambda site: 1,
+            fits=lambda site: site.is_sublayer_output,
+            size=1,
+            sized=False,
+            label="gain of a sublayer",
+            color="#123456",
+        ),
+"""
+
+
+def test_a_new_kind_is_searched_trained_and_drawn(tmp_path: Path) -> None:
+    package = tmp_path / "code" / "slat_search"
+    shutil.copytree(Path(slat_search.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "structure" / "gain.py").write_text(CLASS)
+    registry = package / "structure" / "kinds.py"
+    before = registry.read_text()
+    registry.write_text(before.replace("    for kind in (\n", f"    for kind in (\n{ENTRY.lstrip(chr(10))}"))
+    assert registry.read_text() != before
+
+    raw = yaml.safe_load(small_config(name="gain", seeds=1).to_yaml())
+    raw["space"]["kinds"] = {"gain": {"size": 1}, "bias": {"size": 1}}
+    raw["search"] |= {"trials": 2, "members": 1, "refit_learning_rates": [0.01]}
+    raw["baselines"] = ["head"]
+    raw["evaluation"]["ratios"] = [0.2]
+    config = tmp_path / "gain.yaml"
+    config.write_text(yaml.safe_dump(raw))
+    out = tmp_path / "run"
+    finish(start(config, out, PYTHONPATH=str(package.parent)))
+
+    structures = [json.loads(path.read_text()) for path in (out / "structures").glob("*.json")]
+    found = [module for structure in structures for module in structure["modules"] if module["kind"] == "gain"]
+    assert found
+    assert all((module["size"], module["params"]) == (1, 1) for module in found)
+    assert pd.read_csv(out / "results.csv")["method"].str.startswith("slat").any()
+    page = (out / "report.html").read_text()
+    assert ".unit-gain { fill: #123456; background: #123456; }" in page
+    assert '<i class="unit-gain"></i>gain of a sublayer' in page
+    assert '<rect class="unit-gain"' in page
+    assert "1 gain of a sublayer" in page
