@@ -8,10 +8,10 @@ from .errors import SlatError
 from .home import do_without_home
 
 if TYPE_CHECKING:
+    from .inference.predictor import load_bundle as load
+    from .inference.shared_predictor import load_shared
     from .pipeline import run
     from .structure import Structure, Supernet, attach
-    from .training.bundle import load_bundle as load
-    from .training.shared_bundle import load_shared
 
 __version__ = "0.1.0"
 __all__ = ["SlatError", "Structure", "Supernet", "attach", "load", "load_shared", "run"]
@@ -26,11 +26,11 @@ def __getattr__(name: str) -> Any:
 
         return getattr(structure, name)
     if name == "load":
-        from .training.bundle import load_bundle
+        from .inference.predictor import load_bundle
 
         return load_bundle
     if name == "load_shared":
-        from .training.shared_bundle import load_shared
+        from .inference.shared_predictor import load_shared
 
         return load_shared
     if name == "run":

@@ -16,11 +16,11 @@ import torch
 from huggingface_hub import HfApi
 
 from .errors import SlatError
+from .models.backbone import products_in
+from .models.registry import EMBEDDED_MODELS, installed, published
 from .provenance import versions
+from .search.runtime import ray_session, session_folder
 from .tasks import bbc
-from .training.backbone import products_in
-from .training.models import EMBEDDED_MODELS, installed, published
-from .tuning.runtime import ray_session, session_folder
 
 _ROUNDS = 15
 _GIB = 2**30

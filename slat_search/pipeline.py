@@ -14,25 +14,42 @@ from .analysis.data import frame, read_run
 from .analysis.fronts import choose_members
 from .analysis.report import illustrate, tabulate
 from .baselines import apply_method
+from .comparison.contenders import (
+    method_options,
+    train_baselines,
+    train_finals,
+    write_found,
+)
+from .comparison.job_runner import JobRunner
+from .comparison.single_task import (
+    finals_alone,
+    train_alone,
+    train_transfers,
+    tuned_as,
+)
 from .config import Config, load_config
 from .errors import SlatError
 from .provenance import check_earlier_texts, check_unchanged, environment
 from .records import Environment, Selection, TransferRow
-from .run_folder import STUDIES, RunFolder, outcome, results_stay, write_json, write_text
+from .run_folder import (
+    STUDIES,
+    RunFolder,
+    outcome,
+    results_stay,
+    write_json,
+    write_text,
+)
+from .search.runtime import ray_session
+from .search.space import SearchSpace
+from .search.trackers import trackers
+from .search.trial_log import Trial, trials_table
+from .search.tune import run_search
+from .search.warm_start import check_warm_start, has_read_earlier
 from .structure import Structure, find_sites
 from .tasks import SPLITS, TaskData
 from .training.context import prepare
 from .training.pool import PoolContext, clean, names
 from .training.trial import space
-from .tuning.alone import finals_alone, train_alone, train_transfers, tuned_as
-from .tuning.earlier import check_earlier, has_read_earlier
-from .tuning.finals import method_options, train_baselines, train_finals, write_found
-from .tuning.fixed import UnitPool
-from .tuning.ledger import Trial, trials_table
-from .tuning.runtime import ray_session
-from .tuning.search import run_search
-from .tuning.space import SearchSpace
-from .tuning.trackers import trackers
 
 Say = Callable[[str], None]
 #: what a run can do alone
@@ -134,7 +151,7 @@ def _check_earlier(config: Config, folder: RunFolder, now: Environment, overwrit
     if overwrite and folder.root in config.search.earlier:
         raise SlatError(f"search.earlier: {folder.root} is what --overwrite throws away; choose another --out")
     if overwrite or not has_read_earlier(folder / "search"):
-        check_earlier(config)
+        check_warm_start(config)
         check_earlier_texts(config.search.earlier, now)
 
 
@@ -151,7 +168,7 @@ def prepared(config: Config) -> tuple[PoolContext, list[TaskData]]:
 def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage: str | None, say: Say) -> bool:
     """Every stage, or one; whether that was all."""
     if stage == "baselines":
-        trained = train_baselines(UnitPool(context, folder / "units", say), say)
+        trained = train_baselines(JobRunner(context, folder / "units", say), say)
         write_text(folder / "baselines.csv", trained.to_csv(index=False))
         say(f"\n{trained.to_string(index=False)}\n")
         return False
@@ -164,11 +181,11 @@ def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage:
         write_found(folder, members)
         say(f"\n{described(members)}\n")
         return False
-    pool = UnitPool(context, folder / "units", say)
-    finals, selection = train_finals(pool, members, folder, say)
+    runner = JobRunner(context, folder / "units", say)
+    finals, selection = train_finals(runner, members, folder, say)
     say(f"test: {len(finals)} trained models, clean and perturbed; read once")
-    pool.evaluate([unit for _, unit in finals])
-    save_adapters(folder / "adapters", pool, finals)
+    runner.evaluate([job for _, job in finals])
+    save_adapters(folder / "adapters", runner, finals)
     if len(context.parts) > 1:
         tabulate(folder, read_run(folder))  # whatever fails after this, what trained together can be used
         _train_apart(context, folder, members, selection, say)
@@ -186,16 +203,16 @@ def _train_apart(
     writes ``transfer.csv``."""
     parts = dict(zip(names(context), context.parts, strict=True))
     for task, part in parts.items():
-        pool = UnitPool(part, folder / "units" / "alone" / task, say)
-        chosen, tuning = train_alone(task, pool, members, say)
-        save_adapters(folder / "adapters", pool, chosen, alone=task)
+        runner = JobRunner(part, folder / "units" / "alone" / task, say)
+        chosen, tuning = train_alone(task, runner, members, say)
+        save_adapters(folder / "adapters", runner, chosen, alone=task)
         named = {tuned_as(title, task): tried for title, tried in tuning.items()}
-        selection = selection.with_more(tuple(finals_alone(task, pool, chosen)), named)
+        selection = selection.with_more(tuple(finals_alone(task, runner, chosen)), named)
     selection.write(folder / "selection.json")
     (folder / "transfer.csv").unlink(missing_ok=True)
     if context.config.multitask.transfer:
         where = folder / "units" / "transfer"
-        bare = {name: UnitPool(clean(part), where / name, say) for name, part in parts.items()}
+        bare = {name: JobRunner(clean(part), where / name, say) for name, part in parts.items()}
         best = max(members, key=lambda trial: trial.measures.quality)
         rows = frame(train_transfers(bare, best, say), TransferRow)
         write_text(folder / "transfer.csv", rows.to_csv(index=False))

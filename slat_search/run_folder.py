@@ -11,7 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from .config import Config, differences, load_config, told
+from .config import (
+    Config,
+    differences,
+    load_config,
+    told,
+)
 from .errors import SlatError
 
 #: folder of the sensitivity studies inside a run's

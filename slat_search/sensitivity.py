@@ -9,18 +9,30 @@ from pathlib import Path
 from .analysis.importance import of_screening
 from .analysis.report import analyse
 from .analysis.studies import analyse_studies
+from .comparison.job_runner import JobRunner
+from .comparison.sensitivity import run_studies
 from .config import Config, load_config
 from .errors import SlatError
-from .pipeline import Say, check_methods, check_options, describe, prepared
+from .pipeline import (
+    Say,
+    check_methods,
+    check_options,
+    describe,
+    prepared,
+)
 from .provenance import check_unchanged, environment
-from .run_folder import STUDIES, RunFolder, results_stay, write_json, write_text
+from .run_folder import (
+    STUDIES,
+    RunFolder,
+    results_stay,
+    write_json,
+    write_text,
+)
+from .search.runtime import ray_session
+from .search.space import SearchSpace
+from .search.trial_log import trials_table
+from .search.tune import run_search
 from .training.pool import PoolContext, clean
-from .tuning.fixed import UnitPool
-from .tuning.ledger import trials_table
-from .tuning.runtime import ray_session
-from .tuning.search import run_search
-from .tuning.space import SearchSpace
-from .tuning.studies import run_studies
 
 
 def run(
@@ -81,9 +93,9 @@ def run(
         for task in tasks:
             say(describe(task))
         with ray_session(address):
-            pool = UnitPool(context, folder / "units", say)
-            clean_pool = UnitPool(clean(context), folder / "units", say)
-            run_studies(pool, clean_pool, folder, say)
+            runner = JobRunner(context, folder / "units", say)
+            clean_runner = JobRunner(clean(context), folder / "units", say)
+            run_studies(runner, clean_runner, folder, say)
             if config.sensitivity.screening:
                 _screen(context, folder, say, storage)
         summary = analyse_studies(folder)

@@ -10,8 +10,8 @@ import torch
 from transformers import PreTrainedModel
 
 from slat_search.config import Config
+from slat_search.models.backbone import Backbone, load_backbone
 from slat_search.structure import Site, find_sites
-from slat_search.training.backbone import Backbone, load_backbone
 from slat_search.training.context import Context, prepare
 from tests.whole import finish, start
 

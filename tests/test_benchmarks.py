@@ -155,8 +155,8 @@ def test_published_methods_are_as_large_as_the_budget_lets_them(
     if budget == 16 and method != "Uni-LoRA":  # not one number for each of 36 projections
         assert found is None
         return
-    unit = small_budgets.Entry(method, 0, budget, baseline=found).unit(0.01)
-    applied = unit.apply(backbone)
+    job = small_budgets.Entry(method, 0, budget, baseline=found).job(0.01)
+    applied = job.apply(backbone)
     try:
         assert budget - 36 * (11 if method == "LoRA-XS" else 1) < applied.params <= budget
     finally:

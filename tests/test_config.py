@@ -10,14 +10,28 @@ from pydantic.fields import FieldInfo
 
 from slat_search import SlatError
 from slat_search.baselines import METHODS
-from slat_search.config import Config, baselines, differences, load_config, model, search, supernet
+from slat_search.config import (
+    Config,
+    baselines,
+    differences,
+    load_config,
+    model,
+    search,
+    supernet,
+)
 from slat_search.config.mistakes import explain, section_in
 from slat_search.config.reference import reference
 from slat_search.config.section import Section
-from slat_search.structure import ACTIVATIONS, GATES, ModuleOptions, SearchOptions, Space
+from slat_search.search.space import SearchSpace
+from slat_search.structure import (
+    ACTIVATIONS,
+    GATES,
+    ModuleOptions,
+    SearchOptions,
+    Space,
+)
 from slat_search.tasks import NOISE_KINDS, PERTURBATIONS
 from slat_search.training.trial import space
-from slat_search.tuning.space import SearchSpace
 
 ROOT = Path(__file__).parent.parent
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from slat_search import doctor
 from slat_search.cli import main
-from slat_search.training import models
+from slat_search.models import registry as models
 
 
 def found(text: str) -> dict[str, tuple[str, str]]:

@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slat_search.metrics import METRICS, calibration_error, majority_quality, quality
+from slat_search.metrics import (
+    METRICS,
+    calibration_error,
+    majority_quality,
+    quality,
+)
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 1, 1])
 

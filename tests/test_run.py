@@ -24,9 +24,9 @@ from slat_search.analysis.fronts import nondominated
 from slat_search.cli import main
 from slat_search.errors import SlatError
 from slat_search.run_folder import RunFolder
+from slat_search.search.trial_log import Trial
 from slat_search.structure import Structure
 from slat_search.training.pool import PoolContext
-from slat_search.tuning.ledger import Trial
 from tests.conftest import small_config
 from tests.whole import SLAT, assert_same, command_line, descendants, finish, kill_when, lines, start
 

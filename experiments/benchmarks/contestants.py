@@ -8,7 +8,7 @@ from typing import Any
 
 from slat_search.config import ALL_KINDS
 from slat_search.structure import Site, Structure
-from slat_search.training.units import Unit
+from slat_search.training.jobs import TrainingJob
 
 SEARCH_RATE = 2e-3  # of the whole supernet; it grows as that shrinks
 #: method -> what its runs have other than the rest; searches first, then what is trained with twice the steps
@@ -21,7 +21,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 REFITTED, TWICE = "SLAT, refitted", "uniform LoRA, 2x steps"
 SEARCHES = tuple(VARIANTS)[:-1]
 METHODS = (*SEARCHES, REFITTED, "random", "uniform LoRA", TWICE, "BitFit", "Houlsby")
-USUAL = tuple(method for method in METHODS if "gates" not in method)
+METHOD_DEFAULTS = tuple(method for method in METHODS if "gates" not in method)
 
 
 def rates(budget: int) -> tuple[float, ...]:
@@ -63,13 +63,13 @@ class Entry:
         """What shares a setting: the seeds of a method, the draws of random structures."""
         return self.method, self.budget
 
-    def unit(self, setting: Setting) -> Unit:
+    def unit(self, setting: Setting) -> TrainingJob:
         rate = setting.learning_rate
         if self.structure is None:
             options = {"budget": self.budget, "kinds": setting.kinds}
-            return Unit("search", f"search-{self.budget}-{setting.kinds}", rate, self.seed, options=options)
+            return TrainingJob("search", f"search-{self.budget}-{setting.kinds}", rate, self.seed, options=options)
         name = f"fixed-{self.budget}-{self.structure.digest[:8]}"
-        return Unit("slat", name, rate, self.seed, options={"structure": self.structure.to_dict()})
+        return TrainingJob("slat", name, rate, self.seed, options={"structure": self.structure.to_dict()})
 
 
 def fixed(sites: Sequence[Site], supernet: Structure, budget: int, seeds: int, draws: int) -> Iterator[Entry]:

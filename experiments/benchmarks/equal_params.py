@@ -31,7 +31,7 @@ from typing import Any
 
 import pandas as pd
 
-from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
+from slat_search.search.runtime import ray_session  # first: sets Ray's environment
 
 import numpy as np  # isort: skip
 from contestants import (
@@ -53,6 +53,7 @@ from local import kept_in, task_in
 from paired import differences, loss_ratios, paired, plot, qualities
 from parts import rows_of, together
 
+from slat_search.comparison.job_runner import JobRunner
 from slat_search.config import Config
 from slat_search.config.task import EMBEDDED
 from slat_search.provenance import environment
@@ -61,9 +62,8 @@ from slat_search.run_folder import write_json, write_text
 from slat_search.structure import Structure, find_sites
 from slat_search.tasks import TaskData
 from slat_search.training.context import Context, prepare
+from slat_search.training.jobs import TrainingJob
 from slat_search.training.trial import space
-from slat_search.training.units import Unit
-from slat_search.tuning.fixed import UnitPool
 
 TUNED_ON = 2  # seeds, or draws
 #: atoms of hundreds of parameters; those of one have a benchmark of their own, small_budgets.py
@@ -75,7 +75,7 @@ KINDS = {
     "bias": {"size": 1},
 }
 
-Run = tuple[Entry, Unit, Trained]
+Run = tuple[Entry, TrainingJob, Trained]
 
 
 def configuration(options: argparse.Namespace, task: str) -> Config:
@@ -102,7 +102,7 @@ class Bench:
         config["training"]["steps"] *= longer
         self.context = replace(context, config=Config.model_validate(config))
         work = kept_in(folder, self.context.config)
-        self.pool = UnitPool(self.context, work, partial(print, flush=True))
+        self.pool = JobRunner(self.context, work, partial(print, flush=True))
 
     def run(self, entries: Sequence[Entry]) -> list[Run]:
         """Tune each method at each budget on its first entries, train the others with it; in order of entries."""
@@ -112,24 +112,24 @@ class Bench:
         first = {key: found[:TUNED_ON] for key, found in first.items()}
         settings = partial(Entry.settings, kind_sets=self.context.config.kind_sets)
         tried = [entry for found in first.values() for entry in found]
-        tuning = self.pool.train_well([entry.unit(setting) for entry in tried for setting in settings(entry)])
+        tuning = self.pool.train_well([entry.job(setting) for entry in tried for setting in settings(entry)])
 
         def loss(found: Sequence[Entry], setting: Setting) -> float:
-            keys = [entry.unit(setting).key for entry in found]
+            keys = [entry.job(setting).key for entry in found]
             return float(np.mean([tuning[key].validation.loss if key in tuning else np.inf for key in keys]))
 
         best = {key: min(settings(found[0]), key=partial(loss, found)) for key, found in first.items()}
-        chosen = [(entry, entry.unit(best[entry.tuned_with])) for entry in entries]
+        chosen = [(entry, entry.job(best[entry.tuned_with])) for entry in entries]
         return self.train(chosen)
 
-    def train(self, chosen: Sequence[tuple[Entry, Unit]]) -> list[Run]:
-        trained = self.pool.train_well([unit for _, unit in chosen])
-        return [(entry, unit, trained[unit.key]) for entry, unit in chosen if unit.key in trained]
+    def train(self, chosen: Sequence[tuple[Entry, TrainingJob]]) -> list[Run]:
+        trained = self.pool.train_well([job for _, job in chosen])
+        return [(entry, job, trained[job.key]) for entry, job in chosen if job.key in trained]
 
     def rows(self, trained: Sequence[Run]) -> list[dict[str, Any]]:
         """Test each once."""
         structures = [e.structure or Structure.from_dict(result.structure) for e, _, result in trained]
-        tested = self.pool.evaluate([unit for _, unit, _ in trained])
+        tested = self.pool.evaluate([job for _, job, _ in trained])
         return [
             {
                 "task": self.context.config.task.name,
@@ -138,17 +138,17 @@ class Bench:
                 "seed": entry.seed,
                 "draw": entry.draw,
                 "params": structure.params,
-                "learning_rate": unit.learning_rate,
-                "kinds": unit.options.get("kinds", ""),
+                "learning_rate": job.learning_rate,
+                "kinds": job.options.get("kinds", ""),
                 "validation": result.validation.quality,
                 "validation_loss": result.validation.loss,
-                "test": tested[unit.key].quality,
+                "test": tested[job.key].quality,
                 "seconds": result.seconds,
                 "structure": structure.digest,
                 "described": structure.describe(),
                 **({"modules": places(structure)} if entry.structure is None else {}),
             }
-            for (entry, unit, result), structure in zip(trained, structures, strict=True)
+            for (entry, job, result), structure in zip(trained, structures, strict=True)
         ]
 
 
@@ -163,7 +163,7 @@ def run_task(context: Context, options: argparse.Namespace, folder: Path) -> lis
     rows = bench.rows(trained)
     if TWICE in wanted:
         longer = Bench(context, folder / "units-2x", **VARIANTS[TWICE])
-        even = [(replace(e, method=TWICE), unit) for e, unit, _ in trained if e.method == "uniform LoRA"]
+        even = [(replace(e, method=TWICE), job) for e, job, _ in trained if e.method == "uniform LoRA"]
         rows += longer.rows(longer.train(even))
     for method in SEARCHES:
         if method in wanted:

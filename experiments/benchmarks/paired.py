@@ -11,7 +11,12 @@ import numpy as np
 import pandas as pd
 
 from slat_search.analysis.formats import to_markdown
-from slat_search.analysis.statistics import holm, interval, mean_interval, sign_flip_test
+from slat_search.analysis.statistics import (
+    holm,
+    interval,
+    mean_interval,
+    sign_flip_test,
+)
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -20,15 +20,15 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
+from slat_search.search.runtime import ray_session  # first: sets Ray's environment
 
 from slat_search.analysis.fronts import Reference, hypervolume  # isort: skip
 from slat_search.config import Config
 from slat_search.provenance import environment
 from slat_search.run_folder import write_json
+from slat_search.search.trial_log import Trial
+from slat_search.search.tune import run_search
 from slat_search.training.context import prepare
-from slat_search.tuning.ledger import Trial
-from slat_search.tuning.search import run_search
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -39,13 +39,14 @@ from typing import Any
 
 import pandas as pd
 
-from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
+from slat_search.search.runtime import ray_session  # first: sets Ray's environment
 
 import numpy as np  # isort: skip
 from local import kept_in, task_in
 from paired import against, differences_to, plot, reaches, table
 
 from slat_search.baselines.places import projections
+from slat_search.comparison.job_runner import JobRunner
 from slat_search.config import Config
 from slat_search.config.baselines import Baseline, MethodName
 from slat_search.config.task import EMBEDDED
@@ -54,8 +55,7 @@ from slat_search.records import Tested, Trained
 from slat_search.run_folder import write_json, write_text
 from slat_search.structure import Site, Structure, find_sites
 from slat_search.training.context import Context, prepare
-from slat_search.training.units import Unit
-from slat_search.tuning.fixed import UnitPool
+from slat_search.training.jobs import TrainingJob
 
 TUNED_ON = 2  # seeds
 DIRECTIONS = 32  # leading ones that entries are drawn from
@@ -104,17 +104,19 @@ class Entry:
         """What shares a learning rate: the seeds of a method at a budget."""
         return self.method, self.budget
 
-    def unit(self, rate: float) -> Unit:
+    def job(self, rate: float) -> TrainingJob:
         if self.method == "SLAT" and self.budget is not None:
             options = {"budget": self.budget, "kinds": "spectral" if self.budget < ALL_FROM else "all"}
-            return Unit("search", f"search-{self.budget}", rate, self.seed, options=options)
+            return TrainingJob("search", f"search-{self.budget}", rate, self.seed, options=options)
         if self.structure is not None:
             options = {"structure": self.structure.to_dict()}
             name = f"{self.method.replace(' ', '-')}-{self.budget or 'own'}-{self.structure.digest[:8]}"
-            return Unit("slat", name, rate, self.seed, options=options)
+            return TrainingJob("slat", name, rate, self.seed, options=options)
         if self.baseline is not None:
-            return Unit(self.baseline.method, self.baseline.label, rate, self.seed, options=self.baseline.options)
-        return Unit(self.method, self.method, rate, self.seed)
+            return TrainingJob(
+                self.baseline.method, self.baseline.label, rate, self.seed, options=self.baseline.options
+            )
+        return TrainingJob(self.method, self.method, rate, self.seed)
 
 
 def published(method: str, budget: int, sites: Sequence[Site]) -> Baseline | None:
@@ -167,7 +169,7 @@ class Bench:
 
     def __init__(self, context: Context, folder: Path):
         self.context = context
-        self.pool = UnitPool(context, kept_in(folder, context.config), partial(print, flush=True))
+        self.pool = JobRunner(context, kept_in(folder, context.config), partial(print, flush=True))
 
     def tuned(self, found: Sequence[Entry]) -> dict[Group, float]:
         """The learning rate of each group, by the mean validation loss of its first seeds."""
@@ -177,22 +179,22 @@ class Bench:
         losses: dict[Group, dict[float, float]] = {group: {} for group in firsts}
         wanted = {group: list(_start(group[0])) for group in firsts}
         while any(wanted.values()):
-            units = {(g, rate): [e.unit(rate) for e in firsts[g][:TUNED_ON]] for g in wanted for rate in wanted[g]}
-            results = self.pool.train_well([unit for trained in units.values() for unit in trained])
-            for (group, rate), trained in units.items():
-                losses[group][rate] = float(np.mean([_loss(results.get(unit.key)) for unit in trained]))
+            jobs = {(g, rate): [e.job(rate) for e in firsts[g][:TUNED_ON]] for g in wanted for rate in wanted[g]}
+            results = self.pool.train_well([job for trained in jobs.values() for job in trained])
+            for (group, rate), trained in jobs.items():
+                losses[group][rate] = float(np.mean([_loss(results.get(job.key)) for job in trained]))
             wanted = {group: _beyond(tried) for group, tried in losses.items()}
         return {group: min(tried, key=tried.__getitem__) for group, tried in losses.items()}
 
     def rows(self, found: Sequence[Entry]) -> list[dict[str, Any]]:
         rates = self.tuned(found)
-        units = [(entry, entry.unit(rates[entry.group])) for entry in found]
-        trained = self.pool.train_well([unit for _, unit in units])
-        good = [(entry, unit) for entry, unit in units if unit.key in trained]
-        tested = self.pool.evaluate([unit for _, unit in good])
-        return [self._row(entry, unit, trained[unit.key], tested[unit.key]) for entry, unit in good]
+        jobs = [(entry, entry.job(rates[entry.group])) for entry in found]
+        trained = self.pool.train_well([job for _, job in jobs])
+        good = [(entry, job) for entry, job in jobs if job.key in trained]
+        tested = self.pool.evaluate([job for _, job in good])
+        return [self._row(entry, job, trained[job.key], tested[job.key]) for entry, job in good]
 
-    def _row(self, entry: Entry, unit: Unit, result: Trained, tested: Tested) -> dict[str, Any]:
+    def _row(self, entry: Entry, job: TrainingJob, result: Trained, tested: Tested) -> dict[str, Any]:
         raw = result.structure or (entry.structure and entry.structure.to_dict())
         structure = Structure.from_dict(raw) if raw else None
         return {
@@ -202,7 +204,7 @@ class Bench:
             "seed": entry.seed,
             "params": result.params,
             "bytes": result.bytes,
-            "learning_rate": unit.learning_rate,
+            "learning_rate": job.learning_rate,
             "validation": result.validation.quality,
             "validation_loss": result.validation.loss,
             "test": tested.quality,

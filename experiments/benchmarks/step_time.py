@@ -20,8 +20,14 @@ from torch import nn
 
 from slat_search.baselines import apply_method
 from slat_search.config import Config
-from slat_search.structure import SearchOptions, Structure, Supernet, attach, find_sites
-from slat_search.training.backbone import load_backbone
+from slat_search.models.backbone import load_backbone
+from slat_search.structure import (
+    SearchOptions,
+    Structure,
+    Supernet,
+    attach,
+    find_sites,
+)
 from slat_search.training.trial import space
 
 Variant = Callable[[nn.Module], tuple[list[nn.Parameter], Callable[[], object]]]

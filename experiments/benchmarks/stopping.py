@@ -25,8 +25,8 @@ from slat_search.analysis.fronts import Reference, hypervolume
 from slat_search.config import load_config
 from slat_search.records import Environment
 from slat_search.run_folder import write_json
-from slat_search.tuning.asha import RungScheduler
-from slat_search.tuning.search import OBJECTIVES
+from slat_search.search.asha import RungScheduler
+from slat_search.search.tune import OBJECTIVES
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

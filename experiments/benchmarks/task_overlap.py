@@ -24,18 +24,18 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
+from slat_search.search.runtime import ray_session  # first: sets Ray's environment
 
 from slat_search.analysis.sharing import overlap  # isort: skip
 from local import kept_in, task_in
 
+from slat_search.comparison.job_runner import JobRunner
 from slat_search.config import Config
 from slat_search.provenance import environment
 from slat_search.records import Trained
 from slat_search.run_folder import write_json
+from slat_search.training.jobs import TrainingJob
 from slat_search.training.pool import prepare_pool
-from slat_search.training.units import Unit
-from slat_search.tuning.fixed import UnitPool
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -53,18 +53,18 @@ def configuration(options: argparse.Namespace) -> Config:
     )
 
 
-def search(options: argparse.Namespace, budget: int, seed: int) -> Unit:
+def search(options: argparse.Namespace, budget: int, seed: int) -> TrainingJob:
     given = {"kinds": options.kinds, "sharing": options.sharing, "budget": budget}
     label = f"pool-{budget}-{options.kinds}-{options.sharing:g}"
-    return Unit("search", label, options.learning_rate, seed, options=given)
+    return TrainingJob("search", label, options.learning_rate, seed, options=given)
 
 
-def row(unit: Unit, result: Trained, related: Collection[str]) -> dict[str, Any]:
+def row(job: TrainingJob, result: Trained, related: Collection[str]) -> dict[str, Any]:
     """What is kept of one search."""
     overlaps = overlap(result.structure)
     return {
-        "budget": unit.options["budget"],
-        "seed": unit.seed,
+        "budget": job.options["budget"],
+        "seed": job.seed,
         "contrast": contrast(overlaps, related),
         "overlap": overlaps.to_dict(),
         **{name: result.to_dict()[name] for name in ("params", "validation", "seconds", "structure")},
@@ -124,14 +124,14 @@ def main() -> None:
         parser.error(f"--related: {min(missing)} is not among the tasks")
     config = configuration(options)
     context, data = prepare_pool(config)
-    units = [search(options, budget, seed) for budget in options.budgets for seed in range(options.seeds)]
+    jobs = [search(options, budget, seed) for budget in options.budgets for seed in range(options.seeds)]
     work = kept_in(options.out / "work", config)
     with ray_session():
-        results = UnitPool(context, work, partial(print, flush=True)).train_well(units)
+        results = JobRunner(context, work, partial(print, flush=True)).train_well(jobs)
     found = [
-        row(unit, results[unit.key], options.related)
-        for unit in units
-        if unit.key in results  # else the pool has told why not
+        row(job, results[job.key], options.related)
+        for job in jobs
+        if job.key in results  # else the pool has told why not
     ]
     if not found:
         sys.exit("every search diverged; a smaller --learning-rate may help")

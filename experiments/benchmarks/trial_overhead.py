@@ -17,14 +17,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slat_search.tuning.runtime import ray_session  # first: sets Ray's environment
+from slat_search.search.runtime import ray_session  # first: sets Ray's environment
 
 import psutil  # isort: skip
 
 from slat_search.config import Config
+from slat_search.search.trial_log import Trial
+from slat_search.search.tune import run_search
 from slat_search.training.context import Context, prepare
-from slat_search.tuning.ledger import Trial
-from slat_search.tuning.search import run_search
 
 
 def configuration(trials: int, steps: int, concurrent: int) -> Config:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from ..records import ALONE
-from .choice import best_of, notes, recommended, verdict
+from .choice import (
+    best_of,
+    notes,
+    recommended,
+    verdict,
+)
 from .data import RunData
 from .paired import Pair, difference
 from .tables import found_ones, usable

@@ -27,7 +27,7 @@ def budgets(run: RunFolder, data: RunData) -> pd.DataFrame:
         for path in sorted(folder.glob("*.train.json")):
             trained = read_training(path)
             cost = (trained.steps, trained.seconds) if isinstance(trained, Trained) else (steps, 0.0)
-            spent.setdefault(labels.get(trained.unit.label, ""), []).append(cost)
+            spent.setdefault(labels.get(trained.job.label, ""), []).append(cost)
     rows = []
     for label, part in data.results.groupby("method", sort=False):
         costs = spent.get(str(label), [])

@@ -13,7 +13,13 @@ from matplotlib.figure import Figure
 
 from . import sharing
 from .choice import recommended
-from .curves import MARKERS, Line, in_percent, panels, plt
+from .curves import (
+    MARKERS,
+    Line,
+    in_percent,
+    panels,
+    plt,
+)
 from .data import RunData
 from .robustness import kinds_of
 from .tables import found_ones

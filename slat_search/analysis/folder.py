@@ -6,11 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import SlatError
-from ..run_folder import COMPARISON, STUDIES, RunFolder, outcome, without_results
+from ..run_folder import (
+    COMPARISON,
+    STUDIES,
+    RunFolder,
+    outcome,
+    without_results,
+)
 from .data import read_csv
 from .formats import to_markdown
 from .report import analyse, analyse_kept
-from .search import NOTHING_TESTED, analyse_search, chosen, read_search
+from .search import (
+    NOTHING_TESTED,
+    analyse_search,
+    chosen,
+    read_search,
+)
 from .studies import analyse_studies
 from .studies.data import read_studies
 from .studies.words import summary

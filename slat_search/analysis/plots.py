@@ -13,7 +13,12 @@ from markupsafe import Markup
 from ..records import KeptConfig
 from .data import RunData
 from .overlap import overlaps
-from .svg import Point, Progress, history, scatter
+from .svg import (
+    Point,
+    Progress,
+    history,
+    scatter,
+)
 from .tables import found_ones
 
 

@@ -13,14 +13,37 @@ from . import sharing
 from .answer import answer
 from .budget import budgets
 from .choice import recommended, write_choice
-from .data import RunData, read_csv, read_kept, read_run
+from .data import (
+    RunData,
+    read_csv,
+    read_kept,
+    read_run,
+)
 from .figures import save_all
-from .page import as_yaml, described, embedded, task_rows, template
-from .plots import found_overlaps, histories, scatters, trial_rows
+from .page import (
+    as_yaml,
+    described,
+    embedded,
+    task_rows,
+    template,
+)
+from .plots import (
+    found_overlaps,
+    histories,
+    scatters,
+    trial_rows,
+)
 from .shared import part_of, shared_by
 from .studies import section
 from .svg import gate_map, gate_map_legend
-from .tables import comparison, display, found_ones, hypervolumes_of, usable, write_tables
+from .tables import (
+    comparison,
+    display,
+    found_ones,
+    hypervolumes_of,
+    usable,
+    write_tables,
+)
 
 _ALT = {
     "perturbation": "Curves of test quality over the share of perturbed words, a panel a kind, a line a method.",

@@ -11,7 +11,12 @@ from ..errors import SlatError
 from ..records import Environment, KeptConfig
 from ..run_folder import RunFolder, write_text
 from .data import read_csv, read_structures, read_trials
-from .page import as_yaml, described, task_rows, template
+from .page import (
+    as_yaml,
+    described,
+    task_rows,
+    template,
+)
 from .plots import histories, trial_rows
 from .svg import gate_map, gate_map_legend
 

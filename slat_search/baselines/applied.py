@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from ..controller import Controller
 from ..errors import SlatError
-from ..structure import VALUE, Adapter, SharedStructure, Structure
+from ..structure import (
+    VALUE,
+    Adapter,
+    SharedStructure,
+    Structure,
+)
 
 
 @dataclass

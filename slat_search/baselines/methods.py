@@ -1,7 +1,7 @@
 """Hand-made methods, each applied to a backbone and taken off again.
 
-One function, one entry in ``METHODS`` and one in the configuration's ``USUAL`` is a new baseline. ``slat`` is the found
-structure, trained again through the same door.
+A new baseline is one function, one entry in ``METHODS`` and one in the configuration's ``METHOD_DEFAULTS``. ``slat`` is
+the found structure, trained again through the same door.
 """
 
 from __future__ import annotations

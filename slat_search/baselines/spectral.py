@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..structure import ModuleOptions, ModuleSpec, Site, Structure, attach, find_sites
+from ..structure import (
+    ModuleOptions,
+    ModuleSpec,
+    Site,
+    Structure,
+    attach,
+    find_sites,
+)
 from ..structure.singular import weight_of
 from ..structure.spectral import Spectral
 from .applied import Applied

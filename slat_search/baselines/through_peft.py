@@ -17,8 +17,8 @@ from ..controller import Controller
 from ..errors import SlatError
 from ..structure import find_sites
 from .applied import Applied
-from .as_it_was import AsItWas
 from .places import projections
+from .snapshot import BackboneSnapshot
 
 Options = Mapping[str, Any]
 _ALPHA = 16
@@ -154,7 +154,7 @@ def _tuner(backbone: nn.Module, config_name: str, given: dict[str, Any], options
     if "target_modules" not in given | options.get("peft", {}):
         given = given | {"target_modules": _named(backbone, options["roles"])}
     config = _config(config_name, given, options)
-    was = AsItWas(backbone, copies=_is_told(options))
+    was = BackboneSnapshot(backbone, copies=_is_told(options))
 
     def restore() -> None:
         was.restore()

@@ -15,8 +15,8 @@ _SHOWN = 8  # labels of a text, the likeliest; JSON has all
 
 if TYPE_CHECKING:
     from ..config.task import Quoting
+    from ..inference.predictor import Predictor
     from ..tasks.rows import Rows
-    from ..training.bundle import Predictor
 
 
 @main.command()
@@ -76,8 +76,8 @@ def predict(
         if as_json:
             raise SlatError("--json: is for what is printed; the ending of --out says what is written")
 
+    from ..inference.predictor import adapter_folder, load_bundle
     from ..tasks.rows import read_rows
-    from ..training.bundle import adapter_folder, load_bundle
 
     rows = None if file is None else read_rows(file, "--file", quoting)
     predictor = load_bundle(run, adapter, task)
@@ -90,7 +90,7 @@ def predict(
 
 def _note(folder: Path) -> None:
     """Say beside the result what speaks against an adapter."""
-    from ..training.bundle import note_on
+    from ..inference.predictor import note_on
 
     if note := note_on(folder):
         click.echo(f"note: adapter {folder}: {note}", err=True)
@@ -117,8 +117,8 @@ def _print_labels(predictor: Predictor, texts: tuple[str, ...], pairs: tuple[str
 def _label(
     predictor: Predictor, rows: Rows, columns: tuple[str, ...], out: Path | None, quoting: Quoting | None, as_json: bool
 ) -> None:
+    from ..inference.label_file import label_rows
     from ..tasks.rows import as_text, check_writable, write_rows
-    from ..training.labelling import label_rows
 
     for note in rows.notes:
         click.echo(note, err=True)
@@ -151,7 +151,7 @@ def export(run: Path, out: Path, form: str, adapter: str | None, task: str | Non
         slat export runs/quickstart --out exported --format peft
     """
     from ..export import export
-    from ..training.bundle import adapter_folder
+    from ..inference.predictor import adapter_folder
 
     folder = adapter_folder(run, adapter, task)
     export(folder, out, form)
@@ -217,7 +217,7 @@ def compare(runs: tuple[str, ...], out: Path, against: str | None) -> None:
         slat compare runs/headline runs/match --out runs/compare
         slat compare a=runs/headline-a a=runs/match-a b=runs/headline-b b=runs/match-b
     """
-    from ..analysis.across import compare_runs
+    from ..analysis.comparison import compare_runs
 
     page = compare_runs(runs, out, against)
     click.echo((out / "comparison.md").read_text(encoding="utf-8"))

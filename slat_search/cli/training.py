@@ -146,7 +146,7 @@ def add_task(pool: Path, config: Path, out: Path, budget: float | None, **sample
     from ..config import load_config
 
     checked = load_config(config)
-    from ..training.addition import add_task
+    from ..inference.addition import add_task
 
     found = add_task(pool, checked, out, {**sampled, **({} if budget is None else {"budget": budget})})
     click.echo(

@@ -11,7 +11,14 @@ from .model import (
     Training,
 )
 from .multitask import MultiTask
-from .search import ALL_KINDS, Objective, Range, Sampled, Scheduler, Search
+from .search import (
+    ALL_KINDS,
+    Objective,
+    Range,
+    Sampled,
+    Scheduler,
+    Search,
+)
 from .sensitivity import Sensitivity
 from .supernet import Candidate, GatesConfig, SpaceConfig
 from .task import Task

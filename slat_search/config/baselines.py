@@ -48,7 +48,7 @@ _FAR = (1e-1, 3e-1, 1.0)  # of numbers that stand in hundreds of places, divided
 
 
 @dataclass(frozen=True)
-class Usual:
+class MethodDefaults:
     """What a method is called and takes where an entry says nothing else.
 
     Attributes:
@@ -70,32 +70,32 @@ class Usual:
     tuner: bool = False
 
 
-USUAL: dict[MethodName, Usual] = {
-    "lora": Usual("LoRA r={size}", _MIDDLE, 8, _QUERY_VALUE, peft=True),
-    "dora": Usual("DoRA r={size}", _MIDDLE, 8, _QUERY_VALUE, peft=True),
-    "adalora": Usual("AdaLoRA r={size}", _MIDDLE, 4, _QUERY_VALUE, peft=True),
-    "vera": Usual("VeRA r={size}", _FAST, 256, _QUERY_VALUE, peft=True),
-    "tinylora": Usual("TinyLoRA u={size}", _FASTEST, 4, _EVERY, peft=True),
-    "unilora": Usual("Uni-LoRA d={size}", _FAR, 256, _EVERY, peft=True),
-    "fourierft": Usual("FourierFT n={size}", _FASTEST, 100, _QUERY_VALUE, peft=True),
-    "ia3": Usual("IA3", _FAST, peft=True),
-    "layernorm": Usual("LayerNorm", _FAST, peft=True),
-    "prefix": Usual("prefix {size}", _FAST, 16, peft=True),
-    "peft": Usual("{tuner}", _MIDDLE, roles=_QUERY_VALUE, peft=True, tuner=True),
-    "houlsby": Usual("Houlsby d={size}", _MIDDLE, 8),
-    "pfeiffer": Usual("Pfeiffer d={size}", _MIDDLE, 16),
-    "parallel": Usual("parallel adapter d={size}", _SLOW, 8),
-    "bitfit": Usual("BitFit", _FAST),
-    "cores": Usual("even cores r={size}", _FASTEST, 2, _EVERY),
-    "lora_xs": Usual("LoRA-XS r={size}", _MIDDLE, 4, _EVERY),
-    "svft": Usual("SVFT", _FASTEST, roles=_EVERY),
-    "svft_banded": Usual("SVFT banded d={size}", _FAST, 2, _EVERY),
-    "unipelt": Usual("UniPELT-like d={size}", _MIDDLE, 8),
-    "uniform": Usual("even LoRA", _MIDDLE, budget=True),
-    "random": Usual("random structure", _MIDDLE, budget=True),
-    "entries": Usual("random entries", _FASTEST, 32, budget=True),
-    "head": Usual("linear head", _FAST),
-    "full": Usual("full fine-tuning", _FINE),
+METHOD_DEFAULTS: dict[MethodName, MethodDefaults] = {
+    "lora": MethodDefaults("LoRA r={size}", _MIDDLE, 8, _QUERY_VALUE, peft=True),
+    "dora": MethodDefaults("DoRA r={size}", _MIDDLE, 8, _QUERY_VALUE, peft=True),
+    "adalora": MethodDefaults("AdaLoRA r={size}", _MIDDLE, 4, _QUERY_VALUE, peft=True),
+    "vera": MethodDefaults("VeRA r={size}", _FAST, 256, _QUERY_VALUE, peft=True),
+    "tinylora": MethodDefaults("TinyLoRA u={size}", _FASTEST, 4, _EVERY, peft=True),
+    "unilora": MethodDefaults("Uni-LoRA d={size}", _FAR, 256, _EVERY, peft=True),
+    "fourierft": MethodDefaults("FourierFT n={size}", _FASTEST, 100, _QUERY_VALUE, peft=True),
+    "ia3": MethodDefaults("IA3", _FAST, peft=True),
+    "layernorm": MethodDefaults("LayerNorm", _FAST, peft=True),
+    "prefix": MethodDefaults("prefix {size}", _FAST, 16, peft=True),
+    "peft": MethodDefaults("{tuner}", _MIDDLE, roles=_QUERY_VALUE, peft=True, tuner=True),
+    "houlsby": MethodDefaults("Houlsby d={size}", _MIDDLE, 8),
+    "pfeiffer": MethodDefaults("Pfeiffer d={size}", _MIDDLE, 16),
+    "parallel": MethodDefaults("parallel adapter d={size}", _SLOW, 8),
+    "bitfit": MethodDefaults("BitFit", _FAST),
+    "cores": MethodDefaults("even cores r={size}", _FASTEST, 2, _EVERY),
+    "lora_xs": MethodDefaults("LoRA-XS r={size}", _MIDDLE, 4, _EVERY),
+    "svft": MethodDefaults("SVFT", _FASTEST, roles=_EVERY),
+    "svft_banded": MethodDefaults("SVFT banded d={size}", _FAST, 2, _EVERY),
+    "unipelt": MethodDefaults("UniPELT-like d={size}", _MIDDLE, 8),
+    "uniform": MethodDefaults("even LoRA", _MIDDLE, budget=True),
+    "random": MethodDefaults("random structure", _MIDDLE, budget=True),
+    "entries": MethodDefaults("random entries", _FASTEST, 32, budget=True),
+    "head": MethodDefaults("linear head", _FAST),
+    "full": MethodDefaults("full fine-tuning", _FINE),
 }
 _FEW: tuple[Any, ...] = ("lora", "houlsby", "bitfit", "head")
 #: name of a set -> its entries
@@ -135,7 +135,7 @@ SETS: dict[str, tuple[Any, ...]] = {
         "ia3",
         "head",
     ),
-    "all": tuple(method for method in USUAL if not USUAL[method].tuner),
+    "all": tuple(method for method in METHOD_DEFAULTS if not METHOD_DEFAULTS[method].tuner),
 }
 
 
@@ -182,7 +182,7 @@ class Baseline(Section):
         """Fill in what is left out, so that the resolved configuration says it."""
         if not isinstance(raw, Mapping):
             return raw
-        usual = USUAL.get(raw.get("method", "lora"))
+        usual = METHOD_DEFAULTS.get(raw.get("method", "lora"))
         if usual is None:
             return raw
         filled = {"learning_rates": usual.learning_rates, "size": usual.size, "roles": usual.roles}
@@ -190,7 +190,7 @@ class Baseline(Section):
 
     @model_validator(mode="after")
     def _takes(self) -> Self:
-        usual = USUAL[self.method]
+        usual = METHOD_DEFAULTS[self.method]
         if usual.tuner and not self.tuner:
             raise ValueError("peft needs `tuner`, a method of that library by its name there, like tinylora or boft")
         for field, takes in (
@@ -207,7 +207,7 @@ class Baseline(Section):
     @property
     def same_size(self) -> bool:
         """Whether it is made once for each found structure, in its size."""
-        return USUAL[self.method].budget and self.budget is None
+        return METHOD_DEFAULTS[self.method].budget and self.budget is None
 
     def sized(self, params: int) -> Baseline:
         """Made for a structure of ``params`` parameters; itself where it has a size of its own."""
@@ -227,7 +227,7 @@ class Baseline(Section):
 
     @property
     def _places(self) -> tuple[str, ...]:
-        return self.roles if self.roles is not None and self.roles != USUAL[self.method].roles else ()
+        return self.roles if self.roles is not None and self.roles != METHOD_DEFAULTS[self.method].roles else ()
 
     @property
     def label(self) -> str:
@@ -242,7 +242,7 @@ class Baseline(Section):
         """Name in tables."""
         if self.name is not None:
             return self.name
-        title = USUAL[self.method].title.format(size=self.size, tuner=self.tuner)
+        title = METHOD_DEFAULTS[self.method].title.format(size=self.size, tuner=self.tuner)
         size = f" {self.budget:,}" if self.budget else ""
         where = f" ({', '.join(self._places)})" if self._places else ""
         fields = f" [{', '.join(f'{key}={value}' for key, value in self.peft.items())}]" if self.peft else ""
@@ -256,13 +256,14 @@ def entries(raw: Any) -> Any:
     if not isinstance(raw, list | tuple):
         return raw
     found: list[Any] = []
-    known = (*SETS, *USUAL)
+    known = (*SETS, *METHOD_DEFAULTS)
     for entry in raw:
         if isinstance(entry, str) and entry not in known:
             close = difflib.get_close_matches(entry, known, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
             raise ValueError(
-                f"no set or method is called {entry!r}; {hint}sets are {', '.join(SETS)}, methods {', '.join(USUAL)}"
+                f"no set or method is called {entry!r}; {hint}sets are {', '.join(SETS)}, "
+                f"methods {', '.join(METHOD_DEFAULTS)}"
             )
         named = SETS.get(entry, (entry,)) if isinstance(entry, str) else (entry,)
         found += [{"method": method} if isinstance(method, str) else method for method in named]

@@ -11,7 +11,12 @@ from pydantic import Field, field_validator, model_validator
 from .baselines import Baseline, entries
 from .multitask import MultiTask
 from .search import Search
-from .section import Fraction, Positive, Section, by_name
+from .section import (
+    Fraction,
+    Positive,
+    Section,
+    by_name,
+)
 from .sensitivity import Sensitivity
 from .supernet import GatesConfig, SpaceConfig
 from .task import Task
@@ -65,7 +70,7 @@ class Training(Section):
     """What every method gets alike: steps, batch, schedule."""
 
     steps: int = Field(
-        150, ge=1, description="optimiser steps of each full training; where there are several `tasks`, of all together"
+        150, ge=1, description="optimizer steps of each full training; where there are several `tasks`, of all together"
     )
     batch_size: int = Field(32, ge=1, description="sequences a step")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay on adapter and head")

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from .baselines import USUAL, Baseline
+from .baselines import METHOD_DEFAULTS, Baseline
 from .mistakes import is_section, section_in
 from .model import Config
 from .search import Range
@@ -41,7 +41,7 @@ def reference() -> str:
 def _usual() -> str:
     """What each method is and takes where an entry says nothing else."""
     rows = ["\n| method | name in tables | size | learning rates | takes |", "|---|---|---|---|---|"]
-    for method, usual in USUAL.items():
+    for method, usual in METHOD_DEFAULTS.items():
         takes = {
             "`tuner`": usual.tuner,
             "`size`": usual.size,

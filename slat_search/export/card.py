@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .standing import Standing
+from .loaded import LoadedAdapter
 
 _POOLING = {
     "mean": """    mask = batch["attention_mask"].unsqueeze(-1)
@@ -45,7 +45,7 @@ model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels={o
 """
 
 
-def card(standing: Standing, form: str) -> str:
+def card(standing: LoadedAdapter, form: str) -> str:
     """Markdown with the front matter of the Hugging Face hub."""
     description = standing.description
     labels, pair = description["labels"], len(description["columns"]) == 2
@@ -94,7 +94,7 @@ with torch.inference_mode():
 {_with_a_head(standing, form, base, file)}"""
 
 
-def _loading(standing: Standing, form: str, base: str, file: str) -> tuple[str, str]:
+def _loading(standing: LoadedAdapter, form: str, base: str, file: str) -> tuple[str, str]:
     """Lines that import what is needed, and the expression that loads the model with the adapter."""
     encoder = ".get_encoder()" if standing.is_taken_out else ""
     names = [standing.loader, "AutoTokenizer"]
@@ -116,7 +116,7 @@ def _loading(standing: Standing, form: str, base: str, file: str) -> tuple[str, 
     )
 
 
-def _with_a_head(standing: Standing, form: str, base: str, file: str) -> str:
+def _with_a_head(standing: LoadedAdapter, form: str, base: str, file: str) -> str:
     """How to put it into a class with a head; an encoder that was merged into has none."""
     outputs = max(1, len(standing.description["labels"]))
     if form == "peft":

@@ -16,13 +16,13 @@ from torch import nn
 
 from ..errors import SlatError
 from .card import card
-from .standing import Standing, stand
+from .loaded import LoadedAdapter, stand
 from .to_peft import as_peft, only_here
 
 _TOLERANCE = 1e-3  # of token vectors, for each 1 of the largest: merged weights round differently
 
 
-def _merged(standing: Standing, out: Path) -> Callable[[], nn.Module]:
+def _merged(standing: LoadedAdapter, out: Path) -> Callable[[], nn.Module]:
     kind = type(standing.model) if standing.is_taken_out else getattr(transformers, standing.loader)
 
     def again() -> nn.Module:
@@ -44,7 +44,7 @@ def _merged(standing: Standing, out: Path) -> Callable[[], nn.Module]:
     return again
 
 
-def _peft(standing: Standing, out: Path) -> Callable[[], nn.Module]:
+def _peft(standing: LoadedAdapter, out: Path) -> Callable[[], nn.Module]:
     wrapped = as_peft(standing)
     only_here(wrapped)
     wrapped.save_pretrained(out, save_embedding_layers=False)  # which it would ask the hub about
@@ -53,7 +53,7 @@ def _peft(standing: Standing, out: Path) -> Callable[[], nn.Module]:
 
 
 #: form -> writes it, and returns how to load what was written
-FORMS: dict[str, Callable[[Standing, Path], Callable[[], nn.Module]]] = {"merged": _merged, "peft": _peft}
+FORMS: dict[str, Callable[[LoadedAdapter, Path], Callable[[], nn.Module]]] = {"merged": _merged, "peft": _peft}
 
 
 def export(adapter: Path, out: Path, form: str) -> None:

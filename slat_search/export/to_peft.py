@@ -14,10 +14,10 @@ from ..errors import SlatError
 from ..structure import KINDS, Adapter, Structure
 from ..structure.adapter import SiteAdapter
 from ..structure.modules import Bias
-from .standing import Standing
+from .loaded import LoadedAdapter
 
 
-def as_peft(standing: Standing) -> PeftModel:
+def as_peft(standing: LoadedAdapter) -> PeftModel:
     """The bare model with peft's LoRA on it: a rank for each projection (a spectral core has that of its smaller side),
     bias shifts as biases of LoRA (a projection
     with a shift alone carries it on a rank of zeros), and trained norms as modules that are saved whole.

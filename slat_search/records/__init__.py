@@ -2,8 +2,26 @@
 
 from .base import FileRecord, Record
 from .config import KeptConfig, KeptTask
-from .jobs import Failed, Measures, PerturbedQuality, Sets, TaskTest, Tested, Trained, Unit, read_training
-from .rows import ALONE, POOLED, How, PerturbationRow, ResultRow, StudyRow, TransferRow
+from .jobs import (
+    Failed,
+    Measures,
+    PerturbedQuality,
+    Sets,
+    TaskTest,
+    Tested,
+    Trained,
+    TrainingJob,
+    read_training,
+)
+from .rows import (
+    ALONE,
+    POOLED,
+    How,
+    PerturbationRow,
+    ResultRow,
+    StudyRow,
+    TransferRow,
+)
 from .runs import (
     ALONE_LABEL,
     Environment,
@@ -17,7 +35,17 @@ from .runs import (
     TaskFacts,
     Tuning,
 )
-from .trials import Created, Decision, EarlierTrial, EarlierTrials, Ended, Event, Report, Reported, read_events
+from .trials import (
+    Created,
+    Decision,
+    EarlierTrial,
+    EarlierTrials,
+    Ended,
+    Event,
+    Report,
+    Reported,
+    read_events,
+)
 
 __all__ = [
     "ALONE",
@@ -55,9 +83,9 @@ __all__ = [
     "TaskTest",
     "Tested",
     "Trained",
+    "TrainingJob",
     "TransferRow",
     "Tuning",
-    "Unit",
     "read_events",
     "read_training",
 ]

@@ -9,7 +9,12 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import SlatError
-from ..run_folder import append_line, read_json, read_lines, write_json
+from ..run_folder import (
+    append_line,
+    read_json,
+    read_lines,
+    write_json,
+)
 
 
 class Record(BaseModel):

@@ -16,7 +16,7 @@ Sets = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
-class Unit:
+class TrainingJob:
     """One training: a method with its options under a plan.
 
     Attributes:
@@ -67,11 +67,28 @@ class Measures(Record):
         return self.tasks[task] if self.tasks else self
 
 
-class Trained(FileRecord):
+class _OfJob(FileRecord):
+    """A file on a training, which version 1 called a unit."""
+
+    VERSION: ClassVar[int] = 2
+
+    @classmethod
+    def upgraded(cls, raw: dict[str, Any], version: int) -> dict[str, Any]:
+        """Return the fields of this version from those of an earlier one."""
+        return raw if version > 1 or "unit" not in raw else {**_without(raw, "unit"), "job": raw["unit"]}
+
+    job: TrainingJob
+
+
+def _without(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in raw.items() if key != name}
+
+
+class Trained(_OfJob):
     """A training that ended well, ``<key>.train.json``.
 
     Attributes:
-        unit: what was trained.
+        job: what was trained.
         validation: measures of the discretised structure.
         params: trained parameters without heads.
         bytes: that have to be stored; None where an earlier version did not count them.
@@ -79,7 +96,6 @@ class Trained(FileRecord):
         structure: JSON of what a search found.
     """
 
-    unit: Unit
     validation: Measures
     params: int
     bytes: int | None = None
@@ -92,13 +108,12 @@ class Trained(FileRecord):
     @property
     def modules(self) -> dict[str, Any] | None:
         """JSON of the structure that was trained or found; None of a method that has none."""
-        return self.structure or self.unit.options.get("structure")
+        return self.structure or self.job.options.get("structure")
 
 
-class Failed(FileRecord):
+class Failed(_OfJob):
     """A training that nothing came of, ``<key>.train.json``: the loss was not finite, or memory did not suffice."""
 
-    unit: Unit
     error: str
 
 

@@ -3,7 +3,17 @@
 # ruff: noqa: F401
 
 from .adapter import Adapter, attach
-from .gates import GATES, Gates, HardConcrete, MeasuredGates, Saliency, Screening, Sigmoid, TaskGates, TrainedGates
+from .gates import (
+    GATES,
+    Gates,
+    HardConcrete,
+    MeasuredGates,
+    Saliency,
+    Screening,
+    Sigmoid,
+    TaskGates,
+    TrainedGates,
+)
 from .kinds import KINDS, Kind
 from .module_spec import ModuleSpec
 from .multitask.shared_adapter import SharedAdapter, attach_alone, attach_shared
@@ -15,4 +25,4 @@ from .space import Candidate, Space
 from .stored import VALUE, description_bytes
 from .structure import Structure
 from .supernet import Supernet
-from .turning import turn_to_principal_directions
+from .svd_rotation import rotate_to_svd

@@ -14,7 +14,7 @@ from .multitask.frozen_pool import FrozenPool
 from .optimizer import replace_parameter
 from .sites import Site
 from .space import Space
-from .turning import turn_to_principal_directions
+from .svd_rotation import rotate_to_svd
 
 
 class Candidates:
@@ -58,7 +58,7 @@ class Candidates:
             ranks = used[:, : sum(units for kind, units in part.atoms if kind == "lora")]
             if ranks.shape[1] and bool((ranks != ranks[:, :1]).any()):
                 left_out.append(part.module)
-        turn_to_principal_directions(self.adapter, optimizer, left_out=left_out)
+        rotate_to_svd(self.adapter, optimizer, left_out=left_out)
 
     def remove(self, closed: Tensor, optimizer: Optimizer | None) -> None:
         """Remove the ``closed`` (atoms,) of bool, physically; optimizer state follows."""

@@ -16,7 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .options import ModuleOptions
-from .site_module import ACTIVATIONS, Linear, SiteModule, add_product
+from .site_module import (
+    ACTIVATIONS,
+    Linear,
+    SiteModule,
+    add_product,
+)
 from .sites import Site
 
 if TYPE_CHECKING:

@@ -233,7 +233,7 @@ class Supernet(nn.Module):
         return self.gates.average_worth(self.costs, self.total_cost) if self.gates is not None else 0.0
 
     def turn(self, optimizer: Optimizer | None = None) -> None:
-        """Write each LoRA in its principal directions, see :func:`.turn_to_principal_directions`."""
+        """Write each LoRA in its principal directions, see :func:`.rotate_to_svd`."""
         if self.gates is not None:
             self._candidates.turn(self.gates.active, optimizer)
 

@@ -11,7 +11,13 @@ from .encoding import (
     training_batches,
 )
 from .examples import SPLITS, Example, TaskData
-from .noise import NOISE_KINDS, Noise, embedding_noise, noisy_labels, noisy_tokens
+from .noise import (
+    NOISE_KINDS,
+    Noise,
+    embedding_noise,
+    noisy_labels,
+    noisy_tokens,
+)
 from .perturbation import PERTURBATIONS, perturb, perturb_text
 from .sources import load_task
 

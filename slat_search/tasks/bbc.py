@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SlatError
-from .examples import Example, Splits, cut, normal, without_duplicates
+from .examples import (
+    Example,
+    Splits,
+    cut,
+    normal,
+    without_duplicates,
+)
 
 TOPICS = ("business", "entertainment", "politics", "sports", "tech")
 

@@ -13,7 +13,12 @@ from .delimited import other_separator
 from .examples import SPLITS
 from .labels import Label, label_of
 from .objects import first_line
-from .rows import ENDINGS, Rows, columns_of, read_rows
+from .rows import (
+    ENDINGS,
+    Rows,
+    columns_of,
+    read_rows,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset

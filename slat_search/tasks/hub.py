@@ -12,7 +12,12 @@ from huggingface_hub import HfApi
 from .. import config as cfg
 from ..config.task import EMBEDDED
 from ..errors import SlatError
-from .files import Table, named_splits, rows_of, table
+from .files import (
+    Table,
+    named_splits,
+    rows_of,
+    table,
+)
 from .objects import first_line
 
 if TYPE_CHECKING:

@@ -18,7 +18,13 @@ import pyarrow.parquet
 
 from ..config.task import Quoting
 from ..errors import SlatError
-from .delimited import Layout, MalformedError, Record, join, parse
+from .delimited import (
+    Layout,
+    MalformedError,
+    Record,
+    join,
+    parse,
+)
 from .objects import first_line, objects_in
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}

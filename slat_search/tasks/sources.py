@@ -10,7 +10,14 @@ from ..config.task import EMBEDDED, PRESETS
 from ..errors import SlatError
 from . import bbc
 from .duplicates import without_leaks
-from .examples import SPLITS, Example, Splits, TaskData, capped, cut
+from .examples import (
+    SPLITS,
+    Example,
+    Splits,
+    TaskData,
+    capped,
+    cut,
+)
 from .files import Table, tables_of_files
 from .hub import tables_of_hub
 from .labels import check_known, index_labels, positive_last

@@ -10,10 +10,20 @@ import torch
 from ..config import Config
 from ..errors import SlatError
 from ..metrics import majority_quality
+from ..models.backbone import Backbone, shared_backbone
+from ..models.classifier import TextClassifier
 from ..structure import find_blocks
-from ..tasks import SPLITS, Encoded, Example, TaskData, check_room, check_tokens, encode, load_task, perturb
-from .backbone import Backbone, shared_backbone
-from .classifier import TextClassifier
+from ..tasks import (
+    SPLITS,
+    Encoded,
+    Example,
+    TaskData,
+    check_room,
+    check_tokens,
+    encode,
+    load_task,
+    perturb,
+)
 from .digests import MadeFrom
 
 

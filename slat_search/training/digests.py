@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SlatError
+from ..models.backbone import Backbone
 from ..tasks import SPLITS, Example, TaskData
-from .backbone import Backbone
 
 _SIZE = 16  # bytes of a digest
 _PROBE = "Über 1,234.5 naïve cafés — 東京 😀 don't\tSTOP"

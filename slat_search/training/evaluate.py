@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from .. import metrics
+from ..models.classifier import TextClassifier, task_loss
 from ..tasks import Encoded, evaluation_batches, join
-from .classifier import TextClassifier, task_loss
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..controller import Controller
 from ..errors import SlatError
 from ..tasks import Noise
-from .stream import Source, Stream
+from .task_stream import Source, Stream
 
 
 class DivergedError(SlatError):

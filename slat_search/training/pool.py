@@ -10,14 +10,14 @@ import numpy as np
 from torch import nn
 
 from ..config import Config
+from ..models.backbone import Backbone
+from ..models.classifier import TextClassifier
 from ..tasks import TaskData
 from ..tasks.turns import shares, turns
-from .backbone import Backbone
 from .balance import Uncertainty
-from .classifier import TextClassifier
 from .context import Context, prepare
 from .protocol import validation_measures
-from .stream import Source
+from .task_stream import Source
 
 
 @dataclass(frozen=True)

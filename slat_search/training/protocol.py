@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from ..config import Config
+from ..models.backbone import Backbone
+from ..models.classifier import TextClassifier
 from ..tasks import Encoded, Noise
-from .backbone import Backbone
-from .classifier import TextClassifier
 from .context import Context
 from .evaluate import loss, predict_sets, quality
 from .loop import Plan

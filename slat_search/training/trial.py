@@ -9,13 +9,28 @@ from typing import Any
 from torch import nn
 
 from ..config import ALL_KINDS, Config
-from ..structure import Candidate, ModuleOptions, SearchOptions, Site, Space, Supernet, find_sites
+from ..structure import (
+    Candidate,
+    ModuleOptions,
+    SearchOptions,
+    Site,
+    Space,
+    Supernet,
+    find_sites,
+)
 from ..tasks import Noise
+from .gate_schedule import SearchPlan, controller_for
 from .loop import Training, seed_everything
-from .pool import AnyContext, balance, measured, names, sources, task_turns
+from .pool import (
+    AnyContext,
+    balance,
+    measured,
+    names,
+    sources,
+    task_turns,
+)
 from .protocol import noise_ids, plan, trained_arrays
-from .search import SearchPlan, controller_for
-from .static import FixedNet, sampled_structure
+from .sampled_structure import SampledNet, sampled_structure
 
 Checkpoint = dict[str, Any]
 
@@ -44,11 +59,11 @@ def search_options(config: Config, sampled: Mapping[str, Any]) -> SearchOptions:
 
 def _supernet(
     context: AnyContext, backbone: nn.Module, sites: Sequence[Site], sampled: Mapping[str, Any]
-) -> Supernet | FixedNet:
+) -> Supernet | SampledNet:
     """What a trial searches in, on a bare backbone."""
     config = context.config
     if config.search.method == "static":
-        return FixedNet(backbone, sampled_structure(config, sites, sampled))
+        return SampledNet(backbone, sampled_structure(config, sites, sampled))
     kinds = space(config, sampled.get("kinds", ALL_KINDS))
     return Supernet(backbone, sites, kinds, search_options(config, sampled), names(context))
 

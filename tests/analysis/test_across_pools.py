@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from slat_search.analysis.across import compare_runs
+from slat_search.analysis.comparison import compare_runs
 from slat_search.analysis.report import analyse
 from slat_search.errors import SlatError
-from tests.analysis.test_across import made_run
+from tests.analysis.test_comparison import made_run
 from tests.analysis.test_pool import TASKS, made_pool
 
 KEPT = Path(__file__).parents[2] / "experiments" / "results"

@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from slat_search.analysis.importance import CHANCE, FEWEST, importances, of_screening
+from slat_search.analysis.importance import (
+    CHANCE,
+    FEWEST,
+    importances,
+    of_screening,
+)
 
 SPACE: dict[str, BaseDistribution] = {
     "weight": FloatDistribution(0.1, 50, log=True),

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from slat_search.analysis.across import compare_runs
 from slat_search.analysis.choice import notes, recommended, verdict
+from slat_search.analysis.comparison import compare_runs
 from slat_search.analysis.curves import plt
 from slat_search.analysis.data import read_kept, read_run
 from slat_search.analysis.figures import gate_maps

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from slat_search.analysis.robustness import Predictions, Robustness, retained, table
+from slat_search.analysis.robustness import (
+    Predictions,
+    Robustness,
+    retained,
+    table,
+)
 
 SETS = (("clean", 0.0), ("typos", 0.1), ("typos", 0.2), ("case", 0.2), ("case", 0.1))
 TEXTS = 1000

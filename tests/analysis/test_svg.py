@@ -11,11 +11,25 @@ import pytest
 
 from slat_search.analysis.overlap import overlaps
 from slat_search.analysis.shared import part_of
-from slat_search.analysis.svg import Point, Progress, gate_map, gate_map_legend, history, scatter
+from slat_search.analysis.svg import (
+    Point,
+    Progress,
+    gate_map,
+    gate_map_legend,
+    history,
+    scatter,
+)
 from slat_search.analysis.svg.axes import log_size, sizes, ticks
 from slat_search.analysis.svg.core_map import Frame
 from slat_search.analysis.svg.labels import Box, labels
-from slat_search.structure import Candidate, ModuleOptions, SharedStructure, Site, Space, Structure
+from slat_search.structure import (
+    Candidate,
+    ModuleOptions,
+    SharedStructure,
+    Site,
+    Space,
+    Structure,
+)
 from slat_search.structure.structure import ModuleSpec
 
 COLUMNS = ["attention.self.query", "output.LayerNorm"]

@@ -12,12 +12,17 @@ from transformers import PreTrainedModel
 
 from slat_search import SlatError
 from slat_search.baselines import METHODS, apply_method
+from slat_search.comparison.contenders import method_options
 from slat_search.config import Config
 from slat_search.config.baselines import MethodName
-from slat_search.structure import Site, Structure, attach, find_sites
+from slat_search.structure import (
+    Site,
+    Structure,
+    attach,
+    find_sites,
+)
 from slat_search.training.context import Context
-from slat_search.training.units import Unit, train_unit
-from slat_search.tuning.finals import method_options
+from slat_search.training.jobs import TrainingJob, train_job
 
 Inputs = dict[str, Tensor]
 CONFIG = Config.model_validate({"baselines": "all"})
@@ -171,8 +176,8 @@ def test_prefix_is_what_pefts_own_model_computes(backbone: PreTrainedModel, batc
 
 
 def test_adalora_ends_at_its_mean_rank(context: Context) -> None:
-    unit = Unit("adalora", "adalora", 3e-3, seed=0, options=OPTIONS["adalora"])
-    result, state = train_unit(context, unit)
+    unit = TrainingJob("adalora", "adalora", 3e-3, seed=0, options=OPTIONS["adalora"])
+    result, state = train_job(context, unit)
     values = [value for name, value in state.items() if "lora_E" in name]
     assert sum(value.size for value in values) == 12 * 6
     left = sum(np.count_nonzero(value) for value in values)
@@ -223,7 +228,7 @@ def test_a_mixture_keeps_every_gate_soft(backbone: PreTrainedModel, batch: Input
 
 def test_full_fine_tuning_leaves_the_frozen_weights(context: Context) -> None:
     before = {name: value.clone() for name, value in context.backbone().model.state_dict().items()}
-    result, _ = train_unit(context, Unit("full", "full", 1e-3, seed=0))
+    result, _ = train_job(context, TrainingJob("full", "full", 1e-3, seed=0))
     after = context.backbone().model.state_dict()
     assert result.params == context.backbone_params
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -13,7 +13,7 @@ from slat_search import SlatError
 from slat_search.baselines import apply_method
 from slat_search.baselines.spectral import banded
 from slat_search.config import Config
-from slat_search.config.baselines import SETS, USUAL
+from slat_search.config.baselines import METHOD_DEFAULTS, SETS
 from slat_search.structure import Site, Structure
 
 from .test_methods import OPTIONS, Inputs, run
@@ -46,7 +46,7 @@ def test_its_parameters_and_bytes_are_counted_and_learn(backbone: PreTrainedMode
     assert applied.params == PARAMS[name]
     assert applied.bytes == 4 * PARAMS[name]  # what is frozen of it follows from a rule, the weights or a seed
     target = bare + 0.1 * torch.randn(bare.shape[-1], generator=torch.Generator().manual_seed(0))
-    optimizer = torch.optim.Adam(applied.trained().values(), lr=USUAL[name].learning_rates[0])
+    optimizer = torch.optim.Adam(applied.trained().values(), lr=METHOD_DEFAULTS[name].learning_rates[0])
     losses = []
     for _ in range(4):
         loss = (run(backbone, batch) - target).square().mean()

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slat_search.analysis.pool import analyse_pool
 
-from slat_search.analysis.across import compare_runs
-from tests.analysis.test_across import made_run
+from slat_search.analysis.comparison import compare_runs
+from slat_search.analysis.report import analyse, illustrate
+from tests.analysis.test_comparison import made_run
 from tests.analysis.test_pool import made_pool
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -81,7 +81,8 @@ def test_the_report_of_a_run(page: sync_api.Page, run: tuple[Path, str]) -> None
 
 def test_the_report_of_several_tasks(page: sync_api.Page, tmp_path: Path) -> None:
     folder = made_pool(tmp_path)
-    analyse_pool(folder)
+    table, data = analyse(folder)
+    illustrate(folder, data, table)
     for width in (360, 1200):
         page.set_viewport_size({"width": width, "height": 800})
         page.goto(f"file://{folder / 'report.html'}")

@@ -11,13 +11,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from slat_search.inference.predictor import save_bundle
+from slat_search.models.registry import model_path
 from slat_search.records import Measures
-from slat_search.structure import KINDS, Structure, attach, find_sites
-from slat_search.training.bundle import save_bundle
+from slat_search.structure import (
+    KINDS,
+    Structure,
+    attach,
+    find_sites,
+)
 from slat_search.training.context import Context
 from slat_search.training.digests import MadeFrom, weights_digest
-from slat_search.training.models import model_path
-from slat_search.training.units import Unit, apply_unit
+from slat_search.training.jobs import TrainingJob, apply_job
 from tests.conftest import TEXTS
 from tests.structure.test_kinds import shake
 
@@ -51,15 +56,15 @@ def saved(context: Context, model: nn.Module, folder: Path, *kinds: str, name: s
         told = context.config.model.model_copy(update={"name": name})
         made_from = MadeFrom(weights_digest(model), context.made_from.tokenizer, context.made_from.texts)
         context = replace(context, config=context.config.model_copy(update={"model": told}), made_from=made_from)
-    unit = Unit("slat", "slat-test", 0.003, 0, options={"structure": structure.to_dict()})
-    save_bundle(folder, context, unit, state, MEASURES)
+    job = TrainingJob("slat", "slat-test", 0.003, 0, options={"structure": structure.to_dict()})
+    save_bundle(folder, context, job, state, MEASURES)
     return folder
 
 
 def saved_baseline(context: Context, model: nn.Module, folder: Path, method: str, **options: Any) -> Path:
     """An adapter folder of a hand-made method, with random weights in all that it trains."""
-    unit = Unit(method, method, 0.003, 0, options=options)
-    applied = apply_unit(unit, model)
+    job = TrainingJob(method, method, 0.003, 0, options=options)
+    applied = apply_job(job, model)
     generator = torch.Generator().manual_seed(0)
     state = {
         f"adapter.{name}": (p.detach() + 0.1 * torch.randn(p.shape, generator=generator)).numpy()
@@ -67,7 +72,7 @@ def saved_baseline(context: Context, model: nn.Module, folder: Path, method: str
     }
     applied.undo()
     state |= {"head.weight": np.eye(5, 384, dtype=np.float32), "head.bias": np.arange(5, dtype=np.float32) / 5}
-    save_bundle(folder, context, unit, state, MEASURES)
+    save_bundle(folder, context, job, state, MEASURES)
     return folder
 
 

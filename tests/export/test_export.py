@@ -18,9 +18,9 @@ from torch import nn
 
 from slat_search import SlatError, load
 from slat_search.export import export
-from slat_search.training.backbone import Backbone
+from slat_search.models.backbone import Backbone
+from slat_search.models.registry import model_path
 from slat_search.training.context import Context
-from slat_search.training.models import model_path
 from tests.conftest import TEXTS
 from tests.export.folders import HERE, code_of, code_with_a_head, saved, saved_baseline, structure_of
 

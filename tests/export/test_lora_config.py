@@ -10,9 +10,9 @@ from torch import nn
 
 from slat_search import SlatError
 from slat_search.export import lora_config
+from slat_search.models.backbone import Backbone
+from slat_search.models.registry import model_path
 from slat_search.structure import Structure, attach
-from slat_search.training.backbone import Backbone
-from slat_search.training.models import model_path
 from tests.conftest import TEXTS
 from tests.export.folders import structure_of
 from tests.structure.test_kinds import shake

@@ -16,13 +16,13 @@ from torch import nn
 
 from slat_search import SlatError, load
 from slat_search.export import export
+from slat_search.models.backbone import Backbone, load_backbone
 from slat_search.structure import Structure, find_sites
-from slat_search.training.backbone import Backbone, load_backbone
 from slat_search.training.context import Context
 from tests.conftest import TEXTS
 from tests.export.folders import code_of, code_with_a_head, saved, structure_of
+from tests.models.test_backbone import TRANSLATOR
 from tests.structure.test_families import GROUPED, SMALL
-from tests.training.test_backbone import TRANSLATOR
 
 
 def llama() -> nn.Module:

@@ -9,13 +9,13 @@ import torch
 
 from slat_search import SlatError
 from slat_search.export import export
+from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.models.backbone import Backbone, load_backbone
 from slat_search.structure import find_sites
 from slat_search.tasks import cache
-from slat_search.training.backbone import Backbone, load_backbone
-from slat_search.training.bundle import load_bundle, save_bundle
 from slat_search.training.context import prepare
 from slat_search.training.evaluate import predict_logits
-from slat_search.training.units import Unit, train_unit
+from slat_search.training.jobs import TrainingJob, train_job
 from tests.conftest import small_config
 
 pytestmark = pytest.mark.llm
@@ -57,11 +57,11 @@ def test_a_search_learns_and_what_it_found_is_merged(tmp_path: Path, kinds: str,
     model = {"name": "gemma-270m", "pooling": "last"}
     config = small_config(task=task, model=model, training={"steps": 12, "batch_size": 8})
     context, _ = prepare(config)
-    unit = Unit("search", "search", rate, 0, options={"budget": budget, "kinds": kinds})
-    result, state = train_unit(context, unit)
+    unit = TrainingJob("search", "search", rate, 0, options={"budget": budget, "kinds": kinds})
+    result, state = train_job(context, unit)
     assert result.validation.quality > context.majority + 0.1
     assert 0 < result.params <= 1.01 * budget
-    found = Unit("slat", "slat", rate, 0, options={"structure": result.structure})
+    found = TrainingJob("slat", "slat", rate, 0, options={"structure": result.structure})
     save_bundle(tmp_path / "adapter", context, found, state, result.validation)
     predictor = load_bundle(tmp_path / "adapter")
     logits = predict_logits(predictor.model, context.validation)

@@ -32,8 +32,8 @@ from slat_search.records import (
     TaskTest,
     Tested,
     Trained,
+    TrainingJob,
     Tuning,
-    Unit,
     read_events,
     read_training,
 )
@@ -43,9 +43,9 @@ from slat_search.structure import SharedStructure, Site, Structure
 MEASURES: dict[str, Any] = {"quality": 0.8, "quality_perturbed": 0.6, "retained": 0.75, "loss": 0.5}
 SEVERAL = {**MEASURES, "quality_worst": 0.7, "tasks": {"one": MEASURES, "two": {**MEASURES, "quality": 0.7}}}
 REPORT = {**MEASURES, "step": 3, "params": 9, "atoms": 2, "seconds": 1.5}
-UNIT = Unit("lora", "lora-2", 0.01, 1, options={"size": 2, "roles": ["q", "v"]})
+JOB = TrainingJob("lora", "lora-2", 0.01, 1, options={"size": 2, "roles": ["q", "v"]})
 TRAINED = Trained(
-    unit=UNIT, validation=Measures(**SEVERAL), params=9, bytes=36, steps=10, seconds=2.0, step_seconds=0.2, memory=5
+    job=JOB, validation=Measures(**SEVERAL), params=9, bytes=36, steps=10, seconds=2.0, step_seconds=0.2, memory=5
 )
 TEST = TaskTest(quality=0.8, perturbed=(PerturbedQuality(kind="typos", ratio=0.2, quality=0.6),), seconds_per_text=0.01)
 TASK = {"name": "one", "labels": ["a", "b"], "majority": 0.5, "train": 9, "validation": 5, "test": 5}
@@ -103,12 +103,12 @@ def test_a_damaged_file_is_one_sentence_with_its_name(name: str, edit: Any, told
 
 def test_a_training_that_diverged_is_told_from_one_that_ended_well(tmp_path: Path) -> None:
     TRAINED.write(tmp_path / "a.json")
-    Failed(unit=UNIT, error="the loss was not finite").write(tmp_path / "b.json")
+    Failed(job=JOB, error="the loss was not finite").write(tmp_path / "b.json")
     trained, failed = (read_training(tmp_path / f"{name}.json") for name in "ab")
     assert isinstance(trained, Trained)
     assert isinstance(failed, Failed)
-    assert trained.unit == failed.unit == UNIT
-    assert trained.unit.key == "lora-2_lr0.01_seed1"
+    assert trained.job == failed.job == JOB
+    assert trained.job.key == "lora-2_lr0.01_seed1"
     assert trained.validation.of("two").quality == 0.7
     assert Measures(**MEASURES).of("whatever") == Measures(**MEASURES)
 

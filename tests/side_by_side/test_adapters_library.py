@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from slat_search.models.registry import model_path
 from slat_search.structure import Site, Structure, attach
-from slat_search.training.models import model_path
 
 STRUCTURES = {"houlsby": Structure.houlsby, "pfeiffer": Structure.pfeiffer}
 

@@ -49,7 +49,7 @@ def train(made: Supernet, model: nn.Module, steps: int, weight: float = 0.0, pri
     groups = [{"params": made.adapter.parameters(), "lr": 0.02}]
     if made.gates is not None and made.gates.variables:
         groups.append({"params": made.gates.variables, "lr": 0.1})
-    optimiser = torch.optim.AdamW(groups, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.1)
     losses = []
     for step in range(steps):
         made.train()
@@ -58,8 +58,8 @@ def train(made: Supernet, model: nn.Module, steps: int, weight: float = 0.0, pri
         if made.gates is not None and made.options.kind == "screening":
             made.record_gradients()  # candidates stay at zero until they are judged
         else:
-            optimiser.step()
-        optimiser.zero_grad()
+            optimizer.step()
+        optimizer.zero_grad()
         made.after_update()
         losses.append(float(loss.detach()))
         if made.gates is not None:
@@ -67,11 +67,11 @@ def train(made: Supernet, model: nn.Module, steps: int, weight: float = 0.0, pri
         if step == steps // 2:
             if made.gates is not None and made.options.kind == "screening":
                 made.decide(0.2, None)
-                made.settle(optimiser)
-            made.turn(optimiser)
-            made.shrink(optimiser)
+                made.settle(optimizer)
+            made.turn(optimizer)
+            made.shrink(optimizer)
         if step == steps - 3:
-            made.settle(optimiser)
+            made.settle(optimizer)
     return losses
 
 

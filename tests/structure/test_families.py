@@ -10,7 +10,14 @@ import torch
 import transformers as hf
 from torch import nn
 
-from slat_search.structure import KINDS, Candidate, SearchOptions, Space, Supernet, find_sites
+from slat_search.structure import (
+    KINDS,
+    Candidate,
+    SearchOptions,
+    Space,
+    Supernet,
+    find_sites,
+)
 
 SMALL = {
     "hidden_size": 16,

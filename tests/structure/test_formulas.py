@@ -8,7 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from slat_search.structure import ModuleOptions, ModuleSpec, Site, Structure, attach
+from slat_search.structure import (
+    ModuleOptions,
+    ModuleSpec,
+    Site,
+    Structure,
+    attach,
+)
 from slat_search.structure.adapter import SiteAdapter
 
 SITE = Site(0, "block.0.out", "mlp_out", 6, 4)

@@ -8,7 +8,12 @@ import transformers as hf
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from slat_search.structure import KINDS, Structure, attach, find_sites
+from slat_search.structure import (
+    KINDS,
+    Structure,
+    attach,
+    find_sites,
+)
 from tests.structure.test_families import GROUPED, SMALL
 from tests.structure.test_kinds import shake
 

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slat_search.structure import Candidate, Saliency, SearchOptions, Site, Space, Supernet
+from slat_search.structure import (
+    Candidate,
+    Saliency,
+    SearchOptions,
+    Site,
+    Space,
+    Supernet,
+)
 from slat_search.structure.gates.measured import MeasuredTaskGates
 
 SPACE = Space({"lora": Candidate(2), "norm": Candidate(1), "bias": Candidate(1)})

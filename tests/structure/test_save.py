@@ -10,14 +10,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from slat_search.structure import KINDS, Site, Structure, attach
+from slat_search.structure import (
+    KINDS,
+    Site,
+    Structure,
+    attach,
+)
 from tests.structure.test_kinds import shake
 
 IN_ANOTHER_PROCESS = """
 import sys, torch
 from safetensors.torch import load_file, save_file
 from slat_search import Structure, attach
-from slat_search.training.backbone import load_backbone
+from slat_search.models.backbone import load_backbone
 folder = sys.argv[1]
 torch.set_num_threads(2)
 model = load_backbone("minilm").model.eval()

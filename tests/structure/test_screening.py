@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slat_search.structure import Candidate, ModuleOptions, Space, Supernet, find_sites
+from slat_search.structure import (
+    Candidate,
+    ModuleOptions,
+    Space,
+    Supernet,
+    find_sites,
+)
 from slat_search.structure.singular import singular_basis
 
 KINDS = {"spectral": Candidate(6), "lora": Candidate(2), "serial": Candidate(2, group=2), "norm": Candidate(1)}

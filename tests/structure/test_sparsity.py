@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from slat_search.structure import GATES, Candidate, SearchOptions, Site, Space, Supernet
+from slat_search.structure import (
+    GATES,
+    Candidate,
+    SearchOptions,
+    Site,
+    Space,
+    Supernet,
+)
 from slat_search.structure.gates.trained import TrainedTaskGates
 from slat_search.structure.sparsity import open_within, parameter_cost, shift_to_budget
 from tests.structure.test_gates import TRAINED

@@ -8,7 +8,13 @@ import transformers as hf
 from torch import Tensor, nn
 
 from slat_search import SlatError, Structure, attach
-from slat_search.structure import Candidate, ModuleSpec, Site, Space, find_sites
+from slat_search.structure import (
+    Candidate,
+    ModuleSpec,
+    Site,
+    Space,
+    find_sites,
+)
 from slat_search.structure import singular as singular_module
 from slat_search.structure.singular import singular_basis
 from slat_search.structure.spectral import Spectral

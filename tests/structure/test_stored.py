@@ -7,7 +7,13 @@ from math import comb, log2
 import pytest
 from hypothesis import given, settings
 
-from slat_search.structure import ModuleSpec, SharedStructure, Site, Structure, description_bytes
+from slat_search.structure import (
+    ModuleSpec,
+    SharedStructure,
+    Site,
+    Structure,
+    description_bytes,
+)
 
 from .test_structure import structures
 

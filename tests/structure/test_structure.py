@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slat_search import SlatError, Structure
-from slat_search.structure import KINDS, ModuleOptions, ModuleSpec, Site
+from slat_search.structure import (
+    KINDS,
+    ModuleOptions,
+    ModuleSpec,
+    Site,
+)
 
 SITES = tuple(
     Site(layer, f"layer.{layer}.{role}", role, d_in, d_out)

@@ -7,7 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from slat_search import SlatError
-from slat_search.structure import GATES, KINDS, Candidate, SearchOptions, Site, Space, Structure, Supernet, attach
+from slat_search.structure import (
+    GATES,
+    KINDS,
+    Candidate,
+    SearchOptions,
+    Site,
+    Space,
+    Structure,
+    Supernet,
+    attach,
+)
 
 SPACE = Space({kind: Candidate(4, 2) if KINDS[kind].sized else Candidate(1) for kind in KINDS})
 Inputs = dict[str, Tensor]
@@ -73,14 +83,14 @@ def test_shrinking_leaves_evaluation_as_it_was(backbone: nn.Module, batch: Input
 
 def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: Supernet) -> None:
     """The moments that are left are those of the units that are left, so training goes on as if never cut."""
-    optimiser = torch.optim.AdamW([*supernet.adapter.parameters(), *supernet.gates.variables], lr=1e-3)
+    optimizer = torch.optim.AdamW([*supernet.adapter.parameters(), *supernet.gates.variables], lr=1e-3)
     shake(supernet)
     run(backbone, batch).square().mean().backward()
     if not supernet.gates.soft:
         supernet.gates.price = float(supernet.gates.density().median().exp())  # half of the atoms are worth it
-    optimiser.step()
+    optimizer.step()
     moments = {
-        (part.site.site.name, part.name, name): (p, optimiser.state[p]["exp_avg"].clone())
+        (part.site.site.name, part.name, name): (p, optimizer.state[p]["exp_avg"].clone())
         for part in supernet.parts
         for name, p in part.site.parts[part.name].named_parameters()
     }
@@ -94,8 +104,8 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
             strict=True,
         )
     }
-    supernet.shrink(optimiser)
-    held = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    supernet.shrink(optimizer)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert held == {id(p) for p in (*supernet.adapter.parameters(), *supernet.gates.variables)}
     compared = 0
     for part in supernet.parts:
@@ -105,7 +115,7 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
             dim = module.unit_dims[name]
             units = kept[part.site.site.name, part.name][-old.shape[dim] :]
             expected = old.index_select(dim, units.nonzero().squeeze(1))
-            assert torch.equal(optimiser.state[p]["exp_avg"], expected)
+            assert torch.equal(optimizer.state[p]["exp_avg"], expected)
             compared += 1
     assert compared > 50
     assert closed.any()
@@ -157,12 +167,12 @@ def test_all_gates_closed_is_the_bare_backbone(backbone: nn.Module, batch: Input
 
 def test_everything_shrunk_before_the_end_still_settles(supernet: Supernet) -> None:
     nn.init.constant_(alpha(supernet), -9.0)
-    optimiser = torch.optim.AdamW([*supernet.adapter.parameters(), *supernet.gates.variables])
-    supernet.shrink(optimiser)
+    optimizer = torch.optim.AdamW([*supernet.adapter.parameters(), *supernet.gates.variables])
+    supernet.shrink(optimizer)
     supernet.draw()
     assert supernet.structure() == Structure()
     assert float(supernet.cost()) == 0
-    assert supernet.settle(optimiser).structure == Structure()
+    assert supernet.settle(optimizer).structure == Structure()
 
 
 def test_structure_made_for_another_model(backbone: nn.Module) -> None:

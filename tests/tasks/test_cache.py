@@ -8,8 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slat_search.tasks import Encoded, Example, cache, encode
-from slat_search.training.backbone import Backbone, load_backbone
+from slat_search.models.backbone import Backbone, load_backbone
+from slat_search.tasks import (
+    Encoded,
+    Example,
+    cache,
+    encode,
+)
 from tests.conftest import TEXTS
 
 EXAMPLES = [Example((text,), i % 2) for i, text in enumerate(TEXTS)]

@@ -5,8 +5,14 @@ from itertools import islice, pairwise
 import numpy as np
 import torch
 
-from slat_search.tasks import Example, encode, evaluation_batches, join, training_batches
-from slat_search.training.backbone import Backbone
+from slat_search.models.backbone import Backbone
+from slat_search.tasks import (
+    Example,
+    encode,
+    evaluation_batches,
+    join,
+    training_batches,
+)
 from slat_search.training.context import Context
 
 

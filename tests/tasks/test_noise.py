@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from slat_search.tasks import Noise, embedding_noise, noisy_labels, noisy_tokens
-from slat_search.training.backbone import Backbone
+from slat_search.models.backbone import Backbone
+from slat_search.tasks import (
+    Noise,
+    embedding_noise,
+    noisy_labels,
+    noisy_tokens,
+)
 from slat_search.training.context import Context
 
 

@@ -8,9 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slat_search.tasks import PERTURBATIONS, Example, perturb, perturb_text
+from slat_search.tasks import (
+    PERTURBATIONS,
+    Example,
+    perturb,
+    perturb_text,
+)
 from slat_search.tasks.bbc import articles
-from slat_search.tasks.perturbation import case, char_drop, char_insert, char_swap, homoglyph, keyboard
+from slat_search.tasks.perturbation import (
+    case,
+    char_drop,
+    char_insert,
+    char_swap,
+    homoglyph,
+    keyboard,
+)
 
 TEXT = "Shares in the airline rose after it said that fuel costs would fall this winter"
 kinds = st.sampled_from(sorted(PERTURBATIONS))

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from slat_search.config import Task
+from slat_search.inference.label_file import label_rows
+from slat_search.inference.predictor import Predictor, load_bundle
 from slat_search.tasks.files import tables_of_files
 from slat_search.tasks.rows import read_rows, write_rows
-from slat_search.training.bundle import Predictor, load_bundle
 from slat_search.training.context import Context
-from slat_search.training.labelling import label_rows
 from tests.export.folders import saved
 
 TEXT = 'my "text", 1'

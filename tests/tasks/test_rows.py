@@ -17,7 +17,13 @@ from slat_search import SlatError
 from slat_search.config import Task
 from slat_search.tasks import SPLITS, load_task
 from slat_search.tasks.files import texts_in
-from slat_search.tasks.rows import Rows, as_text, check_writable, read_rows, write_rows
+from slat_search.tasks.rows import (
+    Rows,
+    as_text,
+    check_writable,
+    read_rows,
+    write_rows,
+)
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -18,17 +18,22 @@ from safetensors.torch import load_file, save_file
 from slat_search import SlatError, load, sensitivity
 from slat_search.cli import main
 from slat_search.config import Config, Task, load_config
+from slat_search.inference.predictor import save_bundle
+from slat_search.models.backbone import Backbone
+from slat_search.models.registry import model_path
 from slat_search.pipeline import prepared, run
 from slat_search.provenance import changes, environment
-from slat_search.records import Environment, Measures, ModelFacts, TaskFacts
+from slat_search.records import (
+    Environment,
+    Measures,
+    ModelFacts,
+    TaskFacts,
+)
 from slat_search.run_folder import RunFolder, read_json, write_json
 from slat_search.tasks import load_task
-from slat_search.training.backbone import Backbone
-from slat_search.training.bundle import save_bundle
 from slat_search.training.context import Context
 from slat_search.training.digests import MadeFrom, texts_digest, weights_digest
-from slat_search.training.models import model_path
-from slat_search.training.units import Unit
+from slat_search.training.jobs import TrainingJob
 
 Edit = Callable[[Path], None]
 
@@ -145,7 +150,7 @@ def adapter(context: Context, minilm: Backbone, tmp_path: Path) -> tuple[Path, P
     own = replace(context, config=context.config.model_copy(update={"model": told}))
     measures = Measures(quality=0.5, quality_perturbed=0.5, retained=1.0, loss=1.0)
     head = {"head.weight": np.eye(5, 384, dtype=np.float32), "head.bias": np.zeros(5, dtype=np.float32)}
-    save_bundle(tmp_path / "adapter", own, Unit("head", "head", 0.01, 0), head, measures)
+    save_bundle(tmp_path / "adapter", own, TrainingJob("head", "head", 0.01, 0), head, measures)
     return tmp_path / "adapter", model
 
 

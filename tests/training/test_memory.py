@@ -13,9 +13,9 @@ import torch
 
 from slat_search.structure import Structure
 from slat_search.training.context import Context, prepare
+from slat_search.training.jobs import TrainingJob, train_job
 from slat_search.training.memory import OutOfMemoryError, Peak, in_parts_that_fit
 from slat_search.training.trial import search_trial
-from slat_search.training.units import Unit, train_unit
 from tests.conftest import small_config
 
 SAMPLED = {"sparsity": 0.5, "learning_rate": 3e-3, "noise_kind": "none", "noise_ratio": 0.0}
@@ -84,10 +84,10 @@ def test_not_even_one_text_fits(context: Context, memory: list[int]) -> None:
 
 
 def test_a_fixed_training_goes_on_in_parts(context: Context, memory: list[int]) -> None:
-    unit = Unit("slat", "lora", 3e-3, 0, options={"structure": Structure.lora(_sites(context), 2).to_dict()})
-    _, whole = train_unit(context, unit)
+    unit = TrainingJob("slat", "lora", 3e-3, 0, options={"structure": Structure.lora(_sites(context), 2).to_dict()})
+    _, whole = train_job(context, unit)
     memory.append(8)
-    _, parted = train_unit(context, unit)
+    _, parted = train_job(context, unit)
     for name, value in whole.items():
         np.testing.assert_allclose(parted[name], value, atol=2e-3)
 

@@ -15,9 +15,9 @@ from slat_search.structure import SharedStructure, Structure, find_sites
 from slat_search.tasks.turns import shares, turns
 from slat_search.training.balance import Uncertainty
 from slat_search.training.context import Context
+from slat_search.training.jobs import TrainingJob, evaluate_job, train_job
 from slat_search.training.pool import PoolContext, prepare_pool
 from slat_search.training.trial import search_trial
-from slat_search.training.units import Unit, evaluate_unit, train_unit
 from tests.conftest import small_config
 
 TASKS = [
@@ -66,12 +66,12 @@ def test_every_task_has_its_share_of_the_turns() -> None:
 def test_uncertainty_counts_a_task_with_a_high_loss_less() -> None:
     """At the minimum over s of exp(-s) L + s / 2 the weight exp(-s) is 1 / (2 L)."""
     weigh = Uncertainty(2)
-    optimiser = torch.optim.Adam(weigh.parameters(), lr=0.05)
+    optimizer = torch.optim.Adam(weigh.parameters(), lr=0.05)
     losses = torch.tensor([0.2, 3.0])
     for _ in range(500):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         sum(weigh(loss, task) for task, loss in enumerate(losses)).backward()
-        optimiser.step()
+        optimizer.step()
     torch.testing.assert_close((-weigh.log_variance).exp(), 1 / (2 * losses), rtol=0.02, atol=0)
 
 
@@ -136,14 +136,14 @@ def test_each_task_screens_its_own_entries_of_one_pool(pool: PoolContext) -> Non
 
 def test_a_found_pool_is_trained_again_and_tested(pool: PoolContext) -> None:
     *_, last = search_trial(pool, SAMPLED, [])
-    unit = Unit("slat", "slat", 3e-3, 0, options={"structure": last["structure"].to_dict()})
-    result, state = train_unit(pool, unit)
+    unit = TrainingJob("slat", "slat", 3e-3, 0, options={"structure": last["structure"].to_dict()})
+    result, state = train_job(pool, unit)
     assert result.params == last["structure"].params
     assert {name.split(".")[0] for name in state} == {"adapter", "heads"}
-    measures, said = evaluate_unit(pool, unit, state)
+    measures, said = evaluate_job(pool, unit, state)
     for number, (task, found) in enumerate(measures.tasks.items()):
         assert np.mean(said[f"{number}.outputs"][0] == said[f"{number}.labels"]) == pytest.approx(found.quality), task
-    again, _ = train_unit(pool, unit)
+    again, _ = train_job(pool, unit)
     assert again.validation == result.validation
 
 
@@ -152,9 +152,9 @@ def test_a_found_pool_is_trained_again_and_tested(pool: PoolContext) -> None:
 )
 def test_hand_made_methods_are_shared_by_all_tasks(pool: PoolContext, method: str, options: dict) -> None:
     before = {name: value.clone() for name, value in pool.backbone().model.state_dict().items()}
-    unit = Unit(method, method, 1e-3, 0, options=options)
-    result, state = train_unit(pool, unit)
-    measures, _ = evaluate_unit(pool, unit, state)
+    unit = TrainingJob(method, method, 1e-3, 0, options=options)
+    result, state = train_job(pool, unit)
+    measures, _ = evaluate_job(pool, unit, state)
     assert list(measures.tasks) == list(result.validation.tasks) == [task["name"] for task in TASKS]
     after = pool.backbone().model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -165,11 +165,11 @@ def test_a_task_in_a_pool_of_its_own_trains_as_it_does_alone(pool: PoolContext) 
     part: Context = pool.parts[0]
     sites = find_sites(part.backbone().model)
     lora = Structure.lora(sites, r=1)
-    alone = Unit("slat", "alone", 3e-3, 0, options={"structure": lora.to_dict()})
+    alone = TrainingJob("slat", "alone", 3e-3, 0, options={"structure": lora.to_dict()})
     apart = SharedStructure.apart({task["name"]: lora for task in TASKS})
-    shared = Unit("slat", "apart", 3e-3, 0, options={"structure": apart.to_dict()})
-    one, _ = train_unit(part, alone)
-    three, _ = train_unit(pool, shared)
+    shared = TrainingJob("slat", "apart", 3e-3, 0, options={"structure": apart.to_dict()})
+    one, _ = train_job(part, alone)
+    three, _ = train_job(pool, shared)
     assert three.params == 3 * one.params
     found = three.validation.tasks[TASKS[0]["name"]]
     assert found.loss == pytest.approx(one.validation.loss, abs=0.3)

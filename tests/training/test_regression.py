@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slat_search.inference.label_file import label_rows
+from slat_search.inference.predictor import load_bundle, save_bundle
 from slat_search.structure import Structure, find_sites
 from slat_search.tasks.bbc import articles
 from slat_search.tasks.rows import read_rows
-from slat_search.training.bundle import load_bundle, save_bundle
 from slat_search.training.context import Context, prepare
-from slat_search.training.labelling import label_rows
+from slat_search.training.jobs import TrainingJob, evaluate_job, train_job
 from slat_search.training.trial import search_trial
-from slat_search.training.units import Unit, evaluate_unit, train_unit
 from tests.conftest import TEXTS, small_config
 
 
@@ -37,15 +37,15 @@ def test_a_regression_is_trained_tested_and_predicted_in_its_own_unit(numbers: C
     assert numbers.train.labels.mean() == pytest.approx(0, abs=1e-5)
     assert numbers.train.labels.std() == pytest.approx(1, abs=1e-5)
     structure = Structure.lora(find_sites(numbers.backbone().model)[:8], r=2)
-    unit = Unit("slat", "slat-test", 5e-3, 0, options={"structure": structure.to_dict()})
-    result, state = train_unit(numbers, unit)
+    job = TrainingJob("slat", "slat-test", 5e-3, 0, options={"structure": structure.to_dict()})
+    result, state = train_job(numbers, job)
     assert result.validation.quality > 0.4
     assert result.validation.loss < 1
-    tested, predictions = evaluate_unit(numbers, unit, state)
+    tested, predictions = evaluate_job(numbers, job, state)
     assert 0.4 < tested.quality <= 1
     assert np.isnan(predictions["0.confidence"]).all()
     assert np.array_equal(predictions["0.labels"], numbers.test.labels)
-    save_bundle(tmp_path, numbers, unit, state, result.validation)
+    save_bundle(tmp_path, numbers, job, state, result.validation)
     predicted = load_bundle(tmp_path)(TEXTS)
     assert predicted.shape == (3, 1)
     assert 90 < predicted.min() < predicted.max() < 160

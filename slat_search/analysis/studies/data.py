@@ -24,7 +24,13 @@ from ...records import (
 )
 from ...run_folder import RunFolder
 from ..data import read_csv
-from ..robustness import Predictions, Robustness, kinds_of, mean_of, places_of
+from ..robustness import (
+    Predictions,
+    Robustness,
+    kinds_of,
+    mean_of,
+    places_of,
+)
 from ..shared import shared_by
 from ..statistics import interval
 
@@ -167,8 +173,8 @@ def _row(folder: RunFolder, point: StudyPoint) -> StudyRow:
     trained = read_training(folder / "units" / f"{point.key}.train.json")
     names = {
         **point.model_dump(exclude={"key"}),
-        "seed": trained.unit.seed,
-        "learning_rate": trained.unit.learning_rate,
+        "seed": trained.job.seed,
+        "learning_rate": trained.job.learning_rate,
     }
     if isinstance(trained, Failed):
         return StudyRow(**names, error=trained.error)

@@ -11,7 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...config.sensitivity import SEARCHED
-from ..curves import CYCLE, Line, draw, panels, plt
+from ..curves import (
+    CYCLE,
+    Line,
+    draw,
+    panels,
+    plt,
+)
 from ..importance import CHANCE
 from .data import Studies
 

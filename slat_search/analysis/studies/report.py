@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...run_folder import RunFolder, write_text
-from ..page import as_yaml, described, embedded, task_rows, template
+from ..page import (
+    as_yaml,
+    described,
+    embedded,
+    task_rows,
+    template,
+)
 from .data import Studies, read_studies
 from .figures import save_figures
 from .words import changes, summary

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .axes import Axis, Frame, log_size, mark, picture, sizes, ticks
+from .axes import (
+    Axis,
+    Frame,
+    log_size,
+    mark,
+    picture,
+    sizes,
+    ticks,
+)
 
 _FRAME = Frame(right=24)
 

@@ -9,7 +9,15 @@ from html import escape
 
 from markupsafe import Markup
 
-from .axes import Axis, Frame, log_size, mark, picture, sizes, ticks
+from .axes import (
+    Axis,
+    Frame,
+    log_size,
+    mark,
+    picture,
+    sizes,
+    ticks,
+)
 from .labels import Box, Label, labels
 
 _FRAME = Frame()

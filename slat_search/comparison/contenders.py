@@ -1,0 +1,283 @@
+"""The trainings that are compared: found structures and baselines, under one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Any
+
+import pandas as pd
+
+from ..config import Baseline, Config
+from ..errors import SlatError
+from ..records import (
+    Final,
+    Selection,
+    Trained,
+    TrainingJob,
+    Tuning,
+)
+from ..run_folder import RunFolder, write_text
+from ..search.trial_log import Trial
+from ..structure import SharedStructure, Structure, read_structure
+from .job_runner import JobRunner
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A row of the comparison: one method, to be tuned on seed 0 and then trained with every seed.
+
+    Attributes:
+        title: name in tables.
+        grid: its training with seed 0 at every learning rate that is tried.
+        digest: of its structure, for a found one; what is searched again has that of the trial.
+        group: its name where runs are compared, as sizes differ from task to task.
+        budget: size that it was made for, if it was made in the size of a found structure.
+    """
+
+    title: str
+    grid: tuple[TrainingJob, ...]
+    digest: str = ""
+    group: str = "SLAT"
+    budget: int | None = None
+
+    def best(self, trained: Mapping[str, Trained]) -> TrainingJob | None:
+        """Return the job with the best validation quality, of equals that with the least loss; None when all
+        diverged."""
+
+        def rank(job: TrainingJob) -> tuple[float, float]:
+            validation = trained[job.key].validation
+            return validation.quality, -validation.loss
+
+        return max((job for job in self.grid if job.key in trained), key=rank, default=None)
+
+    def tuning(self, trained: Mapping[str, Trained]) -> Tuning:
+        """Return what was tried and chosen."""
+        best = self.best(trained)
+        return Tuning(
+            tried={
+                f"{job.learning_rate:g}": trained[job.key].validation.quality if job.key in trained else None
+                for job in self.grid
+            },
+            chosen="none: left out" if best is None else f"{best.learning_rate:g}",
+        )
+
+
+def tune(
+    runner: JobRunner, contenders: Sequence[Contender], say: Callable[[str], None]
+) -> tuple[list[tuple[Contender, TrainingJob]], dict[str, Tuning]]:
+    """Choose each contender's learning rate on validation with seed 0.
+
+    Returns:
+        Each with its chosen job, without those that diverged at every rate; and by title what was tried and chosen.
+    """
+    trained = runner.train_well([job for contender in contenders for job in contender.grid])
+    tuned = []
+    for contender in contenders:
+        best = contender.best(trained)
+        if best is None:
+            say(f"left out: {contender.title}, whose training diverged at every learning rate")
+        else:
+            tuned.append((contender, best))
+    return tuned, {contender.title: contender.tuning(trained) for contender in contenders}
+
+
+def every_seed(
+    runner: JobRunner, tuned: Sequence[tuple[Contender, TrainingJob]], seeds: int
+) -> list[tuple[Contender, TrainingJob]]:
+    """Train each contender's chosen job with every seed; without those that diverged."""
+    jobs = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(seeds)]
+    trained = runner.train_well([job for _, job in jobs])
+    return [(contender, job) for contender, job in jobs if job.key in trained]
+
+
+def train_finals(
+    runner: JobRunner, members: Sequence[Trial], folder: RunFolder, say: Callable[[str], None]
+) -> tuple[list[tuple[Contender, TrainingJob]], Selection]:
+    """Train found structures and baselines alike: tune the learning rate on seed 0, then train every seed.
+
+    What diverged is left out of the comparison, and named in ``selection.json`` and the report. Writes
+    ``structures/*.json`` and ``selection.json``.
+
+    Raises:
+        SlatError: nothing is left.
+    """
+    config = runner.context.config
+    contenders = [
+        *(contender for trial in members for contender in _found(trial, config, folder)),
+        *baseline_contenders(config, members),
+    ]
+    found = sum(bool(contender.digest) for contender in contenders)
+    say(f"tune the learning rates of {found} found structures and {len(contenders) - found} baselines")
+    tuned, tuning = tune(runner, contenders, say)
+    say(f"train each with {config.seeds} seeds")
+    finals = every_seed(runner, tuned, config.seeds)
+    if not finals:
+        raise SlatError("search: training diverged for every structure that was found, and for every baseline")
+    if not found_ones(finals):
+        say("training diverged for every structure that was found; the baselines alone are left")
+    named = tuple(
+        Final(
+            key=job.key,
+            label=job.label,
+            name=contender.title,
+            structure=as_trained(runner, job).digest if contender.digest else "",
+            group=contender.group,
+            budget=contender.budget,
+        )
+        for contender, job in finals
+    )
+    for label, job in best_seeds(runner, found_ones(finals)).items():
+        write_text(folder / "structures" / f"{label}.json", as_trained(runner, job).to_json())
+    selection = Selection(finals=named, tuning=tuning)
+    selection.write(folder / "selection.json")
+    return finals, selection
+
+
+def train_baselines(runner: JobRunner, say: Callable[[str], None]) -> pd.DataFrame:
+    """Train hand-made methods alone, as :func:`train_finals` does and will find them; those in the size of found
+    structures have to wait.
+
+    Returns:
+        A row a method: ``method``, ``learning rate``, ``parameters`` and ``validation``, both means over seeds.
+
+    Raises:
+        SlatError: no method that need not wait.
+    """
+    config = runner.context.config
+    contenders = [*baseline_contenders(config)]
+    if not contenders:
+        raise SlatError("baselines: none is there that need not wait for the size of found structures")
+    say(f"tune the learning rates of {len(contenders)} baselines")
+    tuned, _ = tune(runner, contenders, say)
+    say(f"train each with {config.seeds} seeds")
+    results = runner.train_well([job for _, job in every_seed(runner, tuned, config.seeds)])
+    rows = []
+    for contender, best in tuned:
+        its = [result for result in results.values() if result.job.label == best.label]
+        quality = [result.validation.quality for result in its]
+        spread = f" ± {stdev(quality):.3f}" if len(quality) > 1 else ""
+        rows.append(
+            {
+                "method": contender.title,
+                "learning rate": f"{best.learning_rate:g}",
+                "parameters": f"{fmean(result.params for result in its):,.0f}",
+                "validation": f"{fmean(quality):.3f}{spread}",
+            }
+        )
+    return pd.DataFrame(rows, columns=["method", "learning rate", "parameters", "validation"])
+
+
+def write_found(folder: RunFolder, members: Sequence[Trial]) -> None:
+    """``structures/*.json`` of what a search has chosen, before any of it is trained again."""
+    for trial in members:
+        if trial.structure is not None:
+            write_text(folder / "structures" / f"{_label(trial.structure)}.json", trial.structure.to_json())
+
+
+def _label(structure: Structure | SharedStructure) -> str:
+    return f"slat-{structure.digest[:6]}"
+
+
+def as_trained(runner: JobRunner, job: TrainingJob) -> Structure | SharedStructure:
+    """Return the structure of a training of what a search found."""
+    return read_structure(runner.as_found(job).options["structure"])
+
+
+def found_ones(finals: Sequence[tuple[Contender, TrainingJob]]) -> list[tuple[Contender, TrainingJob]]:
+    """Trainings of structures that a search found."""
+    return [(contender, job) for contender, job in finals if contender.digest]
+
+
+def best_seeds(runner: JobRunner, finals: Sequence[tuple[Contender, TrainingJob]]) -> dict[str, TrainingJob]:
+    """Label of each row -> the training of it that is best on validation."""
+    results = runner.train_well([job for _, job in finals])
+    by_label: dict[str, list[TrainingJob]] = {}
+    for _, job in finals:
+        by_label.setdefault(job.label, []).append(job)
+
+    def quality(job: TrainingJob) -> float:
+        return results[job.key].validation.quality
+
+    return {label: max(jobs, key=quality) for label, jobs in by_label.items()}
+
+
+def _found(trial: Trial, config: Config, folder: RunFolder) -> Iterator[Contender]:
+    """A trial's structure, to be trained again from fresh weights under the trial's own noise, and its search, to be
+    done again for each seed at the size that it found; as configured. A bare head has nothing to search for."""
+    structure = trial.structure
+    assert structure is not None
+    label, title = _label(structure), f"SLAT {short(structure.params)} (trial {trial.number})"
+    if "fresh" in config.search.weights or not structure.params:
+        yield Contender(title, found_grid(label, structure, trial, config), structure.digest)
+    if "own" in config.search.weights and structure.params:
+        searched = search_again(f"{label}-own", trial, structure.params)
+        yield Contender(f"{title}, own weights", (searched,), structure.digest, group="SLAT, own weights")
+
+
+def search_again(label: str, trial: Trial, budget: float) -> TrainingJob:
+    """A trial's search, held at ``budget`` parameters, whose own weights are the result."""
+    given = ("kinds", "gate_learning_rate", "sharing")
+    options = {"budget": budget, **{name: trial.sampled[name] for name in given if name in trial.sampled}}
+    rate, noise, ratio = (trial.sampled[name] for name in ("learning_rate", "noise_kind", "noise_ratio"))
+    return TrainingJob("search", label, rate, 0, noise, ratio, options)
+
+
+def short(params: int) -> str:
+    """A size as it stands in names."""
+    return f"{params / 1000:.1f}k" if params >= 1000 else str(params)
+
+
+def found_grid(
+    label: str, structure: Structure | SharedStructure, trial: Trial, config: Config
+) -> tuple[TrainingJob, ...]:
+    """A structure from fresh weights at every learning rate that is tried, under the noise of the trial."""
+    return tuple(
+        TrainingJob(
+            "slat",
+            label,
+            rate,
+            seed=0,
+            noise_kind=trial.sampled["noise_kind"],
+            noise_ratio=trial.sampled["noise_ratio"],
+            options={"structure": structure.to_dict()},
+        )
+        for rate in config.search.refit_learning_rates
+    )
+
+
+def baseline_contenders(config: Config, members: Sequence[Trial] = ()) -> Iterator[Contender]:
+    """Hand-made methods at each of their learning rates; those of the found size once for each size of ``members``."""
+    for baseline in config.baselines:
+        if baseline.same_size:
+            sizes = sorted({t.structure.params for t in members if t.structure is not None and t.structure.modules})
+            for size in sizes:
+                made = _baseline_contender(baseline.sized(size), config)
+                yield replace(made, group=f"{baseline.title}, same size", budget=size)
+        else:
+            yield _baseline_contender(baseline, config)
+
+
+def _baseline_contender(baseline: Baseline, config: Config) -> Contender:
+    options = method_options(baseline, config)
+    grid = tuple(
+        TrainingJob(baseline.method, baseline.label, rate, seed=0, options=options) for rate in baseline.learning_rates
+    )
+    return Contender(baseline.title, grid, group=baseline.title)
+
+
+def method_options(baseline: Baseline, config: Config) -> dict[str, Any]:
+    """What a baseline's method takes; random structures are drawn from what the search chooses from, and random entries
+    from its places."""
+    space = config.space
+    if baseline.method == "entries":
+        return {**baseline.options, "sites": {"include": list(space.include), "exclude": list(space.exclude)}}
+    if baseline.method != "random":
+        return baseline.options
+    return {
+        **baseline.options,
+        "kinds": {str(kind): candidate.size for kind, candidate in space.kinds.items() if candidate.size},
+        "modules": {"activation": space.activation, "scale": space.scale},
+        "sites": {"include": list(space.include), "exclude": list(space.exclude)},
+    }

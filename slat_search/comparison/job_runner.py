@@ -1,0 +1,133 @@
+"""Fixed trainings and test evaluations as Ray tasks, each stored as soon as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..search.runtime import Share, share  # first: sets Ray's environment
+
+import ray  # isort: skip
+from safetensors.numpy import load_file, save_file
+
+from ..errors import SlatError
+from ..records import (
+    Failed,
+    Tested,
+    Trained,
+    TrainingJob,
+    read_training,
+)
+from ..training.jobs import evaluate_job, train_job
+from ..training.loop import DivergedError
+from ..training.memory import OutOfMemoryError
+from ..training.pool import AnyContext
+from ..training.protocol import State
+
+_RETRIES = 3  # of a task whose worker was killed
+
+
+def _train(context: AnyContext, job: TrainingJob, mine: Share) -> tuple[Trained | Failed, State]:
+    mine.take(cpus=1)
+    try:
+        return train_job(context, job)
+    except (DivergedError, OutOfMemoryError) as error:
+        return Failed(job=job, error=str(error)), {}
+
+
+def _evaluate(context: AnyContext, job: TrainingJob, state: State, mine: Share) -> tuple[Tested, State]:
+    mine.take(cpus=1)
+    return evaluate_job(context, job, state)
+
+
+class JobRunner:
+    """Runs jobs on the cluster and keeps their results in ``folder``; a job that is there is not run again.
+
+    A unit's weights are ``<key>.safetensors``, its validation result ``<key>.train.json`` (written after the weights);
+    what it predicts on test ``<key>.test.safetensors``, its test result ``<key>.test.json`` (written last). One CPU
+    thread a job gives the most jobs an hour on a CPU, and the same numbers on every machine size.
+    """
+
+    def __init__(self, context: AnyContext, folder: Path, say: Callable[[str], None]):
+        self.folder = folder
+        self.context = context
+        self._say = say
+        self._context = ray.put(context)
+        self._share = share(context.config.resources)
+        options = {"num_cpus": 1, "num_gpus": self._share.gpus, "max_retries": _RETRIES}
+        self._train = ray.remote(**options)(_train)
+        self._evaluate = ray.remote(**options)(_evaluate)
+
+    def train(self, jobs: Sequence[TrainingJob]) -> dict[str, Trained | Failed]:
+        """Train those that are missing; returns the result of each by key."""
+        missing = self._missing(jobs, "train.json")
+        running = {self._train.remote(self._context, job, self._share): job for job in missing}
+        for job, (result, state) in self._as_they_come(running):
+            if state:
+                self._store(job, "safetensors", state)
+            result.write(self._path(job, "train.json"))
+            if isinstance(result, Failed):
+                self._say(f"train  {job.key}: {result.error}")
+            else:
+                v = result.validation
+                self._say(
+                    f"train  {job.key:<36} validation {v.quality:.3f}  retained {v.retained:.1%}"
+                    f"  {result.params:>9,} parameters  {result.seconds:.0f} s"
+                )
+        return {job.key: read_training(self._path(job, "train.json")) for job in jobs}
+
+    def train_well(self, jobs: Sequence[TrainingJob]) -> dict[str, Trained]:
+        """Train as :meth:`train` does; returns the results of those that ended well."""
+        return {key: result for key, result in self.train(jobs).items() if isinstance(result, Trained)}
+
+    def evaluate(self, jobs: Sequence[TrainingJob]) -> dict[str, Tested]:
+        """Test jobs that were trained; returns results by key. What a search found stands as a structure."""
+        missing = self._missing(jobs, "test.json")
+        running = {
+            self._evaluate.remote(self._context, self.as_found(job), self.state(job), self._share): job
+            for job in missing
+        }
+        for job, (result, predictions) in self._as_they_come(running):
+            self._store(job, "test.safetensors", predictions)
+            result.write(self._path(job, "test.json"))
+            self._say(f"test   {job.key:<36} quality {result.quality:.3f}")
+        return {job.key: Tested.read(self._path(job, "test.json")) for job in jobs}
+
+    def state(self, job: TrainingJob) -> State:
+        """Trained weights of a job."""
+        return load_file(self._path(job, "safetensors"))
+
+    def _missing(self, jobs: Sequence[TrainingJob], ending: str) -> list[TrainingJob]:
+        """Those without such a file, each once."""
+        return [job for job in {job.key: job for job in jobs}.values() if not self._path(job, ending).exists()]
+
+    def as_found(self, job: TrainingJob) -> TrainingJob:
+        """What a search found stands as a structure of its own; other jobs stay as they are."""
+        if job.method != "search":
+            return job
+        trained = read_training(self._path(job, "train.json"))
+        assert isinstance(trained, Trained)
+        return replace(job, method="slat", options={"structure": trained.structure})
+
+    def _store(self, job: TrainingJob, ending: str, arrays: State) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self._path(job, "part")
+        save_file(arrays, part)
+        part.replace(self._path(job, ending))
+
+    def _path(self, job: TrainingJob, ending: str) -> Path:
+        return self.folder / f"{job.key}.{ending}"
+
+    def _as_they_come(self, running: dict[Any, TrainingJob]) -> Iterator[tuple[TrainingJob, Any]]:
+        waiting = list(running)
+        while waiting:
+            ready, waiting = ray.wait(waiting)
+            try:
+                yield running[ready[0]], ray.get(ready[0])
+            except ray.exceptions.RayTaskError as error:
+                cause = error.as_instanceof_cause()
+                if isinstance(cause, SlatError):
+                    raise SlatError(str(error.cause)) from error
+                raise

@@ -1,0 +1,129 @@
+"""The grids of the sensitivity studies: one thing changes, the rest is held, every setting with every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ..config import Config
+from ..config.sensitivity import SEARCHED
+from ..errors import SlatError
+from ..records import (
+    ReferencePoint,
+    StudyPoint,
+    StudyPoints,
+    TrainingJob,
+)
+from ..run_folder import RunFolder
+from .contenders import Contender, baseline_contenders, tune
+from .job_runner import JobRunner
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method at one setting of a study, with one seed.
+
+    Attributes:
+        study: ``sparsity``, ``sharing`` or ``noise``.
+        method: name in tables.
+        kind: of noise; ``weight`` in the studies of the weights of sparsity and of sharing.
+        value: noise ratio or weight; None where a method has no weight.
+        job: what is trained; points of several studies may share it.
+    """
+
+    study: str
+    method: str
+    kind: str
+    value: float | None
+    job: TrainingJob
+
+
+def run_studies(runner: JobRunner, clean_runner: JobRunner, folder: RunFolder, say: Callable[[str], None]) -> None:
+    """Train and test every point; writes ``points.json``, which says what the kept results belong to.
+
+    Args:
+        runner: tests clean and perturbed text.
+        clean_runner: the same, but tests clean text alone; for points that the perturbation study does not use.
+
+    Raises:
+        SlatError: the search diverged at every learning rate.
+    """
+    config = runner.context.config
+    contenders = [search_contender(config), *baseline_contenders(config)]
+    say(f"sensitivity: tune the learning rates of the search and {len(contenders) - 1} baselines")
+    tuned, tuning = tune(runner, contenders, say)
+    if not tuned or tuned[0][0].title != SEARCHED:
+        raise SlatError("sensitivity.learning_rates: the search diverged at every one of them")
+    points = [*sparsity_points(config, tuned), *sharing_points(config, tuned), *noise_points(config, tuned)]
+    jobs = {point.job.key: point.job for point in points}
+    say(f"sensitivity: {len(points)} points with {len(jobs)} trainings")
+    trained = runner.train_well(list(jobs.values()))
+    reference = [replace(job, seed=seed) for _, job in tuned for seed in range(config.seeds)]
+    say("sensitivity: test")
+    runner.evaluate([job for job in reference if job.key in trained])
+    clean_runner.evaluate([job for key, job in jobs.items() if key in trained])
+    StudyPoints(
+        points=tuple(
+            StudyPoint(study=p.study, method=p.method, kind=p.kind, value=p.value, key=p.job.key) for p in points
+        ),
+        reference=tuple(
+            ReferencePoint(method=contender.title, key=replace(job, seed=seed).key)
+            for contender, job in tuned
+            for seed in range(config.seeds)
+        ),
+        tuning=tuning,
+    ).write(folder / "points.json")
+
+
+def search_contender(config: Config) -> Contender:
+    """A search at the reference weights whose own weights are the result, at each of its learning rates."""
+    held = config.sensitivity
+    grid = tuple(_search_job(config, held.weight, held.sharing, rate, seed=0) for rate in held.learning_rates)
+    return Contender(SEARCHED, grid)
+
+
+def _search_job(config: Config, weight: float, sharing: float, learning_rate: float, seed: int) -> TrainingJob:
+    options = {"sparsity": weight, "gate_learning_rate": config.sensitivity.gate_learning_rate}
+    label = f"slat-w{weight:g}"
+    if config.tasks:
+        options["sharing"] = sharing
+        label += f"-k{sharing:g}"
+    return TrainingJob("search", label, learning_rate, seed, options=options)
+
+
+def sparsity_points(config: Config, tuned: Sequence[tuple[Contender, TrainingJob]]) -> Iterator[Point]:
+    """The search at every weight; methods without one stand beside it as they are."""
+    weights = sorted({config.sensitivity.weight, *config.sensitivity.weights})
+    for contender, job in tuned:
+        for seed in range(config.seeds):
+            if job.method == "search":
+                for weight in weights:
+                    searched = _search_job(config, weight, config.sensitivity.sharing, job.learning_rate, seed)
+                    yield Point("sparsity", contender.title, "weight", weight, searched)
+            else:
+                yield Point("sparsity", contender.title, "weight", None, replace(job, seed=seed))
+
+
+def sharing_points(config: Config, tuned: Sequence[tuple[Contender, TrainingJob]]) -> Iterator[Point]:
+    """The search over several tasks at every weight of sharing."""
+    held = config.sensitivity
+    if not config.tasks or not held.sharings:
+        return
+    for contender, job in tuned:
+        if job.method == "search":
+            for sharing in sorted({held.sharing, *held.sharings}):
+                for seed in range(config.seeds):
+                    searched = _search_job(config, held.weight, sharing, job.learning_rate, seed)
+                    yield Point("sharing", contender.title, "weight", sharing, searched)
+
+
+def noise_points(config: Config, tuned: Sequence[tuple[Contender, TrainingJob]]) -> Iterator[Point]:
+    """Every method under every kind and ratio of noise in training; ratio 0 is the reference itself."""
+    for contender, job in tuned:
+        for kind in config.sensitivity.noise_kinds:
+            for ratio in sorted({0.0, *config.sensitivity.noise_ratios}):
+                label = f"{job.label}-{kind}{ratio:g}" if ratio else job.label
+                noise = ("none", 0.0) if not ratio else (kind, ratio)
+                for seed in range(config.seeds):
+                    noisy = replace(job, label=label, noise_kind=noise[0], noise_ratio=noise[1], seed=seed)
+                    yield Point("noise", contender.title, kind, ratio, noisy)

@@ -1,0 +1,142 @@
+"""Each task trained by itself, and what each uses of a pool on every other: beside tasks that share a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from ..config import Config
+from ..records import (
+    ALONE_LABEL,
+    Final,
+    TrainingJob,
+    TransferRow,
+    Tuning,
+)
+from ..search.trial_log import Trial
+from ..structure import SharedStructure, Structure
+from .contenders import (
+    Contender,
+    as_trained,
+    baseline_contenders,
+    every_seed,
+    found_grid,
+    search_again,
+    short,
+    tune,
+)
+from .job_runner import JobRunner
+
+
+def methods_alone(config: Config) -> tuple[str, ...]:
+    """What is trained for each task alone: as configured, or the search, and LoRA where it is a baseline."""
+    if config.multitask.alone is not None:
+        return config.multitask.alone
+    return ("slat", *dict.fromkeys(b.method for b in config.baselines if b.method == "lora"))
+
+
+def train_alone(
+    task: str,
+    runner: JobRunner,
+    members: Sequence[Trial],
+    say: Callable[[str], None],
+) -> tuple[list[tuple[Contender, TrainingJob]], dict[str, Tuning]]:
+    """Tune and train for one task alone, with its share of the steps; test every seed.
+
+    A found pool is set beside a search for each task with an equal part of its parameters, so that the sums are equal.
+    What both find is then trained again in the same way, or searched again by each seed, as configured.
+
+    Returns:
+        The trainings, and by title what was tried and chosen.
+    """
+    config = runner.context.config
+    wanted = methods_alone(config)
+    contenders = [contender for contender in baseline_contenders(config) if contender.grid[0].method in wanted]
+    if "slat" in wanted:
+        contenders += _found_alone(runner, members)
+    say(f"{task} alone: tune and train {len(contenders)} methods")
+    tuned, tuning = tune(runner, contenders, say)
+    chosen = every_seed(runner, tuned, config.seeds)
+    runner.evaluate([job for _, job in chosen])
+    return chosen, tuning
+
+
+def finals_alone(task: str, runner: JobRunner, chosen: Sequence[tuple[Contender, TrainingJob]]) -> Iterator[Final]:
+    """Yield what is kept of the trainings for one task alone."""
+    for contender, job in chosen:
+        name = f"{contender.title}, each task alone"
+        yield Final(
+            key=job.key,
+            label=f"{ALONE_LABEL}{job.label}",
+            name=name,
+            structure=as_trained(runner, job).digest if contender.digest else "",
+            group=name,
+            budget=None,
+            task=task,
+            tuned_as=tuned_as(contender.title, task),
+        )
+
+
+def tuned_as(title: str, task: str) -> str:
+    """Name in the record of what was tried of a method that was trained for one task."""
+    return f"{title}, {task} alone"
+
+
+def _found_alone(runner: JobRunner, members: Sequence[Trial]) -> Iterator[Contender]:
+    """For each found pool, what a search of one task alone finds with an equal part of its parameters."""
+    config = runner.context.config
+    searches: list[tuple[str, str, Trial, TrainingJob]] = []
+    for trial in members:
+        shared = trial.structure
+        assert isinstance(shared, SharedStructure)
+        share = shared.params / len(shared.tasks)
+        if share >= 1:
+            digest, title = shared.digest[:6], f"SLAT of {short(shared.params)} in all"
+            searches.append((digest, title, trial, search_again(f"search-{digest}", trial, share)))
+    results = runner.train_well([job for *_, job in searches])
+    for digest, title, trial, job in searches:
+        if job.key not in results:
+            continue
+        if "fresh" in config.search.weights:
+            structure = as_trained(runner, job)
+            assert isinstance(structure, Structure)
+            yield Contender(title, found_grid(f"slat-{digest}", structure, trial, config), digest)
+        if "own" in config.search.weights:
+            yield Contender(f"{title}, own weights", (job,), digest)
+
+
+def train_transfers(runners: Mapping[str, JobRunner], member: Trial, say: Callable[[str], None]) -> list[TransferRow]:
+    """What each task uses of a pool, trained from fresh weights on each task; and a random part of the pool, as large
+    as what the task itself uses. Learning rates are tuned for each on validation with one seed; every seed is tested.
+
+    Tasks that use the same of the pool share a training.
+
+    Returns:
+        A row a structure, task and seed.
+    """
+    shared = member.structure
+    assert isinstance(shared, SharedStructure)
+    rows: list[TransferRow] = []
+    say("transfer: what each task uses, trained on each task alone")
+    for task, runner in runners.items():
+        config, own = runner.context.config, shared.of(task)
+        random = shared.pool.random_part(own.params, seed=config.seed)
+        contenders = [
+            Contender(name, found_grid(f"transfer-{structure.digest[:6]}", structure, member, config))
+            for name, structure in [*((other, shared.of(other)) for other in shared.tasks), ("random", random)]
+            if structure.modules
+        ]
+        tuned, _ = tune(runner, contenders, say)
+        chosen = every_seed(runner, tuned, config.seeds)
+        trained = runner.train_well([job for _, job in chosen])
+        tested = runner.evaluate([job for _, job in chosen])
+        rows += [
+            TransferRow(
+                of=contender.title,
+                on=task,
+                seed=job.seed,
+                params=trained[job.key].params,
+                quality=tested[job.key].quality,
+            )
+            for contender, job in chosen
+        ]
+    return rows

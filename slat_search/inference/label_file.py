@@ -1,0 +1,41 @@
+"""What an adapter says of every row of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import SlatError
+from ..tasks.files import texts_in
+from ..tasks.rows import Rows
+from .predictor import Predictor
+
+_DECIMALS = 6
+
+
+def label_rows(predictor: Predictor, rows: Rows, columns: Sequence[str] = ()) -> Rows:
+    """All columns of a file and, beside them, ``predicted`` and the probability of each label as ``p(<label>)``.
+
+    In a regression ``predicted`` is a number, and nothing else is added.
+
+    Args:
+        rows: of CSV, TSV, JSON, JSON lines or Parquet.
+        columns: where the texts are; by default where they were in the task that the adapter was trained on.
+
+    Raises:
+        SlatError: an empty text, one of the new columns there already, or another count of text columns than wanted.
+    """
+    columns = columns or predictor.columns
+    if len(columns) != len(predictor.columns):
+        raise SlatError(f"--column: given {len(columns)} times; the adapter wants {len(predictor.columns)}")
+    what = f"--file: {rows.where}"
+    texts = texts_in(rows, columns, what)
+    names = ["predicted", *(f"p({label})" for label in predictor.labels)]
+    for name in names:
+        if name in rows.columns:
+            raise SlatError(f"{what} has a column {name!r} already")
+    said = predictor(texts)
+    best = [predictor.labels[k] for k in said.argmax(axis=1)] if predictor.labels else None
+    shares = said.astype(np.float64).round(_DECIMALS).T.tolist()
+    return rows.with_columns(dict(zip(names, shares if best is None else [best, *shares], strict=True)))

@@ -1,0 +1,218 @@
+"""A trained adapter as a folder: ``adapter.safetensors`` and ``adapter.json``, no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors.numpy import load_file, save_file
+
+from ..baselines import METHODS
+from ..config import Model
+from ..errors import SlatError
+from ..models.backbone import Backbone, load_backbone, products_in
+from ..models.classifier import TextClassifier
+from ..records import Measures, Recommended, TrainingJob
+from ..tasks import Example, encode
+from ..training.context import Context
+from ..training.digests import check_model
+from ..training.evaluate import predict_logits
+from ..training.jobs import apply_job, load_state
+from ..training.protocol import State
+
+FORMAT = "slat-adapter/2"
+_FIELDS = {"model", "labels", "scale", "max_length", "columns", "unit", "measures"}  # of `adapter.json`
+
+
+def save_bundle(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
+    """Write adapter, head and all that is needed to use them on the same backbone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = context.config
+    description = {
+        "format": FORMAT,
+        "model": config.model.model_dump(),
+        "labels": list(context.labels),
+        "scale": list(context.scale),
+        "max_length": config.task.max_length,
+        "columns": list(config.task.text),
+        "unit": job.as_dict(),
+        "measures": measures.to_dict(),
+        "made_from": context.made_from.as_dict(),
+    }
+    save_file(state, folder / "adapter.safetensors")
+    (folder / "adapter.json").write_text(json.dumps(description, indent=2) + "\n")
+
+
+@dataclass
+class Predictor:
+    """A loaded adapter, ready to classify.
+
+    Attributes:
+        model: the classifier; its backbone carries the adapter until the predictor is gone.
+        description: the content of ``adapter.json``.
+        precision: of matrix products; that of the training.
+    """
+
+    model: TextClassifier
+    tokenizer: Any
+    description: dict[str, Any]
+    precision: str = "float32"
+
+    @property
+    def labels(self) -> list[str]:
+        """Label names; none in a regression."""
+        return self.description["labels"]
+
+    @property
+    def columns(self) -> list[str]:
+        """What the texts of a row were called in the task; two for pairs."""
+        return self.description["columns"]
+
+    def __call__(self, texts: Sequence[str | tuple[str, ...]]) -> np.ndarray:
+        """Probabilities (texts, classes), or the numbers (texts, 1) of a regression.
+
+        Raises:
+            SlatError: no text, an empty one, or one side where the task has pairs.
+        """
+        rows = [Example((t,) if isinstance(t, str) else tuple(t), 0) for t in texts]
+        sides = len(self.columns)
+        if not rows or any(len(r.texts) != sides or not all(t.strip() for t in r.texts) for r in rows):
+            raise SlatError(f"text: this adapter wants {sides} non-empty text(s) for each prediction")
+        data = encode(self.tokenizer, rows, self.description["max_length"])
+        with products_in(self.precision):
+            logits = torch.from_numpy(predict_logits(self.model, data))
+        if not self.labels:
+            mean, spread = self.description["scale"]
+            return logits.numpy() * spread + mean
+        return logits.softmax(dim=1).numpy()
+
+
+def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str | None = None) -> Predictor:
+    """Load an adapter on a backbone of its own.
+
+    Args:
+        run: folder of an adapter or of a run.
+        adapter: its name in the run; the recommended one by default.
+        task: whose adapter, in a run over several tasks.
+
+    Raises:
+        SlatError: no such adapter there, weights that do not fit, or a model that is not the one it was trained on.
+    """
+    folder = adapter_folder(Path(run), adapter, task)
+    description, state = read_parts(folder, "adapter", FORMAT)
+    backbone, device = own_backbone(f"adapter {folder}", description)
+    settings = Model.model_validate(description["model"])
+    job = TrainingJob(**description["unit"])
+    outputs = max(1, len(description["labels"]))
+    model = TextClassifier(backbone.model, backbone.width, outputs, settings.pooling)
+    load_state([model], apply_job(job, model.backbone), state)
+    model.to(device).eval()
+    return Predictor(model, backbone.tokenizer, description, settings.precision)
+
+
+def own_backbone(where: str, description: Mapping[str, Any]) -> tuple[Backbone, str]:
+    """The model that an adapter was trained on, its own as several may be loaded side by side; and where it stands.
+
+    Raises:
+        SlatError: no such model any more, or another one under its name.
+    """
+    settings = Model.model_validate(description["model"])
+    backbone = load_backbone(settings.name, weights=settings.weights)
+    check_model(where, description, backbone.model, backbone.tokenizer)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with products_in(settings.precision):
+        backbone.place(device, settings.precision)
+    return backbone, device
+
+
+def read_parts(folder: Path, stem: str, expected: str) -> tuple[dict[str, Any], State]:
+    """The two files of a saved adapter or pool: the content of ``<stem>.json``, and the weights.
+
+    Raises:
+        SlatError: not such a folder, damaged, or of another format than ``expected``.
+    """
+    try:
+        description = json.loads((folder / f"{stem}.json").read_text())
+        state = load_file(folder / f"{stem}.safetensors")
+    except FileNotFoundError as error:
+        raise SlatError(f"{stem} {folder}: no {Path(error.filename or '').name or f'{stem}.json'} there") from error
+    except Exception as error:  # broken JSON or a damaged weight file, told alike
+        raise SlatError(f"{stem} {folder}: damaged ({error})") from error
+    found = description.get("format") if isinstance(description, dict) else None
+    if found != expected:
+        raise SlatError(f"{stem} {folder}: format {found!r} is not {expected!r}")
+    if damage := _damage(description, state, stem):
+        raise SlatError(f"{stem} {folder}: damaged ({damage})")
+    return description, state
+
+
+def _damage(description: dict[str, Any], state: State, stem: str) -> str:
+    """Say what a saved adapter lacks; else nothing."""
+    if broken := sorted(name for name, value in state.items() if not np.isfinite(value).all()):
+        return f"{broken[0]} holds NaN or infinity"
+    if stem != "adapter":
+        return ""
+    if missing := sorted(_FIELDS - description.keys()):
+        return f"adapter.json has no {missing[0]}"
+    try:
+        Model.model_validate(description["model"])
+        job = TrainingJob(**description["unit"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"model.{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except TypeError as error:  # fields of a job
+        return str(error)
+    return "" if job.method in METHODS else f"no method is called {job.method!r}"
+
+
+def adapter_folder(run: Path, adapter: str | None = None, task: str | None = None) -> Path:
+    """The adapter to use: ``run`` itself if it is one, else the named or the best one of a run folder; of a run over
+    several tasks that of ``task``.
+
+    Raises:
+        SlatError: no adapter there, or no such task.
+    """
+    if (run / "adapter.json").is_file():
+        return run
+    found = named_in(run, adapter)
+    tasks = sorted(p.parent.name for p in found.glob("*/adapter.json"))
+    if tasks:
+        if task not in tasks:
+            raise SlatError(f"--task: {run} has several tasks, so one of {', '.join(tasks)} is needed (got {task!r})")
+        return found / task
+    if task is not None:
+        raise SlatError(f"--task: {run} has one task; leave it out")
+    return found
+
+
+def note_on(folder: Path) -> str:
+    """What the run of an adapter says against it: that it is hand-made, or no better than the bare head; empty where it
+    holds what it promises, or lies in no run."""
+    for place in (folder, folder.parent):
+        if (place.parent / "best.json").is_file():
+            return Recommended.read(place.parent / "best.json").notes.get(place.name, "")
+    return ""
+
+
+def named_in(run: Path, adapter: str | None = None, shared: bool = False) -> Path:
+    """The folder of the named or the recommended adapter of a run; of a ``shared`` pool the recommended found one.
+
+    Raises:
+        SlatError: not a run that is finished, or no such adapter.
+    """
+    folder = run / "adapters"
+    if not (folder / "best.json").is_file():
+        raise SlatError(f"{run}: neither an adapter folder nor a finished run")
+    best = Recommended.read(folder / "best.json")
+    name = adapter or (best.found if shared else None) or best.adapter
+    known = sorted({p.relative_to(folder).parts[0] for p in folder.glob("**/adapter.json")})
+    if name not in known:
+        raise SlatError(f"--adapter: no {name!r} in {run}; there are {', '.join(known)}")
+    return folder / name

@@ -1,0 +1,144 @@
+"""The frozen transformer and its tokenizer, by name."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from .loading import (
+    check_fit,
+    read_config,
+    read_model,
+    read_tokenizer,
+)
+from .object_store import Packed, packed, unpacked
+from .registry import model_path
+
+_LENGTH_FIELDS = ("max_position_embeddings", "max_encoder_position_embeddings")
+#: precision of the products -> what torch calls it
+_PRODUCTS = {"float32": "highest", "bfloat16": "medium"}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen model with its tokenizer; pickled with its weights, and unpickled once a process.
+
+    Attributes:
+        name: as the user wrote it.
+        model: without task head, every parameter frozen.
+        tokenizer: the model's own.
+        width: size of a token vector.
+        params: number of parameters.
+        attention: implementation of attention that the model was loaded with.
+        key: the same for all copies of it in other processes.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: Any
+    width: int
+    params: int
+    attention: str
+    key: str
+
+    def __reduce__(self) -> tuple[Callable[..., Backbone], tuple]:
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
+        return _received, (packed(self.model), rest)
+
+    @property
+    def longest(self) -> int | None:
+        """Most tokens of a text, as far as the model or its tokenizer says."""
+        fields = (getattr(self.model.config, field, None) for field in _LENGTH_FIELDS)
+        told = (*fields, _positions(self.model), self.tokenizer.model_max_length)
+        limits = [limit for limit in told if isinstance(limit, int) and 0 < limit < 1_000_000]
+        return min(limits, default=None)
+
+    def place(self, device: str, precision: str) -> None:
+        """Move the model to ``device`` and set the precision of this process's float32 matrix products.
+
+        Args:
+            precision: ``float32``, or ``bfloat16``: factors are rounded, products summed and stored in float32. On a
+                CPU the model then takes the plain form of attention: torch's fused one has a backward pass that is
+                several times slower at this setting (torch 2.13).
+        """
+        torch.set_float32_matmul_precision(_PRODUCTS[precision])
+        attention = "eager" if precision == "bfloat16" and device == "cpu" else self.attention
+        if self.model.config._attn_implementation != attention:
+            self.model.set_attn_implementation(attention)
+        self.model.to(device)
+
+
+_RECEIVED: dict[str, Backbone] = {}
+
+
+def _received(model: Packed, rest: dict[str, Any]) -> Backbone:
+    """The copy of this process: all trainings in it take turns on one."""
+    if rest["key"] not in _RECEIVED:
+        _RECEIVED.clear()
+        _RECEIVED[rest["key"]] = Backbone(model=unpacked(model), **rest)
+    return _RECEIVED[rest["key"]]
+
+
+def _positions(model: nn.Module) -> int | None:
+    """Most tokens where positions are counted from behind the padding token's number, as RoBERTa's relatives do: those
+    up to it stand in the table, and no token gets them."""
+    for name, module in model.named_modules():
+        behind = getattr(module, "padding_idx", None)
+        if name.rpartition(".")[2] == "position_embeddings" and behind is not None:
+            return len(module.weight) - behind - 1
+    return None
+
+
+@contextmanager
+def products_in(precision: str) -> Iterator[None]:
+    """Compute float32 matrix products in ``precision`` meanwhile; the process goes back to what it had."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(_PRODUCTS[precision])
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@lru_cache(maxsize=1)
+def shared_backbone(name: str, dropout: bool = False, weights: str = "float32") -> Backbone:
+    """The backbone that all trainings of one process take turns on: loaded once, bare between trainings."""
+    return load_backbone(name, dropout, weights)
+
+
+def load_backbone(name: str, dropout: bool = False, weights: str = "float32") -> Backbone:
+    """Load a backbone of one's own and freeze it. Of an encoder-decoder the encoder is taken.
+
+    Args:
+        name: an embedded name, a local folder, or a name on the Hugging Face hub.
+        dropout: keep the model's own dropout rates; False sets them to 0, which is faster and lets frozen
+            layers be computed once.
+        weights: ``float32`` or ``bfloat16``, whatever the model was saved in.
+
+    Raises:
+        SlatError: nothing has that name, or what has it cannot be loaded whole; see :mod:`.loading`.
+    """
+    path = model_path(name)
+    config = read_config(path, name)
+    if not dropout:
+        for field, rate in config.to_dict().items():
+            if "drop" in field and isinstance(rate, float):  # of values, of attention, of whole layers
+                setattr(config, field, 0.0)
+    config.use_cache = False  # of keys and values, which only generation has a use for
+    tokenizer = read_tokenizer(path, name)
+    model = read_model(path, name, config, weights)
+    check_fit(model, tokenizer, name)
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # unused by our own pooling; its weights must not count as backbone
+    model.requires_grad_(False)
+    params = sum(p.numel() for p in model.parameters())
+    attention = model.config._attn_implementation
+    return Backbone(name, model, tokenizer, model.config.hidden_size, params, attention, key=uuid.uuid4().hex)

@@ -1,0 +1,149 @@
+"""What trials sample from, and the points of it that are given beforehand."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from scipy.stats import qmc
+
+from ..config import Config
+from ..config.search import Range
+from ..config.supernet import MEASURED
+from ..errors import SlatError
+from ..training.pool import AnyContext
+from ..training.sampled_structure import layer_bit, sizes
+
+Distribution: TypeAlias = FloatDistribution | CategoricalDistribution
+Point = dict[str, Any]
+_Axis: TypeAlias = Range | list[Any]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a search samples from, and how it begins.
+
+    Attributes:
+        distributions: name of what is sampled -> range or choices.
+        points: what the first trials take: the points of the configuration, or all of a sampler that plans them.
+        trials: how many the search has; a grid may be smaller than what is asked for.
+    """
+
+    distributions: dict[str, Distribution]
+    points: tuple[Point, ...]
+    trials: int
+
+    @classmethod
+    def of(cls, config: Config, backbone: int, layers: int = 0) -> Self:
+        """Return that of a configuration, for a frozen model of ``backbone`` parameters in so many ``layers``.
+
+        Raises:
+            SlatError: a point names what is not sampled, or lies outside of the space.
+        """
+        search, axes = config.search, {**_ranges(config, backbone), **_choices(config, layers)}
+        distributions = {name: _distribution(axis) for name, axis in axes.items()}
+        if search.sampler == "grid":
+            points = _grid(axes, config.seed)[: search.trials]
+            return cls(distributions, tuple(points), len(points))
+        if search.sampler == "sobol":
+            return cls(distributions, tuple(_sobol(distributions, search.trials, config.seed)), search.trials)
+        for place, point in enumerate(search.points):
+            _check(f"search.points.{place}", point, distributions)
+        return cls(distributions, tuple(dict(point) for point in search.points[: search.trials]), search.trials)
+
+    @classmethod
+    def in_context(cls, context: AnyContext) -> Self:
+        """Return that of a run whose model is loaded; raises as :meth:`of` does."""
+        return cls.of(context.config, context.backbone_params, context.layers)
+
+    def holds(self, sampled: Mapping[str, Any]) -> bool:
+        """Whether a trial that sampled so could be one of this space."""
+        return sampled.keys() == self.distributions.keys() and all(
+            _holds(self.distributions[name], value) for name, value in sampled.items()
+        )
+
+
+def _ranges(config: Config, backbone: int) -> dict[str, _Axis]:
+    space = config.search.space
+    if config.search.method == "static":
+        return {"learning_rate": space.learning_rate, "noise_ratio": space.noise_ratio}
+    return {
+        **({"budget": space.budget.in_parameters(backbone)} if space.budget else {"sparsity": space.sparsity}),
+        "learning_rate": space.learning_rate,
+        **({} if config.gates.kind in MEASURED else {"gate_learning_rate": space.gate_learning_rate}),
+        **({"sharing": space.sharing} if config.tasks else {}),
+        "noise_ratio": space.noise_ratio,
+    }
+
+
+def _choices(config: Config, layers: int) -> dict[str, _Axis]:
+    noise: dict[str, _Axis] = {"noise_kind": list(config.search.space.noise_kind)}
+    if config.search.method == "static":
+        return {**{layer_bit(layer): [1, 0] for layer in range(layers)}, **sizes(config), **noise}
+    return {"kinds": list(config.kind_sets), **noise}
+
+
+def _distribution(axis: _Axis) -> Distribution:
+    if isinstance(axis, Range):
+        return FloatDistribution(axis.low, axis.high, log=axis.log)
+    return CategoricalDistribution(axis)
+
+
+def _grid(axes: Mapping[str, _Axis], seed: int) -> list[Point]:
+    """Every point once, in an order that follows from the seed, so that the first trials of a long grid are no corner
+    of it."""
+    values = [_values(axis) if isinstance(axis, Range) else axis for axis in axes.values()]
+    points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*values)]
+    random.Random(seed).shuffle(points)
+    return points
+
+
+def _sobol(space: Mapping[str, Distribution], trials: int, seed: int) -> list[Point]:
+    """The first points of a scrambled Sobol sequence (Owen 1998) over the whole space."""
+    power = max(0, math.ceil(math.log2(trials)))  # the sequence is balanced at powers of two
+    unit = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed)).random_base2(power)[:trials]
+    return [dict(zip(space, map(_at, space.values(), row.tolist()), strict=True)) for row in unit]
+
+
+def _at(distribution: Distribution, share: float) -> Any:
+    """The value at ``share``, 0 to 1, of a range or of a list of choices."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[min(int(share * len(distribution.choices)), len(distribution.choices) - 1)]
+    low, high = distribution.low, distribution.high
+    return low * (high / low) ** share if distribution.log else low + (high - low) * share
+
+
+def _values(value: Range) -> list[float]:
+    if value.low == value.high:
+        return [value.low]
+    if value.points == 1:
+        return [(value.low * value.high) ** 0.5 if value.log else (value.low + value.high) / 2]
+    spaced = np.geomspace if value.log else np.linspace
+    inner = [float(v) for v in spaced(value.low, value.high, value.points)[1:-1]]
+    return [value.low, *inner, value.high]  # the ends as they are, whatever rounding makes of them
+
+
+def _holds(distribution: Distribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    return isinstance(value, int | float) and distribution.low <= value <= distribution.high
+
+
+def _check(where: str, point: Point, space: Mapping[str, Distribution]) -> None:
+    for name, value in point.items():
+        if name not in space:
+            raise SlatError(f"{where}: {name} is not sampled here; sampled are {', '.join(space)}")
+        if not _holds(space[name], value):
+            distribution = space[name]
+            allowed = (
+                ", ".join(map(str, distribution.choices))
+                if isinstance(distribution, CategoricalDistribution)
+                else f"{distribution.low:g} to {distribution.high:g}"
+            )
+            raise SlatError(f"{where}.{name}: {value!r} is outside of the search space ({allowed})")

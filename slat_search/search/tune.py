@@ -1,0 +1,192 @@
+"""The Ray Tune search: one differentiable structure search a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any
+
+from .runtime import Share, share  # first: sets Ray's environment
+
+from ray import tune  # isort: skip
+
+from ..config import Config, Objective
+from ..errors import SlatError
+from ..training.loop import DivergedError
+from ..training.memory import OutOfMemoryError, in_parts_that_fit
+from ..training.pool import AnyContext
+from ..training.trial import search_trial
+from .asha import RungScheduler
+from .checkpoints import (
+    Forget,
+    Storage,
+    given,
+    trial_name,
+    written,
+)
+from .live_table import LiveTable
+from .progress import TrialReporter
+from .sampler import OptunaSearcher, todo
+from .space import SearchSpace
+from .trackers import trackers
+from .trial_log import Trial, TrialLog
+from .warm_start import warm_start_trials
+
+# Quality under perturbation and not its ratio to clean quality: a trial that has learnt nothing retains everything.
+OBJECTIVES: dict[Objective, str] = {"quality": "max", "params": "min", "quality_perturbed": "max"}
+_RETRIES = 3  # of a trial whose worker was lost
+
+
+def rung_steps(config: Config) -> list[int]:
+    """Steps at which trials report and are compared; the last step is not among them."""
+    steps = config.training.steps
+    return sorted({max(1, round(share * steps)) for share in config.search.scheduler.rungs} - {steps})
+
+
+def trainable(
+    sampled: dict[str, Any],
+    context: AnyContext,
+    stops: list[int],
+    mine: Share,
+    checkpoints: dict[int, bytes],
+    keeps: bool,
+) -> None:
+    """Ray Tune function trainable around :func:`search_trial`; ``keeps`` a checkpoint of each report."""
+    mine.take()
+    number = sampled["number"]
+
+    def attempt(parts: int) -> Generator[dict[str, Any]]:
+        return search_trial(context, sampled, stops, given(number, checkpoints), parts)
+
+    try:
+        reports = in_parts_that_fit(context.config.training.batch_size, attempt)
+        with closing(reports):  # a stopped trial leaves the backbone bare
+            for report in reports:
+                report.pop("state", None)
+                state = report.pop("checkpoint", None)
+                with written(number, state if keeps else None) as checkpoint:
+                    tune.report({**report, "structure": report["structure"].packed()}, checkpoint=checkpoint)
+    except (DivergedError, OutOfMemoryError) as error:  # a result, not a failure: it must not be tried again
+        tune.report({"diverged": str(error)})
+
+
+def run_search(
+    context: AnyContext, folder: Path, say: Callable[[str], None], storage: str | None = None
+) -> list[Trial]:
+    """Run, or resume, the search in ``folder``; returns all trials in order of creation.
+
+    The folder holds the trial log, the rungs, and one of Ray's experiment folders for each time that the search was
+    started. Ray's own restore is not used; the trial log says what is left to do.
+
+    Args:
+        storage: where trials leave checkpoints, see :class:`.Storage`; in ``folder`` by default, on one node.
+
+    Raises:
+        SlatError: every trial failed, or the storage cannot be written.
+    """
+    config, ledger, space = context.config, TrialLog(folder / "ledger.jsonl"), SearchSpace.in_context(context)
+    if space.trials < config.search.trials:
+        say(f"search: the grid has {space.trials} points")
+    left = len(todo(ledger, space.trials))
+    if left and ledger.trials:
+        say(f"search: going on; {space.trials - left} of {space.trials} trials are over")
+    if left:
+        searcher = OptunaSearcher(
+            ledger,
+            space,
+            {str(metric): mode for metric, mode in OBJECTIVES.items()},
+            last_step=config.training.steps,
+            sampler=config.search.sampler,
+            seed=config.seed,
+            earlier=warm_start_trials(config, space, folder, say),
+            journal=folder / "study.journal",
+        )
+        _fit(context, Storage(folder, storage), ledger, searcher, space.trials, say)
+    trials = ledger.trials
+    failed = [trial for trial in trials if trial.status == "failed"]
+    if len(failed) == len(trials):
+        raise SlatError(f"search: every trial failed ({len(trials)}); the first: {failed[0].error}")
+    return trials
+
+
+def _fit(
+    context: AnyContext,
+    storage: Storage,
+    ledger: TrialLog,
+    searcher: OptunaSearcher,
+    total: int,
+    say: Callable[[str], None],
+) -> None:
+    """Run the trials that are left of ``total`` in an experiment of Ray's own; the ledger tells what became of them."""
+    config = context.config
+    stops = rung_steps(config)
+    unfinished = [trial.number for trial in ledger.trials if not trial.is_over]
+    storage.keep_only(unfinished)
+    checkpoints = storage.find(unfinished)
+    keeps = storage.is_written_by_all()
+    if not keeps:
+        say("search: several nodes and no --storage that all of them reach; a lost trial begins anew")
+    for number in checkpoints:
+        say(f"trial {number:>2} goes on from its checkpoint")
+    mine, steps = share(config.resources), config.training.steps
+    live = LiveTable(ledger, total, steps) if LiveTable.is_wanted() else None
+    callbacks = [TrialReporter(total, steps, say), Forget(storage), *trackers(config), *([live] if live else [])]
+    trial = tune.with_resources(
+        tune.with_parameters(
+            trainable,
+            context=context,
+            stops=stops,
+            mine=mine,
+            checkpoints=checkpoints,
+            keeps=keeps,
+        ),
+        {"cpu": mine.cpus, "gpu": mine.gpus},
+    )
+    tuner = tune.Tuner(
+        trial,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=_scheduler(config, stops, ledger.path.with_name("rungs.jsonl")),
+            num_samples=len(todo(ledger, total)),
+            max_concurrent_trials=mine.concurrent,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=f"ray-{1 + storage.experiments}",
+            storage_path=storage.uri,
+            callbacks=callbacks,
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=_RETRIES),
+        ),
+    )
+    with closing(live) if live else nullcontext():
+        results = _fitted(tuner)
+    for result in results:
+        if result.error is not None and result.config is not None:
+            ledger.over(result.config["number"], "failed", str(result.error).strip().splitlines()[-1])
+
+
+def _fitted(tuner: tune.Tuner) -> tune.ResultGrid:
+    """What the tuner returns; an error of ours that Ray met in its loop, a full disk for one, comes out as it was."""
+    try:
+        return tuner.fit()
+    except tune.TuneError as error:
+        if isinstance(error.__context__, OSError | SlatError):
+            raise error.__context__ from error
+        raise
+
+
+def _trial_name(trial: Any) -> str:
+    return trial_name(trial.config["number"])
+
+
+def _scheduler(config: Config, stops: list[int], record: Path) -> tune.schedulers.TrialScheduler:
+    scheduler = config.search.scheduler
+    if scheduler.name == "none":
+        return tune.schedulers.FIFOScheduler()
+    objectives = {str(name): {**OBJECTIVES, "quality_worst": "max"}[name] for name in scheduler.objectives}
+    return RungScheduler(stops, objectives, scheduler.reduction_factor, record, key=_trial_name)

@@ -1,0 +1,73 @@
+"""Trials of earlier runs, for a sampler to learn from before it suggests its first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..config import (
+    Config,
+    differences,
+    load_config,
+    told,
+)
+from ..errors import SlatError
+from ..records import EarlierTrial, EarlierTrials
+from .space import SearchSpace
+from .trial_log import Trial, TrialLog
+
+_KEPT = "earlier.json"
+_MAY_DIFFER = frozenset({"name", "seed", "seeds", "search", "baselines", "sensitivity", "resources"})
+
+
+def warm_start_trials(config: Config, space: SearchSpace, search: Path, say: Callable[[str], None]) -> list[Trial]:
+    """Finished trials of the runs in ``search.earlier`` that could be trials of this space.
+
+    What was read is kept in the folder of the ``search``: the run that it came from may have gone on, or be gone, when
+    the search itself goes on.
+
+    Raises:
+        SlatError: see :func:`check_warm_start`.
+    """
+    if not config.search.earlier:
+        return []
+    keep = search / _KEPT
+    if not has_read_earlier(search):
+        check_warm_start(config)
+        trials = tuple(trial for run in config.search.earlier for trial in _of_run(space, run, say))
+        EarlierTrials(trials=trials).write(keep)
+    return [
+        Trial(-1 - place, trial.sampled, "completed", (trial.measures,))
+        for place, trial in enumerate(EarlierTrials.read(keep).trials)
+    ]
+
+
+def has_read_earlier(search: Path) -> bool:
+    """Whether a search has read what it learns from."""
+    return (search / _KEPT).is_file()
+
+
+def check_warm_start(config: Config) -> None:
+    """Whether the runs in ``search.earlier`` can be learned from.
+
+    Raises:
+        SlatError: a folder is no run, or its trials were trained in another way and cannot be compared.
+    """
+    for run in config.search.earlier:
+        if not (run / "config.yaml").is_file():
+            raise SlatError(f"search.earlier: {run} is not a run folder")
+        kept = load_config(run / "config.yaml")
+        found = differences(kept, config, dict.fromkeys(_MAY_DIFFER, True))
+        if found:
+            raise SlatError(
+                f"search.earlier: {run} has another configuration, and values of its trials cannot be compared with "
+                f"these: {told(found)}"
+            )
+
+
+def _of_run(space: SearchSpace, run: Path, say: Callable[[str], None]) -> list[EarlierTrial]:
+    completed = [trial for trial in TrialLog(run / "search" / "ledger.jsonl").trials if trial.status == "completed"]
+    usable = [trial for trial in completed if space.holds(trial.sampled)]
+    outside = f"; {len(completed) - len(usable)} more are outside of the search space" if usable != completed else ""
+    say(f"search: learns from {len(usable)} trials of {run.name}{outside}")
+    return [EarlierTrial(sampled=trial.sampled, measures=trial.measures) for trial in usable]

@@ -1,0 +1,186 @@
+"""Units of work that a worker does from a context: a structure search, a fixed training, a test evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..baselines import Applied, apply_method, load_module
+from ..models.classifier import TextClassifier
+from ..records import (
+    Measures,
+    PerturbedQuality,
+    TaskTest,
+    Tested,
+    Trained,
+    TrainingJob,
+)
+from ..structure import VALUE, description_bytes
+from ..tasks import Noise
+from .context import Context
+from .evaluate import (
+    confidence,
+    predict_logits,
+    predict_sets,
+    predicted,
+)
+from .loop import Training, seed_everything
+from .memory import Peak, in_parts_that_fit
+from .pool import (
+    AnyContext,
+    balance,
+    measured,
+    sources,
+    task_turns,
+)
+from .protocol import (
+    State,
+    head_names,
+    noise_ids,
+    plan,
+    qualities,
+    those_of,
+    trained_arrays,
+)
+from .trial import search_trial
+
+
+@contextmanager
+def _standing(context: AnyContext, job: TrainingJob) -> Iterator[tuple[list[TextClassifier], Applied]]:
+    """A classifier a task with the unit's method on their backbone, seeded; it is bare again afterwards."""
+    seed_everything(context.config.seed + job.seed)
+    models = [part.classifier() for part in context.parts]
+    applied = apply_job(job, models[0].backbone)
+    try:
+        yield models, applied
+    finally:
+        applied.undo()
+
+
+def apply_job(job: TrainingJob, backbone: nn.Module) -> Applied:
+    """Put the method of a training on a backbone."""
+    return apply_method(job.method, backbone, {**job.options, "seed": job.seed})
+
+
+def train_job(context: AnyContext, job: TrainingJob) -> tuple[Trained, State]:
+    """Train a method; returns what it came to and the trained weights (adapter and head).
+
+    The result of a search tells its ``structure``, too; with it the job can be evaluated as ``slat``.
+
+    Raises:
+        DivergedError: the loss was not finite.
+        OutOfMemoryError: the GPU has no memory for a single text.
+    """
+    (trained,) = in_parts_that_fit(context.config.training.batch_size, partial(_trained, context, job))
+    return trained
+
+
+def _trained(context: AnyContext, job: TrainingJob, parts: int) -> Generator[tuple[Trained, State]]:
+    yield (_search_job if job.method == "search" else _fixed_job)(context, job, parts)
+
+
+def _fixed_job(context: AnyContext, job: TrainingJob, parts: int) -> tuple[Trained, State]:
+    with _standing(context, job) as (models, applied):
+        noise = Noise(job.noise_kind, job.noise_ratio)
+        training = plan(context.config, job.learning_rate, job.seed, noise, applied.module is None, parts)
+        peak, began = Peak(), time.perf_counter()
+        controller = applied.controller(training.steps) if applied.controller is not None else None
+        for _ in Training(
+            sources(context, models),
+            applied.module,
+            training,
+            controller=controller,
+            turns=task_turns(context),
+            switch=applied.switch,
+            balance=balance(context),
+            **noise_ids(context),
+        ).run():
+            pass
+        seconds, memory = time.perf_counter() - began, peak.bytes
+        result = Trained(
+            job=job,
+            validation=Measures(**measured(models, context, applied.switch)),
+            params=applied.params,
+            bytes=applied.bytes,
+            steps=training.steps,
+            seconds=seconds,
+            step_seconds=seconds / training.steps,
+            memory=memory,
+        )
+        state = trained_arrays(applied.saved(), models)
+    return result, state
+
+
+def _search_job(context: AnyContext, job: TrainingJob, parts: int) -> tuple[Trained, State]:
+    seeded = replace(context, config=context.config.model_copy(update={"seed": context.config.seed + job.seed}))
+    sampled = {name: getattr(job, name) for name in ("learning_rate", "noise_kind", "noise_ratio")}
+    peak = Peak()
+    *_, last = search_trial(seeded, {**sampled, **job.options}, [], parts=parts)
+    result = Trained(
+        job=job,
+        validation=Measures(**{name: last[name] for name in Measures.model_fields if name in last}),
+        params=last["params"],
+        bytes=VALUE * last["params"] + description_bytes(last["structure"]),
+        steps=last["step"],
+        seconds=last["seconds"],
+        step_seconds=last["seconds"] / last["step"],
+        memory=peak.bytes,
+        structure=last["structure"].to_dict(),
+    )
+    return result, last["state"]
+
+
+def evaluate_job(context: AnyContext, job: TrainingJob, state: State) -> tuple[Tested, dict[str, np.ndarray]]:
+    """Test quality of trained weights, clean and perturbed, and the seconds that logits take for a clean text.
+
+    Returns:
+        The measures, and what they come from: ``labels`` (texts,), and ``outputs`` and ``confidence`` (sets, texts) of
+        the clean set and then of the perturbed ones, in their order in the measures. Names of the arrays begin with the
+        number of their task.
+    """
+    tests: dict[str, TaskTest] = {}
+    predictions: dict[str, np.ndarray] = {}
+    with _standing(context, job) as (models, applied):
+        load_state(models, applied, state)
+        for number, (model, part) in enumerate(zip(models, context.parts, strict=True)):
+            applied.switch(number)
+            test, arrays = _test(model, part)
+            tests[part.config.task.name] = test
+            predictions |= {f"{number}.{name}": values for name, values in arrays.items()}
+    return Tested(quality=float(np.mean([test.quality for test in tests.values()])), tasks=tests), predictions
+
+
+def _test(model: TextClassifier, context: Context) -> tuple[TaskTest, dict[str, np.ndarray]]:
+    """Evaluate on the test texts of one task; see :func:`evaluate_job`."""
+    sets = [context.test, *context.test_perturbed.values()]
+    logits = predict_sets(model, sets)
+    clean, *perturbed = qualities(context.config.task.metric, sets, logits)
+    began = time.perf_counter()
+    predict_logits(model, context.test)
+    latency = (time.perf_counter() - began) / len(context.test)
+    curve = tuple(
+        PerturbedQuality(kind=kind, ratio=ratio, quality=value)
+        for (kind, ratio), value in zip(context.test_perturbed, perturbed, strict=True)
+    )
+    labels = context.test.labels
+    predictions = {
+        "labels": np.asarray(labels),
+        "outputs": np.stack([predicted(labels, found) for found in logits]),
+        "confidence": np.stack([confidence(labels, found) for found in logits]),
+    }
+    return TaskTest(quality=clean, perturbed=curve, seconds_per_text=latency), predictions
+
+
+def load_state(models: Sequence[TextClassifier], applied: Applied, state: Mapping[str, np.ndarray]) -> None:
+    """Put trained weights into the classifiers of all tasks with their method standing."""
+    tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+    applied.load(those_of("adapter.", tensors))
+    for prefix, model in zip(head_names(len(models)), models, strict=True):
+        load_module(model.head, those_of(f"{prefix}.", tensors))

@@ -1,0 +1,81 @@
+"""A saved adapter that is damaged, or of another model, is one sentence that says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import transformers as hf
+from safetensors.numpy import load_file, save_file
+from torch import nn
+
+from slat_search import SlatError, load
+from slat_search.inference.predictor import read_parts
+from slat_search.models.backbone import Backbone
+from slat_search.training.context import Context
+from tests.export.folders import saved
+
+State = dict[str, np.ndarray]
+HEAD = "head.weight"
+BIAS = "adapter.sites.encoder/layer/0/attention/output/LayerNorm.parts.Bias.shift"
+
+
+@pytest.fixture
+def adapter(context: Context, backbone: nn.Module, tmp_path: Path) -> Path:
+    return saved(context, backbone, tmp_path / "adapter", "lora", "bias")
+
+
+def tell(folder: Path, **fields: Any) -> None:
+    """Other fields in ``adapter.json``; None leaves one out."""
+    told = json.loads((folder / "adapter.json").read_text()) | fields
+    (folder / "adapter.json").write_text(json.dumps({n: v for n, v in told.items() if v is not None}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"unit": None}, r"adapter: damaged \(adapter.json has no job\)"),
+        ({"labels": None}, r"adapter: damaged \(adapter.json has no labels\)"),
+        ({"model": {"name": "minilm", "size": 1}}, r"adapter: damaged \(model.size: Extra inputs are not permitted\)"),
+        ({"unit": {"method": "slat"}}, r"adapter: damaged \(.*missing 3 required"),
+        ({"unit": {"method": "slta", "label": "a", "learning_rate": 0.1, "seed": 0}}, "no method is called 'slta'"),
+        ({"format": "slat-adapter/1"}, "format 'slat-adapter/1' is not 'slat-adapter/2'"),
+    ],
+)
+def test_what_the_description_lacks_is_said(adapter: Path, fields: dict[str, Any], said: str) -> None:
+    tell(adapter, **fields)
+    with pytest.raises(SlatError, match=said) as told:
+        read_parts(adapter, "adapter", "slat-adapter/2")
+    assert "\n" not in str(told.value)
+
+
+CHANGES: list[tuple[Callable[[State], State], str]] = [
+    (lambda s: {n: v for n, v in s.items() if n != HEAD}, "adapter weights do not fit: weight$"),
+    (lambda s: s | {HEAD: s[HEAD][:, :10].copy()}, r"weight has shape \(5, 10\), and \(5, 384\) in this model"),
+    (lambda s: s | {HEAD: s[HEAD][:2].copy()}, r"weight has shape \(2, 384\), and \(5, 384\) in this model"),
+    (lambda s: {n: v for n, v in s.items() if n != BIAS}, f"do not fit: {BIAS.removeprefix('adapter.')}$"),
+    (lambda s: s | {BIAS: np.ones(1, np.float32)}, r"Bias.shift has shape \(1,\), and \(1, 384\) in this model"),
+    (lambda s: s | {BIAS: s[BIAS] * np.nan}, rf"adapter: damaged \({BIAS} holds NaN or infinity\)"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), CHANGES)
+def test_weights_that_do_not_fit_are_said(adapter: Path, change: Callable[[State], State], said: str) -> None:
+    """A single number, too, which would otherwise be spread over a whole vector."""
+    save_file(change(load_file(adapter / "adapter.safetensors")), adapter / "adapter.safetensors")
+    with pytest.raises(SlatError, match=said):
+        load(adapter)
+
+
+def test_an_adapter_of_another_model_is_said(adapter: Path, minilm: Backbone, tmp_path: Path) -> None:
+    """As when the files in a model's folder have been replaced."""
+    shape = {"num_attention_heads": 4, "intermediate_size": 96, "num_hidden_layers": 6}
+    hf.BertModel(hf.BertConfig(hidden_size=48, **shape)).save_pretrained(tmp_path / "model")
+    minilm.tokenizer.save_pretrained(tmp_path / "model")
+    tell(adapter, model={"name": str(tmp_path / "model")})
+    with pytest.raises(SlatError, match=r"the weights of the model .* have changed since it was trained"):
+        load(adapter)

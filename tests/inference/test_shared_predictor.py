@@ -1,0 +1,125 @@
+"""A trained pool as a folder: all tasks from one file, each task from its own, and the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from slat_search import SlatError
+from slat_search.cli import main
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.shared_predictor import load_shared, save_shared
+from slat_search.records import Measures
+from slat_search.structure import SharedStructure, Space, find_sites
+from slat_search.structure.space import Candidate
+from slat_search.training.jobs import TrainingJob, apply_job
+from slat_search.training.pool import PoolContext, prepare_pool
+from slat_search.training.protocol import trained_arrays
+from tests.conftest import small_config
+from tests.structure.test_kinds import shake
+from tests.training.test_pool import TASKS, several
+
+TEXTS: dict[str, list] = {
+    "bbc-headline": ["Chelsea win away at Arsenal"],
+    "bbc-topic": ["Shares fell after the bank raised its rates."],
+    "bbc-match": [("Chelsea win away", "The match ended two to nil.")],
+}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool whose tasks use different parts of it, with weights that show; as a run leaves it."""
+    pool: PoolContext = prepare_pool(several())[0]
+    backbone = pool.backbone().model
+    space = Space({"lora": Candidate(2), "serial": Candidate(2), "bias": Candidate(1)})
+    whole = space.supernet(find_sites(backbone)).random_part(9000, seed=1)
+    jobs = sum(m.size for m in whole.modules)
+    rng = np.random.default_rng(0)
+    users = tuple(tuple(sorted(rng.choice(3, size=rng.integers(1, 4), replace=False).tolist())) for _ in range(jobs))
+    structure = SharedStructure(tuple(task["name"] for task in TASKS), whole, users)
+    job = TrainingJob("slat", "slat-abc", 3e-3, 0, options={"structure": structure.to_dict()})
+    models = [part.classifier() for part in pool.parts]
+    applied = apply_job(job, backbone)
+    assert applied.module is not None
+    shake(applied.module)
+    state = trained_arrays(applied.trained(), models)
+    applied.undo()
+    run = tmp_path_factory.mktemp("pool")
+    one = Measures(quality=0.5, quality_perturbed=0.5, retained=1.0, loss=1.0)
+    measures = one.model_copy(update={"tasks": {task["name"]: one for task in TASKS}})
+    save_shared(run / "adapters" / "slat-abc", pool, job, structure, state, measures)
+    (run / "adapters" / "best.json").write_text(json.dumps({"adapter": "slat-abc"}))
+    return run
+
+
+def test_all_tasks_from_one_file_say_what_each_says_from_its_own(saved: Path) -> None:
+    folder = saved / "adapters" / "slat-abc"
+    predict = load_shared(folder)
+    assert predict.tasks == load_shared(saved).tasks == tuple(TEXTS)
+    for task in (*TEXTS, "bbc-headline"):  # back and forth
+        alone = load_bundle(folder / task)
+        assert predict.labels(task) == alone.labels
+        np.testing.assert_allclose(predict(task, TEXTS[task]), alone(TEXTS[task]), atol=1e-5)
+    assert len({np.round(predict(task, TEXTS[task])[0, 0], 6) for task in TEXTS}) == 3
+    with pytest.raises(SlatError, match="no task 'cola'"):
+        predict("cola", ["text"])
+
+
+def test_the_command_line_asks_whose_adapter(saved: Path) -> None:
+    command = ["predict", str(saved), "--text", "Chelsea win away at Arsenal"]
+    refused = CliRunner().invoke(main, command)
+    assert refused.exit_code == 2
+    assert "one of bbc-headline, bbc-match, bbc-topic is needed" in refused.stderr
+    said = CliRunner().invoke(main, [*command, "--task", "bbc-headline", "--json"])
+    assert said.exit_code == 0, said.output
+    assert set(json.loads(said.stdout)["probabilities"]) == set(
+        load_bundle(saved / "adapters/slat-abc/bbc-topic").labels
+    )
+
+
+@pytest.mark.parametrize("pressure", [["--sparsity", "0.05"], ["--budget", "3000", "--sharing", "1"]])
+def test_a_task_is_added_and_the_others_stay_bit_for_bit(saved: Path, tmp_path: Path, pressure: list[str]) -> None:
+    folder, out = saved / "adapters" / "slat-abc", tmp_path / "four"
+    config = small_config(
+        name="four",
+        task={"name": "again", "train": str(tmp_path / "again.csv")},
+        training={"steps": 12, "batch_size": 8},
+        space={"kinds": {"lora": {"size": 2}, "serial": {"size": 2}, "norm": {"size": 1}}},
+    )
+    rows = [f"{word} {i},{word}" for i in range(20) for word in ("sport", "business")]
+    (tmp_path / "again.csv").write_text("text,label\n" + "\n".join(rows))
+    (tmp_path / "four.yaml").write_text(config.to_yaml())
+    command = ["add-task", str(folder), str(tmp_path / "four.yaml"), "--out", str(out), *pressure]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("again: validation ")
+    before, after = load_shared(folder), load_shared(out)
+    assert after.tasks == (*before.tasks, "again")
+    for task in before.tasks:
+        for name in ("adapter.json", "adapter.safetensors"):
+            assert (out / task / name).read_bytes() == (folder / task / name).read_bytes()
+        assert np.array_equal(load_bundle(out / task)(TEXTS[task]), load_bundle(folder / task)(TEXTS[task]))
+        np.testing.assert_allclose(after(task, TEXTS[task]), before(task, TEXTS[task]), atol=1e-6)
+    texts = ["sport 99", "business 99"]
+    alone = load_bundle(out / "again")
+    np.testing.assert_allclose(after("again", texts), alone(texts), atol=1e-5)
+    new = SharedStructure.from_dict(json.loads((out / "shared.json").read_text())["structure"])
+    old = SharedStructure.from_dict(json.loads((folder / "shared.json").read_text())["structure"])
+    assert {task: new.of(task) for task in old.tasks} == {task: old.of(task) for task in old.tasks}
+    assert f"{new.params - old.params:,} of them new" in done.stdout
+    again = CliRunner().invoke(main, command)
+    assert (again.exit_code, "is there already" in again.stderr) == (2, True)
+
+
+def test_what_is_damaged_is_one_sentence(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(SlatError, match=r"no shared\.json there"):
+        load_shared(tmp_path)
+    folder = saved / "adapters" / "slat-abc"
+    (tmp_path / "shared.json").write_text((folder / "shared.json").read_text())
+    (tmp_path / "shared.safetensors").write_bytes(b"no weights")
+    with pytest.raises(SlatError, match="damaged"):
+        load_shared(tmp_path)

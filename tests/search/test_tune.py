@@ -1,0 +1,60 @@
+"""What becomes of a search whose trials raise, on a real Ray."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from ray import cloudpickle
+
+from slat_search import SlatError
+from slat_search.models.classifier import TextClassifier
+from slat_search.search.runtime import ray_session
+from slat_search.search.tune import run_search
+from slat_search.training.context import Context
+from tests.conftest import small_config
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not import tests
+_ATTEMPTS = 4  # of a trial: the first, and three again
+
+
+@dataclass(frozen=True)
+class Breaking(Context):
+    """Raises the first so many times that a trial is begun; ``begun`` counts, over processes."""
+
+    begun: Path
+    times: int
+
+    def classifier(self) -> TextClassifier:
+        with self.begun.open("a") as file:
+            file.write("x")
+        if self.begun.stat().st_size <= self.times:
+            raise RuntimeError("the device fell off the bus")
+        return super().classifier()
+
+
+@pytest.mark.slow
+def test_a_trial_that_raises_is_tried_again_and_then_left(context: Context, tmp_path: Path) -> None:
+    breaking = Breaking(**vars(context), begun=tmp_path / "begun", times=_ATTEMPTS)
+    lines: list[str] = []
+    with ray_session():
+        trials = run_search(breaking, tmp_path, lines.append)
+        assert trials[0].status == "failed"
+        assert "the device fell off the bus" in trials[0].error
+        assert all(trial.status in ("completed", "stopped") for trial in trials[1:])
+        assert len(trials) == context.config.search.trials
+        kept = [trial.history for trial in trials[1:]]
+        again = run_search(breaking, tmp_path, lines.append)
+    assert "search: going on; 3 of 4 trials are over" in lines
+    assert [trial.number for trial in again] == [0, 1, 2, 3]
+    assert again[0].status in ("completed", "stopped")
+    assert [trial.history for trial in again[1:]] == kept
+
+
+@pytest.mark.slow
+def test_a_search_whose_trials_all_raise_is_one_sentence(context: Context, tmp_path: Path) -> None:
+    breaking = Breaking(**vars(context), begun=tmp_path / "begun", times=1000)
+    with ray_session(), pytest.raises(SlatError, match=r"every trial failed \(1\); the first: .*fell off the bus"):
+        run_search(replace(breaking, config=small_config(search={"trials": 1})), tmp_path, lambda line: None)
