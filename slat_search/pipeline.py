@@ -62,7 +62,7 @@ _MAY_GROW = {
     "seeds": True,
     "baselines": True,
     "multitask": {"alone", "transfer"},
-    "search": {"trials", "members", "weights", "refit_learning_rates", "tolerance", "trackers"},
+    "search": {"trials", "num_selected", "final_weights", "refit_learning_rates", "tolerance", "trackers"},
 }
 
 
@@ -148,11 +148,11 @@ def check_options(resume: bool, overwrite: bool) -> None:
 
 def _check_earlier(config: Config, folder: RunFolder, now: Environment, overwrite: bool) -> None:
     """Whether the runs that the search learns from can be learned from, where it has not read them yet."""
-    if overwrite and folder.root in config.search.earlier:
-        raise SlatError(f"search.earlier: {folder.root} is what --overwrite throws away; choose another --out")
+    if overwrite and folder.root in config.search.warm_start:
+        raise SlatError(f"search.warm_start: {folder.root} is what --overwrite throws away; choose another --out")
     if overwrite or not has_read_earlier(folder / "search"):
         check_warm_start(config)
-        check_earlier_texts(config.search.earlier, now)
+        check_earlier_texts(config.search.warm_start, now)
 
 
 def prepared(config: Config) -> tuple[PoolContext, list[TaskData]]:
@@ -174,7 +174,7 @@ def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage:
         return False
     trials = run_search(context, folder / "search", say, storage)
     _write_trials(folder, trials)
-    members = choose(trials, context.config.search.members)
+    members = choose(trials, context.config.search.num_selected)
     folder.choose_anew()
     _write_trials(folder, trials, members)
     if stage == "search":

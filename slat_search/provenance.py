@@ -106,6 +106,6 @@ def check_earlier_texts(runs: Sequence[Path], now: Environment) -> None:
         path = run / "environment.json"
         if path.is_file() and (changed := changes(Environment.read(path), now)):
             raise SlatError(
-                f"search.earlier: {run} was made from other data, and values of its trials cannot be compared with "
+                f"search.warm_start: {run} was made from other data, and values of its trials cannot be compared with "
                 f"these: {', '.join(changed)} changed since"
             )

@@ -109,7 +109,7 @@ class RunFolder:
         if not self.exists:
             self.check_free()
             return False
-        kept, ignored = load_config(self / "config.yaml"), dict(may_differ or {})
+        kept, ignored = load_config(self / "config.yaml", kept=True), dict(may_differ or {})
         if fixed := differences(kept, config, {**ignored, **(may_grow or {})}):
             raise SlatError(
                 f"--out: {self.root} holds a run with another configuration: {told(fixed)}; use --overwrite or another "

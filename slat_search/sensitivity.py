@@ -111,7 +111,8 @@ def run(
 
 #: of the section ``search``, what the screening does not use
 _NOT_SEARCHED = {
-    *("trials", "members", "sampler", "points", "earlier", "tolerance", "refit_learning_rates", "weights", "trackers"),
+    *("trials", "num_selected", "sampler", "initial_points", "warm_start", "tolerance", "refit_learning_rates"),
+    *("final_weights", "trackers"),
 }
 #: of the section ``multitask``, what they do not use
 _NOT_POOLED = {"alone", "transfer"}
@@ -131,7 +132,7 @@ def _screen(context: PoolContext, folder: RunFolder, say: Say, storage: str | No
     trials = config.sensitivity.screening
     say(f"sensitivity: screening, {trials} trials over the whole space")
     scheduler = config.search.scheduler.model_copy(update={"name": "none"})
-    spread = {"trials": trials, "sampler": "sobol", "points": (), "earlier": (), "scheduler": scheduler}
+    spread = {"trials": trials, "sampler": "sobol", "initial_points": (), "warm_start": (), "scheduler": scheduler}
     search = config.search.model_copy(update=spread)
     screening = replace(context, config=config.model_copy(update={"search": search}))
     table = trials_table(run_search(screening, folder / "screening", say, storage))

@@ -67,7 +67,7 @@ def small_config(**changes: object) -> Config:
         "training": {"steps": 10, "batch_size": 16},
         "search": {
             "trials": 4,
-            "members": 2,
+            "num_selected": 2,
             "refit_learning_rates": [0.003, 0.01],
             "space": {"sparsity": {"low": 0.01, "high": 0.1}},  # in so few steps more leaves nothing
         },

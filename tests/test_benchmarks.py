@@ -89,7 +89,7 @@ def test_parts_that_were_made_in_another_way_are_refused(together: Any, tmp_path
         together(whole, [KEPT / "equal_params_one_seed" / "results.json"])
     other = copy.deepcopy(whole)
     for made in other["made_by"].values():
-        made["config"]["gates"]["reach"] = 0.9
+        made["config"]["gates"]["depth_exponent"] = 0.9
     (tmp_path / "results.json").write_text(json.dumps(other), encoding="utf-8")
     new = {**whole, "made_by": {"cola": whole["made_by"]["cola"]}}
     with pytest.raises(SystemExit, match=r"config\.gates is"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import get_args
 
@@ -21,7 +22,7 @@ from slat_search.config import (
 )
 from slat_search.config.mistakes import explain, section_in
 from slat_search.config.reference import reference
-from slat_search.config.section import Section
+from slat_search.config.section import OldNameWarning, Section
 from slat_search.search.space import SearchSpace
 from slat_search.structure import (
     ACTIVATIONS,
@@ -249,10 +250,26 @@ def test_a_space_of_nothing_is_one_sentence(tmp_path: Path) -> None:
         load_config(path)
 
 
+def test_old_names_are_taken_with_a_warning_and_both_names_are_not(tmp_path: Path) -> None:
+    old = "search: {members: 2, weights: [own, fresh], points: [{budget: 9}]}"
+    with pytest.warns(OldNameWarning, match=r"mine\.yaml: members is called num_selected now"):
+        search = load(tmp_path, old).search
+    assert (search.num_selected, search.final_weights) == (2, ("inherited", "retrained"))
+    assert search.initial_points == ({"budget": 9},)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_config(tmp_path / "mine.yaml", kept=True).search == search
+        assert Config.model_validate(yaml.safe_load(load_config(tmp_path / "mine.yaml", kept=True).to_yaml()))
+    with pytest.raises(SlatError, match="search: members is the old name of num_selected; give one of them"):
+        load(tmp_path, "search: {members: 2, num_selected: 3}")
+
+
 def test_removed_gate_options_are_one_sentence_where_they_say_something(tmp_path: Path) -> None:
     """Configurations of earlier runs hold them at values that say nothing."""
     kept = "held_out: 0.0, groups: [], depth: 0.0, entropy: 0.0, diversity: 0.0"
-    assert load(tmp_path, f"gates: {{kind: saliency, crowding: 0.5, {kept}}}").gates.crowding == 0.5
+    assert (
+        load(tmp_path, f"gates: {{kind: saliency, redundancy_discount: 0.5, {kept}}}").gates.redundancy_discount == 0.5
+    )
     for field in ("held_out: 0.2", "groups: [layer]", "depth: 0.1", "entropy: 0.1", "diversity: 0.1"):
         with pytest.raises(SlatError, match=f"gates: {field.split(':')[0]} was removed, as it gained nothing; leave"):
             load(tmp_path, f"gates: {{kind: sigmoid, {field}}}")

@@ -20,7 +20,13 @@ pytestmark = pytest.mark.slow
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "three.yaml"
     space = {"sparsity": {"low": 0.01, "high": 0.1}}
-    search = {"trials": 2, "members": 1, "refit_learning_rates": [0.01], "weights": ["fresh", "own"], "space": space}
+    search = {
+        "trials": 2,
+        "num_selected": 1,
+        "refit_learning_rates": [0.01],
+        "final_weights": ["retrained", "inherited"],
+        "space": space,
+    }
     baselines = [{"method": "lora", "size": 1, "learning_rates": [0.01]}]
     path.write_text(several(name="three", search=search, baselines=baselines).to_yaml())
     return path

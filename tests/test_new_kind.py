@@ -58,7 +58,7 @@ def test_a_new_kind_is_searched_trained_and_drawn(tmp_path: Path) -> None:
 
     raw = yaml.safe_load(small_config(name="gain", seeds=1).to_yaml())
     raw["space"]["kinds"] = {"gain": {"size": 1}, "bias": {"size": 1}}
-    raw["search"] |= {"trials": 2, "members": 1, "refit_learning_rates": [0.01]}
+    raw["search"] |= {"trials": 2, "num_selected": 1, "refit_learning_rates": [0.01]}
     raw["baselines"] = ["head"]
     raw["evaluation"]["ratios"] = [0.2]
     config = tmp_path / "gain.yaml"

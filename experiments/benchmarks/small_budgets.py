@@ -74,7 +74,7 @@ FIXED = ("head", "LayerNorm", "LoRA r=1", "IA3", "BitFit", "LoRA r=8", "full")
 #: first of the three rates that are tried before any extension
 _FIRST = {"full": 3e-5, "head": 3e-3, "LoRA r=8": 1e-3, "even LoRA": 3e-3, "LoRA-XS": 1e-3, "Uni-LoRA": 1e-1}
 #: learning rates below are those of what was chosen, whatever its size
-GATES = {"kind": "screening", "growth": 0.0}
+GATES = {"kind": "screening", "lr_growth": 0.0}
 CANDIDATES = {
     "spectral": {"size": DIRECTIONS},
     "lora": {"size": 4},

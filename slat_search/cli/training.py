@@ -130,7 +130,7 @@ def sensitivity(config: Path, **options: Any) -> None:
 @click.option("--sparsity", default=1.0, show_default=True, help="Weight of what new modules cost.")
 @click.option("--budget", type=float, help="Parameters of new modules, instead of a sparsity weight.")
 @click.option("--sharing", default=0.0, show_default=True, help="What a use of the pool's modules costs.")
-@click.option("--learning-rate", default=2e-3, show_default=True, help="Of new modules; see `gates.growth`.")
+@click.option("--learning-rate", default=2e-3, show_default=True, help="Of new modules; see `gates.lr_growth`.")
 @click.option("--gate-learning-rate", default=0.1, show_default=True, help="Of trained gates.")
 def add_task(pool: Path, config: Path, out: Path, budget: float | None, **sampled: float) -> None:
     """Add a task to a trained pool.

@@ -209,9 +209,9 @@ def _found(trial: Trial, config: Config, folder: RunFolder) -> Iterator[Contende
     structure = trial.structure
     assert structure is not None
     label, title = _label(structure), f"SLAT {short(structure.params)} (trial {trial.number})"
-    if "fresh" in config.search.weights or not structure.params:
+    if "retrained" in config.search.final_weights or not structure.params:
         yield Contender(title, found_grid(label, structure, trial, config), structure.digest)
-    if "own" in config.search.weights and structure.params:
+    if "inherited" in config.search.final_weights and structure.params:
         searched = search_again(f"{label}-own", trial, structure.params)
         yield Contender(f"{title}, own weights", (searched,), structure.digest, group="SLAT, own weights")
 

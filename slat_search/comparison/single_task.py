@@ -96,11 +96,11 @@ def _found_alone(runner: JobRunner, members: Sequence[Trial]) -> Iterator[Conten
     for digest, title, trial, job in searches:
         if job.key not in results:
             continue
-        if "fresh" in config.search.weights:
+        if "retrained" in config.search.final_weights:
             structure = as_trained(runner, job)
             assert isinstance(structure, Structure)
             yield Contender(title, found_grid(f"slat-{digest}", structure, trial, config), digest)
-        if "own" in config.search.weights:
+        if "inherited" in config.search.final_weights:
             yield Contender(f"{title}, own weights", (job,), digest)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from pydantic import ValidationError
 from ..errors import SlatError
 from .mistakes import explain
 from .model import Config
+from .section import OldNameWarning
 from .task import Task
 
 
-def load_config(path: str | Path) -> Config:
+def load_config(path: str | Path, kept: bool = False) -> Config:
     """Read and check a YAML file; paths of data files in it count from the file's folder.
+
+    Args:
+        kept: the file is that of a run, so it warns of no old names: nobody has to change it.
 
     Raises:
         SlatError: missing or empty file, malformed YAML, a field that stands there twice, or unknown or wrong fields,
@@ -25,20 +30,24 @@ def load_config(path: str | Path) -> Config:
     path = Path(path)
     raw = _fields(path)
     try:
-        config = Config.model_validate({"name": _name(path), **raw})
+        with warnings.catch_warnings(record=True) as old_names:
+            warnings.simplefilter("always", OldNameWarning)
+            config = Config.model_validate({"name": _name(path), **raw})
     except ValidationError as error:
         raise SlatError(f"config {path}: {explain(error)}") from error
+    for warning in () if kept else old_names:
+        warnings.warn(f"config {path}: {warning.message}", warning.category, stacklevel=2)
     folder = path.resolve().parent  # absolute, so that workers and the copy in the run folder mean the same file
     named = Path(config.model.name).expanduser()
     found = [place for place in (folder / named, named.absolute()) if config.model.name and place.is_dir()]
     model = {"name": str(found[0])} if found else {}
-    earlier = tuple(folder / run for run in config.search.earlier)
+    earlier = tuple(folder / run for run in config.search.warm_start)
     return config.model_copy(
         update={
             "task": _found(config.task, folder),
             "tasks": tuple(_found(task, folder) for task in config.tasks),
             "model": config.model.model_copy(update=model),
-            "search": config.search.model_copy(update={"earlier": earlier}),
+            "search": config.search.model_copy(update={"warm_start": earlier}),
         }
     )
 

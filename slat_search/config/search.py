@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -72,7 +72,7 @@ class Sampled(Section):
         None, description="size to end at; when given, it is sampled and held, and sparsity is not used"
     )
     learning_rate: LogRange = Field(
-        LogRange(low=5e-4, high=5e-3), description="of the modules' weights, for the whole space; see `gates.growth`"
+        LogRange(low=5e-4, high=5e-3), description="of the modules' weights, for the whole space; see `gates.lr_growth`"
     )
     gate_learning_rate: LogRange = Field(LogRange(low=0.03, high=0.3), description="of trained gates")
     kinds: tuple[str, ...] | None = Field(
@@ -137,6 +137,16 @@ class Scheduler(Section):
 class Search(Section):
     """The Ray Tune search."""
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {
+        "points": "initial_points",
+        "earlier": "warm_start",
+        "members": "num_selected",
+        "weights": "final_weights",
+    }
+    OLD_VALUES: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "final_weights": {"fresh": "retrained", "own": "inherited"}
+    }
+
     method: Literal["gates", "static"] = Field(
         "gates",
         description="`gates`: each trial is a differentiable search. `static`: each trains one sampled structure "
@@ -150,10 +160,10 @@ class Search(Section):
         "scrambled Sobol sequence; or a shuffled grid of `points` values a range",
     )
     space: Sampled = Sampled()
-    points: tuple[dict[str, float | str], ...] = Field(
+    initial_points: tuple[dict[str, float | str], ...] = Field(
         (), description="values to try first, by name; those that a point leaves out are sampled"
     )
-    earlier: tuple[Path, ...] = Field(
+    warm_start: tuple[Path, ...] = Field(
         (),
         description="folders of earlier runs that trained the same way; the sampler (tpe, gp) learns from their trials",
     )
@@ -163,13 +173,13 @@ class Search(Section):
         description="where reports of trials go beside the run folder; mlflow and wandb read their own environment "
         "variables (MLFLOW_TRACKING_URI, WANDB_API_KEY)",
     )
-    members: int = Field(3, ge=1, description="members of the Pareto set that go on to the comparison")
-    weights: tuple[Literal["fresh", "own"], ...] = Field(
-        ("fresh",),
+    num_selected: int = Field(3, ge=1, description="members of the Pareto set that go on to the comparison")
+    final_weights: tuple[Literal["retrained", "inherited"], ...] = Field(
+        ("retrained",),
         min_length=1,
-        description="how members get their final weights. `fresh`: the structure is trained again as a hand-made one "
-        "is. `own`: each seed searches again, held at the member's size, and keeps the weights of the search; its "
-        "structures may differ from seed to seed",
+        description="how members get their final weights. `retrained`: the structure is trained again as a hand-made "
+        "one is. `inherited`: each seed searches again, held at the member's size, and keeps the weights of the "
+        "search; its structures may differ from seed to seed",
     )
     refit_learning_rates: tuple[Positive, ...] = Field(
         (3e-3, 1e-2, 3e-2), min_length=1, description="values to choose from when a found structure is trained again"
@@ -182,12 +192,14 @@ class Search(Section):
 
     @model_validator(mode="after")
     def _start(self) -> Self:
-        if len(set(self.weights)) < len(self.weights):
-            raise ValueError("weights: one of them stands there twice")
-        if self.method == "static" and "own" in self.weights:
-            raise ValueError("weights: a static search finds structures without training them; only fresh is possible")
-        if self.sampler in PLANNED and self.points:
-            raise ValueError(f"sampler {self.sampler} tries points of its own and no others; leave out points")
-        if self.earlier and self.sampler not in LEARNING:
+        if len(set(self.final_weights)) < len(self.final_weights):
+            raise ValueError("final_weights: one of them stands there twice")
+        if self.method == "static" and "inherited" in self.final_weights:
+            raise ValueError(
+                "final_weights: a static search finds structures without training them; only retrained is possible"
+            )
+        if self.sampler in PLANNED and self.initial_points:
+            raise ValueError(f"sampler {self.sampler} tries points of its own and no others; leave out initial_points")
+        if self.warm_start and self.sampler not in LEARNING:
             raise ValueError(f"sampler {self.sampler} learns nothing from earlier runs; {' or '.join(LEARNING)} does")
         return self

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args, get_origin
+import warnings
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,16 +12,29 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
+class OldNameWarning(FutureWarning):
+    """A field or value has a name that the next version no longer takes."""
+
+
 class Section(BaseModel):
-    """Fields of one part of the YAML; where a list is wanted, a value alone is a list of one."""
+    """Fields of one part of the YAML; where a list is wanted, a value alone is a list of one.
+
+    Attributes:
+        OLD_NAMES: names that fields had before -> those that they have now.
+        OLD_VALUES: field -> values that it took before -> those that mean the same now.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {}
+    OLD_VALUES: ClassVar[Mapping[str, Mapping[Any, Any]]] = {}
 
     @model_validator(mode="before")
     @classmethod
     def _lists_of_one(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        data = cls._renamed(data)
         fields = cls.model_fields
         alone = {
             name: (value,)
@@ -27,6 +42,25 @@ class Section(BaseModel):
             if isinstance(value, str | int | float) and name in fields and _is_list(fields[name].annotation)
         }
         return {**data, **alone}
+
+    @classmethod
+    def _renamed(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields under the names and with the values that they have now.
+
+        Raises:
+            ValueError: a field stands there under both of its names.
+        """
+        fields: dict[str, Any] = {}
+        for name, value in data.items():
+            new = cls.OLD_NAMES.get(name, name)
+            if new != name:
+                if new in data:
+                    raise ValueError(f"{name} is the old name of {new}; give one of them")
+                warnings.warn(f"{name} is called {new} now", OldNameWarning, stacklevel=2)
+            if known := cls.OLD_VALUES.get(new):
+                value = [known.get(v, v) for v in value] if isinstance(value, list | tuple) else known.get(value, value)
+            fields[new] = value
+        return fields
 
 
 def _is_list(annotation: Any) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -67,6 +68,12 @@ class SpaceConfig(Section):
 class GatesConfig(Section):
     """How gates learn."""
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {
+        "growth": "lr_growth",
+        "crowding": "redundancy_discount",
+        "reach": "depth_exponent",
+    }
+
     kind: GateKind = Field(
         cast(GateKind, SearchOptions.kind),
         description="how atoms are chosen: `screening` judges candidates at zero before any of them trains; `saliency` "
@@ -89,18 +96,18 @@ class GatesConfig(Section):
         SearchOptions.screen,
         description="screening: share of the steps, after the warm-up, whose gradients judge the candidates",
     )
-    growth: Fraction = Field(
-        SearchOptions.growth,
+    lr_growth: Fraction = Field(
+        SearchOptions.lr_growth,
         description="power with which the modules' learning rate grows the fewer parameters are left",
     )
-    crowding: float = Field(
-        SearchOptions.crowding,
+    redundancy_discount: float = Field(
+        SearchOptions.redundancy_discount,
         gt=0,
         le=1,
         description="saliency: factor on the worth of each further atom of one kind in one block",
     )
-    reach: float = Field(
-        SearchOptions.reach,
+    depth_exponent: float = Field(
+        SearchOptions.depth_exponent,
         ge=0,
         description="saliency: power of the number of blocks above an atom in what it is worth",
     )

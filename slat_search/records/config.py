@@ -69,7 +69,7 @@ class KeptConfig(Record):
                 "model": raw.get("model", {}).get("name", ""),
                 "steps": raw["training"]["steps"],
                 "tolerance": search.get("tolerance", 0.0),
-                "own_weights": "own" in search.get("weights", ()),
+                "own_weights": "inherited" in search.get("final_weights", ()) or "own" in search.get("weights", ()),
                 "weight": studies.get("weight", 1.0),
                 "sharing": studies.get("sharing", 0.0),
             }

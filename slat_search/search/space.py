@@ -53,9 +53,9 @@ class SearchSpace:
             return cls(distributions, tuple(points), len(points))
         if search.sampler == "sobol":
             return cls(distributions, tuple(_sobol(distributions, search.trials, config.seed)), search.trials)
-        for place, point in enumerate(search.points):
-            _check(f"search.points.{place}", point, distributions)
-        return cls(distributions, tuple(dict(point) for point in search.points[: search.trials]), search.trials)
+        for place, point in enumerate(search.initial_points):
+            _check(f"search.initial_points.{place}", point, distributions)
+        return cls(distributions, tuple(dict(point) for point in search.initial_points[: search.trials]), search.trials)
 
     @classmethod
     def in_context(cls, context: AnyContext) -> Self:

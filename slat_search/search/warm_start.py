@@ -21,7 +21,7 @@ _MAY_DIFFER = frozenset({"name", "seed", "seeds", "search", "baselines", "sensit
 
 
 def warm_start_trials(config: Config, space: SearchSpace, search: Path, say: Callable[[str], None]) -> list[Trial]:
-    """Finished trials of the runs in ``search.earlier`` that could be trials of this space.
+    """Finished trials of the runs in ``search.warm_start`` that could be trials of this space.
 
     What was read is kept in the folder of the ``search``: the run that it came from may have gone on, or be gone, when
     the search itself goes on.
@@ -29,12 +29,12 @@ def warm_start_trials(config: Config, space: SearchSpace, search: Path, say: Cal
     Raises:
         SlatError: see :func:`check_warm_start`.
     """
-    if not config.search.earlier:
+    if not config.search.warm_start:
         return []
     keep = search / _KEPT
     if not has_read_earlier(search):
         check_warm_start(config)
-        trials = tuple(trial for run in config.search.earlier for trial in _of_run(space, run, say))
+        trials = tuple(trial for run in config.search.warm_start for trial in _of_run(space, run, say))
         EarlierTrials(trials=trials).write(keep)
     return [
         Trial(-1 - place, trial.sampled, "completed", (trial.measures,))
@@ -48,19 +48,19 @@ def has_read_earlier(search: Path) -> bool:
 
 
 def check_warm_start(config: Config) -> None:
-    """Whether the runs in ``search.earlier`` can be learned from.
+    """Whether the runs in ``search.warm_start`` can be learned from.
 
     Raises:
         SlatError: a folder is no run, or its trials were trained in another way and cannot be compared.
     """
-    for run in config.search.earlier:
+    for run in config.search.warm_start:
         if not (run / "config.yaml").is_file():
-            raise SlatError(f"search.earlier: {run} is not a run folder")
-        kept = load_config(run / "config.yaml")
+            raise SlatError(f"search.warm_start: {run} is not a run folder")
+        kept = load_config(run / "config.yaml", kept=True)
         found = differences(kept, config, dict.fromkeys(_MAY_DIFFER, True))
         if found:
             raise SlatError(
-                f"search.earlier: {run} has another configuration, and values of its trials cannot be compared with "
+                f"search.warm_start: {run} has another configuration, and values of its trials cannot be compared with "
                 f"these: {told(found)}"
             )
 

@@ -31,10 +31,12 @@ class SearchOptions:
         settle: gates are fixed from here on.
         shrink_every: closed atoms are removed this often during the search phase.
         screen: length of the screening, after the warm-up.
-        growth: power with which the modules' learning rate grows as the supernet shrinks. The changes of the atoms that
-            stand add up in the output, so a rate that is right for the whole supernet is too small for a hundredth.
-        crowding: saliency: factor on the worth of each further atom of one kind in one block; 1 for none.
-        reach: saliency: power of the number of blocks from an atom's own to the last in what it is worth; 0 for none.
+        lr_growth: power with which the modules' learning rate grows as the supernet shrinks. The changes of the atoms
+            that stand add up in the output, so a rate that is right for the whole supernet is too small for a hundredth
+            of it.
+        redundancy_discount: saliency: factor on the worth of each further atom of one kind in one block; 1 for none.
+        depth_exponent: saliency: power of the number of blocks from an atom's own to the last in what it is worth; 0
+            for none.
         smoothing: saliency: share of the old value at each step.
         sharing: share of an atom's cost that each further task pays that uses it.
         worth: what an atom is worth to one of several tasks: ``equal``, its share of what all atoms are worth to it, or
@@ -48,9 +50,9 @@ class SearchOptions:
     settle: float = 0.7
     shrink_every: float = 0.02
     screen: float = 0.04
-    growth: float = 0.35
-    crowding: float = 0.6
-    reach: float = 0.5
+    lr_growth: float = 0.35
+    redundancy_discount: float = 0.6
+    depth_exponent: float = 0.5
     smoothing: float = 0.95
     sharing: float = 0.0
     worth: str = "equal"

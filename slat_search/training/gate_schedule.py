@@ -59,7 +59,7 @@ class SupernetController(Controller):
     def _keep_pace(self) -> None:
         """Set the factor on the modules' learning rate: how many times fewer parameters stand, to a power."""
         whole, left = self.plan.whole or self.supernet.total_cost, self.supernet.params
-        self.pace = (whole / left) ** self.supernet.options.growth if left else 1.0
+        self.pace = (whole / left) ** self.supernet.options.lr_growth if left else 1.0
 
 
 class ScreeningSearch(SupernetController):

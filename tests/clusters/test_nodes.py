@@ -35,7 +35,7 @@ def cluster() -> Iterator[Cluster]:
 def spread(tmp_path: Path) -> Path:
     """A configuration of trials that run beside each other and do not depend on their order."""
     path = tmp_path / "small.yaml"
-    alone = {"trials": 4, "sampler": "random", "members": 2, "scheduler": {"name": "none"}}
+    alone = {"trials": 4, "sampler": "random", "num_selected": 2, "scheduler": {"name": "none"}}
     resources = {"concurrent_trials": 2, "cpus_per_trial": 1}
     path.write_text(small_config(search=alone, resources=resources, training={"steps": 30}).to_yaml())
     return path

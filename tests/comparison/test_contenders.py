@@ -81,7 +81,9 @@ def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_p
     trials = [
         Trial(n, sampled, "completed", structure=s) for n, s in enumerate((Structure.lora(sites, 1), Structure()))
     ]
-    config = small_config(search={"weights": ["own"], "refit_learning_rates": [0.01]}, baselines=[{"method": "head"}])
+    config = small_config(
+        search={"final_weights": ["inherited"], "refit_learning_rates": [0.01]}, baselines=[{"method": "head"}]
+    )
     pool = JobRunner(replace(context, config=config), tmp_path / "units", lambda line: None)
     finals, selection = train_finals(pool, trials, RunFolder(tmp_path), lambda line: None)
     tested = pool.evaluate([job for _, job in finals])

@@ -64,8 +64,14 @@ def test_a_sobol_search_fills_the_space_evenly() -> None:
 @pytest.mark.parametrize(
     ("point", "message"),
     [
-        ({"budget": 1000}, r"search\.points\.0: budget is not sampled here; sampled are sparsity, learning_rate"),
-        ({"sparsity": 1000.0}, r"search\.points\.0\.sparsity: 1000\.0 is outside of the search space \(0\.1 to 10\)"),
+        (
+            {"budget": 1000},
+            r"search\.initial_points\.0: budget is not sampled here; sampled are sparsity, learning_rate",
+        ),
+        (
+            {"sparsity": 1000.0},
+            r"search\.initial_points\.0\.sparsity: 1000\.0 is outside of the search space \(0\.1 to 10\)",
+        ),
         ({"sparsity": "none"}, r"sparsity: 'none' is outside"),
         ({"noise_kind": "drop"}, r"noise_kind: 'drop' is outside of the search space \(none, mask\)"),
     ],
@@ -79,7 +85,7 @@ def test_a_wrong_point_is_one_sentence(point: dict, message: str) -> None:
     ("search", "message"),
     [
         ({"sampler": "grid", "points": [{"sparsity": 1}]}, "sampler grid tries points of its own and no others"),
-        ({"sampler": "random", "earlier": ["x"]}, "sampler random learns nothing from earlier runs; tpe or gp does"),
+        ({"sampler": "random", "warm_start": ["x"]}, "sampler random learns nothing from earlier runs; tpe or gp does"),
     ],
 )
 def test_what_a_sampler_cannot_use_is_refused(tmp_path: Path, search: dict, message: str) -> None:
@@ -91,7 +97,7 @@ def test_what_a_sampler_cannot_use_is_refused(tmp_path: Path, search: dict, mess
 
 def learning(run: Path, **fields: object) -> Config:
     config = load_config(run / "config.yaml").model_dump(mode="json")
-    return Config.model_validate({**config, **fields, "search": {**config["search"], "earlier": [str(run)]}})
+    return Config.model_validate({**config, **fields, "search": {**config["search"], "warm_start": [str(run)]}})
 
 
 def test_trials_of_an_earlier_run_are_kept_by_the_search(run: tuple[Path, str], tmp_path: Path) -> None:
@@ -102,7 +108,7 @@ def test_trials_of_an_earlier_run_are_kept_by_the_search(run: tuple[Path, str], 
     assert found
     assert all(trial.status == "completed" and trial.number < 0 for trial in found)
     assert said == [f"search: learns from {len(found)} trials of {run[0].name}"]
-    gone = config.model_copy(update={"search": config.search.model_copy(update={"earlier": (tmp_path / "gone",)})})
+    gone = config.model_copy(update={"search": config.search.model_copy(update={"warm_start": (tmp_path / "gone",)})})
     assert has_read_earlier(tmp_path)  # it was read before it went
     assert warm_start_trials(gone, SearchSpace.of(config, BACKBONE), tmp_path, said.append) == found
 
@@ -111,8 +117,8 @@ def test_an_earlier_run_that_trained_otherwise_is_refused(run: tuple[Path, str],
     config = learning(run[0], training={"steps": 3})
     with pytest.raises(SlatError, match=r"cannot be compared with these: training\."):
         check_warm_start(config)
-    config = config.model_copy(update={"search": config.search.model_copy(update={"earlier": (tmp_path,)})})
-    with pytest.raises(SlatError, match=r"search\.earlier: .* is not a run folder"):
+    config = config.model_copy(update={"search": config.search.model_copy(update={"warm_start": (tmp_path,)})})
+    with pytest.raises(SlatError, match=r"search\.warm_start: .* is not a run folder"):
         check_warm_start(config)
 
 
@@ -133,4 +139,4 @@ def test_trials_outside_of_the_space_are_left_out(run: tuple[Path, str], tmp_pat
 def test_the_points_of_every_experiment_lie_in_its_space(path: Path) -> None:
     config = load_config(path)
     points = SearchSpace.of(config, BACKBONE, layers=6).points
-    assert len(points) >= min(len(config.search.points), config.search.trials)
+    assert len(points) >= min(len(config.search.initial_points), config.search.trials)

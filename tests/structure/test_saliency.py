@@ -30,14 +30,14 @@ def over(row: Saliency) -> MeasuredTaskGates:
 
 def plain(costs: list[float], smoothing: float = 0.95) -> Saliency:
     """Saliency without discount, of atoms that have nothing to do with each other."""
-    options = SearchOptions(crowding=1.0, reach=0.0, smoothing=smoothing)
+    options = SearchOptions(redundancy_discount=1.0, depth_exponent=0.0, smoothing=smoothing)
     return Saliency(torch.tensor(costs), torch.arange(len(costs)), torch.ones(len(costs)), options)
 
 
 @pytest.fixture
 def supernet(backbone: nn.Module, sites: tuple[Site, ...]) -> Iterator[Supernet]:
     torch.manual_seed(0)
-    made = Supernet(backbone, sites[-8:], SPACE, SearchOptions("saliency", crowding=1.0, reach=0.0))
+    made = Supernet(backbone, sites[-8:], SPACE, SearchOptions("saliency", redundancy_discount=1.0, depth_exponent=0.0))
     with torch.no_grad():
         for p in made.adapter.parameters():
             p.add_(0.05 * torch.randn(p.shape))
@@ -140,7 +140,12 @@ def test_under_a_budget_the_most_worth_stays(backbone: nn.Module, batch: Inputs,
 
 def test_each_further_atom_of_a_crowd_counts_less() -> None:
     gates = over(
-        Saliency(torch.ones(5), torch.tensor([0, 0, 1, 0, 1]), torch.ones(5), SearchOptions(crowding=0.5, reach=0.0))
+        Saliency(
+            torch.ones(5),
+            torch.tensor([0, 0, 1, 0, 1]),
+            torch.ones(5),
+            SearchOptions(redundancy_discount=0.5, depth_exponent=0.0),
+        )
     )
     (gates.sample() * torch.tensor([1.0, 4.0, 3.0, 2.0, 3.0])).sum().backward()
     torch.testing.assert_close(gates.worth(), torch.tensor([0.25, 4.0, 3.0, 1.0, 1.5]))
@@ -150,12 +155,17 @@ def test_each_further_atom_of_a_crowd_counts_less() -> None:
 
 def test_an_atom_counts_for_the_blocks_it_reaches(backbone: nn.Module, sites: tuple[Site, ...]) -> None:
     gates = over(
-        Saliency(torch.ones(3), torch.arange(3), torch.tensor([6, 3, 1]), SearchOptions(crowding=1.0, reach=2.0))
+        Saliency(
+            torch.ones(3),
+            torch.arange(3),
+            torch.tensor([6, 3, 1]),
+            SearchOptions(redundancy_discount=1.0, depth_exponent=2.0),
+        )
     )
     (gates.sample() * torch.tensor([1.0, 1.0, 1.0])).sum().backward()
     torch.testing.assert_close(gates.worth(), torch.tensor([36.0, 9.0, 1.0]))
-    supernet = Supernet(backbone, sites, SPACE, SearchOptions("saliency", reach=1.0))
-    assert sorted({round(float(x)) for x in supernet.gates.each[0].log_reach.exp()}) == [1, 2, 3, 4, 5, 6]
+    supernet = Supernet(backbone, sites, SPACE, SearchOptions("saliency", depth_exponent=1.0))
+    assert sorted({round(float(x)) for x in supernet.gates.each[0].log_depth.exp()}) == [1, 2, 3, 4, 5, 6]
     assert int(supernet.gates.each[0].crowd.max()) + 1 == 6 * 3  # blocks x kinds
     supernet.detach()
 

@@ -163,7 +163,7 @@ def test_users_are_the_set_that_gains_most(sharing: float) -> None:
     torch.manual_seed(3)
     costs = torch.tensor([2.0, 1.0, 4.0, 3.0, 1.0, 2.0])
     crowd, blocks = torch.arange(6), torch.ones(6, dtype=torch.long)
-    options = SearchOptions(crowding=1.0, reach=0.0, sharing=sharing, worth="loss")
+    options = SearchOptions(redundancy_discount=1.0, depth_exponent=0.0, sharing=sharing, worth="loss")
     rows = [Saliency(costs, crowd, blocks, options) for _ in TASKS]
     worth = torch.rand(3, 6).exp()
     for row, values in zip(rows, worth, strict=True):
@@ -193,7 +193,9 @@ def test_a_task_whose_saliency_is_small_counts_as_much_with_equal_worth() -> Non
     worth = torch.rand(2, 8).exp()
 
     def used(equal: bool, size: float) -> torch.Tensor:
-        options = SearchOptions(crowding=1.0, reach=0.0, sharing=1.0, worth="equal" if equal else "loss")
+        options = SearchOptions(
+            redundancy_discount=1.0, depth_exponent=0.0, sharing=1.0, worth="equal" if equal else "loss"
+        )
         rows = [Saliency(costs, torch.arange(8), torch.ones(8, dtype=torch.long), options) for _ in range(2)]
         for row, values in zip(rows, (worth[0], size * worth[1]), strict=True):
             row.alpha.copy_(values.log())

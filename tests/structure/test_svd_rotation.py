@@ -116,7 +116,9 @@ def test_ranks_that_do_one_thing_count_as_one(backbone: nn.Module, batch: Inputs
     """Four ranks that write in one direction: by their own saliency each is worth a part of what one could do."""
     torch.manual_seed(0)
     space = Space({"lora": Candidate(4)})
-    supernet = Supernet(backbone, sites[-2:-1], space, SearchOptions("saliency", crowding=1.0, reach=0.0))
+    supernet = Supernet(
+        backbone, sites[-2:-1], space, SearchOptions("saliency", redundancy_discount=1.0, depth_exponent=0.0)
+    )
     part = loras(supernet.adapter)[0]
     with torch.no_grad():
         part.up.copy_(0.05 * torch.randn(part.up.shape[0], 1).expand_as(part.up))

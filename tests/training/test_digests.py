@@ -108,9 +108,9 @@ def test_an_earlier_run_of_other_text_is_nothing_to_learn_from(
     begun: tuple[Path, Path, RunFolder], tmp_path: Path
 ) -> None:
     config, data, _ = begun
-    config.write_text("{name: mine, task: {name: mine, train: train.jsonl}, search: {earlier: [run]}}")
+    config.write_text("{name: mine, task: {name: mine, train: train.jsonl}, search: {warm_start: [run]}}")
     replaced(data)
-    with pytest.raises(SlatError, match=r"search\.earlier: .* was made from other data.* texts of mine"):
+    with pytest.raises(SlatError, match=r"search\.warm_start: .* was made from other data.* texts of mine"):
         run(config, tmp_path / "next")
     assert not (tmp_path / "next" / "config.yaml").exists()
 

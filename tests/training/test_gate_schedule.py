@@ -230,7 +230,7 @@ def test_the_learning_rate_grows_as_the_supernet_shrinks(context: Context) -> No
     """By the given power of how many times fewer parameters stand; the head's rate is left alone."""
     model = context.classifier()
     sites = find_sites(model.backbone)[:16]
-    options = SearchOptions("saliency", warmup=0.0, settle=0.8, shrink_every=0.1, growth=0.5)
+    options = SearchOptions("saliency", warmup=0.0, settle=0.8, shrink_every=0.1, lr_growth=0.5)
     supernet = Supernet(model.backbone, sites, Space({"lora": Candidate(2), "bias": Candidate(1)}), options)
     plan = SearchPlan(budget=2000)
     steps = 20

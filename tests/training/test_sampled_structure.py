@@ -19,7 +19,7 @@ from slat_search.training.trial import search_trial
 from tests.conftest import small_config
 from tests.whole import finish, start
 
-STATIC = small_config(search={"method": "static", "trials": 4, "members": 2, "refit_learning_rates": [0.003]})
+STATIC = small_config(search={"method": "static", "trials": 4, "num_selected": 2, "refit_learning_rates": [0.003]})
 OFF = {f"layer_{layer}": 0 for layer in range(6)}
 NOTHING = {"spectral_size": 0, "lora_size": 0, "parallel_size": 0, "serial_size": 0, "norm_size": 0, "bias_size": 0}
 SAMPLED = {**OFF, **NOTHING, "learning_rate": 3e-3, "noise_kind": "none", "noise_ratio": 0.0}

@@ -27,9 +27,10 @@ class Saliency(MeasuredGates):
 
     * :math:`k_a` counts the atoms of the same kind in the same block with more saliency. Such atoms do much the same
       (the shifts of a block's values, attention output and norm are nearly one), and each alone looks as good as the
-      first, so each further one counts a factor ``crowding`` :math:`\gamma` less: diminishing returns.
-    * :math:`b_a` counts the blocks from the atom's own to the last, :math:`\rho` is ``reach``. A first-order estimate
-      misses how the blocks above respond; and a shift after the last block does only what the head's bias does.
+      first, so each further one counts a factor ``redundancy_discount`` :math:`\gamma` less: diminishing returns.
+    * :math:`b_a` counts the blocks from the atom's own to the last, :math:`\rho` is ``depth_exponent``. A first-order
+      estimate misses how the blocks above respond; and a shift after the last block only does what the head's bias
+      does.
 
     It guards against three failures of trained gates: optimizers that divide each gate's gradient by its own size, so
     that all gates move alike whatever they are worth; small gates that large weights make good for; and a soft supernet
@@ -39,19 +40,19 @@ class Saliency(MeasuredGates):
         costs: (atoms,) parameters of each atom.
         crowd: (atoms,) number from 0 of the atom's kind and block.
         blocks: (atoms,) number of blocks from the atom's own to the last, at least 1.
-        options: ``init``, ``crowding``, ``reach`` and ``smoothing``.
+        options: ``init``, ``redundancy_discount``, ``depth_exponent`` and ``smoothing``.
 
     The gradients of the backward passes that make a step add up before their size is taken.
     """
 
     crowd: Tensor
-    log_reach: Tensor
+    log_depth: Tensor
 
     def __init__(self, costs: Tensor, crowd: Tensor, blocks: Tensor, options: SearchOptions):
         super().__init__(costs, options.init)
         self.register_buffer("crowd", crowd)
-        self.register_buffer("log_reach", options.reach * blocks.to(costs.dtype).log())
-        self.crowding = options.crowding
+        self.register_buffer("log_depth", options.depth_exponent * blocks.to(costs.dtype).log())
+        self.redundancy_discount = options.redundancy_discount
         self.smoothing = options.smoothing
         self._passed: list[Tensor] = []
 
@@ -62,8 +63,8 @@ class Saliency(MeasuredGates):
     def density(self) -> Tensor:
         if not self.seen:
             return self.alpha
-        density = self.alpha + self.log_reach
-        return density + math.log(self.crowding) * _places(density, self.crowd)
+        density = self.alpha + self.log_depth
+        return density + math.log(self.redundancy_discount) * _places(density, self.crowd)
 
     def sample(self) -> Tensor:
         """Return ones, (atoms,), that measure saliency in the backward pass."""
@@ -86,7 +87,7 @@ class Saliency(MeasuredGates):
 
     def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
         self.crowd = self.crowd.index_select(0, atoms)
-        self.log_reach = self.log_reach.index_select(0, atoms)
+        self.log_depth = self.log_depth.index_select(0, atoms)
         return super().keep(atoms)
 
 
