@@ -64,7 +64,8 @@ def test_a_new_kind_is_searched_trained_and_drawn(tmp_path: Path) -> None:
     config = tmp_path / "gain.yaml"
     config.write_text(yaml.safe_dump(raw))
     out = tmp_path / "run"
-    finish(start(config, out, PYTHONPATH=str(package.parent)))
+    # Ray's workers look into the folder that a run starts in before they look into PYTHONPATH
+    finish(start(config, out, cwd=package.parent, PYTHONPATH=str(package.parent)))
 
     structures = [json.loads(path.read_text()) for path in (out / "structures").glob("*.json")]
     found = [module for structure in structures for module in structure["modules"] if module["kind"] == "gain"]

@@ -22,7 +22,13 @@ def _hear_ctrl_c() -> None:
 
 
 def start(
-    config: Path, out: Path, *options: str, command: str = "run", output: int = subprocess.PIPE, **environment: str
+    config: Path,
+    out: Path,
+    *options: str,
+    command: str = "run",
+    output: int = subprocess.PIPE,
+    cwd: Path | None = None,
+    **environment: str,
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [SLAT, command, str(config), "--out", str(out), *options],
@@ -30,6 +36,7 @@ def start(
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, **environment},
+        cwd=cwd,
         preexec_fn=_hear_ctrl_c,
     )
 

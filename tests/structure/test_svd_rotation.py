@@ -126,7 +126,7 @@ def test_ranks_that_do_one_thing_count_as_one(backbone: nn.Module, batch: Inputs
     loss(backbone, batch).backward()
     before = supernet.gates.worth().sort(descending=True).values
     rotate_to_svd(supernet.adapter)
-    supernet.gates.seen = False
+    supernet.gates.each[0].seen = False
     loss(backbone, batch).backward()
     after = supernet.gates.worth()
     assert float(before[0]) < 0.5 * float(before.sum())
