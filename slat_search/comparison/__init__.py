@@ -1,0 +1,1 @@
+"""Found structures beside hand-made methods: the job runner, contenders, sensitivity points."""

@@ -1,0 +1,1 @@
+"""Trained adapters in use: predictors, label a file, add a task."""
