@@ -106,6 +106,15 @@ def test_what_twice_the_steps_are_worth_is_computed_from_its_rows(paired: Any) -
     assert paired.differences(against, "uniform LoRA, 2x steps", ["uniform LoRA"]) in RESULTS
 
 
+def test_small_budgets_is_computed_from_its_rows(paired: Any) -> None:
+    rows = equal_params("small_budgets")
+    methods = ["head", "LoRA r=8", "SLAT", "random entries", "even cores", "even LoRA"]
+    assert paired.table(rows, methods) in RESULTS
+    compared = paired.against(rows, "SLAT", ["random entries", "even cores", "even LoRA"])
+    assert paired.differences_to("SLAT", compared) in RESULTS
+    assert paired.reaches(rows) in RESULTS
+
+
 def test_every_command_keeps_its_results() -> None:
     for folder in KEPT.iterdir():
         assert f"experiments/results/{folder.name}" in README + RESULTS, folder
