@@ -325,3 +325,16 @@ def test_what_is_no_shared_structure_is_one_sentence(bare: nn.Module, change: di
     raw = SharedStructure.everything(("one", "two"), Structure.lora(find_sites(bare), r=1)).to_dict()
     with pytest.raises(SlatError, match=message):
         SharedStructure.from_dict({**raw, **change})
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("kind", TRAINED)
+def test_shrinking_under_a_budget_removes_no_use_that_the_structure_has(
+    kind: str, share: float, bare: nn.Module
+) -> None:
+    made = searched(bare, kind, sharing=0.0)
+    made.hold(share * made.total_cost)
+    before = made.structure()
+    made.shrink(below=1.0)
+    assert made.structure() == before
+    made.detach()

@@ -101,12 +101,10 @@ class TrainedTaskGates(TaskGates[TrainedGates]):
         shift_to_budget(self, costs, budget)
 
     def still_needed(self, users: Tensor, below: float, costs: Tensor, budget: float | None) -> Tensor:
-        """Return the uses whose gate is at least ``below``, and under a budget those of the most open atoms worth twice
-        the budget: while gates are still alike, all of them are small, and the structure has yet to be chosen. A use of
-        a single task stays while the structure has it; of several tasks the bounds alone decide."""
-        needed = self.values() >= below
-        if len(self.each) == 1:
-            needed = needed | users
+        """Return the uses that the structure has, those whose gate is at least ``below``, and under a budget those of the
+        most open atoms worth twice the budget: while gates are still alike, all of them are small, and the structure
+        has yet to be chosen."""
+        needed = users | (self.values() >= below)
         return needed if budget is None else needed | open_within(self.logits().detach(), costs, 2 * budget)
 
     def expected(self) -> Tensor:
