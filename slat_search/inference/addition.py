@@ -81,7 +81,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
         )
         for _ in training.run():
             pass
-        shared = made.settle()
+        shared = made.discretize()
         assert isinstance(shared, SharedAdapter)
         made.eval()
         measures = Measures(**validation_measures(model, context))

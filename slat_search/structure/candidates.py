@@ -47,7 +47,7 @@ class Candidates:
         return torch.cat([gradient.reshape(-1) for gradient in gradients])
 
     @torch.no_grad()
-    def turn(self, uses: Tensor, optimizer: Optimizer | None) -> None:
+    def rotate_to_svd(self, uses: Tensor, optimizer: Optimizer | None) -> None:
         """Write each LoRA in its principal directions, but not where ranks have different users, nor what is frozen.
 
         Args:

@@ -34,7 +34,7 @@ class Supernet(nn.Module):
 
     Gates are drawn at the start of each forward pass of ``backbone``: sampled while ``training``, those of
     the discretized structure in ``eval()`` (closed atoms 0, open atoms at their value). So whatever is
-    evaluated is exactly what :meth:`settle` turns into a compact adapter.
+    evaluated is exactly what :meth:`discretize` turns into a compact adapter.
 
     Several tasks share the candidates and have a row of gates each; before a batch, :meth:`switch` says whose it is. An
     atom stands while some task uses it. See :class:`.TaskGates` for what it costs then.
@@ -47,7 +47,7 @@ class Supernet(nn.Module):
             supernet.record_gradients()
             supernet.zero_grad()
         supernet.decide(budget=1000)
-        adapter = supernet.settle()  # to be trained
+        adapter = supernet.discretize()  # to be trained
 
     Args:
         backbone: a frozen model.
@@ -61,7 +61,7 @@ class Supernet(nn.Module):
         tasks: names of all tasks, those of the pool first.
         adapter: holds the weights of what stands.
         gates: rows of gates; None once the search has ended.
-        budget: parameters that the discretized structure fills, set by :meth:`hold`; None without one.
+        budget: parameters that the discretized structure fills, set by :meth:`set_budget`; None without one.
 
     Raises:
         SlatError: an unknown kind of gates, a task that the pool has already, or a space that does not fit the pool.
@@ -95,7 +95,7 @@ class Supernet(nn.Module):
         self.total_cost = float(self.params)
         self._scales: Tensor | None = None  # (tasks, atoms) once settled, and which task uses which
         self._uses: Tensor | None = None
-        self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.draw())
+        self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.sample_gates())
         if self._pool is not None:
             self._pool.freeze(self.layout)
         self.switch(len(self.tasks) - 1 if self._pool else 0)
@@ -128,7 +128,7 @@ class Supernet(nn.Module):
         if self.gates is not None:
             self.gates.task = task
 
-    def draw(self) -> None:
+    def sample_gates(self) -> None:
         """Give every module its gate for the coming forward pass (one gather for the whole model)."""
         z = self._drawn() if self.parts and self.adapter.active else None
         if z is None:
@@ -150,7 +150,7 @@ class Supernet(nn.Module):
             return self.costs.new_zeros(())
         return sparsity.parameter_cost(self.gates.expected(), self.costs, self.total_cost)
 
-    def hold(self, budget: float) -> None:
+    def set_budget(self, budget: float) -> None:
         """Shift all gates so that the expected parameters equal ``budget``, which the structure then fills.
 
         To be called before each step, with a budget that anneals from the whole supernet down to the target. Beside a
@@ -158,14 +158,14 @@ class Supernet(nn.Module):
         """
         self.budget = budget + (self._pool.params if self._pool else 0)
         if self.gates is not None and len(self.costs):
-            self.gates.hold(self.costs, self.budget)
+            self.gates.set_budget(self.costs, self.budget)
 
     def _is_open(self) -> Tensor:
         """Return the atoms that stand, (atoms,) of bool: the open ones, or the most open within the budget."""
         assert self.gates is not None
         if self.budget is None:
             return self.gates.is_open()
-        return sparsity.open_within(self.gates.logits().detach(), self.costs, self.budget, self.gates.worth())
+        return sparsity.open_within(self.gates.logits().detach(), self.costs, self.budget, self.gates.importance())
 
     def _users(self) -> Tensor:
         """Return who uses which atom of the discretized structure, (tasks, atoms) of bool."""
@@ -213,7 +213,7 @@ class Supernet(nn.Module):
         return self.gates
 
     def decide(self, sparsity_weight: float = 0.0, budget: float | None = None) -> None:
-        """Judge the candidates by what was recorded; those that are not worth it leave with :meth:`settle`.
+        """Judge the candidates by what was recorded; those that are not worth it leave with :meth:`discretize`.
 
         Args:
             sparsity_weight: how many times what an average parameter of the space is worth an atom has to be worth for
@@ -223,24 +223,24 @@ class Supernet(nn.Module):
         gates = self._screening()
         gates.decide()
         if budget is not None:
-            self.hold(budget)
+            self.set_budget(budget)
         else:
-            gates.price = sparsity_weight * self.average_worth()
+            gates.price = sparsity_weight * self.average_importance()
 
-    def average_worth(self) -> float:
+    def average_importance(self) -> float:
         """Return what the loss is taken to lose without a parameter of the whole space, on the mean; 0 where gates are
         not measured. Atoms that have left count as worth nothing."""
-        return self.gates.average_worth(self.costs, self.total_cost) if self.gates is not None else 0.0
+        return self.gates.average_importance(self.costs, self.total_cost) if self.gates is not None else 0.0
 
-    def turn(self, optimizer: Optimizer | None = None) -> None:
+    def rotate_to_svd(self, optimizer: Optimizer | None = None) -> None:
         """Write each LoRA in its principal directions, see :func:`.rotate_to_svd`."""
         if self.gates is not None:
-            self._candidates.turn(self.gates.active, optimizer)
+            self._candidates.rotate_to_svd(self.gates.active, optimizer)
 
     # -- closing atoms ---------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def fit(self, budget: float) -> int:
+    def drop_oversized(self, budget: float) -> int:
         """Remove atoms that alone are larger than ``budget``, which would only push out what fits. Returns how many."""
         return 0 if self.gates is None else self._remove((self.costs > budget) & ~self.gates.paid, None)
 
@@ -263,7 +263,7 @@ class Supernet(nn.Module):
         return self._remove(~self.gates.active.any(dim=0), optimizer)
 
     @torch.no_grad()
-    def settle(self, optimizer: Optimizer | None = None) -> Adapter | SharedAdapter:
+    def discretize(self, optimizer: Optimizer | None = None) -> Adapter | SharedAdapter:
         """End the search: remove what is not used and drop the gates.
 
         The output for each task is that of ``eval()`` just before. The open gates of one task are multiplied into its

@@ -46,7 +46,7 @@ class SupernetController(Controller):
         self.plan = plan
         self.start = round(supernet.options.warmup * steps)
         if plan.budget is not None:
-            supernet.fit(plan.budget)
+            supernet.drop_oversized(plan.budget)
 
     def state_dict(self) -> dict[str, float]:
         """Return what the next step depends on beside the supernet, which keeps its own."""
@@ -105,7 +105,7 @@ class ScreeningSearch(SupernetController):
             self._enter(step)
         elif step >= self.end and gates.batches >= (self._LEAST if step < self.latest else 1):
             self.supernet.decide(self.plan.sparsity, self.plan.budget)
-            self.supernet.settle(optimizer)
+            self.supernet.discretize(optimizer)
             self._keep_pace()
 
 
@@ -160,11 +160,11 @@ class StructureSearch(SupernetController):
         self.supernet.after_update()
         gates, options = self.supernet.gates, self.supernet.options
         if gates is not None and not gates.soft and step < self.end and step % self.every == 0:
-            self.supernet.turn(optimizer)
+            self.supernet.rotate_to_svd(optimizer)
         if gates is None or step < self.start:
             return
         if step >= self.end:
-            self.supernet.settle(optimizer)
+            self.supernet.discretize(optimizer)
             self._keep_pace()
             return
         if step == self.start:
@@ -173,10 +173,10 @@ class StructureSearch(SupernetController):
         self.ramp = min(1.0, 2 * passed)
         first, last = options.temperature
         gates.set_temperature(first * (last / first) ** passed)
-        gates.price = self.ramp * self.plan.sparsity * self.supernet.average_worth()
+        gates.price = self.ramp * self.plan.sparsity * self.supernet.average_importance()
         if self.plan.budget is not None:
             whole = self.supernet.total_cost
-            self.supernet.hold(whole * (min(1.0, self.plan.budget / whole)) ** self.ramp)
+            self.supernet.set_budget(whole * (min(1.0, self.plan.budget / whole)) ** self.ramp)
         if step > self.start and (step - self.start) % self.every == 0:
             self.supernet.shrink(optimizer)
             self._keep_pace()

@@ -67,7 +67,7 @@ class SampledNet(nn.Module):
     def structure(self) -> Structure:
         return self.adapter.structure
 
-    def settle(self) -> Adapter:
+    def discretize(self) -> Adapter:
         return self.adapter
 
     def detach(self) -> None:

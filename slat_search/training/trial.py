@@ -133,7 +133,7 @@ def search_trial(
                 "structure": structure,
             }
             if training.step == config.training.steps:
-                supernet.settle()
+                supernet.discretize()
                 return {**found, "state": trained_arrays(supernet.adapter.state_dict(), models)}
             states = {"supernet": supernet.state_dict(), "search": controller.state_dict() if controller else {}}
             return {**found, "checkpoint": {**states, "training": training.state_dict(), "seconds": found["seconds"]}}

@@ -29,7 +29,7 @@ NEW = Space({"lora": Candidate(2), "norm": Candidate(1), "serial": Candidate(2)}
 def pool(bare: nn.Module) -> SharedAdapter:
     """A pool of three tasks that was trained, off the model again."""
     made = searched(bare, "saliency")
-    shared = made.settle()
+    shared = made.discretize()
     made.detach()
     return shared
 
@@ -67,11 +67,11 @@ def train(made: Supernet, model: nn.Module, steps: int, weight: float = 0.0, pri
         if step == steps // 2:
             if made.gates is not None and made.options.kind == "screening":
                 made.decide(0.2, None)
-                made.settle(optimizer)
-            made.turn(optimizer)
+                made.discretize(optimizer)
+            made.rotate_to_svd(optimizer)
             made.shrink(optimizer)
         if step == steps - 3:
-            made.settle(optimizer)
+            made.discretize(optimizer)
     return losses
 
 
@@ -81,7 +81,7 @@ def test_the_others_stay_bit_for_bit(bare: nn.Module, pool: SharedAdapter, kind:
     made = beside(bare, pool, kind, 0.3)
     losses = train(made, bare, 24, weight=0.05, price=1e-5)
     assert losses[-1] < losses[0]
-    shared = made.settle()
+    shared = made.discretize()
     made.detach()
     assert shared.structure.tasks == (*TASKS, "four")
     new = shared.structure.of("four")
@@ -141,10 +141,10 @@ def test_what_the_pool_has_costs_its_share_and_what_is_new_all(bare: nn.Module, 
 @pytest.mark.parametrize("kind", ["saliency", "sigmoid"])
 def test_a_budget_counts_what_is_new(bare: nn.Module, pool: SharedAdapter, kind: str) -> None:
     made = beside(bare, pool, kind)
-    made.fit(200)
+    made.drop_oversized(200)
     made.train()
     target(bare).backward()
-    made.hold(200)
+    made.set_budget(200)
     structure = made.structure()
     made.detach()
     assert 100 < structure.params - pool.structure.params <= 200

@@ -106,6 +106,6 @@ def test_every_projection_and_norm_has_its_role_and_every_kind_works_there(
     supernet.train()
     model(input_ids=ids).last_hidden_state.square().mean().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in supernet.adapter.parameters())
-    supernet.settle()
+    supernet.discretize()
     supernet.detach()
     assert torch.equal(model(input_ids=ids).last_hidden_state, bare)

@@ -141,6 +141,6 @@ def test_a_new_kind_is_one_class_and_one_entry(
     structure = supernet.structure()
     assert structure.params_by("kind")["gain"] == 12
     assert Structure.from_json(structure.to_json()) == structure
-    supernet.settle()
+    supernet.discretize()
     torch.testing.assert_close(backbone(**batch).last_hidden_state, discretised, atol=1e-5, rtol=1e-5)
     supernet.detach()

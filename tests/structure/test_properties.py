@@ -93,12 +93,12 @@ def test_the_compact_model_equals_the_discretised_supernet(
     nn.init.normal_(supernet.gates.each[0].alpha, std=spread)
     shake(supernet.adapter, seed)
     if share is not None:
-        supernet.hold(share * supernet.total_cost)
+        supernet.set_budget(share * supernet.total_cost)
     if shrunk:
         supernet.shrink()
     supernet.eval()
     discretised, structure = output(MODEL), supernet.structure()
-    adapter = supernet.settle()
+    adapter = supernet.discretize()
     torch.testing.assert_close(output(MODEL), discretised, atol=1e-5, rtol=1e-5)
     assert adapter.structure == structure
     if share is not None:

@@ -127,7 +127,7 @@ def test_under_a_budget_the_most_worth_stays(backbone: nn.Module, batch: Inputs,
     loss(backbone, batch).backward()
     worth = supernet.gates.each[0].alpha.clone()
     budget = 3 * 384
-    supernet.hold(budget)
+    supernet.set_budget(budget)
     best = worth.argsort(descending=True)
     structure = supernet.structure()
     assert 0 < structure.params <= budget
@@ -135,7 +135,7 @@ def test_under_a_budget_the_most_worth_stays(backbone: nn.Module, batch: Inputs,
     assert structure.params == supernet.params
     assert supernet.structure() == structure
     assert float(supernet.gates.each[0].alpha.max()) == float(worth[best[0]])
-    assert supernet.settle().structure == structure
+    assert supernet.discretize().structure == structure
 
 
 def test_each_further_atom_of_a_crowd_counts_less() -> None:
@@ -148,9 +148,9 @@ def test_each_further_atom_of_a_crowd_counts_less() -> None:
         )
     )
     (gates.sample() * torch.tensor([1.0, 4.0, 3.0, 2.0, 3.0])).sum().backward()
-    torch.testing.assert_close(gates.worth(), torch.tensor([0.25, 4.0, 3.0, 1.0, 1.5]))
+    torch.testing.assert_close(gates.importance(), torch.tensor([0.25, 4.0, 3.0, 1.0, 1.5]))
     gates.keep(torch.tensor([0, 2, 3]))
-    torch.testing.assert_close(gates.worth(), torch.tensor([0.5, 3.0, 2.0]))
+    torch.testing.assert_close(gates.importance(), torch.tensor([0.5, 3.0, 2.0]))
 
 
 def test_an_atom_counts_for_the_blocks_it_reaches(backbone: nn.Module, sites: tuple[Site, ...]) -> None:
@@ -163,7 +163,7 @@ def test_an_atom_counts_for_the_blocks_it_reaches(backbone: nn.Module, sites: tu
         )
     )
     (gates.sample() * torch.tensor([1.0, 1.0, 1.0])).sum().backward()
-    torch.testing.assert_close(gates.worth(), torch.tensor([36.0, 9.0, 1.0]))
+    torch.testing.assert_close(gates.importance(), torch.tensor([36.0, 9.0, 1.0]))
     supernet = Supernet(backbone, sites, SPACE, SearchOptions("saliency", depth_exponent=1.0))
     assert sorted({round(float(x)) for x in supernet.gates.each[0].log_depth.exp()}) == [1, 2, 3, 4, 5, 6]
     assert int(supernet.gates.each[0].crowd.max()) + 1 == 6 * 3  # blocks x kinds

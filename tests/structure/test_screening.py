@@ -73,7 +73,7 @@ def test_kinds_compete_by_what_a_parameter_of_theirs_is_worth(backbone: nn.Modul
     supernet.decide(1.0, None)
     density = supernet.gates.density()
     is_open = supernet.gates.is_open()
-    worth = supernet.gates.worth()
+    worth = supernet.gates.importance()
     average = float(worth.double().sum() / supernet.costs.double().sum())
     assert torch.equal(is_open, density > torch.log(torch.tensor(average)))
     assert 0 < is_open.sum() < len(is_open)
@@ -88,7 +88,7 @@ def test_a_budget_is_filled_to_the_last_parameter(backbone: nn.Module, batch: In
     supernet.decide(0.0, budget)
     assert supernet.structure().params == budget
     before = backbone(**batch).last_hidden_state
-    adapter = supernet.settle()
+    adapter = supernet.discretize()
     assert adapter.structure.params == budget
     torch.testing.assert_close(backbone(**batch).last_hidden_state, before)  # everything still stands at zero
     supernet.detach()

@@ -94,7 +94,7 @@ def test_what_settles_computes_what_was_evaluated_and_each_task_alone_too(bare: 
     made.shrink()
     for one, two in zip(outputs(made, bare), before, strict=True):
         torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
-    shared = made.settle()
+    shared = made.discretize()
     assert shared.structure == structure == made.structure()
     assert sum(p.numel() for p in shared.parameters()) == structure.params
     for one, two in zip(outputs(made, bare), before, strict=True):
@@ -113,7 +113,7 @@ def test_switched_from_task_to_task_without_the_supernet(bare: nn.Module) -> Non
     made = searched(bare, "hard_concrete")
     structure = made.structure()
     before = outputs(made, bare)
-    shared = made.settle()
+    shared = made.discretize()
     made.detach()
     again = attach_shared(bare, structure)
     again.load_state_dict(shared.state_dict())
@@ -221,7 +221,7 @@ def test_sharing_decides_how_much_is_shared(bare: nn.Module) -> None:
     shares = []
     for sharing in (0.0, 0.5, 1.0, 3.0):
         made = searched(bare, "saliency", sharing)
-        made.hold(600)
+        made.set_budget(600)
         found = made.structure()
         assert found.params <= 600
         shares.append(found.shared_by()[3] / found.params)
@@ -234,14 +234,14 @@ def test_sharing_decides_how_much_is_shared(bare: nn.Module) -> None:
 @pytest.mark.parametrize("kind", GATES)
 def test_a_budget_counts_the_union(bare: nn.Module, kind: str) -> None:
     made = searched(bare, kind)
-    made.hold(500)
+    made.set_budget(500)
     structure = made.structure()
     largest = max(structure.of(task).params for task in TASKS)
     assert largest <= structure.params <= 500
     assert structure.params > 450
     made.shrink()
     assert made.structure().params <= 500
-    assert made.settle().structure.params <= 500
+    assert made.discretize().structure.params <= 500
     made.detach()
 
 
@@ -265,7 +265,7 @@ def test_saved_in_the_middle_and_loaded(bare: nn.Module, kind: str, settled: boo
     made = searched(bare, kind)
     made.shrink()
     if settled:
-        made.settle()
+        made.discretize()
     state = {name: value.clone() if isinstance(value, Tensor) else value for name, value in made.state_dict().items()}
     structure, before = made.structure(), outputs(made, bare)
     made.detach()
@@ -281,7 +281,7 @@ def test_ranks_with_different_users_are_not_turned(bare: nn.Module) -> None:
     made = searched(bare, "saliency")
     made.shrink()
     before = outputs(made, bare)
-    made.turn()
+    made.rotate_to_svd()
     for one, two in zip(outputs(made, bare), before, strict=True):
         torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
     made.detach()
@@ -333,7 +333,7 @@ def test_shrinking_under_a_budget_removes_no_use_that_the_structure_has(
     kind: str, share: float, bare: nn.Module
 ) -> None:
     made = searched(bare, kind, sharing=0.0)
-    made.hold(share * made.total_cost)
+    made.set_budget(share * made.total_cost)
     before = made.structure()
     made.shrink(below=1.0)
     assert made.structure() == before

@@ -98,10 +98,10 @@ def supernet(request: pytest.FixtureRequest, backbone: nn.Module, sites: tuple[S
 def test_the_structure_fills_the_budget_within_one_percent(
     backbone: nn.Module, batch: dict[str, Tensor], supernet: Supernet, budget: int
 ) -> None:
-    supernet.hold(budget)
+    supernet.set_budget(budget)
     structure = supernet.structure()
     assert 0.9 * budget < structure.params <= budget if budget < 5_000 else 0.99 * budget < structure.params <= budget
     supernet.eval()
     discretised = backbone(**batch).last_hidden_state
-    assert supernet.settle().structure == structure
+    assert supernet.discretize().structure == structure
     torch.testing.assert_close(backbone(**batch).last_hidden_state, discretised, atol=1e-5, rtol=1e-5)

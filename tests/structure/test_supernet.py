@@ -63,7 +63,7 @@ def test_evaluation_sees_the_discretised_structure(backbone: nn.Module, batch: I
     supernet.eval()
     discretised = run(backbone, batch)
     structure = supernet.structure()
-    adapter = supernet.settle()
+    adapter = supernet.discretize()
     compact = run(backbone, batch)
     torch.testing.assert_close(discretised, compact, atol=2e-4, rtol=1e-3)
     assert adapter.structure == structure
@@ -158,7 +158,7 @@ def test_gate_gradients_against_finite_differences(backbone: nn.Module, batch: I
 def test_all_gates_closed_is_the_bare_backbone(backbone: nn.Module, batch: Inputs, supernet: Supernet) -> None:
     nn.init.constant_(alpha(supernet), -9.0)
     assert supernet.structure() == Structure()
-    adapter = supernet.settle()
+    adapter = supernet.discretize()
     assert adapter.structure == Structure()
     output = run(backbone, batch)
     supernet.detach()
@@ -169,10 +169,10 @@ def test_everything_shrunk_before_the_end_still_settles(supernet: Supernet) -> N
     nn.init.constant_(alpha(supernet), -9.0)
     optimizer = torch.optim.AdamW([*supernet.adapter.parameters(), *supernet.gates.variables])
     supernet.shrink(optimizer)
-    supernet.draw()
+    supernet.sample_gates()
     assert supernet.structure() == Structure()
     assert float(supernet.cost()) == 0
-    assert supernet.settle(optimizer).structure == Structure()
+    assert supernet.discretize(optimizer).structure == Structure()
 
 
 def test_structure_made_for_another_model(backbone: nn.Module) -> None:

@@ -124,11 +124,11 @@ def test_ranks_that_do_one_thing_count_as_one(backbone: nn.Module, batch: Inputs
         part.up.copy_(0.05 * torch.randn(part.up.shape[0], 1).expand_as(part.up))
         part.down.copy_(part.down[:1] + 0.1 * part.down)
     loss(backbone, batch).backward()
-    before = supernet.gates.worth().sort(descending=True).values
+    before = supernet.gates.importance().sort(descending=True).values
     rotate_to_svd(supernet.adapter)
     supernet.gates.each[0].seen = False
     loss(backbone, batch).backward()
-    after = supernet.gates.worth()
+    after = supernet.gates.importance()
     assert float(before[0]) < 0.5 * float(before.sum())
     assert float(after[0]) > 0.99 * float(after.sum())
     assert float(after[0]) == pytest.approx(float(before.sum()), rel=1e-3)

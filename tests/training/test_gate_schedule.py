@@ -161,7 +161,7 @@ def test_the_engine_alone_does_what_the_command_line_does(context: Context) -> N
     ids = noise_ids(context)
     for _ in Training([Source(model, context.train)], supernet.adapter, training, controller=search, **ids).run():
         pass
-    adapter = supernet.settle()
+    adapter = supernet.discretize()
     supernet.detach()
     assert adapter.structure == by_config["structure"]
     state = by_config["state"]

@@ -116,11 +116,11 @@ class MeasuredTaskGates(TaskGates[MeasuredGates]):
     def _log_price(self) -> float:
         return math.log(max(self.price, sys.float_info.min))
 
-    def worth(self) -> Tensor:
+    def importance(self) -> Tensor:
         return (self.density() + self.log_costs).exp()
 
-    def average_worth(self, costs: Tensor, whole: float) -> float:
-        worth = self.worth()
+    def average_importance(self, costs: Tensor, whole: float) -> float:
+        worth = self.importance()
         there = worth.isfinite()  # what earlier tasks use stays whatever it is worth
         space = whole - float(costs[~there].double().sum())
         return float(worth[there].double().sum()) / max(1.0, space)

@@ -97,11 +97,11 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
     def logits(self) -> Tensor:
         """Return the order in which atoms stand, (atoms,); positive = open."""
 
-    def worth(self) -> Tensor | None:
+    def importance(self) -> Tensor | None:
         """Return what the tasks' losses would lose without each atom, (atoms,); None where that is not known."""
         return None
 
-    def hold(self, costs: Tensor, budget: float) -> None:
+    def set_budget(self, costs: Tensor, budget: float) -> None:
         """Make the expected cost equal ``budget``, where it is not the choice of atoms alone that holds it.
 
         Args:
@@ -120,7 +120,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         """
         return users
 
-    def average_worth(self, costs: Tensor, whole: float) -> float:
+    def average_importance(self, costs: Tensor, whole: float) -> float:
         """Return what the losses would lose without a parameter of the whole space, on the mean; 0 if not measured.
 
         Args:

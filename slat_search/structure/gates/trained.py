@@ -97,13 +97,13 @@ class TrainedTaskGates(TaskGates[TrainedGates]):
         for row in self.each:
             row.shift.copy_(value)
 
-    def hold(self, costs: Tensor, budget: float) -> None:
+    def set_budget(self, costs: Tensor, budget: float) -> None:
         shift_to_budget(self, costs, budget)
 
     def still_needed(self, users: Tensor, below: float, costs: Tensor, budget: float | None) -> Tensor:
-        """Return the uses that the structure has, those whose gate is at least ``below``, and under a budget those of the
-        most open atoms worth twice the budget: while gates are still alike, all of them are small, and the structure
-        has yet to be chosen."""
+        """Return the uses that the structure has, those whose gate is at least ``below``, and under a budget those of
+        the most open atoms worth twice the budget: while gates are still alike, all of them are small, and the
+        structure has yet to be chosen."""
         needed = users | (self.values() >= below)
         return needed if budget is None else needed | open_within(self.logits().detach(), costs, 2 * budget)
 
