@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from slat_search.config import Config
 from slat_search.structure import find_sites
+from slat_search.training.jobs import apply_job
 from slat_search.training.trial import space
 
 BENCHMARKS = Path(__file__).parent.parent / "experiments" / "benchmarks"
@@ -156,7 +157,7 @@ def test_published_methods_are_as_large_as_the_budget_lets_them(
         assert found is None
         return
     job = small_budgets.Entry(method, 0, budget, baseline=found).job(0.01)
-    applied = job.apply(backbone)
+    applied = apply_job(job, backbone)
     try:
         assert budget - 36 * (11 if method == "LoRA-XS" else 1) < applied.params <= budget
     finally:

@@ -13,8 +13,14 @@ from click.testing import CliRunner, Result
 
 from slat_search.cli import main
 from slat_search.config import Config
+from slat_search.records import Environment, ModelFacts, TaskFacts
 from slat_search.run_folder import RunFolder
 from tests.whole import SLAT
+
+ENVIRONMENT = Environment(
+    tasks=(TaskFacts(name="bbc-headline", labels=("a", "b"), majority=0.5, train=5, validation=4, test=3),),
+    model=ModelFacts(name="minilm", params=9, head_params=2, layers=1, site_columns=()),
+)
 
 
 def slat(*arguments: object) -> Result:
@@ -132,7 +138,7 @@ def test_many_labels_have_a_line_each(tmp_path: Path) -> None:
 
 
 def test_a_run_is_shown_under_an_ascii_locale(tmp_path: Path) -> None:
-    RunFolder(tmp_path).begin(Config(), {})
+    RunFolder(tmp_path).begin(Config(), ENVIRONMENT)
     (tmp_path / "comparison.md").write_text("| größe | 0.9 ± 0.1 ≈ |\n", encoding="utf-8")
     ascii_alone = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
     shown = subprocess.run([SLAT, "show", str(tmp_path)], capture_output=True, env=ascii_alone)
@@ -150,7 +156,7 @@ def test_overwrite_takes_a_folder_that_is_not_there(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "new")
     with folder.lock():
         folder.clear()
-        folder.begin(Config(), {})
+        folder.begin(Config(), ENVIRONMENT)
         (folder / "units").mkdir()
         (folder / "notes.txt").write_text("mine")
         folder.clear()
@@ -172,7 +178,7 @@ def test_a_folder_with_a_configuration_of_the_user_is_no_run(tmp_path: Path) -> 
 @pytest.mark.parametrize("command", ["run", "search", "baselines", "sensitivity"])
 def test_to_resume_and_to_overwrite_are_two_things(tmp_path: Path, command: str) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.begin(Config(), {})
+    folder.begin(Config(), ENVIRONMENT)
     out = slat(command, write(tmp_path, "task: bbc-headline"), "--out", folder.root, "--overwrite", "--resume")
     assert (out.exit_code, out.stderr.count("give one of them")) == (2, 1)
     assert folder.exists
@@ -181,7 +187,7 @@ def test_to_resume_and_to_overwrite_are_two_things(tmp_path: Path, command: str)
 @pytest.mark.parametrize("command", ["run", "sensitivity"])
 def test_nothing_is_thrown_away_for_a_run_that_cannot_begin(tmp_path: Path, command: str) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.begin(Config(), {})
+    folder.begin(Config(), ENVIRONMENT)
     config = write(tmp_path, "task: {name: mine, train: missing.csv}")
     out = slat(command, config, "--out", folder.root, "--overwrite")
     assert (out.exit_code, out.stderr.count("no such file")) == (2, 1)

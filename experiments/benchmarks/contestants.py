@@ -21,7 +21,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 REFITTED, TWICE = "SLAT, refitted", "uniform LoRA, 2x steps"
 SEARCHES = tuple(VARIANTS)[:-1]
 METHODS = (*SEARCHES, REFITTED, "random", "uniform LoRA", TWICE, "BitFit", "Houlsby")
-METHOD_DEFAULTS = tuple(method for method in METHODS if "gates" not in method)
+USUAL = tuple(method for method in METHODS if "gates" not in method)
 
 
 def rates(budget: int) -> tuple[float, ...]:

@@ -38,7 +38,7 @@ def tell(folder: Path, **fields: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"unit": None}, r"adapter: damaged \(adapter.json has no job\)"),
+        ({"unit": None}, r"adapter: damaged \(adapter.json has no unit\)"),
         ({"labels": None}, r"adapter: damaged \(adapter.json has no labels\)"),
         ({"model": {"name": "minilm", "size": 1}}, r"adapter: damaged \(model.size: Extra inputs are not permitted\)"),
         ({"unit": {"method": "slat"}}, r"adapter: damaged \(.*missing 3 required"),

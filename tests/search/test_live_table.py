@@ -131,4 +131,4 @@ def test_tensorboard_gets_every_report(run: tuple[Path, str]) -> None:
     (path,) = run[0].glob("search/ray-1/trial-0000/events.out.tfevents.*")
     qualities = [v.simple_value for e in events(path) for v in e.summary.value if v.tag == "ray/tune/quality"]
     history = next(t.history for t in TrialLog(run[0] / "search" / "ledger.jsonl").trials if t.number == 0)
-    assert qualities == pytest.approx([report["quality"] for report in history], abs=1e-6)
+    assert qualities == pytest.approx([report.quality for report in history], abs=1e-6)

@@ -78,7 +78,7 @@ def test_a_sobol_search_fills_the_space_evenly() -> None:
 )
 def test_a_wrong_point_is_one_sentence(point: dict, message: str) -> None:
     with pytest.raises(SlatError, match=message):
-        SearchSpace.of(Config(search={"points": [point], "space": NARROW}), BACKBONE)
+        SearchSpace.of(Config(search={"initial_points": [point], "space": NARROW}), BACKBONE)
 
 
 @pytest.mark.parametrize(

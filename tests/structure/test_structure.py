@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -176,3 +177,12 @@ def test_the_same_module_twice() -> None:
     spec = ModuleSpec(SITES[0], "lora", 2)
     with pytest.raises(SlatError, match=r"lora stands twice at layer\.0\.q"):
         Structure((spec, ModuleSpec(SITES[0], "lora", 4)))
+
+
+def test_the_room_lists_all_that_it_has() -> None:
+    import slat_search.structure as room
+    from slat_search.structure import api
+
+    there = {name for name, value in vars(api).items() if name[0].isalpha() and not inspect.ismodule(value)}
+    assert set(room.__all__) == there
+    assert dir(room) == sorted(there)

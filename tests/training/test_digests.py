@@ -200,4 +200,4 @@ def test_an_adapter_keeps_what_it_was_made_from(context: Context, adapter: tuple
     assert MadeFrom(**kept) == context.made_from
     assert set(kept["texts"]) == {"train", "validation", "test"}
     again = Config.model_validate(context.config.model_dump())
-    assert prepared(again)[0].made_from == context.made_from
+    assert prepared(again)[0].parts[0].made_from == context.made_from
