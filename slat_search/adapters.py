@@ -1,4 +1,4 @@
-"""What a run keeps of its trainings for use: an adapter a method and task, with the weights of the best seed."""
+"""The adapters that a run keeps for use: an adapter a method and task, with the weights of the best seed."""
 
 from __future__ import annotations
 

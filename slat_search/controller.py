@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 
 class Controller:
-    """What a method adds to plain training. Every method of this base does nothing, so override what is needed.
+    """Base of what a method adds to plain training. Every method of this base does nothing, so override what is needed.
 
     Attributes:
         pace: factor on the modules' learning rate, read before each step.

@@ -1,4 +1,4 @@
-"""What this machine has of what a run needs, looked at in the way that a run would."""
+"""Check this machine for everything that a run needs, in the way that a run would use it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FULL = 0.95  # share of a disk from which Ray writes no object to it
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one thing.
+    """Result of one check.
 
     Attributes:
         name: of the thing.

@@ -1,4 +1,5 @@
-"""What libraries keep in the home folder, where that cannot be written: containers, batch systems, service users."""
+"""Another place for what libraries keep in the home folder, where that cannot be written: containers, batch systems,
+service users."""
 
 from __future__ import annotations
 

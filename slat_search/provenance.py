@@ -22,7 +22,7 @@ _PACKAGES = ("torch", "transformers", "peft", "ray", "optuna", "datasets", "pand
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of this library, and of those that results depend on."""
+    """Return the versions of Python, of this library, and of those that results depend on."""
     return {
         "python": platform.python_version(),
         "slat-search": __version__,

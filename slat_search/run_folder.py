@@ -71,7 +71,7 @@ class RunFolder:
 
     @property
     def content(self) -> list[Path]:
-        """What is in the folder and belongs to this run."""
+        """Return the entries of the folder that belong to this run."""
         return [p for p in self.root.iterdir() if p.name not in _NOT_THE_RUN] if self.root.exists() else []
 
     def check_free(self) -> None:
@@ -154,7 +154,7 @@ class RunFolder:
 
 
 def without_results(folder: RunFolder) -> str:
-    """What is to be said of a folder that has no tested results."""
+    """Return the message on a folder that has no tested results."""
     resume = "`slat run CONFIG --resume` does the rest"
     if (folder / COMPARISON).is_file():
         return f"{folder.root}: is a comparison of runs, and no run; give the runs themselves"

@@ -45,8 +45,8 @@ def run(
     storage: str | None = None,
     say: Say = print,
 ) -> RunFolder:
-    """What the sparsity weight, noise in training and perturbed text do to the search and to each baseline; and over
-    several tasks the weight of sharing.
+    """Study what the sparsity weight, noise in training and perturbed text do to the search and to each baseline; and
+    over several tasks the weight of sharing.
 
     The studies have a folder of their own in the run's; where the run is done, its report gets them as a section.
 

@@ -1,4 +1,4 @@
-"""What each method was given: trainings, steps and seconds, the search with its trials beside them."""
+"""The budget of each method: trainings, steps and seconds, the search with its trials beside them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def best_of(table: pd.DataFrame) -> pd.Series:
 
 
 def verdict(usable: pd.DataFrame, tolerance: float, metric: str) -> str:
-    """What is recommended of all methods that leave an adapter, and why, in one sentence.
+    """Choose the method to recommend among those that leave an adapter, and say why in one sentence.
 
     Args:
         usable: a row a method, with ``name``, ``family``, ``validation`` and ``params``.
@@ -53,7 +53,7 @@ def verdict(usable: pd.DataFrame, tolerance: float, metric: str) -> str:
 
 
 def notes(usable: pd.DataFrame, tolerance: float) -> dict[str, str]:
-    """What one should know of an adapter, by its label: that it is a bare head or hand-made, or that the bare head or
+    """Return doubts about each adapter, by its label: that it is a bare head or hand-made, or that the bare head or
     another method is as good or better on validation. Nothing of an adapter that holds what it promises."""
     chosen = recommended(usable, tolerance)
     heads = usable[usable["params"] == 0]

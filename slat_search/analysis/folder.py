@@ -1,4 +1,4 @@
-"""What a folder holds of a run, whatever that is: to be shown, and to be made pages of."""
+"""The results that a folder holds, to be shown and to be made pages of."""
 
 from __future__ import annotations
 

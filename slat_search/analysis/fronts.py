@@ -115,7 +115,7 @@ def choose_members(frame: pd.DataFrame, count: int) -> list[int]:
 
 
 def hypervolumes(results: pd.DataFrame, reference: Reference, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Of the found structures, of the baselines, and of all together, each with its interval over seeds.
+    """Return the hypervolumes of found structures, of baselines and of all, each with its interval over seeds.
 
     The linear head alone belongs to each of them: it is the end of every front, and costs nothing. Full fine-tuning has
     the parameters of the reference, so it adds nothing to any.

@@ -19,7 +19,7 @@ _SHARE = 0.8  # of the trials that a draw takes
 
 
 def of_screening(trials: pd.DataFrame, space: Mapping[str, BaseDistribution], seed: int = 0) -> pd.DataFrame:
-    """What mattered for quality, size and quality under perturbation in a table of trials; see below. Empty where too
+    """Return what mattered for quality, size and quality under perturbation in a table of trials; empty where too
     few trials completed to tell."""
     completed = trials[trials["status"] == "completed"].reset_index(drop=True)
     if len(completed) < FEWEST:

@@ -1,4 +1,4 @@
-"""What all HTML pages share: templates, figures inside them, the tables at their end."""
+"""Shared by all HTML pages: templates, figures inside them, the tables at their end."""
 
 from __future__ import annotations
 

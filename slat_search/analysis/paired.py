@@ -46,7 +46,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pair:
-    """What two methods say of the test texts of one task, a model a seed."""
+    """Predictions of two methods for the test texts of one task, a model a seed."""
 
     one: Sequence[Predictions]
     two: Sequence[Predictions]

@@ -54,7 +54,7 @@ def scatters(table: pd.DataFrame, data: RunData) -> list[Markup]:
 
 
 class Searched(Protocol):
-    """What a run left of its search."""
+    """The parts of a run that describe its search."""
 
     @property
     def config(self) -> KeptConfig: ...
@@ -90,7 +90,7 @@ def histories(data: Searched) -> list[Markup]:
 
 
 def found_overlaps(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
-    """Of the found structures, by name."""
+    """Return the overlaps between found structures, by name."""
     return overlaps({row["name"]: data.structures[row["method"]] for _, row in found_ones(table).iterrows()})
 
 

@@ -1,4 +1,5 @@
-"""What perturbed input does to each method: curves, retained quality, the worst case, calibration; with intervals."""
+"""The effect of perturbed input on each method: curves, retained quality, the worst case, calibration; with
+intervals."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ def retained(sets: Sets, qualities: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one trained model says of the test texts.
+    """Predictions of one trained model for the test texts.
 
     Attributes:
         sets: (kind, ratio) of each set of texts; the first one is clean, ratio 0.
@@ -83,7 +84,7 @@ class Predictions:
 
     @property
     def clean(self) -> Predictions:
-        """Of the clean texts alone."""
+        """Return the quality on the clean texts."""
         return replace(self, sets=self.sets[:1], outputs=self.outputs[:1], confidence=self.confidence[:1])
 
     @cached_property
@@ -92,7 +93,7 @@ class Predictions:
         return self.outputs == self.labels
 
     def quality(self, metric: str, rows: np.ndarray) -> np.ndarray:
-        """Of each set on some ``rows`` (n,) of the texts, (sets,)."""
+        """Return the quality on each set, (sets,), over some ``rows`` (n,) of the texts."""
         if metric == "accuracy":
             return self.correct[:, rows].mean(axis=1)
         return np.array([quality(metric, self.labels[rows], outputs[rows]) for outputs in self.outputs])
@@ -144,7 +145,7 @@ class Robustness:
 
     @property
     def worst_at(self) -> str:
-        """What it is."""
+        """Return the kind and ratio at which quality is worst, in words."""
         kind, ratio = self.sets[self.worst]
         return f"{kind.replace('_', ' ')} {ratio:.0%}" if ratio else "clean"
 

@@ -25,7 +25,7 @@ NOTHING_TESTED = "A search alone: what it found is not trained again yet, and no
 
 @dataclass(frozen=True)
 class SearchData:
-    """What a search left.
+    """A search and its trials.
 
     Attributes:
         config, environment: of the run.

@@ -1,4 +1,4 @@
-"""What tasks use of a structure that they share, from its JSON alone."""
+"""The parts of a shared structure that tasks use, from its JSON alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def units(structure: dict[str, Any]) -> pd.DataFrame:
 
 
 def part_of(structure: dict[str, Any], task: int) -> dict[str, Any]:
-    """What a task uses of a shared structure, as a structure of its own has it."""
+    """Return the part of a shared structure that a task uses, as the JSON of a structure of its own."""
     modules = []
     for module in structure["modules"]:
         mine = [unit for unit, users in enumerate(module["users"]) if task in users]

@@ -150,7 +150,7 @@ def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:
 
 
 def hypervolumes_of(data: RunData) -> dict[str, object]:
-    """Those of a run on test, and what they are measured from."""
+    """Return the hypervolumes of a run on test, and their reference point."""
     return {
         "reference": vars(data.reference),
         "interval": "95 % bootstrap over seeds",

@@ -104,7 +104,7 @@ def prefix(backbone: nn.Module, options: Options) -> Applied:
         model = peft.get_peft_model(backbone, config)
 
     def prepend(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """What ``PeftModelForFeatureExtraction.forward`` does before it calls the backbone."""
+        """Do what ``PeftModelForFeatureExtraction.forward`` does before it calls the backbone."""
         mask = kwargs["attention_mask"]
         seen = mask.new_ones(len(mask), config.num_virtual_tokens)
         vectors = model.get_prompt(len(mask))

@@ -268,8 +268,8 @@ def _baseline_contender(baseline: Baseline, config: Config) -> Contender:
 
 
 def method_options(baseline: Baseline, config: Config) -> dict[str, Any]:
-    """What a baseline's method takes; random structures are drawn from what the search chooses from, and random entries
-    from its places."""
+    """Return the options of a baseline's method; random structures are drawn from what the search chooses from, and
+    random entries from its places."""
     space = config.space
     if baseline.method == "entries":
         return {**baseline.options, "sites": {"include": list(space.include), "exclude": list(space.exclude)}}

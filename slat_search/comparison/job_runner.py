@@ -100,11 +100,11 @@ class JobRunner:
         return load_file(self._path(job, "safetensors"))
 
     def _missing(self, jobs: Sequence[TrainingJob], ending: str) -> list[TrainingJob]:
-        """Those without such a file, each once."""
+        """Return the jobs that have no such file yet, each once."""
         return [job for job in {job.key: job for job in jobs}.values() if not self._path(job, ending).exists()]
 
     def as_found(self, job: TrainingJob) -> TrainingJob:
-        """What a search found stands as a structure of its own; other jobs stay as they are."""
+        """Return the job of the structure that a search found; other jobs as they are."""
         if job.method != "search":
             return job
         trained = read_training(self._path(job, "train.json"))

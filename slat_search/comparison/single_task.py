@@ -28,7 +28,8 @@ from .job_runner import JobRunner
 
 
 def methods_alone(config: Config) -> tuple[str, ...]:
-    """What is trained for each task alone: as configured, or the search, and LoRA where it is a baseline."""
+    """Return the methods that are trained for each task alone: as configured, or the search, and LoRA where it is a
+    baseline."""
     if config.multitask.alone is not None:
         return config.multitask.alone
     return ("slat", *dict.fromkeys(b.method for b in config.baselines if b.method == "lora"))
@@ -105,8 +106,9 @@ def _found_alone(runner: JobRunner, members: Sequence[Trial]) -> Iterator[Conten
 
 
 def train_transfers(runners: Mapping[str, JobRunner], member: Trial, say: Callable[[str], None]) -> list[TransferRow]:
-    """What each task uses of a pool, trained from fresh weights on each task; and a random part of the pool, as large
-    as what the task itself uses. Learning rates are tuned for each on validation with one seed; every seed is tested.
+    """Train the part of a pool that each task uses, from fresh weights, on each task; and a random part of the pool, as
+    large as what the task itself uses. Learning rates are tuned for each on validation with one seed; every seed is
+    tested.
 
     Tasks that use the same of the pool share a training.
 

@@ -49,7 +49,7 @@ _FAR = (1e-1, 3e-1, 1.0)  # of numbers that stand in hundreds of places, divided
 
 @dataclass(frozen=True)
 class MethodDefaults:
-    """What a method is called and takes where an entry says nothing else.
+    """Defaults of a method.
 
     Attributes:
         title: name in tables.
@@ -215,7 +215,7 @@ class Baseline(Section):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the method takes, JSON values only."""
+        """Return the options of the method, JSON values only."""
         found = {
             "tuner": self.tuner,
             "size": self.size,

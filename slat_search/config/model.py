@@ -67,7 +67,7 @@ class Model(Section):
 
 
 class Training(Section):
-    """What every method gets alike: steps, batch, schedule."""
+    """Settings that every method shares: steps, batch, schedule."""
 
     steps: int = Field(
         150, ge=1, description="optimizer steps of each full training; where there are several `tasks`, of all together"
@@ -94,7 +94,7 @@ class Evaluation(Section):
 
 
 class Resources(Section):
-    """What Ray may use."""
+    """Resources that Ray may use."""
 
     concurrent_trials: int | None = Field(
         None,
@@ -197,7 +197,7 @@ class Config(Section):
         return self
 
     def of_task(self, number: int) -> Config:
-        """That of one of the tasks alone, with an equal share of the steps."""
+        """Return the configuration of one task alone, with an equal share of the steps."""
         steps = max(1, self.training.steps // len(self.tasks))
         training = self.training.model_copy(update={"steps": steps})
         return self.model_copy(update={"task": self.tasks[number], "tasks": (), "training": training})

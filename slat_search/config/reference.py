@@ -39,7 +39,7 @@ def reference() -> str:
 
 
 def _usual() -> str:
-    """What each method is and takes where an entry says nothing else."""
+    """Return a table of the methods with their defaults."""
     rows = ["\n| method | name in tables | size | learning rates | takes |", "|---|---|---|---|---|"]
     for method, usual in METHOD_DEFAULTS.items():
         takes = {

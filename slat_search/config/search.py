@@ -60,7 +60,7 @@ _KIND_SETS = (ALL_KINDS, "spectral")
 
 
 class Sampled(Section):
-    """What each trial samples."""
+    """Settings that each trial samples."""
 
     sparsity: LogRange = Field(
         LogRange(low=0.3, high=30),

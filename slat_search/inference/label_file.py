@@ -1,4 +1,4 @@
-"""What an adapter says of every row of a file."""
+"""Label every row of a file with an adapter."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Predictor:
 
     @property
     def columns(self) -> list[str]:
-        """What the texts of a row were called in the task; two for pairs."""
+        """Return the names of the text columns of the task; two for pairs."""
         return self.description["columns"]
 
     def __call__(self, texts: Sequence[str | tuple[str, ...]]) -> np.ndarray:
@@ -193,8 +193,8 @@ def adapter_folder(run: Path, adapter: str | None = None, task: str | None = Non
 
 
 def note_on(folder: Path) -> str:
-    """What the run of an adapter says against it: that it is hand-made, or no better than the bare head; empty where it
-    holds what it promises, or lies in no run."""
+    """Return the doubts that the run of an adapter has about it: that it is hand-made, or no better than the bare head;
+    empty where it holds what it promises, or lies in no run."""
     for place in (folder, folder.parent):
         if (place.parent / "best.json").is_file():
             return Recommended.read(place.parent / "best.json").notes.get(place.name, "")

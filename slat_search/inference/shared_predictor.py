@@ -95,7 +95,7 @@ class SharedPredictor:
 
 
 def read_shared(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """What :func:`save_shared` wrote: the content of ``shared.json``, and weights by name.
+    """Read the files of :func:`save_shared`: the content of ``shared.json``, and weights by name.
 
     Raises:
         SlatError: not such a folder, or damaged.

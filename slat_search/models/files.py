@@ -62,7 +62,8 @@ def _folder(path: str) -> Path | None:
 
 
 def _files(path: str) -> Iterator[Path]:
-    """What a model and its tokenizer may be read from; weights as pickles only where there are no others."""
+    """Return the files that a model and its tokenizer may be read from; pickled weights only where there are no
+    others."""
     folder = _folder(path)
     if folder is not None:
         weights = next((found for pattern in _WEIGHTS if (found := sorted(folder.glob(pattern)))), [])

@@ -144,7 +144,7 @@ def check_fit(model: PreTrainedModel, tokenizer: Any, name: str) -> None:
 
 
 class _UnfitError(Exception):
-    """What is wrong, found by us and not by a library."""
+    """A fault that this library found itself."""
 
 
 @contextmanager

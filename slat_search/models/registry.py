@@ -142,8 +142,8 @@ def needs_encoder(config: PreTrainedConfig) -> bool:
 
 
 def published(name: str) -> tuple[str, str]:
-    """What others load a model by: its name on the Hugging Face hub and a GGUF file there, or the name as it is and
-    nothing."""
+    """Return the name that others load a model by: its name on the Hugging Face hub and a GGUF file there, or the name
+    as it is and nothing."""
     if Path(name).is_dir() or name not in EMBEDDED_MODELS:
         return name, ""
     return EMBEDDED_MODELS[name].published, EMBEDDED_MODELS[name].gguf

@@ -1,4 +1,4 @@
-"""What passes between rooms or stands in a file of a run, as typed records with versions; no torch, no Ray."""
+"""Values that pass between rooms or stand in a file of a run, as typed records with versions; no torch, no Ray."""
 
 from .base import FileRecord, Record
 from .config import KeptConfig, KeptTask

@@ -136,7 +136,7 @@ class PerturbedQuality(Record):
 
 
 class TaskTest(Record):
-    """What a trained model comes to on the test texts of one task.
+    """Measures of a trained model on the test texts of one task.
 
     Attributes:
         quality: on clean text.

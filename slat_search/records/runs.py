@@ -17,7 +17,7 @@ ALONE_LABEL = "alone-"
 
 
 class TaskFacts(Record):
-    """What tables need of a task.
+    """Facts on a task that tables need.
 
     Attributes:
         majority: quality on test of always saying the most frequent training label.
@@ -37,7 +37,7 @@ class TaskFacts(Record):
 
 
 class ModelFacts(Record):
-    """What tables need of the frozen model.
+    """Facts on the frozen model that tables need.
 
     Attributes:
         params: its size.
@@ -56,7 +56,8 @@ class ModelFacts(Record):
 
 
 class Environment(FileRecord):
-    """What a run was made on, ``environment.json``; in a file of version 1 a single task stands under ``task``."""
+    """Versions, hardware, texts and model of a run, ``environment.json``; in a file of version 1 a single task stands
+    under ``task``."""
 
     VERSION: ClassVar[int] = 2
 
@@ -118,7 +119,7 @@ class Final(Record):
 
 
 class Selection(FileRecord):
-    """What is compared and how learning rates were chosen, ``selection.json``.
+    """The methods that are compared and how their learning rates were chosen, ``selection.json``.
 
     In files of version 1 the trainings for one task alone stand in ``alone.json``.
     """
@@ -189,7 +190,7 @@ class ReferencePoint(Record):
 
 
 class StudyPoints(FileRecord):
-    """What the trainings of sensitivity studies belong to, ``points.json``."""
+    """The points that the trainings of sensitivity studies belong to, ``points.json``."""
 
     points: tuple[StudyPoint, ...]
     reference: tuple[ReferencePoint, ...]

@@ -13,7 +13,7 @@ from .jobs import Measures
 
 
 class Report(Measures):
-    """What a trial reports at a rung and at its end, of its discretised structure.
+    """Report of a trial on its discretized structure, at a rung or at its end.
 
     Attributes:
         step: optimizer steps done.

@@ -58,7 +58,7 @@ def loaded(number: int, raw: bytes) -> dict[str, Any] | None:
 
 
 def given(number: int, found: dict[int, bytes]) -> dict[str, Any] | None:
-    """What a trial goes on from: the checkpoint that Ray gives it, else the one that was found; None to begin."""
+    """Return the checkpoint that a trial resumes from: Ray's, else the one on disk; None to begin."""
     checkpoint = tune.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:

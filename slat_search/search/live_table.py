@@ -1,4 +1,4 @@
-"""What is known of a search while it runs, as a table that stays at the bottom of the terminal."""
+"""A live table of a search, which stays at the bottom of the terminal."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def overview(trials: Sequence[Trial], total: int, elapsed: float, before: int) -
 
 
 def table(state: Overview, total: int, steps: int) -> Group:
-    """What there is in one line, the front, and below it what runs."""
+    """Return a summary in one line, the front, and the trials that run."""
     found = Table(box=None, pad_edge=False)
     for column in ("trial", "", "step", "parameters", "quality", "retained"):
         found.add_column(column, justify="left" if column == "" else "right")

@@ -57,7 +57,7 @@ class TrialReporter(Callback):
 
 
 def _candidates(sampled: dict[str, Any]) -> str:
-    """What competes, and under which pressure; of a static search what stands."""
+    """Describe the candidates and the pressure on them; in a static search the structure."""
     if "kinds" in sampled:
         pressure = f"budget {sampled['budget']:,.0f}" if "budget" in sampled else f"sparsity {sampled['sparsity']:.3g}"
         sharing = f", sharing {sampled['sharing']:.2f}" if "sharing" in sampled else ""

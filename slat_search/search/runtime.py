@@ -114,7 +114,7 @@ def session_folder() -> Path:
 
 
 def _cause(error: Exception) -> str:
-    """What Ray says in one line; of what it quotes from its log files the last error."""
+    """Return Ray's message in one line; the last error where it quotes its log files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     quoted = [line for line in lines[1:] if re.match(r"[\w.]*(Error|Exception): ", line)]
     return f"{lines[0]} {quoted[-1]}" if lines[0].endswith(":") and quoted else lines[0]
@@ -133,7 +133,7 @@ def _probe(address: str) -> None:
 
 @dataclass(frozen=True)
 class Share:
-    """What each of the concurrent trials gets.
+    """Resources of each of the concurrent trials.
 
     Attributes:
         concurrent: trials at the same time.

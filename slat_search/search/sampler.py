@@ -185,7 +185,7 @@ class OptunaSearcher(Searcher):
 
 
 def _described(trial: Trial) -> dict[str, Any]:
-    """What a reader of the study wants to know of a trial beside its values."""
+    """Return the attributes of a trial in the study, beside its values."""
     found = {"structure": trial.structure.describe()} if trial.structure is not None else {}
     return {**({"number": trial.number} if trial.number >= 0 else {"earlier": True}), "status": trial.status, **found}
 

@@ -1,4 +1,4 @@
-"""What trials sample from, and the points of it that are given beforehand."""
+"""The search space, and the points of it that are tried first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Axis: TypeAlias = Range | list[Any]
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a search samples from, and how it begins.
+    """The space that a search samples from, and its first points.
 
     Attributes:
         distributions: name of what is sampled -> range or choices.

@@ -1,4 +1,4 @@
-"""What happened to every trial of a search, on disk before anything follows from it.
+"""A log of every trial of a search, on disk before anything follows from it.
 
 Ray's own snapshots are written every few seconds, so a killed driver loses what came after the last of them, and a
 restored experiment knows its trials by random names in another order. The ledger is what a search goes on from.
@@ -27,7 +27,7 @@ from ..structure import SharedStructure, Structure, unpack
 
 @dataclass(frozen=True)
 class Trial:
-    """What is known of one trial.
+    """The state of one trial.
 
     Attributes:
         number: order of creation, from 0.
@@ -84,7 +84,7 @@ class TrialLog:
 
     @property
     def ended(self) -> list[Trial]:
-        """Those that are over, in the order in which they ended."""
+        """Return the trials that are over, in the order in which they ended."""
         return [self._trials[number] for number in self._order]
 
     def __getitem__(self, number: int) -> Trial:

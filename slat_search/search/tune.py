@@ -171,7 +171,7 @@ def _fit(
 
 
 def _fitted(tuner: tune.Tuner) -> tune.ResultGrid:
-    """What the tuner returns; an error of ours that Ray met in its loop, a full disk for one, comes out as it was."""
+    """Run the tuner; an error of ours that Ray met in its loop, a full disk for one, comes out as it was."""
     try:
         return tuner.fit()
     except tune.TuneError as error:

@@ -152,7 +152,7 @@ class Adapter(nn.Module):
 
     @property
     def structure(self) -> Structure:
-        """What stands now, after any shrinking."""
+        """Return the structure as it is now, after any shrinking."""
         modules = (module for site in self.site_adapters() for module in site.modules_by_kind.values())
         return Structure(tuple(modules), self.options)
 

@@ -37,7 +37,7 @@ class Part:
         return self.site.part(self.name)
 
     def kept(self, is_open: Sequence[bool]) -> list[ModuleSpec]:
-        """What stands of the part with some of its atoms alone, one flag an atom."""
+        """Return the modules of the part that hold some of its atoms; one flag an atom."""
         units: dict[str, list[int]] = {}
         passed = dict.fromkeys(self.site.modules_by_kind, 0)
         for (kind, count), stays in zip(self.atoms, is_open, strict=True):
@@ -97,7 +97,7 @@ class Layout:
         return values[..., self.unit_atom].split([part.units for part in self.parts], dim=-1)
 
     def kept(self, is_open: Sequence[bool]) -> list[ModuleSpec]:
-        """What stands when some atoms stay alone, one flag an atom."""
+        """Return the modules that hold some of the atoms; one flag an atom."""
         modules: list[ModuleSpec] = []
         start = 0
         for part in self.parts:

@@ -70,14 +70,14 @@ class ModuleSpec:
         return replace(self, size=len(units), entries=tuple(self.entries[u] for u in units) if self.entries else ())
 
     def joined(self, other: ModuleSpec) -> ModuleSpec:
-        """What either of two modules of one kind at one site has."""
+        """Return the union of two modules of one kind at one site."""
         if KINDS[self.kind].positional:
             entries = tuple(sorted({*self.entries, *other.entries}))
             return replace(self, size=len(entries), entries=entries)
         return replace(self, size=max(self.size, other.size))
 
     def common(self, other: ModuleSpec) -> ModuleSpec | None:
-        """What both of two modules of one kind at one site have; None for nothing."""
+        """Return the intersection of two modules of one kind at one site; None where it is empty."""
         if KINDS[self.kind].positional:
             entries = tuple(sorted({*self.entries} & {*other.entries}))
             return replace(self, size=len(entries), entries=entries) if entries else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ModuleOptions:
-    """What all modules of one structure share.
+    """Options that all modules of one structure share.
 
     Attributes:
         activation: nonlinearity of bottlenecks, a key of ``ACTIVATIONS``.

@@ -1,4 +1,4 @@
-"""What a structure costs, and which atoms fill a budget. Functions of flat tensors over atoms."""
+"""Cost of a structure, and the atoms that fill a budget. Functions of flat tensors over atoms."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def articles() -> list[Article]:
 
 @dataclass(frozen=True)
 class BBCTask:
-    """What is asked about the articles of a split.
+    """A question about the articles of a split.
 
     Attributes:
         what: one line for `slat tasks`.

@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
 
 class MalformedError(Exception):
-    """What is wrong with a file, and in which row."""
+    """A fault of a file, and its row."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _wrong_width(number: int, row: Record, width: int, layout: Layout, before: S
 
 
 def other_separator(header: Sequence[str]) -> str:
-    """What to say of a file that seems to have one column, as its fields are separated by something else."""
+    """Return the message on a file that seems to have one column, as another character separates its fields."""
     for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas")):
         if len(header) == 1 and separator in header[0]:
             return f"; its fields are separated by {name}: a .csv wants commas, a .tsv tabs"

@@ -1,4 +1,4 @@
-"""What a task is, in words: the list of known names, and sizes, balance, lengths and examples of one of them."""
+"""A task in words: the list of known names, and sizes, balance, lengths and examples of one of them."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def _whole(text: str) -> str:
 
 @lru_cache(maxsize=4)
 def _fingerprint(tokenizer: Any) -> str:
-    """What decides how a tokenizer cuts text, but for the length that it was last asked for."""
+    """Return everything that decides how a tokenizer cuts text, but for the length that it was last asked for."""
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is None:
         told = {"kind": type(tokenizer).__name__, "init": tokenizer.init_kwargs, "vocabulary": tokenizer.get_vocab()}

@@ -48,7 +48,7 @@ class TaskData:
 
 
 def normal(texts: Sequence[str]) -> tuple[str, ...]:
-    """What makes two rows the same: their words, whatever the case and the space between."""
+    """Return the key under which two rows are the same: their words, whatever the case and the space between."""
     return tuple(" ".join(t.lower().split()) for t in texts)
 
 

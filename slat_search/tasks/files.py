@@ -137,7 +137,7 @@ def _has(rows: Rows, columns: Sequence[str], what: str) -> None:
 
 
 def _first_line(rows: Rows) -> str:
-    """What may be wrong with the first line of a CSV or TSV."""
+    """Return a hint on the first line of a CSV or TSV."""
     names = list(rows.columns)
     if all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
         return "; its fields stand in quotes: set quoting to quoted"

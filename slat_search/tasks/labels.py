@@ -138,7 +138,7 @@ def _sorted(texts: Collection[str]) -> list[str]:
 
 
 def _near(names: Sequence[str]) -> list[str]:
-    """What to say of labels that differ in case alone."""
+    """Return the message on labels that differ in case alone."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(" ".join(name.casefold().split()), []).append(name)

@@ -70,5 +70,5 @@ def _is_unicode(text: str) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, without what follows it; its cause says more, where it has one."""
+    """Return the first line of a library's error, or of its cause, which says more."""
     return (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]

@@ -224,7 +224,7 @@ def write_rows(rows: Rows, path: Path, field: str, quoting: Quoting | None = Non
 
 
 def as_text(rows: Rows, suffix: str, layout: Layout | None = None) -> str:
-    """What a file of this ending holds, by default quoted where it needs it; empty for Parquet, which is no text.
+    """Return the text of a file of this ending, by default quoted where needed; empty for Parquet, which is no text.
 
     Raises:
         MalformedError: a text that needs quotes where there are none.

@@ -1,4 +1,4 @@
-"""What all trainings of a run share: encoded text and a few words on the model. Made once, on the driver."""
+"""The context that all trainings of a run share: encoded text and the model. Made once, on the driver."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Context:
 
     @property
     def outputs(self) -> int:
-        """Of the head: one a label, or the number of a regression."""
+        """Return the outputs of the head: one a label, or one number in a regression."""
         return max(1, len(self.labels))
 
     def backbone(self) -> Backbone:

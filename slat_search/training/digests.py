@@ -1,4 +1,4 @@
-"""What a training was made from, as digests: the frozen weights, the tokenizer, the texts of each split.
+"""Digests of what a training was made from: the frozen weights, the tokenizer, the texts of each split.
 
 A run and each of its adapters keep them, so that text that was edited or weights that were replaced are told and do
 not change a result unseen.

@@ -33,7 +33,7 @@ class SearchPlan:
 
 
 class SupernetController(Controller):
-    """What all searches share: a supernet under a plan, whose learning rate grows as it shrinks.
+    """Base of all searches: a supernet under a plan, whose learning rate grows as it shrinks.
 
     Args:
         supernet: what is searched.

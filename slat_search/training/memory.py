@@ -56,7 +56,7 @@ class OutOfMemoryError(SlatError):
 
 
 def in_parts_that_fit(texts: int, attempt: Callable[[int], Generator[T]]) -> Generator[T]:
-    """What ``attempt`` yields, begun again with twice the parts whenever the GPU's memory is full.
+    """Yield from ``attempt``, begun again with twice the parts whenever the GPU's memory is full.
 
     Args:
         texts: in a batch; there cannot be more parts.

@@ -42,7 +42,7 @@ class PoolContext:
 
     @property
     def head_params(self) -> int:
-        """Of all heads."""
+        """Return the parameters of all heads."""
         return sum(part.head_params for part in self.parts)
 
     @property
@@ -58,7 +58,7 @@ AnyContext: TypeAlias = Context | PoolContext
 
 
 def names(context: AnyContext) -> tuple[str, ...]:
-    """Of the tasks."""
+    """Return the task names in training order."""
     return tuple(part.config.task.name for part in context.parts)
 
 
@@ -91,7 +91,7 @@ def task_turns(context: AnyContext) -> Iterator[int]:
 
 
 def balance(context: AnyContext) -> nn.Module | None:
-    """What weighs the tasks' losses; None for losses as they are."""
+    """Return the module that weighs the tasks' losses; None for losses as they are."""
     several = len(context.parts) > 1
     return Uncertainty(len(context.parts)) if several and context.config.multitask.balance == "uncertainty" else None
 

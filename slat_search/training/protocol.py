@@ -1,4 +1,4 @@
-"""What all trainings share: the plan, the measures on validation, and how trained weights are kept."""
+"""Shared by all trainings: the plan, the measures on validation, and the format of trained weights."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def qualities(metric: str, sets: Sequence[Encoded], logits: Sequence[np.ndarray]
 
 
 def trained_arrays(saved: Mapping[str, Tensor], models: Sequence[TextClassifier]) -> State:
-    """What is kept of adapter and heads by name: ``adapter.*``, and ``head.*`` or ``heads.<number>.*``."""
+    """Return the weights of adapter and heads by name: ``adapter.*``, and ``head.*`` or ``heads.<number>.*``."""
     state = {f"adapter.{name}": value.detach().cpu().numpy().copy() for name, value in saved.items()}
     for prefix, model in zip(head_names(len(models)), models, strict=True):
         state |= {f"{prefix}.{name}": p.detach().cpu().numpy().copy() for name, p in model.head.named_parameters()}
@@ -81,7 +81,7 @@ def trained_arrays(saved: Mapping[str, Tensor], models: Sequence[TextClassifier]
 
 
 def head_names(count: int) -> list[str]:
-    """What names of weights of so many heads begin with."""
+    """Return the state-dict prefix of each of so many heads."""
     return ["head"] if count == 1 else [f"heads.{number}" for number in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""What a static search trains: a structure that was sampled whole, without gates, as AutoPEFT does."""
+"""The structure that a static search trains: sampled whole, without gates, as AutoPEFT does."""
 
 from __future__ import annotations
 

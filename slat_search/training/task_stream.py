@@ -1,4 +1,5 @@
-"""What one task brings to a training: its text in batches, its classifier, and the loss of some of its texts."""
+"""The part of a training that belongs to one task: its text in batches, its classifier, and the loss of some of its
+texts."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def search_options(config: Config, sampled: Mapping[str, Any]) -> SearchOptions:
 def _supernet(
     context: AnyContext, backbone: nn.Module, sites: Sequence[Site], sampled: Mapping[str, Any]
 ) -> Supernet | SampledNet:
-    """What a trial searches in, on a bare backbone."""
+    """Put the supernet of a trial on a bare backbone."""
     config = context.config
     if config.search.method == "static":
         return SampledNet(backbone, sampled_structure(config, sites, sampled))

@@ -1,4 +1,4 @@
-"""What is compared: the rows of one task of one run, under names that stand for the same method in each."""
+"""The rows that are compared: those of one task of one run, under names that stand for the same method in each."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def _described(run: Compared, labels: bool) -> dict[str, str]:
 
 
 def _title(run: Compared) -> str:
-    """Of what a run found for its task."""
+    """Describe what a run found for its task."""
     return f"{run.name}, {run.task.name}" if run.tasks > 1 else run.name
 
 

@@ -121,7 +121,7 @@ def rank_summary(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def hypervolumes_by_task(runs: Sequence[Compared]) -> dict[str, Any]:
-    """Of found structures, baselines and all together on each task, whatever run they come from."""
+    """Return the hypervolumes of found structures, baselines and all on each task, whatever run they come from."""
     out: dict[str, Any] = {}
     for name in _datasets(runs):
         mine = [run for run in runs if run.dataset == name]

@@ -34,7 +34,8 @@ def level(runs: Sequence[Compared], best: str, other: str) -> bool:
 
 
 def _pairs(runs: Sequence[Compared], one: str, two: str) -> list[Pair]:
-    """What two methods say of the test texts of each task that both are on; nothing where a run has lost it."""
+    """Return the predictions of two methods for the test texts of each task that both are on, as far as runs kept
+    them."""
     pairs = []
     for name in dict.fromkeys(run.dataset for run in runs):
         here = [run for run in runs if run.dataset == name]

@@ -1,4 +1,4 @@
-"""What the sensitivity studies measured: rows, curves with intervals, and the outcome in plain words."""
+"""Measurements of the sensitivity studies: rows, curves with intervals, and the outcome in plain words."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class _Kept:
         return self._read[key]
 
     def robustness(self, keys: Sequence[str], task: int | None, clean: bool = False) -> Robustness:
-        """Of trainings with several seeds, on one task or on the mean of all."""
+        """Return the robustness of trainings with several seeds, on one task or on the mean of all."""
         numbers = range(len(self._metrics)) if task is None else [task]
         return mean_of([self._of_task(tuple(keys), number, clean) for number in numbers])
 

@@ -76,7 +76,7 @@ def analyse_studies(folder: RunFolder) -> str:
 
 
 def section(folder: RunFolder, studies: Studies | None = None) -> dict[str, Any]:
-    """What ``_studies.html.j2`` takes."""
+    """Return the variables of ``_studies.html.j2``."""
     studies = studies or read_studies(folder)
     table, sensitivity = changes(studies), studies.config
     figures = {name: folder / "figures" / f"{name}.png" for name in _FIGURES}

@@ -83,7 +83,8 @@ def _sparsity(studies: Studies) -> Iterator[str]:
 
 
 def _ratios(studies: Studies, study: str) -> Iterator[str]:
-    """What the largest ratio takes from the search and, at least and at most, from the others; a sentence a kind."""
+    """Say what the largest ratio takes from the search and, at least and at most, from the others; a sentence a
+    kind."""
     for kind in studies.kinds(study):
         last = {
             method: row for method in studies.methods if (row := _last(studies.curve(study, kind, method))) is not None

@@ -1,4 +1,4 @@
-"""What the plots have in common: a frame with scales, ticks and a grid, and marks that say what they are."""
+"""Shared by all plots: a frame with scales, ticks and a grid, and marks that say what they are."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Entries = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class Frame:
-    """What all cores of one figure share, so that they can be compared.
+    """The scale that all cores of one figure share, so that they can be compared.
 
     Attributes:
         directions: that a map spans.

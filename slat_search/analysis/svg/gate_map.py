@@ -1,4 +1,4 @@
-"""What a structure keeps: a grid of blocks by modules, a square a rank, hidden unit, norm or bias, a map a core."""
+"""Draw a structure: a grid of blocks by modules, a square a rank, hidden unit, norm or bias, a map a core."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def gate_map(modules: Sequence[Mapping[str, Any]], layers: int, columns: Sequenc
 
 
 def gate_map_legend(modules: Iterable[Mapping[str, Any]] = ()) -> Markup:
-    """What the colours mean; kinds of ``modules`` that are not among the known ones are named too, and maps of cores
-    explained where there are some."""
+    """Return the legend of the colors; kinds of ``modules`` that are not among the known ones are named too, and maps
+    of cores explained where there are some."""
     modules = list(modules)
     known = [(_color(name), kind.title) for name, kind in KINDS.items()]
     others = dict.fromkeys(module["kind"] for module in modules if module["kind"] not in KINDS)

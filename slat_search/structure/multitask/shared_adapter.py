@@ -77,7 +77,8 @@ class SharedAdapter(nn.Module):
 
     @torch.no_grad()
     def alone(self, task: str) -> tuple[Structure, dict[str, Tensor]]:
-        """What one task uses as an adapter of its own: a structure, and weights by name for :func:`.attach`.
+        """Return the part that one task uses as an adapter of its own: a structure, and weights by name for
+        :func:`.attach`.
 
         Scales are multiplied into the weights, so its output is that of the pool switched to the task, to rounding.
         """

@@ -49,7 +49,7 @@ class SharedStructure:
 
     @property
     def modules(self) -> tuple[ModuleSpec, ...]:
-        """Those of the pool."""
+        """Return the modules of the pool."""
         return self.pool.modules
 
     @property
@@ -88,7 +88,7 @@ class SharedStructure:
         return found
 
     def of(self, task: str) -> Structure:
-        """What one task uses, as a structure of its own.
+        """Return the part that one task uses, as a structure of its own.
 
         Raises:
             SlatError: no such task.
