@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import yaml
 
 import slat_search
@@ -47,6 +48,7 @@ ENTRY = """
 """
 
 
+@pytest.mark.slow
 def test_a_new_kind_is_searched_trained_and_drawn(tmp_path: Path) -> None:
     package = tmp_path / "code" / "slat_search"
     shutil.copytree(Path(slat_search.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -39,6 +39,7 @@ def studied(run: tuple[Path, str], config: Path, tmp_path_factory: pytest.TempPa
     return out / "sensitivity", finish(start(config, out, command="sensitivity"))
 
 
+@pytest.mark.slow
 def test_everything_is_there(studied: tuple[Path, str]) -> None:
     folder, output = studied
     for name in FILES:
@@ -52,6 +53,7 @@ def test_everything_is_there(studied: tuple[Path, str]) -> None:
     assert str(folder / "report.html") in output
 
 
+@pytest.mark.slow
 def test_both_reports_have_the_section(studied: tuple[Path, str], run: tuple[Path, str]) -> None:
     folder, _ = studied
     for report in (folder / "report.html", folder.parent / "report.html"):
@@ -61,6 +63,7 @@ def test_both_reports_have_the_section(studied: tuple[Path, str], run: tuple[Pat
     assert '<h2 id="sensitivity">' not in (run[0] / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_rows_are_what_was_trained_and_curves_follow_from_them(studied: tuple[Path, str]) -> None:
     folder, _ = studied
     results, curves = pd.read_csv(folder / "results.csv"), pd.read_csv(folder / "curves.csv")
@@ -77,6 +80,7 @@ def test_rows_are_what_was_trained_and_curves_follow_from_them(studied: tuple[Pa
     assert (curves["quality"] <= curves["high"]).all()
 
 
+@pytest.mark.slow
 def test_changes_count_from_the_reference(studied: tuple[Path, str]) -> None:
     curves = pd.read_csv(studied[0] / "curves.csv")
     for (study, kind, method), rows in curves.groupby(["study", "kind", "method"]):
@@ -90,6 +94,7 @@ def test_changes_count_from_the_reference(studied: tuple[Path, str]) -> None:
         assert by_value.loc[reference, ["change", "change_low", "change_high"]].tolist() == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_the_screening_stops_no_trial(studied: tuple[Path, str]) -> None:
     trials = pd.read_csv(studied[0] / "screening.csv")
     assert trials["status"].tolist() == ["completed"] * 4
@@ -115,6 +120,7 @@ def test_more_points_later_train_only_those(studied: tuple[Path, str], run: tupl
     assert "is done already" in finish(start(path, out))  # the run itself does not depend on the studies
 
 
+@pytest.mark.slow
 def test_another_task_does_not_touch_the_folder(studied: tuple[Path, str], tmp_path: Path) -> None:
     other = tmp_path / "small.yaml"
     other.write_text(small_config(seed=5).to_yaml())
@@ -139,6 +145,7 @@ def test_what_cannot_be_studied_is_refused_at_once(changes: dict[str, object], m
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["units/*.train.json", "units/*.test.json", "screening/ledger.jsonl"])
+@pytest.mark.slow
 def test_killed_and_resumed(studied: tuple[Path, str], config: Path, tmp_path: Path, moment: str) -> None:
     out = tmp_path / "killed"
     kill_when(start(config, out, command="sensitivity"), lambda: bool(list(out.glob(f"sensitivity/{moment}"))))
