@@ -145,7 +145,6 @@ def test_what_cannot_be_studied_is_refused_at_once(changes: dict[str, object], m
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["units/*.train.json", "units/*.test.json", "screening/ledger.jsonl"])
-@pytest.mark.slow
 def test_killed_and_resumed(studied: tuple[Path, str], config: Path, tmp_path: Path, moment: str) -> None:
     out = tmp_path / "killed"
     kill_when(start(config, out, command="sensitivity"), lambda: bool(list(out.glob(f"sensitivity/{moment}"))))
