@@ -47,8 +47,7 @@ from .search.tune import run_search
 from .search.warm_start import check_warm_start, has_read_earlier
 from .structure import Structure, find_sites
 from .tasks import SPLITS, TaskData
-from .training.context import prepare
-from .training.pool import PoolContext, clean, names
+from .training.pool import PoolContext, clean, names, prepare_pool
 from .training.trial import space
 
 Say = Callable[[str], None]
@@ -105,7 +104,7 @@ def run(
     with folder.lock():
         folder.check_free()
         done = not overwrite and folder.already_done(config, resume, may_differ={STUDIES: True}, may_grow=_MAY_GROW)
-        context, tasks = prepared(config)
+        context, tasks = prepare_pool(config)
         now = environment(context, tasks)
         if not overwrite:
             check_unchanged(folder, now)
@@ -153,16 +152,6 @@ def _check_earlier(config: Config, folder: RunFolder, now: Environment, overwrit
     if overwrite or not has_read_earlier(folder / "search"):
         check_warm_start(config)
         check_earlier_texts(config.search.warm_start, now)
-
-
-def prepared(config: Config) -> tuple[PoolContext, list[TaskData]]:
-    """Load what workers need, and the text of each task; a single task is a pool of one.
-
-    Raises:
-        SlatError: a wrong task or model, in one sentence.
-    """
-    found = [prepare(its) for its in [config.of_task(number) for number in range(len(config.tasks))] or [config]]
-    return PoolContext(config, tuple(context for context, _ in found)), [task for _, task in found]
 
 
 def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage: str | None, say: Say) -> bool:

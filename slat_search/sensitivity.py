@@ -18,7 +18,6 @@ from .pipeline import (
     check_methods,
     check_options,
     describe,
-    prepared,
 )
 from .provenance import check_unchanged, environment
 from .run_folder import (
@@ -32,7 +31,7 @@ from .search.runtime import ray_session
 from .search.space import SearchSpace
 from .search.trial_log import trials_table
 from .search.tune import run_search
-from .training.pool import PoolContext, clean
+from .training.pool import PoolContext, clean, prepare_pool
 
 
 def run(
@@ -79,7 +78,7 @@ def run(
         done = not overwrite and folder.already_done(
             config, resume, may_differ={"search": _NOT_SEARCHED, "multitask": _NOT_POOLED}, may_grow=_MAY_GROW
         )
-        context, tasks = prepared(config)
+        context, tasks = prepare_pool(config)
         now = environment(context, tasks)
         if not overwrite:
             check_unchanged(folder, now)

@@ -63,13 +63,14 @@ def names(context: AnyContext) -> tuple[str, ...]:
 
 
 def prepare_pool(config: Config) -> tuple[PoolContext, list[TaskData]]:
-    """As :func:`.prepare`, for all tasks of a configuration; they share one model.
+    """Load what workers need, and the text of each task; tasks share one model, and a single task is a pool of one.
 
     Raises:
         SlatError: a wrong task or model, in one sentence.
     """
-    found = [prepare(config.of_task(number)) for number in range(len(config.tasks))]
-    return PoolContext(config, tuple(context for context, _ in found)), [task for _, task in found]
+    configs = [config.of_task(number) for number in range(len(config.tasks))] or [config]
+    prepared = [prepare(each) for each in configs]
+    return PoolContext(config, tuple(context for context, _ in prepared)), [task for _, task in prepared]
 
 
 def clean(context: AnyContext) -> AnyContext:

@@ -21,7 +21,7 @@ from slat_search.config import Config, Task, load_config
 from slat_search.inference.predictor import save_bundle
 from slat_search.models.backbone import Backbone
 from slat_search.models.registry import model_path
-from slat_search.pipeline import prepared, run
+from slat_search.pipeline import run
 from slat_search.provenance import changes, environment
 from slat_search.records import (
     Environment,
@@ -34,6 +34,7 @@ from slat_search.tasks import load_task
 from slat_search.training.context import Context
 from slat_search.training.digests import MadeFrom, texts_digest, weights_digest
 from slat_search.training.jobs import TrainingJob
+from slat_search.training.pool import prepare_pool
 
 Edit = Callable[[Path], None]
 
@@ -51,7 +52,7 @@ def begun(tmp_path: Path) -> tuple[Path, Path, RunFolder]:
     config.write_text("{name: mine, task: {name: mine, train: train.jsonl}}")
     checked = load_config(config)
     folder = RunFolder(tmp_path / "run")
-    folder.begin(checked, environment(*prepared(checked)))
+    folder.begin(checked, environment(*prepare_pool(checked)))
     return config, tmp_path / "train.jsonl", folder
 
 
@@ -200,4 +201,4 @@ def test_an_adapter_keeps_what_it_was_made_from(context: Context, adapter: tuple
     assert MadeFrom(**kept) == context.made_from
     assert set(kept["texts"]) == {"train", "validation", "test"}
     again = Config.model_validate(context.config.model_dump())
-    assert prepared(again)[0].parts[0].made_from == context.made_from
+    assert prepare_pool(again)[0].parts[0].made_from == context.made_from
