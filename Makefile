@@ -22,7 +22,7 @@ demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
 
 test: lint
-	$(BIN)/pytest -m "not slow and not cluster and not browser and not llm and not side_by_side" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not cluster and not browser and not llm and not side_by_side" $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,13 +16,20 @@ from slat_search.structure import Site, find_sites
 from slat_search.training.context import Context, prepare
 from tests.whole import finish, start
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 TEXTS = (
     "Markets fall after a surprise rise in interest rates",
     "Chelsea win away",
     "Film festival opens with a documentary on the history of jazz in New Orleans",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, a file's tests stay in one process, and so do all that look at the one finished run."""
+    for item in items:
+        group = "run" if "run" in getattr(item, "fixturenames", ()) else item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
