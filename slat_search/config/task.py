@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from .prompt import Message, as_text, check_words, columns
 from .section import Positive, Section, by_name
 
 Metric = Literal["accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman"]
@@ -51,6 +52,22 @@ def _twice(names: Sequence[str]) -> str:
     return next(name for name in names if names.count(name) > 1)
 
 
+def _prompted(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a task with what its prompt says of columns and labels."""
+    data = {**data, "response": as_text(data.get("response"))}
+    if "text" not in data:
+        contents = [data.get("prompt"), *(_content(message) for message in data.get("messages") or ())]
+        data["text"] = columns([content for content in contents if isinstance(content, str)])
+    of_file = data.get("train") is not None or data.get("hub") is not None
+    if of_file and isinstance(data["response"], dict) and data.get("label_names") is None:
+        data["label_names"] = tuple(data["response"])
+    return data
+
+
+def _content(message: Any) -> Any:
+    return message.get("content") if isinstance(message, dict) else getattr(message, "content", None)
+
+
 class Task(Section):
     """Labelled text: an embedded task or a preset by its name, files of your own, or a dataset of the hub."""
 
@@ -70,7 +87,22 @@ class Task(Section):
         {}, description="what the splits are called there; default: train, validation and test, as far as they exist"
     )
     text: tuple[str, ...] = Field(
-        ("text",), description="text column, or two of them for text pairs", min_length=1, max_length=2
+        ("text",),
+        description="text column, or two of them for text pairs; with a `prompt` the columns that it names",
+        min_length=1,
+    )
+    prompt: str | None = Field(
+        None,
+        description="what a causal language model reads, a format string over columns: `Review: {sentence}`. The model "
+        "answers in words, and no head is trained",
+    )
+    messages: tuple[Message, ...] = Field(
+        (), description="in the place of `prompt`: messages for the chat template of the model's tokenizer"
+    )
+    response: dict[str, str] | None = Field(
+        None,
+        description="the words that answer a prompt, for each label: the label whose words are most probable, per "
+        "token, is predicted. Default: the names of the labels",
     )
     label: str = Field("label", description="label column; a number where the metric is a correlation")
     label_names: tuple[str, ...] | None = Field(
@@ -103,10 +135,12 @@ class Task(Section):
     def _from_its_name(cls, data: Any) -> Any:
         """Fill in what a preset says, where the user says nothing else."""
         data = by_name(data)
-        if not isinstance(data, dict) or data.get("train") is not None or data.get("hub") is not None:
+        if not isinstance(data, dict):
             return data
-        name = data.get("name", cls.model_fields["name"].default)
-        return {**EMBEDDED.get(name, PRESETS.get(name, {})), **data} if isinstance(name, str) else data
+        if data.get("train") is None and data.get("hub") is None:
+            name = data.get("name", cls.model_fields["name"].default)
+            data = {**EMBEDDED.get(name, PRESETS.get(name, {})), **data} if isinstance(name, str) else data
+        return _prompted(data) if data.get("prompt") or data.get("messages") else data
 
     @field_validator("label_names", "positive", mode="before")
     @classmethod
@@ -135,6 +169,39 @@ class Task(Section):
         if self.is_regression and self.label_names is not None:
             raise ValueError(f"{self.metric} measures numbers, which have no label_names")
         return self
+
+    @model_validator(mode="after")
+    def _prompt_fits(self) -> Task:
+        if not self.templates:
+            if self.response is not None:
+                raise ValueError("response answers a prompt, which is not given")
+            if len(self.text) > 2:
+                raise ValueError(f"text has {len(self.text)} columns; one or two go without a prompt")
+            return self
+        if self.prompt is not None and self.messages:
+            raise ValueError("prompt and messages are two forms of one thing; give one")
+        if self.is_regression:
+            raise ValueError(f"{self.metric} measures numbers, and a prompt is answered by words")
+        if missing := [column for column in columns(self.templates) if column not in self.text]:
+            raise ValueError(f"the prompt names {missing[0]!r}, which is not among text: {', '.join(self.text)}")
+        if self.messages and self.messages[-1].role != "user":
+            raise ValueError(f"messages: the last one is of the {self.messages[-1].role}, and the model answers a user")
+        if self.response is not None:
+            check_words(self.response)
+            if self.label_names is not None and set(self.label_names) != set(self.response):
+                odd = min(set(self.label_names) ^ set(self.response))
+                raise ValueError(f"response and label_names are of the same labels; {odd!r} is in one alone")
+        return self
+
+    @property
+    def prompt_fields(self) -> dict[str, Any]:
+        """Return ``prompt`` and ``messages`` as JSON values."""
+        return self.model_dump(mode="json", include={"prompt", "messages"})
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Format strings of the prompt: one, or that of each message; none where a head reads the text."""
+        return (self.prompt,) if self.prompt is not None else tuple(message.content for message in self.messages)
 
     @property
     def is_regression(self) -> bool:

@@ -64,7 +64,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     context, _ = prepare(config)
     check_model(f"pool {folder}", description, context.frozen.model, context.frozen.tokenizer)
     seed_everything(config.seed)
-    model = context.classifier()
+    model = context.model()
     pool = pool_on(model.backbone, description, tensors)
     pool.detach()
     sites = find_sites(model.backbone, config.space.include, config.space.exclude)

@@ -18,16 +18,17 @@ from ..baselines import METHODS
 from ..config import Model
 from ..errors import SlatError
 from ..models.backbone import Backbone, load_backbone, products_in
-from ..models.classifier import TextClassifier
+from ..models.task_model import TaskModel, task_model
 from ..records import Measures, Recommended, TrainingJob
-from ..tasks import Example, encode
+from ..tasks import Encoded, Example, Template, encode, encode_prompts
 from ..training.context import Context
 from ..training.digests import check_model
 from ..training.evaluate import predict_logits
 from ..training.jobs import apply_job, load_state
 from ..training.protocol import State
 
-FORMAT = "slat-adapter/2"
+FORMAT = "slat-adapter/3"
+_READ = (FORMAT, "slat-adapter/2")  # which knew no prompts
 _FIELDS = {"model", "labels", "scale", "max_length", "columns", "unit", "measures"}  # of `adapter.json`
 
 
@@ -42,6 +43,7 @@ def save_bundle(folder: Path, context: Context, job: TrainingJob, state: State, 
         "scale": list(context.scale),
         "max_length": config.task.max_length,
         "columns": list(config.task.text),
+        "prompt": _prompt(context),
         "unit": job.as_dict(),
         "measures": measures.to_dict(),
         "made_from": context.made_from.as_dict(),
@@ -60,7 +62,7 @@ class Predictor:
         precision: of matrix products; that of the training.
     """
 
-    model: TextClassifier
+    model: TaskModel
     tokenizer: Any
     description: dict[str, Any]
     precision: str = "float32"
@@ -85,7 +87,7 @@ class Predictor:
         sides = len(self.columns)
         if not rows or any(len(r.texts) != sides or not all(t.strip() for t in r.texts) for r in rows):
             raise SlatError(f"text: this adapter wants {sides} non-empty text(s) for each prediction")
-        data = encode(self.tokenizer, rows, self.description["max_length"])
+        data = encode_rows(self.description, self.tokenizer, rows)
         with products_in(self.precision):
             logits = torch.from_numpy(predict_logits(self.model, data))
         if not self.labels:
@@ -106,15 +108,38 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
         SlatError: no such adapter there, weights that do not fit, or a model that is not the one it was trained on.
     """
     folder = adapter_folder(Path(run), adapter, task)
-    description, state = read_parts(folder, "adapter", FORMAT)
+    description, state = read_parts(folder, "adapter", *_READ)
     backbone, device = own_backbone(f"adapter {folder}", description)
     settings = Model.model_validate(description["model"])
     job = TrainingJob(**description["unit"])
-    outputs = max(1, len(description["labels"]))
-    model = TextClassifier(backbone.model, backbone.width, outputs, settings.pooling)
+    model = described_model(description, backbone)
     load_state([model], apply_job(job, model.backbone), state)
     model.to(device).eval()
     return Predictor(model, backbone.tokenizer, description, settings.precision)
+
+
+def _prompt(context: Context) -> dict[str, Any] | None:
+    """Return the prompt of a task with the token ids of its labels' words; None where a head reads the text."""
+    task = context.config.task
+    if not context.words:
+        return None
+    return {**task.prompt_fields, "words": [list(word) for word in context.words]}
+
+
+def described_model(description: Mapping[str, Any], backbone: Backbone) -> TaskModel:
+    """The model that an adapter belongs to, with a fresh head."""
+    words = tuple(map(tuple, (description.get("prompt") or {}).get("words", ())))
+    pooling = Model.model_validate(description["model"]).pooling
+    return task_model(backbone, max(1, len(description["labels"])), pooling, words)
+
+
+def encode_rows(description: Mapping[str, Any], tokenizer: Any, rows: Sequence[Example]) -> Encoded:
+    """Texts as the task of an adapter reads them."""
+    prompt, length = description.get("prompt"), description["max_length"]
+    if prompt is None:
+        return encode(tokenizer, rows, length)
+    template = Template.of(tokenizer, description["columns"], prompt["prompt"], prompt["messages"])
+    return encode_prompts(template, rows, length - max(map(len, prompt["words"])))
 
 
 def own_backbone(where: str, description: Mapping[str, Any]) -> tuple[Backbone, str]:
@@ -124,7 +149,8 @@ def own_backbone(where: str, description: Mapping[str, Any]) -> tuple[Backbone, 
         SlatError: no such model any more, or another one under its name.
     """
     settings = Model.model_validate(description["model"])
-    backbone = load_backbone(settings.name, weights=settings.weights)
+    causal = any(told.get("prompt") for told in (description, *description.get("tasks", {}).values()))
+    backbone = load_backbone(settings.name, weights=settings.weights, causal=causal)
     check_model(where, description, backbone.model, backbone.tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with products_in(settings.precision):
@@ -132,11 +158,11 @@ def own_backbone(where: str, description: Mapping[str, Any]) -> tuple[Backbone, 
     return backbone, device
 
 
-def read_parts(folder: Path, stem: str, expected: str) -> tuple[dict[str, Any], State]:
+def read_parts(folder: Path, stem: str, *formats: str) -> tuple[dict[str, Any], State]:
     """The two files of a saved adapter or pool: the content of ``<stem>.json``, and the weights.
 
     Raises:
-        SlatError: not such a folder, damaged, or of another format than ``expected``.
+        SlatError: not such a folder, damaged, or of none of the ``formats``.
     """
     try:
         description = json.loads((folder / f"{stem}.json").read_text())
@@ -146,8 +172,8 @@ def read_parts(folder: Path, stem: str, expected: str) -> tuple[dict[str, Any], 
     except Exception as error:  # broken JSON or a damaged weight file, told alike
         raise SlatError(f"{stem} {folder}: damaged ({error})") from error
     found = description.get("format") if isinstance(description, dict) else None
-    if found != expected:
-        raise SlatError(f"{stem} {folder}: format {found!r} is not {expected!r}")
+    if found not in formats:
+        raise SlatError(f"{stem} {folder}: format {found!r} is not {formats[0]!r}")
     if damage := _damage(description, state, stem):
         raise SlatError(f"{stem} {folder}: damaged ({damage})")
     return description, state

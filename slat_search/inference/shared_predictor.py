@@ -15,20 +15,21 @@ from torch import nn
 
 from ..baselines import load_module
 from ..config import Model
-from ..models.classifier import TextClassifier
 from ..records import Measures, TrainingJob
 from ..structure import SharedAdapter, SharedStructure, attach_shared
 from ..training.pool import PoolContext, names
 from ..training.protocol import State, those_of
 from .predictor import (
     Predictor,
+    described_model,
     named_in,
     own_backbone,
     read_parts,
     save_bundle,
 )
 
-FORMAT = "slat-pool/2"
+FORMAT = "slat-pool/3"
+_READ = (FORMAT, "slat-pool/2")  # which knew no prompts
 
 
 def save_shared(
@@ -100,7 +101,7 @@ def read_shared(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     Raises:
         SlatError: not such a folder, or damaged.
     """
-    description, state = read_parts(folder, "shared", FORMAT)
+    description, state = read_parts(folder, "shared", *_READ)
     return description, {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
 
 
@@ -122,8 +123,7 @@ def load_shared(run: str | PathLike[str], adapter: str | None = None) -> SharedP
     shared = pool_on(backbone.model, description, tensors)
     predictors = {}
     for number, (task, told) in enumerate(description["tasks"].items()):
-        outputs = max(1, len(told["labels"]))
-        model = TextClassifier(backbone.model, backbone.width, outputs, settings.pooling)
+        model = described_model(told, backbone)
         load_module(model.head, those_of(f"heads.{number}.", tensors))
         model.to(device).eval()
         predictors[task] = Predictor(model, backbone.tokenizer, told, settings.precision)

@@ -33,7 +33,7 @@ class Backbone:
 
     Attributes:
         name: as the user wrote it.
-        model: without task head, every parameter frozen.
+        model: without task head, but for the one that predicts the next token; every parameter frozen.
         tokenizer: the model's own.
         width: size of a token vector.
         params: number of parameters.
@@ -109,12 +109,12 @@ def products_in(precision: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def shared_backbone(name: str, dropout: bool = False, weights: str = "float32") -> Backbone:
+def shared_backbone(name: str, dropout: bool = False, weights: str = "float32", causal: bool = False) -> Backbone:
     """The backbone that all trainings of one process take turns on: loaded once, bare between trainings."""
-    return load_backbone(name, dropout, weights)
+    return load_backbone(name, dropout, weights, causal)
 
 
-def load_backbone(name: str, dropout: bool = False, weights: str = "float32") -> Backbone:
+def load_backbone(name: str, dropout: bool = False, weights: str = "float32", causal: bool = False) -> Backbone:
     """Load a backbone of one's own and freeze it. Of an encoder-decoder the encoder is taken.
 
     Args:
@@ -122,6 +122,7 @@ def load_backbone(name: str, dropout: bool = False, weights: str = "float32") ->
         dropout: keep the model's own dropout rates; False sets them to 0, which is faster and lets frozen
             layers be computed once.
         weights: ``float32`` or ``bfloat16``, whatever the model was saved in.
+        causal: with the head that predicts the next token, for tasks that are prompts.
 
     Raises:
         SlatError: nothing has that name, or what has it cannot be loaded whole; see :mod:`.loading`.
@@ -134,7 +135,7 @@ def load_backbone(name: str, dropout: bool = False, weights: str = "float32") ->
                 setattr(config, field, 0.0)
     config.use_cache = False  # of keys and values, which only generation has a use for
     tokenizer = read_tokenizer(path, name)
-    model = read_model(path, name, config, weights)
+    model = read_model(path, name, config, weights, causal)
     check_fit(model, tokenizer, name)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # unused by our own pooling; its weights must not count as backbone

@@ -18,13 +18,22 @@ class TextClassifier(nn.Module):
         width: size of a token vector.
         outputs: number of labels; 1 in a regression.
         pooling: ``mean`` over real tokens, ``first`` token, or ``last`` real token.
+
+    Attributes:
+        outputs: as given.
+        head: the linear layer.
     """
 
     def __init__(self, backbone: PreTrainedModel, width: int, outputs: int, pooling: str = "mean"):
         super().__init__()
         self.backbone: PreTrainedModel = backbone
         self.pooling = pooling
+        self.outputs = outputs
         self.head = nn.Linear(width, outputs)
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.weight.device
 
     def pool(self, batch: Batch) -> Tensor:
         """One vector a text, (batch, width), in the precision of the head whatever the backbone's is."""
@@ -43,6 +52,10 @@ class TextClassifier(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Logits (batch, outputs)."""
         return self.head(self.pool(batch))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean loss of the texts, a scalar; see :func:`task_loss`."""
+        return task_loss(self(batch), batch["labels"])
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:

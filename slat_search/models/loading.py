@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ..errors import SlatError
@@ -25,7 +25,7 @@ from .files import (
     pointer,
     without_config,
 )
-from .registry import needs_encoder, text_model
+from .registry import is_causal, needs_encoder, text_model
 
 #: modules over the last hidden state, which is what we take of a model
 _HEADS = re.compile(r"(^|\.)(pooler|cls|classifier|score|lm_head|qa_outputs|seq_relationship|sequence_summary)(\.|$)")
@@ -80,17 +80,20 @@ def read_tokenizer(path: str, name: str) -> Any:
     return tokenizer
 
 
-def read_model(path: str, name: str, config: PreTrainedConfig, weights: str) -> PreTrainedModel:
+def read_model(path: str, name: str, config: PreTrainedConfig, weights: str, causal: bool = False) -> PreTrainedModel:
     """The model without task head; of an encoder-decoder the encoder.
 
     Args:
         weights: ``float32`` or ``bfloat16``, whatever the model was saved in.
+        causal: a causal language model with the head that predicts the next token.
 
     Raises:
         SlatError: weights that are missing, damaged, or do not fit the configuration.
     """
     with _one_sentence(path, name):
-        model, report = text_model(config).from_pretrained(
+        if causal and not is_causal(config):
+            raise _UnfitError(f"a prompt needs a causal language model, and {config.model_type} is none")
+        model, report = (AutoModelForCausalLM if causal else text_model(config)).from_pretrained(
             path,
             config=config,
             dtype=weights,
@@ -99,14 +102,14 @@ def read_model(path: str, name: str, config: PreTrainedConfig, weights: str) -> 
             ignore_mismatched_sizes=True,  # they are told below, by their names
         )
         encoder = ""
-        if needs_encoder(config):
+        if needs_encoder(config) and not causal:
             whole, model = model, model.get_encoder()
             if not isinstance(model, PreTrainedModel):
                 raise _UnfitError(f"the encoder of {type(whole).__name__} cannot be used alone")
             encoder = next(f"{path}." for path, module in whole.named_modules() if module is model)
         if model.main_input_name != "input_ids":
             raise _UnfitError(f"{config.model_type} is no model of text alone")
-        _check_weights(model, report, encoder)
+        _check_weights(model, report, encoder, causal)
     return model
 
 
@@ -205,16 +208,17 @@ def _rows(model: PreTrainedModel) -> int | None:
     return len(weight) if weight is not None and weight.ndim == 2 else None
 
 
-def _check_weights(model: PreTrainedModel, report: dict[str, Any], encoder: str) -> None:
-    """Raise for what the files do not say of ``model``, whose names there begin with ``encoder``."""
+def _check_weights(model: PreTrainedModel, report: dict[str, Any], encoder: str, heads: bool) -> None:
+    """Raise for what the files do not say of ``model``, whose names there begin with ``encoder``; of its heads only if
+    they are used."""
     kind = type(model).__name__
     for key, there, here in sorted(report["mismatched_keys"]):
-        if _wanted(key, encoder):
+        if _wanted(key, encoder, heads):
             raise _UnfitError(
                 f"its weights do not fit its config.json: {key} is {_shape(there)}, and {_shape(here)} in a {kind} "
                 f"of that configuration{_others(report['mismatched_keys'])}"
             )
-    missing = sorted(key for key in report["missing_keys"] if _wanted(key, encoder))
+    missing = sorted(key for key in report["missing_keys"] if _wanted(key, encoder, heads))
     unused = sorted(report["unexpected_keys"])
     if any(_ADDED.search(key) for key in unused):
         raise _UnfitError("its weights hold an adapter beside the model's own; merge it into them first")
@@ -224,7 +228,7 @@ def _check_weights(model: PreTrainedModel, report: dict[str, Any], encoder: str)
         raise _UnfitError(str(report["error_msgs"][0]))
     _check_blocks(model, unused)
     for key, value in model.named_parameters():
-        if value.is_floating_point() and not torch.isfinite(value).all() and _wanted(key, ""):
+        if value.is_floating_point() and not torch.isfinite(value).all() and _wanted(key, "", heads):
             raise _UnfitError(f"its weights are damaged: {key} holds NaN or infinity")
 
 
@@ -239,8 +243,8 @@ def _check_blocks(model: nn.Module, unused: Collection[str]) -> None:
         )
 
 
-def _wanted(key: str, encoder: str) -> bool:
-    return key.startswith(encoder) and not _HEADS.search(key)
+def _wanted(key: str, encoder: str, heads: bool) -> bool:
+    return key.startswith(encoder) and (heads or not _HEADS.search(key))
 
 
 def _shape(shape: Collection[int]) -> str:

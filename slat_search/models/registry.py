@@ -18,6 +18,8 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
     AutoModel,
@@ -139,6 +141,12 @@ def text_model(config: PreTrainedConfig) -> type[AutoModel] | type[AutoModelForT
 def needs_encoder(config: PreTrainedConfig) -> bool:
     """Whether the model is loaded with a decoder, and its encoder taken from it (BART and its relatives)."""
     return bool(config.is_encoder_decoder) and type(config) not in MODEL_FOR_TEXT_ENCODING_MAPPING
+
+
+def is_causal(config: PreTrainedConfig) -> bool:
+    """Whether a model of that configuration predicts the next token from those before it alone."""
+    bidirectional = type(config) in MODEL_FOR_MASKED_LM_MAPPING
+    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not (bidirectional or config.is_encoder_decoder)
 
 
 def published(name: str) -> tuple[str, str]:

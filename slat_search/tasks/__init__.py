@@ -19,6 +19,7 @@ from .noise import (
     noisy_tokens,
 )
 from .perturbation import PERTURBATIONS, perturb, perturb_text
+from .prompts import Prompts, Template, Words, encode_prompts
 from .sources import load_task
 
 __all__ = [
@@ -29,11 +30,15 @@ __all__ = [
     "Encoded",
     "Example",
     "Noise",
+    "Prompts",
     "TaskData",
+    "Template",
+    "Words",
     "check_room",
     "check_tokens",
     "embedding_noise",
     "encode",
+    "encode_prompts",
     "evaluation_batches",
     "join",
     "load_task",

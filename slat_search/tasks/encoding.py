@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from itertools import chain
-from typing import Any
+from itertools import chain, pairwise
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -50,12 +50,33 @@ class Encoded:
         """Tokens of each text, (texts,)."""
         return np.diff(self.offsets)
 
+    def keys(self) -> Iterator[bytes]:
+        """Yield what tells each text from others: its tokens, and their segments."""
+        for start, end in pairwise(self.offsets.tolist()):
+            yield self.ids[start:end].tobytes() + (b"" if self.types is None else self.types[start:end].tobytes())
+
+    def tokens_of(self, rows: np.ndarray) -> np.ndarray:
+        """Places in ``ids`` of the tokens of some texts, one text behind the other."""
+        spans = [np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows]
+        return np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Return some of the texts."""
+        places = self.tokens_of(rows)
+        return replace(
+            self,
+            ids=self.ids[places],
+            types=None if self.types is None else self.types[places],
+            offsets=np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64),
+            labels=self.labels[rows],
+        )
+
     def batch(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """``input_ids``, ``attention_mask`` (and ``token_type_ids``) of (rows, longest), ``labels`` (rows,)."""
         rows = np.asarray(rows)
         lengths = self.lengths[rows]
         mask = np.arange(lengths.max())[None, :] < lengths[:, None]
-        positions = np.concatenate([np.arange(self.offsets[r], self.offsets[r + 1]) for r in rows])
+        positions = self.tokens_of(rows)
         ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
         ids[mask] = self.ids[positions]
         batch = {
@@ -78,26 +99,32 @@ def join(sets: Sequence[Encoded]) -> tuple[Encoded, list[np.ndarray]]:
     """
     known: dict[bytes, int] = {}
     places: list[np.ndarray] = []
-    kept: list[tuple[Encoded, int]] = []
+    first: list[Encoded] = []
     for data in sets:
         rows = np.empty(len(data), dtype=np.int64)
-        for i in range(len(data)):
-            span = slice(data.offsets[i], data.offsets[i + 1])
-            key = data.ids[span].tobytes() + (b"" if data.types is None else data.types[span].tobytes())
+        new = []
+        for i, key in enumerate(data.keys()):
+            if key not in known:
+                new.append(i)
             rows[i] = known.setdefault(key, len(known))
-            if rows[i] == len(kept):
-                kept.append((data, i))
+        first.append(data.take(np.asarray(new, dtype=np.int64)))
         places.append(rows)
-    spans = [(data, slice(data.offsets[i], data.offsets[i + 1])) for data, i in kept]
-    first = sets[0]
-    joint = Encoded(
-        ids=np.concatenate([data.ids[span] for data, span in spans]),
-        types=None if first.types is None else np.concatenate([d.types[s] for d, s in spans if d.types is not None]),
-        offsets=np.concatenate([[0], np.cumsum([span.stop - span.start for _, span in spans])]).astype(np.int64),
-        labels=np.zeros(len(spans), dtype=np.int64),
-        pad_id=first.pad_id,
-    )
-    return joint, places
+    return joined(first), places
+
+
+def joined(sets: Sequence[Any]) -> Any:
+    """All texts of sets of one kind in one set."""
+    ends = np.cumsum([0, *(len(data.ids) for data in sets)])
+    arrays: dict[str, Any] = {}
+    for field in fields(sets[0]):
+        parts = [getattr(data, field.name) for data in sets]
+        if field.name.endswith("offsets"):
+            arrays[field.name] = np.concatenate([[0], *(o[1:] + end for o, end in zip(parts, ends, strict=False))])
+        elif isinstance(parts[0], np.ndarray):
+            arrays[field.name] = np.concatenate(parts)
+        else:
+            arrays[field.name] = parts[0]
+    return type(sets[0])(**arrays)
 
 
 def encode(
@@ -109,7 +136,7 @@ def encode(
         scale: mean and standard deviation that a regression's labels are brought to 0 and 1 from; None for classes.
     """
     sides = [list(side) for side in zip(*(e.texts for e in examples), strict=True)]
-    key = cache.digest([_fingerprint(tokenizer), str(max_length)], *sides)
+    key = cache.digest([fingerprint(tokenizer), str(max_length)], *sides)
     arrays = cache.kept(key, lambda: _tokenised(tokenizer, sides, max_length))
     return Encoded(
         ids=arrays["ids"],
@@ -158,7 +185,7 @@ def check_tokens(tokenizer: Any, data: Encoded, sides: int, what: str) -> None:
 
 
 def _tokenised(tokenizer: Any, sides: Sequence[list[str]], max_length: int) -> cache.Arrays:
-    sides = [[_whole(text) for text in side] for side in sides]
+    sides = [[whole(text) for text in side] for side in sides]
     out = tokenizer(*sides, truncation=True, max_length=max_length)
     types = out.get("token_type_ids") if len(sides) == 2 else None
     arrays = {"ids": out["input_ids"], **({"types": types} if types else {})}
@@ -167,7 +194,7 @@ def _tokenised(tokenizer: Any, sides: Sequence[list[str]], max_length: int) -> c
     return {**flat, "offsets": offsets.astype(np.int64)}
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     """The text with U+FFFD in the place of half characters, as cutting an emoji in two leaves; tokenizers take none."""
     try:
         text.encode("utf-8")
@@ -177,7 +204,7 @@ def _whole(text: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def _fingerprint(tokenizer: Any) -> str:
+def fingerprint(tokenizer: Any) -> str:
     """Return everything that decides how a tokenizer cuts text, but for the length that it was last asked for."""
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is None:

@@ -69,7 +69,7 @@ def noisy_labels(data: Encoded, noise: Noise, classes: int, seed: int) -> Encode
 def noisy_tokens(
     batch: Batch, noise: Noise, special: Collection[int], mask_id: int, vocabulary: Tensor, generator: torch.Generator
 ) -> Batch:
-    """``batch`` with token noise; special tokens stay.
+    """``batch`` with token noise; special tokens stay, and so do those that are not ``own``, where it says which are.
 
     Args:
         vocabulary: token ids (n,) to replace with, as they occur in the training text.
@@ -79,6 +79,7 @@ def noisy_tokens(
         return batch
     ids = batch["input_ids"]
     ordinary = batch["attention_mask"].bool() & ~torch.isin(ids, torch.tensor(sorted(special)))
+    ordinary = ordinary & batch.get("own", ordinary)
     hit = ordinary & (torch.rand(ids.shape, generator=generator) < noise.tokens)
     kinds = _TOKEN_KINDS if noise.kind == "mixed" else (noise.kind,)
     fate = torch.randint(len(kinds), ids.shape, generator=generator) if len(kinds) > 1 else torch.zeros_like(ids)

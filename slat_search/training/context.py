@@ -11,16 +11,19 @@ from ..config import Config
 from ..errors import SlatError
 from ..metrics import majority_quality
 from ..models.backbone import Backbone, shared_backbone
-from ..models.classifier import TextClassifier
+from ..models.task_model import TaskModel, task_model
 from ..structure import find_blocks
 from ..tasks import (
     SPLITS,
     Encoded,
     Example,
     TaskData,
+    Template,
+    Words,
     check_room,
     check_tokens,
     encode,
+    encode_prompts,
     load_task,
     perturb,
 )
@@ -41,6 +44,7 @@ class Context:
         scale: mean and standard deviation of the labels that a regression learns at mean 0 and deviation 1.
         frozen: the model, which travels with the rest.
         made_from: digests of text and model.
+        words: token ids of the words of each label, where a causal language model answers in words; else none.
     """
 
     config: Config
@@ -54,6 +58,7 @@ class Context:
     scale: tuple[float, float]
     frozen: Backbone
     made_from: MadeFrom
+    words: Words = ()
 
     @property
     def parts(self) -> tuple[Context, ...]:
@@ -72,7 +77,8 @@ class Context:
 
     @property
     def head_params(self) -> int:
-        return (self.frozen.width + 1) * self.outputs
+        """Parameters of the head; none where the model answers in words."""
+        return 0 if self.words else (self.frozen.width + 1) * self.outputs
 
     @property
     def outputs(self) -> int:
@@ -84,11 +90,9 @@ class Context:
         self.frozen.place("cuda" if torch.cuda.is_available() else "cpu", self.config.model.precision)
         return self.frozen
 
-    def classifier(self) -> TextClassifier:
-        """A fresh head on this worker's backbone."""
-        backbone = self.backbone()
-        model = TextClassifier(backbone.model, backbone.width, self.outputs, self.config.model.pooling)
-        return model.to(next(backbone.model.parameters()).device)
+    def model(self) -> TaskModel:
+        """The task's model on this worker's backbone, with a fresh head."""
+        return task_model(self.backbone(), self.outputs, self.config.model.pooling, self.words)
 
 
 def prepare(config: Config) -> tuple[Context, TaskData]:
@@ -98,19 +102,28 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
         SlatError: a wrong task or model, in one sentence.
     """
     task = load_task(config.task, config.seed)
-    backbone = shared_backbone(config.model.name, config.model.dropout, config.model.weights)
+    prompted = bool(config.task.templates)
+    backbone = shared_backbone(config.model.name, config.model.dropout, config.model.weights, prompted)
 
     longest = backbone.longest
     if longest is not None and task.max_length > longest:
         raise SlatError(f"task.max_length: {task.max_length} tokens are more than the {longest} that the model takes")
     sides = len(config.task.text)
-    check_room(backbone.tokenizer, task.max_length, sides)
+    words: Words = ()
+    if prompted:
+        template = Template.of(backbone.tokenizer, config.task.text, **config.task.prompt_fields)
+        words = template.words(_words(config, task))
+        room = _room(task, words, len(template.start))
+    else:
+        check_room(backbone.tokenizer, task.max_length, sides)
 
-    def encoded(examples: Sequence[Example]) -> Encoded:
+    def encoded(examples: Sequence[Example], what: str = "") -> Encoded:
+        if prompted:
+            return encode_prompts(template, examples, room, what)
         return encode(backbone.tokenizer, examples, task.max_length, None if task.labels else task.scale)
 
     evaluation = config.evaluation
-    clean = {split: encoded(task.splits[split]) for split in SPLITS}
+    clean = {split: encoded(task.splits[split], f"prompts of task {task.name} ({split})") for split in SPLITS}
     for split, data in clean.items():
         check_tokens(backbone.tokenizer, data, sides, f"task {task.name}'s {split} texts")
     context = Context(
@@ -132,5 +145,35 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
         scale=task.scale,
         frozen=backbone,
         made_from=MadeFrom.of(backbone, config.model.weights, task),
+        words=words,
     )
     return context, task
+
+
+def _words(config: Config, task: TaskData) -> list[str]:
+    """Return the words of each label.
+
+    Raises:
+        SlatError: the configuration has words for some labels alone.
+    """
+    words = config.task.response or {label: label for label in task.labels}
+    for label in task.labels:
+        if label not in words:
+            raise SlatError(f"task.response: no words for the label {label!r}; it has {', '.join(words)}")
+    if unknown := sorted(set(words) - set(task.labels)):
+        raise SlatError(f"task.response: {unknown[0]!r} is no label of {task.name}; it has {', '.join(task.labels)}")
+    return [words[label] for label in task.labels]
+
+
+def _room(task: TaskData, words: Words, start: int) -> int:
+    """Return the tokens that are left for a prompt beside the longest words.
+
+    Raises:
+        SlatError: next to none.
+    """
+    longest = max(map(len, words))
+    if task.max_length < longest + start + 1:
+        raise SlatError(
+            f"task.max_length: {task.max_length} tokens leave no room for a prompt beside a response of {longest}"
+        )
+    return task.max_length - longest

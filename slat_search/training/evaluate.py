@@ -8,26 +8,26 @@ import numpy as np
 import torch
 
 from .. import metrics
-from ..models.classifier import TextClassifier, task_loss
+from ..models.classifier import task_loss
+from ..models.task_model import TaskModel
 from ..tasks import Encoded, evaluation_batches, join
 
 
 @torch.inference_mode()
-def predict_logits(model: TextClassifier, data: Encoded, batch_size: int = 64) -> np.ndarray:
+def predict_logits(model: TaskModel, data: Encoded, batch_size: int = 64) -> np.ndarray:
     """Logits (texts, classes) in the order of ``data``, in evaluation mode; the mode is put back."""
-    device = next(model.parameters()).device
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
-    logits = np.zeros((len(data), model.head.out_features), dtype=np.float32)
+    logits = np.zeros((len(data), model.outputs), dtype=np.float32)
     for rows in evaluation_batches(data, batch_size):
-        batch = {name: value.to(device) for name, value in data.batch(rows).items()}
+        batch = {name: value.to(model.device) for name, value in data.batch(rows).items()}
         logits[rows] = model(batch).float().cpu().numpy()
     for module, training in modes:
         module.training = training
     return logits
 
 
-def predict_sets(model: TextClassifier, sets: Sequence[Encoded]) -> list[np.ndarray]:
+def predict_sets(model: TaskModel, sets: Sequence[Encoded]) -> list[np.ndarray]:
     """Logits (texts, classes) of each set; a text that stands in several of them is computed once."""
     joint, places = join(sets)
     logits = predict_logits(model, joint)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..baselines import Applied, apply_method, load_module
-from ..models.classifier import TextClassifier
+from ..models.task_model import TaskModel
 from ..records import (
     Measures,
     PerturbedQuality,
@@ -53,10 +53,10 @@ from .trial import search_trial
 
 
 @contextmanager
-def _standing(context: AnyContext, job: TrainingJob) -> Iterator[tuple[list[TextClassifier], Applied]]:
-    """A classifier a task with the unit's method on their backbone, seeded; it is bare again afterwards."""
+def _standing(context: AnyContext, job: TrainingJob) -> Iterator[tuple[list[TaskModel], Applied]]:
+    """The model of each task with the unit's method on their backbone, seeded; it is bare again afterwards."""
     seed_everything(context.config.seed + job.seed)
-    models = [part.classifier() for part in context.parts]
+    models = [part.model() for part in context.parts]
     applied = apply_job(job, models[0].backbone)
     try:
         yield models, applied
@@ -157,7 +157,7 @@ def evaluate_job(context: AnyContext, job: TrainingJob, state: State) -> tuple[T
     return Tested(quality=float(np.mean([test.quality for test in tests.values()])), tasks=tests), predictions
 
 
-def _test(model: TextClassifier, context: Context) -> tuple[TaskTest, dict[str, np.ndarray]]:
+def _test(model: TaskModel, context: Context) -> tuple[TaskTest, dict[str, np.ndarray]]:
     """Evaluate on the test texts of one task; see :func:`evaluate_job`."""
     sets = [context.test, *context.test_perturbed.values()]
     logits = predict_sets(model, sets)
@@ -178,8 +178,8 @@ def _test(model: TextClassifier, context: Context) -> tuple[TaskTest, dict[str, 
     return TaskTest(quality=clean, perturbed=curve, seconds_per_text=latency), predictions
 
 
-def load_state(models: Sequence[TextClassifier], applied: Applied, state: Mapping[str, np.ndarray]) -> None:
-    """Put trained weights into the classifiers of all tasks with their method standing."""
+def load_state(models: Sequence[TaskModel], applied: Applied, state: Mapping[str, np.ndarray]) -> None:
+    """Put trained weights into the models of all tasks with their method standing."""
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
     applied.load(those_of("adapter.", tensors))
     for prefix, model in zip(head_names(len(models)), models, strict=True):

@@ -60,7 +60,7 @@ class Training:
     """Trains heads and adapter; can be left at any stop and gone on with, in another process too, as if never left.
 
     Args:
-        sources: the text of each task with its classifier; all of them stand on one backbone.
+        sources: the text of each task with its model; all of them stand on one backbone.
         adapter: holds the parameters to train beside the heads; None trains the heads alone.
         special_ids: token ids that noise leaves alone.
         mask_id: what ``mask`` noise writes.
@@ -91,12 +91,13 @@ class Training:
         self._streams = [Stream(source, plan, special_ids, mask_id) for source in sources]
         self._turns, self._switch, self._balance = turns or repeat(0), switch, balance
         self._heads = nn.ModuleList(source.model.head for source in sources)
-        self._device = next(self._heads.parameters()).device
-        groups: list[dict] = [{"params": list(self._heads.parameters()), "lr": plan.head_learning_rate}]
+        self._device = sources[0].model.device
+        heads = list(self._heads.parameters())
+        groups: list[dict] = [{"params": heads, "lr": plan.head_learning_rate}] if heads else []
         trained = [p for p in adapter.parameters() if p.requires_grad] if adapter is not None else []
         if trained:
             groups.append({"params": trained, "lr": plan.learning_rate, "paced": True})
-        self._optimizer = AdamW(groups, weight_decay=plan.weight_decay, fused=True)
+        self._optimizer = AdamW(groups or [{"params": []}], weight_decay=plan.weight_decay, fused=True)
         for group in self.controller.parameter_groups():
             self._optimizer.add_param_group(group)
         if balance is not None:
@@ -117,6 +118,10 @@ class Training:
             DivergedError: the loss was not finite; checked at every stop, so that a GPU need not wait each step.
         """
         stops = {*stops, self.plan.steps}
+        if not any(group["params"] for group in self._optimizer.param_groups):  # no head and no adapter
+            self.step = self.plan.steps
+            yield self.step
+            return
         for stream in self._streams:
             stream.model.train()
         while self.step < self.plan.steps:
@@ -148,7 +153,9 @@ class Training:
             if self._balance is not None:
                 loss = self._balance(loss, task)
             extra = self.controller.loss() if part is parts[-1] else None
-            (loss if extra is None else loss + extra).backward()
+            loss = loss if extra is None else loss + extra
+            if loss.requires_grad:  # without a head, modules that are all gone leave nothing to train
+                loss.backward()
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on but the adapter and the controller, which keep their own; tensors and

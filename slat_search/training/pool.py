@@ -11,7 +11,7 @@ from torch import nn
 
 from ..config import Config
 from ..models.backbone import Backbone
-from ..models.classifier import TextClassifier
+from ..models.task_model import TaskModel
 from ..tasks import TaskData
 from ..tasks.turns import shares, turns
 from .balance import Uncertainty
@@ -80,7 +80,7 @@ def clean(context: AnyContext) -> AnyContext:
     return replace(context, test_perturbed={})
 
 
-def sources(context: AnyContext, models: Sequence[TextClassifier]) -> list[Source]:
+def sources(context: AnyContext, models: Sequence[TaskModel]) -> list[Source]:
     return [Source(model, part.train) for model, part in zip(models, context.parts, strict=True)]
 
 
@@ -98,7 +98,7 @@ def balance(context: AnyContext) -> nn.Module | None:
 
 
 def measured(
-    models: Sequence[TextClassifier], context: AnyContext, switch: Callable[[int], None] = lambda task: None
+    models: Sequence[TaskModel], context: AnyContext, switch: Callable[[int], None] = lambda task: None
 ) -> dict[str, Any]:
     """Measures on validation; of several tasks their means, the worst quality, and those of each under ``tasks``."""
     found = {}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..config import Config
 from ..models.backbone import Backbone
-from ..models.classifier import TextClassifier
+from ..models.task_model import TaskModel
 from ..tasks import Encoded, Noise
 from .context import Context
 from .evaluate import loss, predict_sets, quality
@@ -54,7 +54,7 @@ def noise_ids(context: HasBackbone) -> dict[str, Any]:
     }
 
 
-def validation_measures(model: TextClassifier, context: Context) -> dict[str, float]:
+def validation_measures(model: TaskModel, context: Context) -> dict[str, float]:
     """Quality on validation, clean and perturbed, their ratio, and the loss on clean text."""
     sets, metric = [context.validation, context.validation_perturbed], context.config.task.metric
     logits = predict_sets(model, sets)
@@ -72,7 +72,7 @@ def qualities(metric: str, sets: Sequence[Encoded], logits: Sequence[np.ndarray]
     return [quality(metric, data.labels, found) for data, found in zip(sets, logits, strict=True)]
 
 
-def trained_arrays(saved: Mapping[str, Tensor], models: Sequence[TextClassifier]) -> State:
+def trained_arrays(saved: Mapping[str, Tensor], models: Sequence[TaskModel]) -> State:
     """Return the weights of adapter and heads by name: ``adapter.*``, and ``head.*`` or ``heads.<number>.*``."""
     state = {f"adapter.{name}": value.detach().cpu().numpy().copy() for name, value in saved.items()}
     for prefix, model in zip(head_names(len(models)), models, strict=True):

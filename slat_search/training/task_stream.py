@@ -1,4 +1,4 @@
-"""The part of a training that belongs to one task: its text in batches, its classifier, and the loss of some of its
+"""The part of a training that belongs to one task: its text in batches, its model, and the loss of some of its
 texts."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.classifier import TextClassifier, task_loss
+from ..models.task_model import TaskModel
 from ..tasks import (
     Encoded,
     embedding_noise,
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Training text, and the classifier that learns from it."""
+    """Training text, and the model that learns from it."""
 
-    model: TextClassifier
+    model: TaskModel
     data: Encoded
 
 
@@ -56,7 +56,7 @@ class Stream:
     and whether or not other tasks train beside it.
 
     Args:
-        source: text and classifier.
+        source: text and model.
         plan: of the training.
         special_ids: token ids that noise leaves alone.
         mask_id: what ``mask`` noise writes.
@@ -68,8 +68,8 @@ class Stream:
     def __init__(self, source: Source, plan: Plan, special_ids: Collection[int], mask_id: int):
         self.model, data = source.model, source.data
         self._plan, self._special_ids, self._mask_id = plan, special_ids, mask_id
-        self._device = next(source.model.parameters()).device
-        self._data = noisy_labels(data, plan.noise, source.model.head.out_features, plan.seed)
+        self._device = source.model.device
+        self._data = noisy_labels(data, plan.noise, source.model.outputs, plan.seed)
         vocabulary = torch.from_numpy(np.unique(data.ids).astype(np.int64))
         self._vocabulary = vocabulary[~torch.isin(vocabulary, torch.tensor(sorted(special_ids), dtype=torch.long))]
         self.batches = Batches(training_batches(data, plan.batch_size, plan.seed))
@@ -82,7 +82,7 @@ class Stream:
         )
         batch = {name: value.to(self._device, non_blocking=True) for name, value in batch.items()}
         with embedding_noise(self.model.backbone.get_input_embeddings(), noise, generator):
-            return task_loss(self.model(batch), batch["labels"])
+            return self.model.loss(batch)
 
     @property
     def drawn(self) -> int:

@@ -52,9 +52,15 @@ def search_plan(config: Config, sampled: Mapping[str, Any], sites: Sequence[Site
 
 
 def search_options(config: Config, sampled: Mapping[str, Any]) -> SearchOptions:
-    """Return how a search chooses atoms: what the configuration fixes, and the ``sharing`` that the trial sampled."""
+    """Return how a search chooses atoms: what the configuration fixes, and the ``sharing`` that the trial sampled.
+
+    A screening begins at once where a model answers in words: there is no head that could train alone before it.
+    """
+    fields = config.gates.model_dump()
+    if config.task.templates and config.gates.kind == "screening":
+        fields["warmup"] = 0.0
     sharing = {"sharing": sampled["sharing"]} if "sharing" in sampled else {}
-    return SearchOptions(**config.gates.model_dump(), worth=config.multitask.worth, **sharing)
+    return SearchOptions(**fields, worth=config.multitask.worth, **sharing)
 
 
 def _supernet(
@@ -95,7 +101,7 @@ def search_trial(
     """
     config = context.config
     seed_everything(config.seed)
-    models = [part.classifier() for part in context.parts]
+    models = [part.model() for part in context.parts]
     sites = find_sites(models[0].backbone, config.space.include, config.space.exclude)
     supernet = _supernet(context, models[0].backbone, sites, sampled)
     try:

@@ -43,13 +43,13 @@ def tell(folder: Path, **fields: Any) -> None:
         ({"model": {"name": "minilm", "size": 1}}, r"adapter: damaged \(model.size: Extra inputs are not permitted\)"),
         ({"unit": {"method": "slat"}}, r"adapter: damaged \(.*missing 3 required"),
         ({"unit": {"method": "slta", "label": "a", "learning_rate": 0.1, "seed": 0}}, "no method is called 'slta'"),
-        ({"format": "slat-adapter/1"}, "format 'slat-adapter/1' is not 'slat-adapter/2'"),
+        ({"format": "slat-adapter/1"}, "format 'slat-adapter/1' is not 'slat-adapter/3'"),
     ],
 )
 def test_what_the_description_lacks_is_said(adapter: Path, fields: dict[str, Any], said: str) -> None:
     tell(adapter, **fields)
     with pytest.raises(SlatError, match=said) as told:
-        read_parts(adapter, "adapter", "slat-adapter/2")
+        read_parts(adapter, "adapter", "slat-adapter/3")
     assert "\n" not in str(told.value)
 
 

@@ -42,7 +42,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     users = tuple(tuple(sorted(rng.choice(3, size=rng.integers(1, 4), replace=False).tolist())) for _ in range(jobs))
     structure = SharedStructure(tuple(task["name"] for task in TASKS), whole, users)
     job = TrainingJob("slat", "slat-abc", 3e-3, 0, options={"structure": structure.to_dict()})
-    models = [part.classifier() for part in pool.parts]
+    models = [part.model() for part in pool.parts]
     applied = apply_job(job, backbone)
     assert applied.module is not None
     shake(applied.module)

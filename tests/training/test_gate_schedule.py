@@ -151,7 +151,7 @@ def test_the_engine_alone_does_what_the_command_line_does(context: Context) -> N
     (by_config,) = search_trial(replace(context, config=config), {**SAMPLED, "sparsity": 3.0}, [])
 
     torch.manual_seed(config.seed)
-    model = context.classifier()
+    model = context.model()
     supernet = Supernet(model.backbone, find_sites(model.backbone))
     steps, noise = config.training.steps, Noise(SAMPLED["noise_kind"], SAMPLED["noise_ratio"])
     training = Plan(
@@ -228,7 +228,7 @@ def test_phases(minilm: Backbone, sites: tuple[Site, ...]) -> None:
 
 def test_the_learning_rate_grows_as_the_supernet_shrinks(context: Context) -> None:
     """By the given power of how many times fewer parameters stand; the head's rate is left alone."""
-    model = context.classifier()
+    model = context.model()
     sites = find_sites(model.backbone)[:16]
     options = SearchOptions("saliency", warmup=0.0, settle=0.8, shrink_every=0.1, lr_growth=0.5)
     supernet = Supernet(model.backbone, sites, Space({"lora": Candidate(2), "bias": Candidate(1)}), options)

@@ -61,14 +61,14 @@ def test_the_head_alone_learns_at_its_own_rate(context: Context) -> None:
 @pytest.mark.parametrize("pooling", ["mean", "first", "last"])
 def test_padding_does_not_change_a_prediction(context: Context, pooling: str) -> None:
     config = context.config.model_copy(update={"model": context.config.model.model_copy(update={"pooling": pooling})})
-    model = replace(context, config=config).classifier()
+    model = replace(context, config=config).model()
     together = predict_logits(model, context.validation, batch_size=len(context.validation))
     alone = predict_logits(model, context.validation, batch_size=1)
     np.testing.assert_allclose(together, alone, atol=2e-5)
 
 
 def test_joint_prediction_is_that_of_each_set(context: Context) -> None:
-    model = context.classifier()
+    model = context.model()
     sets = [context.test, *context.test_perturbed.values()]
     for data, logits in zip(sets, predict_sets(model, sets), strict=True):
         np.testing.assert_allclose(logits, predict_logits(model, data), atol=2e-5)

@@ -1,0 +1,75 @@
+"""Prompts: what a causal language model reads, and the response that it should give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from string import Formatter
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .section import Section
+
+Role = Literal["system", "user", "assistant"]
+
+
+class Message(Section):
+    """One message of a chat, which the tokenizer's chat template puts into its own form."""
+
+    role: Role = Field("user", description="who speaks")
+    content: str = Field(..., description="format string over columns, e.g. `Review: {sentence}`")
+
+
+def pieces(template: str) -> list[tuple[str, str | None]]:
+    """Return a format string as pairs of a literal and the column that follows it (None at the end).
+
+    Raises:
+        ValueError: a field that is more than the name of a column, or a brace without its other.
+    """
+    try:
+        parsed = list(Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"{template!r} is no format string ({error}); write {{{{ and }}}} for braces") from None
+    for _, column, form, conversion in parsed:
+        if column is not None and (form or conversion or not column or not set(".[]").isdisjoint(column)):
+            raise ValueError(f"{{{column}}} in {template!r}: a field is the name of a column and no more")
+    return [(literal, column) for literal, column, _, _ in parsed]
+
+
+def columns(templates: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that format strings name, in the order in which they come first.
+
+    Raises:
+        ValueError: they name none, or are no format strings.
+    """
+    names = [column for template in templates for _, column in pieces(template) if column is not None]
+    if not names:
+        raise ValueError("prompt names no column; write one in braces, e.g. `Review: {sentence}`")
+    return tuple(dict.fromkeys(names))
+
+
+def check_words(words: Mapping[str, str]) -> None:
+    """Check the words of labels.
+
+    Raises:
+        ValueError: an empty word, or two labels with the same.
+    """
+    for label, word in words.items():
+        if not word.strip():
+            raise ValueError(f"response: the label {label!r} has no words")
+        if same := next((other for other in words if other != label and words[other].strip() == word.strip()), None):
+            raise ValueError(f"response: the labels {label!r} and {same!r} have the same words, {word!r}")
+
+
+def as_text(raw: Any) -> Any:
+    """Return words of labels with their labels as text.
+
+    Raises:
+        ValueError: YAML has read a label or a word as something else.
+    """
+    if not isinstance(raw, Mapping):
+        return raw
+    for value in (*raw, *raw.values()):
+        if isinstance(value, bool | float) or value is None:
+            raise ValueError("YAML reads no, yes, null, 1.0 and dates as other than text; write labels in quotes")
+    return {str(label).strip(): str(word) for label, word in raw.items()}

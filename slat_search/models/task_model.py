@@ -1,0 +1,25 @@
+"""What a task trains on a backbone: a head that reads its vectors, or the words that it answers with."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from ..tasks import Words
+from .backbone import Backbone
+from .classifier import TextClassifier
+from .label_words import LabelWords
+
+TaskModel: TypeAlias = TextClassifier | LabelWords
+
+
+def task_model(backbone: Backbone, outputs: int, pooling: str, words: Words = ()) -> TaskModel:
+    """Return the model of a task, on the backbone's device, with a fresh head where it has one.
+
+    Args:
+        outputs: number of labels; 1 in a regression.
+        pooling: see :class:`.TextClassifier`.
+        words: token ids of the words of each label, where a causal language model answers in words.
+    """
+    if words:
+        return LabelWords(backbone.model, words)
+    return TextClassifier(backbone.model, backbone.width, outputs, pooling).to(backbone.model.device)

@@ -1,0 +1,130 @@
+"""Tasks that are prompts: searched, trained, tested, saved and used as any other."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from slat_search import SlatError
+from slat_search.config import Config
+from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.records import TrainingJob
+from slat_search.structure import Structure, find_sites
+from slat_search.training.context import Context, prepare
+from slat_search.training.evaluate import predict_logits
+from slat_search.training.jobs import evaluate_job, train_job
+from slat_search.training.trial import search_trial
+from tests.conftest import small_config
+from tests.decoders import decoder
+
+TASK = {"name": "bbc-headline", "max_rows": 96, "prompt": "Headline: {headline}\nTopic:"}
+TRAINING = {"steps": 60, "batch_size": 16}
+
+
+def prompted(model: Path, **changes: object) -> Config:
+    return small_config(**{"task": TASK, "training": TRAINING, "model": {"name": str(model)}, **changes})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return decoder(tmp_path_factory.mktemp("decoder"))
+
+
+@pytest.fixture(scope="module")
+def words(model: Path) -> Context:
+    return prepare(prompted(model))[0]
+
+
+def lora(context: Context, rate: float = 0.03) -> TrainingJob:
+    structure = Structure.lora(find_sites(context.frozen.model), r=8)
+    return TrainingJob("slat", "lora", rate, 0, options={"structure": structure.to_dict()})
+
+
+def test_the_model_as_it_is_stands_beside_what_was_trained(words: Context) -> None:
+    bare, state = train_job(words, TrainingJob("head", "head", 0.01, 0))
+    assert (bare.params, state, words.head_params) == (0, {}, 0)
+    trained, state = train_job(words, lora(words))
+    assert trained.validation.loss < bare.validation.loss - 0.05
+    assert all(name.startswith("adapter.") for name in state)
+
+
+@pytest.mark.parametrize(
+    ("gates", "sampled"),
+    [
+        ({"kind": "screening"}, {"budget": 600}),
+        ({"kind": "saliency"}, {"budget": 600}),
+        ({"kind": "sigmoid"}, {"sparsity": 0.1, "gate_learning_rate": 0.1}),
+    ],
+)
+def test_a_search_needs_no_head(model: Path, gates: dict, sampled: dict) -> None:
+    context, _ = prepare(prompted(model, gates=gates))
+    job = TrainingJob("search", "search", 0.03, 0, options=sampled)
+    bare, _ = train_job(context, TrainingJob("head", "head", 0.01, 0))
+    found, _ = train_job(context, job)
+    assert found.params > 0
+    assert found.params <= 606 or "budget" not in sampled
+    assert found.validation.loss < bare.validation.loss
+
+
+def test_a_search_that_leaves_nothing_is_the_model_as_it_is(model: Path) -> None:
+    context, _ = prepare(prompted(model, training={"steps": 30, "batch_size": 16}))
+    found, _ = train_job(context, TrainingJob("search", "search", 0.03, 0, options={"budget": 0}))
+    bare, _ = train_job(context, TrainingJob("head", "head", 0.01, 0))
+    assert found.params == 0
+    assert found.validation == bare.validation
+
+
+def test_a_saved_adapter_answers_as_it_did(words: Context, tmp_path: Path) -> None:
+    job = lora(words)
+    trained, state = train_job(words, job)
+    tested, _ = evaluate_job(words, job, state)
+    save_bundle(tmp_path / "adapter", words, job, state, trained.validation)
+    predictor = load_bundle(tmp_path / "adapter")
+    logits = predict_logits(predictor.model, words.test)
+    assert (logits.argmax(1) == words.test.labels).mean() == tested.quality
+    texts = ["Chelsea win away", "Markets fall"]
+    probabilities = predictor(texts)
+    assert probabilities.shape == (2, 5)
+    assert np.allclose(probabilities.sum(1), 1)
+    again = load_bundle(tmp_path / "adapter")(texts[:1])
+    assert np.allclose(again, probabilities[:1], atol=1e-5)  # whatever stands beside it in a batch
+
+
+def test_a_search_that_was_left_goes_on_as_if_it_never_was(model: Path) -> None:
+    context, _ = prepare(prompted(model))
+    sampled = {"budget": 600, "learning_rate": 0.03, "noise_kind": "mixed", "noise_ratio": 0.2}
+    stops, files, whole = [2, 30], [], []
+    for report in search_trial(context, sampled, stops):
+        whole.append(report)
+        file = io.BytesIO()
+        torch.save(report.get("checkpoint"), file)
+        files.append(file.getvalue())
+    for place in (0, 1):
+        checkpoint = torch.load(io.BytesIO(files[place]), weights_only=True)
+        again = list(search_trial(context, sampled, stops, checkpoint))
+        assert [(r["step"], r["loss"], r["structure"]) for r in again] == [
+            (r["step"], r["loss"], r["structure"]) for r in whole[place:]
+        ]
+
+
+def test_perturbed_prompts_keep_their_template(words: Context) -> None:
+    tokenizer = words.frozen.tokenizer
+    for data in words.test_perturbed.values():
+        for start, end in zip(data.offsets, data.offsets[1:], strict=False):
+            text = tokenizer.decode(data.ids[start:end])
+            assert text.startswith("<s>Headline: ")
+            assert text.endswith("\nTopic:")
+
+
+def test_no_room_for_a_prompt_is_one_sentence(model: Path) -> None:
+    with pytest.raises(SlatError, match=r"task.max_length: \d+ tokens leave no room for a prompt beside a response"):
+        prepare(prompted(model, task={**TASK, "max_length": 5}))
+
+
+def test_words_for_labels_that_are_not_there_are_one_sentence(model: Path) -> None:
+    with pytest.raises(SlatError, match=r"task.response: no words for the label 'entertainment'"):
+        prepare(prompted(model, task={**TASK, "response": {"business": "money", "sports": "games"}}))
