@@ -65,7 +65,7 @@ class JobRunner:
         missing = self._missing(jobs, "train.json")
         running = {self._train.remote(self._context, job, self._share): job for job in missing}
         for job, (result, state) in self._as_they_come(running):
-            if state:
+            if isinstance(result, Trained):
                 self._store(job, "safetensors", state)
             result.write(self._path(job, "train.json"))
             if isinstance(result, Failed):

@@ -54,6 +54,11 @@ class Model(Section):
         description="what the frozen weights are kept in, whatever they were saved in. bfloat16 halves their memory "
         "and that of activations, for large models on GPUs; what is trained stays float32",
     )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="compute activations again in the backward pass in place of keeping them: less memory for about a "
+        "third more time, for large models on GPUs",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="of products of float32 matrices; what is stored and summed stays float32. bfloat16 is faster on "
@@ -73,6 +78,12 @@ class Training(Section):
         150, ge=1, description="optimizer steps of each full training; where there are several `tasks`, of all together"
     )
     batch_size: int = Field(32, ge=1, description="sequences a step")
+    accumulation: int = Field(
+        1,
+        ge=1,
+        description="parts that a batch goes through the model in, one after the other, whose gradients add up: the "
+        "same numbers in less memory. On a GPU whose memory is full it doubles by itself",
+    )
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay on adapter and head")
     warmup: Fraction = Field(0.06, description="share of the steps with a rising learning rate; then linear decay")
     head_learning_rate: Positive = Field(0.01, description="learning rate of the task head, the same for all methods")
@@ -189,6 +200,8 @@ class Config(Section):
             raise ValueError(f"tasks: {unfit[0]!r} cannot name a folder; give the task another name")
         if self.task != self.tasks[0]:
             raise ValueError("task and tasks are one task and several; give one of them")
+        if len({bool(task.templates) for task in self.tasks}) > 1:
+            raise ValueError("tasks: some have a prompt and some have none; the model has either a head or words")
         if self.search.method == "static":
             raise ValueError("search.method: a static search has no gates that tasks could share; leave out tasks")
         unknown = set(self.multitask.alone or ()) - {"slat", *(baseline.method for baseline in self.baselines)}

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..errors import SlatError
 from .loading import (
     check_fit,
     read_config,
@@ -61,15 +62,27 @@ class Backbone:
         limits = [limit for limit in told if isinstance(limit, int) and 0 < limit < 1_000_000]
         return min(limits, default=None)
 
-    def place(self, device: str, precision: str) -> None:
+    def place(self, device: str, precision: str, checkpointing: bool = False) -> None:
         """Move the model to ``device`` and set the precision of this process's float32 matrix products.
 
         Args:
             precision: ``float32``, or ``bfloat16``: factors are rounded, products summed and stored in float32. On a
                 CPU the model then takes the plain form of attention: torch's fused one has a backward pass that is
                 several times slower at this setting (torch 2.13).
+            checkpointing: whether training computes activations again in the backward pass in place of keeping them.
+
+        Raises:
+            SlatError: checkpointing, and a model that knows none.
         """
         torch.set_float32_matmul_precision(_PRODUCTS[precision])
+        if checkpointing and not self.model.supports_gradient_checkpointing:
+            raise SlatError(f"model.gradient_checkpointing: {type(self.model).__name__} has none")
+        # transformers 5 calls it gradient, and later activation checkpointing
+        word = "activation" if hasattr(self.model, "activation_checkpointing_enable") else "gradient"
+        if checkpointing:
+            getattr(self.model, f"{word}_checkpointing_enable")({"use_reentrant": False})
+        elif getattr(self.model, f"is_{word}_checkpointing"):
+            getattr(self.model, f"{word}_checkpointing_disable")()
         attention = "eager" if precision == "bfloat16" and device == "cpu" else self.attention
         if self.model.config._attn_implementation != attention:
             self.model.set_attn_implementation(attention)

@@ -54,13 +54,13 @@ def trainable(
 ) -> None:
     """Ray Tune function trainable around :func:`search_trial`; ``keeps`` a checkpoint of each report."""
     mine.take()
-    number = sampled["number"]
+    number, training = sampled["number"], context.config.training
 
     def attempt(parts: int) -> Generator[dict[str, Any]]:
         return search_trial(context, sampled, stops, given(number, checkpoints), parts)
 
     try:
-        reports = in_parts_that_fit(context.config.training.batch_size, attempt)
+        reports = in_parts_that_fit(training.batch_size, attempt, training.accumulation)
         with closing(reports):  # a stopped trial leaves the backbone bare
             for report in reports:
                 report.pop("state", None)

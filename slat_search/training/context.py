@@ -87,7 +87,9 @@ class Context:
 
     def backbone(self) -> Backbone:
         """The frozen model of this process, on the GPU when there is one."""
-        self.frozen.place("cuda" if torch.cuda.is_available() else "cpu", self.config.model.precision)
+        model = self.config.model
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.frozen.place(device, model.precision, model.gradient_checkpointing)
         return self.frozen
 
     def model(self) -> TaskModel:

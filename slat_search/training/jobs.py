@@ -78,7 +78,8 @@ def train_job(context: AnyContext, job: TrainingJob) -> tuple[Trained, State]:
         DivergedError: the loss was not finite.
         OutOfMemoryError: the GPU has no memory for a single text.
     """
-    (trained,) = in_parts_that_fit(context.config.training.batch_size, partial(_trained, context, job))
+    training = context.config.training
+    (trained,) = in_parts_that_fit(training.batch_size, partial(_trained, context, job), training.accumulation)
     return trained
 
 

@@ -55,17 +55,18 @@ class OutOfMemoryError(SlatError):
     """Not even one text at a time fits."""
 
 
-def in_parts_that_fit(texts: int, attempt: Callable[[int], Generator[T]]) -> Generator[T]:
+def in_parts_that_fit(texts: int, attempt: Callable[[int], Generator[T]], parts: int = 1) -> Generator[T]:
     """Yield from ``attempt``, begun again with twice the parts whenever the GPU's memory is full.
 
     Args:
         texts: in a batch; there cannot be more parts.
-        attempt: takes the number of parts that a batch goes through the model in, from 1.
+        attempt: takes the number of parts that a batch goes through the model in.
+        parts: to begin with.
 
     Raises:
         OutOfMemoryError: even single texts do not fit.
     """
-    parts = 1
+    parts = min(parts, texts)
     while True:
         try:
             yield from attempt(parts)

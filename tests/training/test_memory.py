@@ -111,3 +111,33 @@ def test_the_peak_is_what_was_taken_and_given_back() -> None:
     anew = Peak().bytes
     assert anew is not None
     assert anew < 100 * 2**20
+
+
+def test_accumulation_is_the_number_of_parts_to_begin_with(context: Context) -> None:
+    training = {"steps": 10, "batch_size": TEXTS, "accumulation": 3}
+    parted = replace(context, config=small_config(training=training))
+    whole = replace(context, config=small_config(training={**training, "accumulation": 1}))
+    job = TrainingJob("slat", "lora", 0.01, 0, options={"structure": Structure.lora(_sites(context), r=2).to_dict()})
+    (one, _), (other, _) = train_job(whole, job), train_job(parted, job)
+    assert one.validation.loss == pytest.approx(other.validation.loss, rel=1e-3)
+    assert one.validation.loss != other.validation.loss  # sums in another order
+
+
+@pytest.mark.parametrize("kind", ["screening", "sigmoid"])
+def test_checkpointed_activations_are_the_same_search(context: Context, kind: str) -> None:
+    def searched(checkpointing: bool) -> list[dict]:
+        model = {"name": "minilm", "gradient_checkpointing": checkpointing}
+        config = small_config(gates={"kind": kind}, model=model)
+        return list(search_trial(replace(context, config=config), {**SAMPLED, "gate_learning_rate": 0.3}, [5]))
+
+    saved: list[int] = []
+    plain = searched(False)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+        again = searched(True)
+    kept = sum(saved)
+    saved.clear()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+        searched(False)
+    assert [(r["loss"], r["structure"]) for r in again] == [(r["loss"], r["structure"]) for r in plain]
+    assert kept < sum(saved)
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in context.frozen.model.modules())
