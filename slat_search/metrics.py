@@ -14,12 +14,14 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "macro_f1": lambda y, p: metrics.f1_score(y, p, average="macro", zero_division=0),
     "matthews": lambda y, p: metrics.matthews_corrcoef(y, p),
     "pearson": lambda y, p: stats.pearsonr(y, p).statistic if _vary(y, p) else 0.0,
+    **dict.fromkeys(("token_accuracy", "exact_match", "rouge_l"), lambda y, p: np.mean(p)),  # of each response
     "spearman": lambda y, p: stats.spearmanr(y, p).statistic if _vary(y, p) else 0.0,
 }
 
 
 def quality(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
-    """A key of ``METRICS`` on classes (n,), or on the numbers (n,) of a regression.
+    """A key of ``METRICS`` on classes (n,), or on the numbers (n,) of a regression. Of responses ``predictions`` are
+    their qualities, of which the mean is taken.
 
     ``f1`` is that of class 1, where :func:`.load_task` puts the positive label. A correlation with a constant is 0.
     """

@@ -100,6 +100,10 @@ def _print_labels(predictor: Predictor, texts: tuple[str, ...], pairs: tuple[str
     import json
 
     rows: list[str | tuple[str, ...]] = [*zip(texts, pairs, strict=True)] if pairs else [*texts]
+    if predictor.generates:
+        for text, response in zip(texts, predictor.generate(rows), strict=True):
+            click.echo(json.dumps({"text": text, "response": response}, ensure_ascii=False) if as_json else response)
+        return
     for text, probabilities in zip(texts, predictor(rows), strict=True):
         if not predictor.labels:
             value = float(probabilities[0])

@@ -261,7 +261,7 @@ def baseline_contenders(config: Config, members: Sequence[Trial] = ()) -> Iterat
 
 def _baseline_contender(baseline: Baseline, config: Config) -> Contender:
     options, title, rates = method_options(baseline, config), baseline.title, baseline.learning_rates
-    if baseline.method == "head" and config.task.templates:  # no head, and so nothing that a rate could change
+    if baseline.method == "head" and config.task.is_prompted:  # no head, and so nothing that a rate could change
         title, rates = baseline.name or "zero-shot", rates[:1]
     grid = tuple(TrainingJob(baseline.method, baseline.label, rate, seed=0, options=options) for rate in rates)
     return Contender(title, grid, group=title)

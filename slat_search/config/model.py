@@ -200,7 +200,7 @@ class Config(Section):
             raise ValueError(f"tasks: {unfit[0]!r} cannot name a folder; give the task another name")
         if self.task != self.tasks[0]:
             raise ValueError("task and tasks are one task and several; give one of them")
-        if len({bool(task.templates) for task in self.tasks}) > 1:
+        if len({task.is_prompted for task in self.tasks}) > 1:
             raise ValueError("tasks: some have a prompt and some have none; the model has either a head or words")
         if self.search.method == "static":
             raise ValueError("search.method: a static search has no gates that tasks could share; leave out tasks")

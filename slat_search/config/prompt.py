@@ -20,6 +20,18 @@ class Message(Section):
     content: str = Field(..., description="format string over columns, e.g. `Review: {sentence}`")
 
 
+#: name of the prompt of Stanford Alpaca (Taori et al. 2023) -> its form with an input and without
+ALPACA = {
+    "alpaca": (
+        "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+        "response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}"
+        "\n\n### Response:\n",
+        "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+        "### Instruction:\n{instruction}\n\n### Response:\n",
+    )
+}
+
+
 def pieces(template: str) -> list[tuple[str, str | None]]:
     """Return a format string as pairs of a literal and the column that follows it (None at the end).
 

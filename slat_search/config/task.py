@@ -9,12 +9,16 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .prompt import Message, as_text, check_words, columns
+from .prompt import ALPACA, Message, as_text, check_words, columns
 from .section import Positive, Section, by_name
 
-Metric = Literal["accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman"]
+Metric = Literal[
+    "accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "token_accuracy", "exact_match", "rouge_l"
+]
 #: metrics of tasks whose label is a number
 REGRESSION: tuple[Metric, ...] = ("pearson", "spearman")
+#: metrics of responses; for the last two they are generated
+RESPONSE: tuple[Metric, ...] = ("token_accuracy", "exact_match", "rouge_l")
 Quoting = Literal["quoted", "none"]
 Split = Literal["train", "validation", "test"]
 
@@ -55,7 +59,15 @@ def _twice(names: Sequence[str]) -> str:
 def _prompted(data: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a task with what its prompt says of columns and labels."""
     data = {**data, "response": as_text(data.get("response"))}
-    if "text" not in data:
+    if data.get("prompt") in ALPACA:
+        data["response"] = data["response"] or "output"
+    if data.get("chat") is not None or isinstance(data["response"], str):
+        data.setdefault("metric", "token_accuracy")
+    if data.get("chat") is not None:
+        data.setdefault("text", (data["chat"],))
+    elif data.get("prompt") in ALPACA:
+        data.setdefault("text", columns(ALPACA[data["prompt"]]))
+    elif "text" not in data:
         contents = [data.get("prompt"), *(_content(message) for message in data.get("messages") or ())]
         data["text"] = columns([content for content in contents if isinstance(content, str)])
     of_file = data.get("train") is not None or data.get("hub") is not None
@@ -93,16 +105,24 @@ class Task(Section):
     )
     prompt: str | None = Field(
         None,
-        description="what a causal language model reads, a format string over columns: `Review: {sentence}`. The model "
-        "answers in words, and no head is trained",
+        description="what a causal language model reads, a format string over columns: `Review: {sentence}`; or "
+        "`alpaca`, for columns instruction, input and output. The model answers in words, and no head is trained",
     )
     messages: tuple[Message, ...] = Field(
         (), description="in the place of `prompt`: messages for the chat template of the model's tokenizer"
     )
-    response: dict[str, str] | None = Field(
+    chat: str | None = Field(
         None,
-        description="the words that answer a prompt, for each label: the label whose words are most probable, per "
-        "token, is predicted. Default: the names of the labels",
+        description="in the place of `prompt`: column of whole chats, lists of messages (`role`, `content`); the last "
+        "one, the assistant's, is the response",
+    )
+    response: str | dict[str, str] | None = Field(
+        None,
+        description="what answers a prompt: a column of responses; or the words for each label, of which the most "
+        "probable ones, per token, are predicted. Default: the names of the labels",
+    )
+    max_new_tokens: int = Field(
+        64, ge=1, description="most tokens of a response that is generated, for `exact_match`, `rouge_l` and `predict`"
     )
     label: str = Field("label", description="label column; a number where the metric is a correlation")
     label_names: tuple[str, ...] | None = Field(
@@ -111,7 +131,11 @@ class Task(Section):
         description="names of the labels: in the order of integer labels, which count from 0 or from 1, or all that "
         "text labels may be; default: as found",
     )
-    metric: Metric = Field("accuracy", description="quality measure; `pearson` and `spearman` make it a regression")
+    metric: Metric = Field(
+        "accuracy",
+        description="quality measure; `pearson` and `spearman` make it a regression; "
+        "`token_accuracy` (the default there), `exact_match` and `rouge_l` are those of responses",
+    )
     positive: str | None = Field(
         None,
         description="label whose F1 is measured, with `metric: f1`; default: the second of `label_names`, of the "
@@ -140,7 +164,7 @@ class Task(Section):
         if data.get("train") is None and data.get("hub") is None:
             name = data.get("name", cls.model_fields["name"].default)
             data = {**EMBEDDED.get(name, PRESETS.get(name, {})), **data} if isinstance(name, str) else data
-        return _prompted(data) if data.get("prompt") or data.get("messages") else data
+        return _prompted(data) if data.get("prompt") or data.get("messages") or data.get("chat") else data
 
     @field_validator("label_names", "positive", mode="before")
     @classmethod
@@ -172,21 +196,30 @@ class Task(Section):
 
     @model_validator(mode="after")
     def _prompt_fits(self) -> Task:
-        if not self.templates:
+        if (self.metric in RESPONSE) != self.is_generated:
+            wanted = "a response to measure" if self.metric in RESPONSE else f"one of {', '.join(RESPONSE)}"
+            raise ValueError(
+                f"metric: {self.metric} has no {wanted}" if self.metric in RESPONSE else f"metric: {wanted}"
+            )
+        if not self.is_prompted:
             if self.response is not None:
                 raise ValueError("response answers a prompt, which is not given")
             if len(self.text) > 2:
                 raise ValueError(f"text has {len(self.text)} columns; one or two go without a prompt")
             return self
-        if self.prompt is not None and self.messages:
-            raise ValueError("prompt and messages are two forms of one thing; give one")
+        if sum((self.prompt is not None, bool(self.messages), self.chat is not None)) > 1:
+            raise ValueError("prompt, messages and chat are forms of one thing; give one")
+        if self.chat is not None:
+            if self.response is not None or self.text != (self.chat,):
+                raise ValueError("chat holds the prompt and the response; leave out text and response")
+            return self
         if self.is_regression:
             raise ValueError(f"{self.metric} measures numbers, and a prompt is answered by words")
         if missing := [column for column in columns(self.templates) if column not in self.text]:
             raise ValueError(f"the prompt names {missing[0]!r}, which is not among text: {', '.join(self.text)}")
         if self.messages and self.messages[-1].role != "user":
             raise ValueError(f"messages: the last one is of the {self.messages[-1].role}, and the model answers a user")
-        if self.response is not None:
+        if isinstance(self.response, dict):
             check_words(self.response)
             if self.label_names is not None and set(self.label_names) != set(self.response):
                 odd = min(set(self.label_names) ^ set(self.response))
@@ -199,8 +232,21 @@ class Task(Section):
         return self.model_dump(mode="json", include={"prompt", "messages"})
 
     @property
+    def is_prompted(self) -> bool:
+        """Whether a causal language model answers in words, so that there is no head."""
+        return bool(self.templates) or self.chat is not None
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the answer is a response of its own, and no label."""
+        return isinstance(self.response, str) or self.chat is not None
+
+    @property
     def templates(self) -> tuple[str, ...]:
-        """Format strings of the prompt: one, or that of each message; none where a head reads the text."""
+        """Format strings of the prompt: one, or that of each message; none where a head reads the text, or a whole chat
+        is a row."""
+        if self.prompt in ALPACA:
+            return ALPACA[self.prompt][:1]
         return (self.prompt,) if self.prompt is not None else tuple(message.content for message in self.messages)
 
     @property

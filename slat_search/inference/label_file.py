@@ -17,7 +17,7 @@ _DECIMALS = 6
 def label_rows(predictor: Predictor, rows: Rows, columns: Sequence[str] = ()) -> Rows:
     """All columns of a file and, beside them, ``predicted`` and the probability of each label as ``p(<label>)``.
 
-    In a regression ``predicted`` is a number, and nothing else is added.
+    In a regression ``predicted`` is a number, of an adapter that generates a response, and nothing else is added.
 
     Args:
         rows: of CSV, TSV, JSON, JSON lines or Parquet.
@@ -30,11 +30,13 @@ def label_rows(predictor: Predictor, rows: Rows, columns: Sequence[str] = ()) ->
     if len(columns) != len(predictor.columns):
         raise SlatError(f"--column: given {len(columns)} times; the adapter wants {len(predictor.columns)}")
     what = f"--file: {rows.where}"
-    texts = texts_in(rows, columns, what)
+    texts = texts_in(rows, columns, what, some=predictor.generates)
     names = ["predicted", *(f"p({label})" for label in predictor.labels)]
     for name in names:
         if name in rows.columns:
             raise SlatError(f"{what} has a column {name!r} already")
+    if predictor.generates:
+        return rows.with_columns({"predicted": predictor.generate(texts)})
     said = predictor(texts)
     best = [predictor.labels[k] for k in said.argmax(axis=1)] if predictor.labels else None
     shares = said.astype(np.float64).round(_DECIMALS).T.tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from ..baselines import METHODS
 from ..config import Model
 from ..errors import SlatError
 from ..models.backbone import Backbone, load_backbone, products_in
+from ..models.responses import ResponseModel
 from ..models.task_model import TaskModel, task_model
 from ..records import Measures, Recommended, TrainingJob
-from ..tasks import Encoded, Example, Template, encode, encode_prompts
+from ..tasks import Encoded, Example, Template, encode, encode_prompts, evaluation_batches
 from ..training.context import Context
 from ..training.digests import check_model
 from ..training.evaluate import predict_logits
@@ -29,6 +30,7 @@ from ..training.protocol import State
 
 FORMAT = "slat-adapter/3"
 _READ = (FORMAT, "slat-adapter/2")  # which knew no prompts
+_AT_ONCE = 16  # responses that are generated together
 _FIELDS = {"model", "labels", "scale", "max_length", "columns", "unit", "measures"}  # of `adapter.json`
 
 
@@ -81,19 +83,45 @@ class Predictor:
         """Probabilities (texts, classes), or the numbers (texts, 1) of a regression.
 
         Raises:
-            SlatError: no text, an empty one, or one side where the task has pairs.
+            SlatError: no text, an empty one, one side where the task has pairs, or an adapter that generates.
         """
-        rows = [Example((t,) if isinstance(t, str) else tuple(t), 0) for t in texts]
-        sides = len(self.columns)
-        if not rows or any(len(r.texts) != sides or not all(t.strip() for t in r.texts) for r in rows):
-            raise SlatError(f"text: this adapter wants {sides} non-empty text(s) for each prediction")
-        data = encode_rows(self.description, self.tokenizer, rows)
+        if self.generates:
+            raise SlatError("predict: this adapter generates responses, and has no labels")
         with products_in(self.precision):
-            logits = torch.from_numpy(predict_logits(self.model, data))
+            logits = torch.from_numpy(predict_logits(self.model, self._encoded(texts)))
         if not self.labels:
             mean, spread = self.description["scale"]
             return logits.numpy() * spread + mean
         return logits.softmax(dim=1).numpy()
+
+    @property
+    def generates(self) -> bool:
+        """Whether the adapter answers with a response of its own, and not with a label."""
+        return isinstance(self.model, ResponseModel)
+
+    def generate(self, texts: Sequence[str | tuple[str, ...]]) -> list[str]:
+        """Responses, token by token the most probable.
+
+        Raises:
+            SlatError: texts that it cannot take, or an adapter that predicts labels.
+        """
+        if not isinstance(self.model, ResponseModel):
+            raise SlatError("predict: this adapter predicts labels, and generates nothing")
+        data = self._encoded(texts)
+        responses = [""] * len(data)
+        with products_in(self.precision):
+            for rows in evaluation_batches(data, _AT_ONCE):
+                batch = {name: value.to(self.model.device) for name, value in data.batch(rows).items()}
+                for row, response in zip(rows, self.model.generate(batch), strict=True):
+                    responses[row] = response
+        return responses
+
+    def _encoded(self, texts: Sequence[str | tuple[str, ...]]) -> Encoded:
+        rows = [Example((t,) if isinstance(t, str) else tuple(t), 0) for t in texts]
+        sides, enough = len(self.columns), any if self.generates else all
+        if not rows or any(len(r.texts) != sides or not enough(t.strip() for t in r.texts) for r in rows):
+            raise SlatError(f"text: this adapter wants {sides} non-empty text(s) for each prediction")
+        return encode_rows(self.description, self.tokenizer, rows)
 
 
 def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str | None = None) -> Predictor:
@@ -121,14 +149,21 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
 def _prompt(context: Context) -> dict[str, Any] | None:
     """Return the prompt of a task with the token ids of its labels' words; None where a head reads the text."""
     task = context.config.task
-    if not context.words:
+    if not task.is_prompted:
         return None
-    return {**task.prompt_fields, "words": [list(word) for word in context.words]}
+    return {
+        **task.prompt_fields,
+        "words": [list(word) for word in context.words],
+        "max_new_tokens": task.max_new_tokens if task.is_generated else None,
+    }
 
 
 def described_model(description: Mapping[str, Any], backbone: Backbone) -> TaskModel:
     """The model that an adapter belongs to, with a fresh head."""
-    words = tuple(map(tuple, (description.get("prompt") or {}).get("words", ())))
+    prompt = description.get("prompt") or {}
+    if prompt.get("max_new_tokens"):
+        return ResponseModel(backbone.model, backbone.tokenizer, "token_accuracy", prompt["max_new_tokens"])
+    words = tuple(map(tuple, prompt.get("words", ())))
     pooling = Model.model_validate(description["model"]).pooling
     return task_model(backbone, max(1, len(description["labels"])), pooling, words)
 
@@ -139,7 +174,9 @@ def encode_rows(description: Mapping[str, Any], tokenizer: Any, rows: Sequence[E
     if prompt is None:
         return encode(tokenizer, rows, length)
     template = Template.of(tokenizer, description["columns"], prompt["prompt"], prompt["messages"])
-    return encode_prompts(template, rows, length - max(map(len, prompt["words"])))
+    if template.is_chat and not template.roles:
+        rows = [replace(row, roles=("user",)) for row in rows]
+    return encode_prompts(template, rows, length - max(map(len, prompt["words"]), default=0))
 
 
 def own_backbone(where: str, description: Mapping[str, Any]) -> tuple[Backbone, str]:

@@ -94,6 +94,15 @@ class SharedPredictor:
         self._shared.switch(task)
         return self._predictors[task](texts)
 
+    def generate(self, task: str, texts: Sequence[str | tuple[str, ...]]) -> list[str]:
+        """Responses of a task whose adapter generates them.
+
+        Raises:
+            SlatError: no such task, one that predicts labels, or texts that it cannot take.
+        """
+        self._shared.switch(task)
+        return self._predictors[task].generate(texts)
+
 
 def read_shared(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Read the files of :func:`save_shared`: the content of ``shared.json``, and weights by name.

@@ -8,8 +8,9 @@ from ..tasks import Words
 from .backbone import Backbone
 from .classifier import TextClassifier
 from .label_words import LabelWords
+from .responses import ResponseModel
 
-TaskModel: TypeAlias = TextClassifier | LabelWords
+TaskModel: TypeAlias = TextClassifier | LabelWords | ResponseModel
 
 
 def task_model(backbone: Backbone, outputs: int, pooling: str, words: Words = ()) -> TaskModel:

@@ -20,6 +20,7 @@ from .noise import (
 )
 from .perturbation import PERTURBATIONS, perturb, perturb_text
 from .prompts import Prompts, Template, Words, encode_prompts
+from .responses import Responses, encode_responses
 from .sources import load_task
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Example",
     "Noise",
     "Prompts",
+    "Responses",
     "TaskData",
     "Template",
     "Words",
@@ -39,6 +41,7 @@ __all__ = [
     "embedding_noise",
     "encode",
     "encode_prompts",
+    "encode_responses",
     "evaluation_batches",
     "join",
     "load_task",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import config as cfg
-from ..config.task import PRESETS
+from ..config.task import PRESETS, RESPONSE
 from . import bbc
 from .examples import SPLITS, Example, TaskData
 from .sources import load_task
@@ -36,11 +36,12 @@ def description(task: cfg.Task, seed: int, examples: int = 3) -> str:
         SlatError: see :func:`.load_task`.
     """
     data = load_task(task, seed)
-    what = f"{len(data.labels)} classes" if data.labels else "a number"
+    generated = data.metric in RESPONSE
+    what = f"{len(data.labels)} classes" if data.labels else "a response, in words" if generated else "a number"
     metric = f"{data.metric} of {data.labels[1]!r}" if data.metric == "f1" else data.metric
     parts = [f"{data.name}: {what}; {metric}", *data.notes, "", _balance(data), "", _lengths(data)]
     for example in data.splits["train"][:examples]:
-        label = data.labels[int(example.label)] if data.labels else f"{example.label:g}"
+        label = data.labels[int(example.label)] if data.labels else _shown(example.response) or f"{example.label:g}"
         parts += ["", f"[{label}]", *(_shown(text) for text in example.texts)]
     return "\n".join(parts)
 
@@ -57,7 +58,7 @@ def _balance(data: TaskData) -> str:
 
 
 def _spread(data: TaskData, split: str) -> list[str]:
-    labels = [example.label for example in data.splits[split]]
+    labels = [e.label if not e.response else len(e.response.split()) for e in data.splits[split]]
     if data.labels:
         count = Counter(labels)
         return [f"{count[i] / len(labels):.1%}" for i in range(len(data.labels))]

@@ -50,6 +50,10 @@ class Encoded:
         """Tokens of each text, (texts,)."""
         return np.diff(self.offsets)
 
+    def weight(self, rows: np.ndarray) -> float:
+        """What some texts count in a loss beside others: their number."""
+        return float(len(rows))
+
     def keys(self) -> Iterator[bytes]:
         """Yield what tells each text from others: its tokens, and their segments."""
         for start, end in pairwise(self.offsets.tolist()):
@@ -114,11 +118,11 @@ def join(sets: Sequence[Encoded]) -> tuple[Encoded, list[np.ndarray]]:
 
 def joined(sets: Sequence[Any]) -> Any:
     """All texts of sets of one kind in one set."""
-    ends = np.cumsum([0, *(len(data.ids) for data in sets)])
     arrays: dict[str, Any] = {}
     for field in fields(sets[0]):
         parts = [getattr(data, field.name) for data in sets]
         if field.name.endswith("offsets"):
+            ends = np.cumsum([0, *(offsets[-1] for offsets in parts)])
             arrays[field.name] = np.concatenate([[0], *(o[1:] + end for o, end in zip(parts, ends, strict=False))])
         elif isinstance(parts[0], np.ndarray):
             arrays[field.name] = np.concatenate(parts)

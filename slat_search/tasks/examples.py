@@ -7,16 +7,25 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..config.task import REGRESSION
+
 SPLITS = ("train", "validation", "test")
 _STRATA = 10  # that numbers are parted into where a split is cut
 
 
 @dataclass(frozen=True)
 class Example:
-    """One row: one text or two, and the index of its label, or a number in a regression."""
+    """One row: its texts, and the index of its label, or a number in a regression.
+
+    Attributes:
+        response: what a causal language model should say, where that is no label; ``label`` is 0 then.
+        roles: of each text, where the row is a chat.
+    """
 
     texts: tuple[str, ...]
     label: int | float
+    response: str = ""
+    roles: tuple[str, ...] = ()
 
 
 Splits = dict[str, list[Example]]
@@ -41,7 +50,7 @@ class TaskData:
     @property
     def scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the training labels of a regression; (0, 1) for classes."""
-        if self.labels:
+        if self.metric not in REGRESSION:
             return 0.0, 1.0
         train = [e.label for e in self.splits["train"]]
         return statistics.fmean(train), statistics.pstdev(train)

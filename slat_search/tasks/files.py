@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import config as cfg
 from ..errors import SlatError
+from .chats import chats_in
 from .delimited import other_separator
 from .examples import SPLITS
 from .labels import Label, label_of
@@ -42,6 +43,7 @@ class Table:
         rows: texts and the label: its text, or in a regression a number.
         names: label names, where the source knows them.
         notes: what a reader of the source should know, a sentence each.
+        roles: of the texts of each row, where rows are chats.
     """
 
     field: str
@@ -49,6 +51,7 @@ class Table:
     rows: list[tuple[tuple[str, ...], Label]]
     names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    roles: list[tuple[str, ...]] | None = None
 
 
 def tables_of_files(task: cfg.Task) -> dict[str, Table]:
@@ -69,7 +72,7 @@ def tables_of_files(task: cfg.Task) -> dict[str, Table]:
         tables = {name: _read(name, path, task) for name, path in paths.items()}
     tables |= {name: _read(name, path, task) for name, path in given.items()}
     train = tables["train"]
-    tables["train"] = Table(train.field, train.where, train.rows, train.names, (*train.notes, *notes))
+    tables["train"] = replace(train, notes=(*train.notes, *notes))
     return tables
 
 
@@ -80,6 +83,8 @@ def table(rows: Rows, field: str, task: cfg.Task) -> Table:
         SlatError: a missing column, an empty text or label.
     """
     what = f"{field}: {rows.where}"
+    if task.is_generated:
+        return _answered(rows, field, task, what)
     _has(rows, (*task.text, task.label), what)
     names = rows.names.get(task.label)
     labels = [
@@ -88,29 +93,59 @@ def table(rows: Rows, field: str, task: cfg.Task) -> Table:
     return Table(field, rows.where, list(zip(texts_in(rows, task.text, what), labels, strict=True)), names, rows.notes)
 
 
+def _answered(rows: Rows, field: str, task: cfg.Task, what: str) -> Table:
+    """Prompts and responses out of rows.
+
+    Raises:
+        SlatError: a missing column, an empty text, no response, or what is no chat.
+    """
+    roles = None
+    if task.chat is not None:
+        _has(rows, (task.chat,), what)
+        chats = chats_in(rows.values(task.chat), what)
+        roles, texts = [chat.roles for chat in chats], [chat.texts for chat in chats]
+        responses = [chat.response for chat in chats]
+    else:
+        assert isinstance(task.response, str)
+        _has(rows, (*task.text, task.response), what)
+        texts = texts_in(rows, task.text, what, some=True)
+        responses = ["" if value is None or value != value else str(value) for value in rows.values(task.response)]
+    if empty := [number for number, response in enumerate(responses, 1) if not response.strip()]:
+        raise SlatError(f"{what} has {len(empty):,} empty responses, the first in row {empty[0]}")
+    pairs: list[tuple[tuple[str, ...], Label]] = [*zip(texts, responses, strict=True)]
+    return Table(field, rows.where, pairs, None, rows.notes, roles)
+
+
 def rows_of(dataset: Dataset, where: str) -> Rows:
     """The columns of a loaded dataset."""
     names = {name: tuple(f.names) for name, f in dataset.features.items() if getattr(f, "names", None)}
     return Rows(where, {name: dataset[name] for name in dataset.column_names}, names)
 
 
-def texts_in(rows: Rows, columns: Sequence[str], what: str) -> list[tuple[str, ...]]:
+def texts_in(rows: Rows, columns: Sequence[str], what: str, some: bool = False) -> list[tuple[str, ...]]:
     """The texts of each row, a text a column.
 
     Numbers are texts as they are printed, bytes are UTF-8, and a list of tokens is joined by spaces.
 
     Args:
         what: begins the messages.
+        some: whether one text of several is enough; the others are empty then.
 
     Raises:
         SlatError: a missing column, an empty text, or what is no text.
     """
     _has(rows, columns, what)
-    sides = [
-        [_text(value, f"{what} row {number}") for number, value in enumerate(rows.values(column), 1)]
-        for column in columns
-    ]
-    return list(zip(*sides, strict=True))
+    texts = []
+    for number, row in enumerate(zip(*(rows.values(column) for column in columns), strict=True), 1):
+        there = [not some or not _is_nothing(value) for value in row]
+        if not any(there):
+            raise SlatError(f"{what} row {number} has no text")
+        texts.append(tuple(_text(v, f"{what} row {number}") if t else "" for v, t in zip(row, there, strict=True)))
+    return texts
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or value != value or (isinstance(value, str | list) and not (value and str(value).strip()))
 
 
 def _text(value: Any, what: str) -> str:
@@ -123,7 +158,7 @@ def _text(value: Any, what: str) -> str:
         value = str(value)
     elif isinstance(value, list) and value and all(isinstance(token, str) for token in value):
         value = " ".join(value)
-    if value is None or value != value or (isinstance(value, str | list) and not (value and str(value).strip())):
+    if _is_nothing(value):
         raise SlatError(f"{what} has an empty text")
     if not isinstance(value, str):
         raise SlatError(f"{what} has a text that is none but a {type(value).__name__}: {str(value)[:40]}")

@@ -11,12 +11,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .. import config as cfg
 from ..config.task import REGRESSION
 from ..errors import SlatError
-from .examples import Example, Splits
+from .examples import Splits
 
 Label = str | float
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -193,5 +194,5 @@ def positive_last(
         notes = [f"f1 is that of {names[positive]!r}, the rarer label; task.positive names another"]
     if positive == 1:
         return names, splits, notes
-    swapped = {name: [Example(e.texts, 1 - e.label) for e in rows] for name, rows in splits.items()}
+    swapped = {name: [replace(e, label=1 - e.label) for e in rows] for name, rows in splits.items()}
     return (names[1], names[0]), swapped, notes

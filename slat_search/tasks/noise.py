@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .encoding import Batch, Encoded
+from .responses import Responses
 
 NOISE_KINDS = ("none", "mask", "replace", "drop", "label", "embedding", "mixed")
 _TOKEN_KINDS = ("mask", "replace", "drop")
@@ -53,11 +54,16 @@ class Noise:
 
 
 def noisy_labels(data: Encoded, noise: Noise, classes: int, seed: int) -> Encoded:
-    """``data`` with a share of its labels moved to another class, uniformly; numbers are shuffled among their rows."""
+    """``data`` with a share of its labels moved to another class, uniformly; numbers and responses are shuffled among
+    their rows."""
     if not noise.labels:
         return data
     rng = np.random.default_rng([seed, 1])
     moved = rng.random(len(data)) < noise.labels
+    if isinstance(data, Responses):
+        rows = np.arange(len(data))
+        rows[moved] = rng.permutation(rows[moved])
+        return data.answered_by(rows)
     if data.labels.dtype.kind == "f":
         labels = data.labels.copy()
         labels[moved] = rng.permutation(labels[moved])

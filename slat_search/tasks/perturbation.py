@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from .examples import Example
 
@@ -172,5 +173,13 @@ def perturb_text(text: str, kind: str, ratio: float, seed: int | str) -> str:
 
 
 def perturb(examples: Iterable[Example], kind: str, ratio: float, seed: int) -> list[Example]:
-    """Perturb each text (both sides of a pair); labels stay."""
-    return [Example(tuple(perturb_text(t, kind, ratio, seed) for t in e.texts), e.label) for e in examples]
+    """Perturb each text (both sides of a pair, of a chat what the user says); labels and responses stay."""
+
+    def changed(example: Example) -> Example:
+        roles = example.roles or ("user",) * len(example.texts)
+        texts = (
+            perturb_text(t, kind, ratio, seed) if r == "user" else t for t, r in zip(example.texts, roles, strict=True)
+        )
+        return replace(example, texts=tuple(texts))
+
+    return [changed(example) for example in examples]

@@ -6,13 +6,14 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..config.prompt import pieces
+from ..config.prompt import ALPACA, pieces
 from ..errors import SlatError
 from . import cache
 from .encoding import Batch, Encoded, fingerprint, whole
@@ -27,64 +28,100 @@ class Template:
 
     Attributes:
         tokenizer: of a causal language model.
-        roles: of each message; none where the prompt is one text.
-        texts: format string of each message, or that of the one text.
+        roles: of each message; none where the prompt is one text, or where rows hold whole chats.
+        texts: format string of each message, or that of the one text; none where rows hold whole chats.
         columns: names of the texts of an example.
+        without: format string in the place of the text, for rows whose last column is empty.
     """
 
     tokenizer: Any
     roles: tuple[str, ...]
     texts: tuple[str, ...]
     columns: tuple[str, ...]
+    without: str = ""
 
     @classmethod
     def of(
         cls, tokenizer: Any, columns: Sequence[str], prompt: str | None, messages: Sequence[Mapping[str, str]] = ()
     ) -> Template:
-        """Return the template of a prompt, or of the ``messages`` (``role``, ``content``) in its place.
+        """Return the template of a prompt, or of the ``messages`` (``role``, ``content``) in its place; of whole chats
+        without either.
 
         Raises:
             SlatError: messages, and a tokenizer without a chat template.
         """
         roles = tuple(message["role"] for message in messages)
-        if roles and not getattr(tokenizer, "chat_template", None):
+        if (roles or prompt is None) and not getattr(tokenizer, "chat_template", None):
             raise SlatError("task.messages: the model's tokenizer has no chat template; write a prompt instead")
-        texts = tuple(message["content"] for message in messages)
+        texts, without = tuple(message["content"] for message in messages), ""
         if prompt is not None:
-            texts = (prompt.rstrip(" "),)  # the space belongs to the words that follow
-        return cls(tokenizer, roles, texts, tuple(columns))
+            prompt, without = ALPACA.get(prompt, (prompt.rstrip(" "), ""))  # the space belongs to what follows
+            texts = (prompt,)
+        return cls(tokenizer, roles, texts, tuple(columns), without)
 
-    def filled(self, texts: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-        """Return the prompt of one row, and the spans of its characters that come from columns.
+    def filled(self, example: Example) -> tuple[str, list[tuple[int, int]]]:
+        """Return the prompt of one row, and the spans of its characters that come from columns; of a chat that the row
+        holds, those of the user's messages.
 
         Raises:
             SlatError: the chat template takes no such messages.
         """
-        row = dict(zip(self.columns, texts, strict=True))
-        messages, fields = [], []
-        for template in self.texts:
-            content = ""
-            for literal, column in pieces(template):
-                content += literal
-                if column is not None:
-                    fields.append(row[column])
-                    content += row[column]
-            messages.append(content)
-        prompt = self._chat(messages) if self.roles else messages[0]
+        roles, contents, fields = example.roles or self.roles, list(example.texts), []
+        if example.roles:
+            fields = [text for role, text in zip(roles, contents, strict=True) if role == "user"]
+        else:
+            row = dict(zip(self.columns, example.texts, strict=True))
+            bare = self.without and not example.texts[-1].strip()
+            parts = [pieces(template) for template in ((self.without,) if bare else self.texts)]
+            fields = [row[column] for part in parts for _, column in part if column is not None]
+            contents = ["".join(text + row.get(column or "", "") for text, column in part) for part in parts]
+        prompt = self._chat(roles, contents) if roles else contents[0]
         return prompt, _spans(prompt, fields)
 
-    def _chat(self, contents: Sequence[str]) -> str:
-        messages = [{"role": role, "content": text} for role, text in zip(self.roles, contents, strict=True)]
+    def _chat(self, roles: Sequence[str], contents: Sequence[str], response: str | None = None) -> str:
+        messages = [{"role": role, "content": text} for role, text in zip(roles, contents, strict=True)]
+        messages += [{"role": "assistant", "content": response}] if response is not None else []
         try:
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=response is None)
         except Exception as error:  # templates are programs, and raise what they like
             raise SlatError(f"task.messages: the tokenizer's chat template refuses them: {error}") from error
+
+    @cached_property
+    def _end(self) -> list[int]:
+        """Token ids that end a response: those of the chat template behind a message, or the tokenizer's own."""
+        end = self.tokenizer.eos_token_id
+        if self.is_chat:
+            said = self._chat(["user"], ["x"], "y")
+            behind = said[said.rindex("y") + 1 :] if "y" in said else ""
+            if ids := self.tokenizer(behind, add_special_tokens=False)["input_ids"]:
+                return ids
+        return [end] if end is not None else []
+
+    def responses(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Return the token ids of the response of each row, as they continue its prompt, and what ends them."""
+        glued = []
+        for example in examples:
+            bare = self.is_chat or example.response[:1].isspace() or self._brings_space
+            glued.append(whole(example.response if bare else f" {example.response}"))
+        ids = self.tokenizer(glued, add_special_tokens=False)["input_ids"]
+        return [[*tokens, *self._end] for tokens in ids]
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the tokenizer's chat template writes the prompts."""
+        return bool(self.roles) or not self.texts
+
+    @property
+    def _brings_space(self) -> bool:
+        """Whether a prompt ends with white space."""
+        literal, column = pieces(self.texts[0])[-1]
+        return column is None and literal[-1:].isspace()
 
     @property
     def start(self) -> list[int]:
         """Token ids that stand before every prompt; a chat template writes its own."""
         bos = self.tokenizer.bos_token_id
-        begins = bos is not None and not self.roles and self.tokenizer("a")["input_ids"][:1] == [bos]
+        begins = bos is not None and not self.is_chat and self.tokenizer("a")["input_ids"][:1] == [bos]
         return [bos] if begins else []
 
     def words(self, words: Sequence[str]) -> Words:
@@ -95,8 +132,8 @@ class Template:
         Raises:
             SlatError: words without a token, or two that have the same tokens.
         """
-        prompt, _ = self.filled(["x"] * len(self.columns))
-        glue = "" if self.roles or prompt[-1:].isspace() else " "
+        prompt, _ = self.filled(Example(("x",) * len(self.columns), 0))
+        glue = "" if self.is_chat or self._brings_space else " "
         ids = [self._continued(prompt, word if word[:1].isspace() else glue + word) for word in words]
         for word, tokens in zip(words, ids, strict=True):
             if not tokens:
@@ -154,19 +191,22 @@ class Prompts(Encoded):
         return replace(super().take(rows), own=self.own[self.tokens_of(rows)])
 
 
-def encode_prompts(template: Template, examples: Sequence[Example], room: int, what: str = "") -> Prompts:
+def encode_prompts(template: Template, examples: Sequence[Example], room: int | np.ndarray, what: str = "") -> Prompts:
     """Token ids of the prompts of all rows. Those of more than ``room`` tokens lose their beginning.
 
     Args:
+        room: for all, or for each, (rows,).
         what: is encoded, for the warning about prompts that are cut.
     """
-    filled = [template.filled(example.texts) for example in examples]
+    filled = [template.filled(example) for example in examples]
     start = template.start
-    form = json.dumps([template.roles, template.texts, start, room])
+    room = np.broadcast_to(room, len(examples))
+    form = json.dumps([template.roles, template.texts, start, room.tolist()])
     key = cache.digest([fingerprint(template.tokenizer), form], *([text for text, _ in filled],))
     arrays = cache.kept(key, lambda: _tokenized(template.tokenizer, filled, start, room))
     if what and (cut := int(arrays["cut"].sum())):
-        warnings.warn(f"{cut:,} of the {what} are cut from the left to {room} tokens", stacklevel=2)
+        least = int(room[arrays["cut"]].min())
+        warnings.warn(f"{cut:,} of the {what} are cut from the left, to {least} tokens at least", stacklevel=2)
     return Prompts(
         ids=arrays["ids"],
         types=None,
@@ -178,14 +218,14 @@ def encode_prompts(template: Template, examples: Sequence[Example], room: int, w
 
 
 def _tokenized(
-    tokenizer: Any, filled: Sequence[tuple[str, list[tuple[int, int]]]], start: list[int], room: int
+    tokenizer: Any, filled: Sequence[tuple[str, list[tuple[int, int]]]], start: list[int], room: np.ndarray
 ) -> cache.Arrays:
     fast = bool(getattr(tokenizer, "is_fast", False))
     texts = [whole(text) for text, _ in filled]
     out = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=fast)
     rows, own, cut = [], [], []
-    left = room - len(start)
     for number, ids in enumerate(out["input_ids"]):
+        left = int(room[number]) - len(start)
         # without offsets nothing says which tokens are the template's
         mine = _inside(out["offset_mapping"][number], filled[number][1]) if fast else [True] * len(ids)
         rows.append([*start, *ids[max(0, len(ids) - left) :]])

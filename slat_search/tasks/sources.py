@@ -53,6 +53,12 @@ def load_task(task: cfg.Task, seed: int) -> TaskData:
     return TaskData(task.name, labels, splits, task.metric, task.max_length, (*notes, *said))
 
 
+def _answered(table: Table) -> list[Example]:
+    """Rows with their responses."""
+    roles = table.roles or [()] * len(table.rows)
+    return [Example(texts, 0, str(response), of) for (texts, response), of in zip(table.rows, roles, strict=True)]
+
+
 def _check_cap(task: cfg.Task, labels: tuple[str, ...], splits: Splits) -> None:
     there = len({e.label for e in splits["train"]})
     if labels and task.max_rows is not None and task.max_rows < there <= len(splits["train"]):
@@ -67,7 +73,7 @@ def _check(task: cfg.Task, labels: tuple[str, ...], splits: Splits) -> None:
                 f"task {task.name}: the {name} split is empty ({sizes}, {len(labels) or 'no'} labels): more rows of "
                 "each label or a file of it are needed"
             )
-        if len({e.label for e in splits[name]}) < 2:
+        if not task.is_generated and len({e.label for e in splits[name]}) < 2:
             only = repr(labels[int(splits[name][0].label)] if labels else splits[name][0].label)
             raise SlatError(f"task {task.name}: the {name} split has one label only, {only} ({sizes})")
     missing = {e.label for name in SPLITS for e in splits[name]} - {e.label for e in splits["train"]}
@@ -90,6 +96,8 @@ def _labelled(tables: Mapping[str, Table], task: cfg.Task) -> tuple[tuple[str, .
     """Label names, the rows with the index of their label, and what to say about the labels."""
     if task.is_regression:
         return (), {s: [Example(texts, float(y)) for texts, y in t.rows] for s, t in tables.items()}, []
+    if task.is_generated:
+        return (), {split: _answered(table) for split, table in tables.items()}, []
     values = {str(label) for t in tables.values() for _, label in t.rows}
     places, names, notes = index_labels(values, next((t.names for t in tables.values() if t.names), None), task)
     given = {

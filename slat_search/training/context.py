@@ -11,6 +11,7 @@ from ..config import Config
 from ..errors import SlatError
 from ..metrics import majority_quality
 from ..models.backbone import Backbone, shared_backbone
+from ..models.responses import ResponseModel
 from ..models.task_model import TaskModel, task_model
 from ..structure import find_blocks
 from ..tasks import (
@@ -24,6 +25,7 @@ from ..tasks import (
     check_tokens,
     encode,
     encode_prompts,
+    encode_responses,
     load_task,
     perturb,
 )
@@ -78,7 +80,7 @@ class Context:
     @property
     def head_params(self) -> int:
         """Parameters of the head; none where the model answers in words."""
-        return 0 if self.words else (self.frozen.width + 1) * self.outputs
+        return 0 if self.config.task.is_prompted else (self.frozen.width + 1) * self.outputs
 
     @property
     def outputs(self) -> int:
@@ -94,6 +96,10 @@ class Context:
 
     def model(self) -> TaskModel:
         """The task's model on this worker's backbone, with a fresh head."""
+        task = self.config.task
+        if task.is_generated:
+            backbone = self.backbone()
+            return ResponseModel(backbone.model, backbone.tokenizer, task.metric, task.max_new_tokens)
         return task_model(self.backbone(), self.outputs, self.config.model.pooling, self.words)
 
 
@@ -104,7 +110,7 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
         SlatError: a wrong task or model, in one sentence.
     """
     task = load_task(config.task, config.seed)
-    prompted = bool(config.task.templates)
+    prompted, generated = config.task.is_prompted, config.task.is_generated
     backbone = shared_backbone(config.model.name, config.model.dropout, config.model.weights, prompted)
 
     longest = backbone.longest
@@ -114,12 +120,15 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
     words: Words = ()
     if prompted:
         template = Template.of(backbone.tokenizer, config.task.text, **config.task.prompt_fields)
-        words = template.words(_words(config, task))
-        room = _room(task, words, len(template.start))
+        if not generated:
+            words = template.words(_words(config, task))
+            room = _room(task, words, len(template.start))
     else:
         check_room(backbone.tokenizer, task.max_length, sides)
 
     def encoded(examples: Sequence[Example], what: str = "") -> Encoded:
+        if generated:
+            return encode_responses(template, examples, task.max_length, what)
         if prompted:
             return encode_prompts(template, examples, room, what)
         return encode(backbone.tokenizer, examples, task.max_length, None if task.labels else task.scale)
@@ -158,7 +167,8 @@ def _words(config: Config, task: TaskData) -> list[str]:
     Raises:
         SlatError: the configuration has words for some labels alone.
     """
-    words = config.task.response or {label: label for label in task.labels}
+    given = config.task.response
+    words = given if isinstance(given, dict) else {label: label for label in task.labels}
     for label in task.labels:
         if label not in words:
             raise SlatError(f"task.response: no words for the label {label!r}; it has {', '.join(words)}")

@@ -83,7 +83,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 def texts_digest(labels: Sequence[str], examples: Sequence[Example]) -> str:
     """Digest of the rows of a split: texts, and names of labels or numbers."""
-    rows = ([*e.texts, labels[int(e.label)] if labels else e.label] for e in examples)
+    rows = ([*e.texts, labels[int(e.label)] if labels else e.response or e.label, *e.roles] for e in examples)
     return _digest(json.dumps(row).encode() + b"\n" for row in rows)
 
 

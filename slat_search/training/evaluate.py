@@ -10,7 +10,7 @@ import torch
 from .. import metrics
 from ..models.classifier import task_loss
 from ..models.task_model import TaskModel
-from ..tasks import Encoded, evaluation_batches, join
+from ..tasks import Encoded, Responses, evaluation_batches, join
 
 
 @torch.inference_mode()
@@ -51,9 +51,12 @@ def quality(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
     return metrics.quality(metric, labels, predicted(labels, logits))
 
 
-def loss(labels: np.ndarray, logits: np.ndarray) -> float:
-    """The training loss, see :func:`.task_loss`, of logits (texts, outputs) against labels (texts,).
+def loss(data: Encoded, logits: np.ndarray) -> float:
+    """The training loss of logits (texts, outputs), see :func:`.task_loss`; of responses the cross-entropy of a token,
+    whose exponential is the perplexity.
 
     It tells apart what a metric on a few hundred texts cannot: one text more or less is 0.2 % of accuracy.
     """
-    return float(task_loss(torch.from_numpy(logits), torch.from_numpy(labels)))
+    if isinstance(data, Responses):
+        return float(-logits[:, 1].sum() / logits[:, 2].sum())
+    return float(task_loss(torch.from_numpy(logits), torch.from_numpy(data.labels)))

@@ -148,7 +148,7 @@ class Training:
         parts = np.array_split(rows, min(self.plan.parts, len(rows)))
         self.controller.before_step(len(parts))
         for part in parts:
-            loss = self._streams[task].loss(part, self._generator) * (len(part) / len(rows))
+            loss = self._streams[task].loss(part, self._generator, of=rows)
             self._finite &= torch.isfinite(loss.detach())
             if self._balance is not None:
                 loss = self._balance(loss, task)

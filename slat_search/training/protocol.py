@@ -63,7 +63,7 @@ def validation_measures(model: TaskModel, context: Context) -> dict[str, float]:
         "quality": clean,
         "quality_perturbed": perturbed,
         "retained": perturbed / clean if clean > 0 else 0.0,
-        "loss": loss(context.validation.labels, logits[0]),
+        "loss": loss(context.validation, logits[0]),
     }
 
 

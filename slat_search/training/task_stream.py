@@ -74,15 +74,16 @@ class Stream:
         self._vocabulary = vocabulary[~torch.isin(vocabulary, torch.tensor(sorted(special_ids), dtype=torch.long))]
         self.batches = Batches(training_batches(data, plan.batch_size, plan.seed))
 
-    def loss(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
-        """Mean loss of some of the texts, a scalar; ``generator`` draws the noise."""
+    def loss(self, rows: np.ndarray, generator: torch.Generator, of: np.ndarray) -> Tensor:
+        """Part of some of the texts, ``rows``, in the mean loss of a batch ``of`` texts, a scalar; ``generator`` draws
+        the noise."""
         noise = self._plan.noise
         batch = noisy_tokens(
             self._data.batch(rows), noise, self._special_ids, self._mask_id, self._vocabulary, generator
         )
         batch = {name: value.to(self._device, non_blocking=True) for name, value in batch.items()}
         with embedding_noise(self.model.backbone.get_input_embeddings(), noise, generator):
-            return self.model.loss(batch)
+            return self.model.loss(batch) * (self._data.weight(rows) / self._data.weight(of))
 
     @property
     def drawn(self) -> int:

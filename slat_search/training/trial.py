@@ -57,7 +57,7 @@ def search_options(config: Config, sampled: Mapping[str, Any]) -> SearchOptions:
     A screening begins at once where a model answers in words: there is no head that could train alone before it.
     """
     fields = config.gates.model_dump()
-    if config.task.templates and config.gates.kind == "screening":
+    if config.task.is_prompted and config.gates.kind == "screening":
         fields["warmup"] = 0.0
     sharing = {"sharing": sampled["sharing"]} if "sharing" in sampled else {}
     return SearchOptions(**fields, worth=config.multitask.worth, **sharing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 import torch
 
 from slat_search import SlatError
-from slat_search.config import Config
+from slat_search.config import Config, Task, Training
+from slat_search.inference.label_file import label_rows
 from slat_search.inference.predictor import load_bundle, save_bundle
 from slat_search.records import TrainingJob
 from slat_search.structure import Structure, find_sites
+from slat_search.tasks import load_task
+from slat_search.tasks.rows import Rows
 from slat_search.training.context import Context, prepare
 from slat_search.training.evaluate import predict_logits
 from slat_search.training.jobs import evaluate_job, train_job
@@ -128,3 +132,55 @@ def test_no_room_for_a_prompt_is_one_sentence(model: Path) -> None:
 def test_words_for_labels_that_are_not_there_are_one_sentence(model: Path) -> None:
     with pytest.raises(SlatError, match=r"task.response: no words for the label 'entertainment'"):
         prepare(prompted(model, task={**TASK, "response": {"business": "money", "sports": "games"}}))
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Headlines to be told with their topic in a sentence."""
+    data = load_task(Task(name="bbc-headline", max_rows=120), 0)
+    rows = [e for split in data.splits.values() for e in split]
+    path = tmp_path_factory.mktemp("questions") / "train.jsonl"
+    path.write_text("\n".join(json.dumps({"q": e.texts[0], "a": f"It is {data.labels[int(e.label)]}."}) for e in rows))
+    return path
+
+
+def asked(model: Path, train: Path, **fields: object) -> Config:
+    task = {"name": "questions", "train": str(train), "prompt": "{q}\nWhat is it? ", "response": "a", **fields}
+    return prompted(model, task=task, evaluation={"ratios": [0.1]})
+
+
+def test_responses_are_learned_measured_and_generated(model: Path, questions: Path, tmp_path: Path) -> None:
+    context, _ = prepare(asked(model, questions, max_new_tokens=12))
+    bare, _ = train_job(context, TrainingJob("head", "head", 0.01, 0))
+    job = lora(context)
+    trained, state = train_job(context, job)
+    assert trained.validation.loss < bare.validation.loss - 0.5
+    assert trained.validation.quality > bare.validation.quality + 0.2
+    tested, arrays = evaluate_job(context, job, state)
+    assert tested.quality == pytest.approx(float(arrays["0.outputs"][0].mean()))
+    save_bundle(tmp_path / "adapter", context, job, state, trained.validation)
+    predictor = load_bundle(tmp_path / "adapter")
+    responses = predictor.generate(["Chelsea win away", "Markets fall"])
+    assert all(response.startswith("It is") for response in responses)
+    with pytest.raises(SlatError, match="generates responses, and has no labels"):
+        predictor(["Chelsea win away"])
+    rows = label_rows(predictor, Rows("file", {"q": ["Chelsea win away", "Markets fall"]}, {}))
+    assert rows.columns["predicted"] == responses
+
+
+def test_a_batch_of_responses_in_parts_has_the_same_gradients(model: Path, questions: Path) -> None:
+    losses = []
+    for parts in (1, 3):
+        training = {"steps": 5, "batch_size": 12, "accumulation": parts}
+        context, _ = prepare(asked(model, questions).model_copy(update={"training": Training(**training)}))
+        losses.append(train_job(context, lora(context))[0].validation.loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["exact_match", "rouge_l"])
+def test_a_search_by_what_is_generated(model: Path, questions: Path, metric: str) -> None:
+    config = asked(model, questions, metric=metric, max_new_tokens=6, max_rows=40)
+    context, _ = prepare(config.model_copy(update={"training": Training(steps=6, batch_size=16)}))
+    found, state = train_job(context, TrainingJob("search", "search", 0.03, 0, options={"budget": 600}))
+    assert 0 <= found.validation.quality <= 1
+    assert {name.split(".")[0] for name in state} == {"adapter"}

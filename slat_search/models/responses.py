@@ -1,0 +1,122 @@
+"""A causal language model that is taught responses, and what its own are worth."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..tasks import Batch
+from .label_words import next_tokens
+
+_WORD = re.compile(r"\w+")
+
+
+class ResponseModel(nn.Module):
+    """Log-probabilities of responses, and responses of its own.
+
+    Args:
+        backbone: a causal language model.
+        tokenizer: its own.
+        metric: quality of a response, a key of :data:`METRICS` or ``token_accuracy``.
+        max_new_tokens: most tokens of a response that is generated.
+
+    Attributes:
+        outputs: numbers for each text that :meth:`forward` returns.
+        head: without parameters; all that is trained is the adapter.
+    """
+
+    outputs = 3
+
+    def __init__(self, backbone: PreTrainedModel, tokenizer: Any, metric: str, max_new_tokens: int):
+        super().__init__()
+        self.backbone: PreTrainedModel = backbone
+        self.tokenizer = tokenizer
+        self.metric, self.max_new_tokens = metric, max_new_tokens
+        self.head = nn.Identity()
+
+    @property
+    def device(self) -> torch.device:
+        return self.backbone.device
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return (texts, 3): the quality of the model's response, the log-probability of the right one in nats, and how
+        many tokens that has."""
+        targets = batch["responses"]
+        scores, likely = self._scores(batch)
+        there = targets >= 0
+        count = there.sum(dim=1)
+        if self.metric in METRICS:
+            right = self.tokenizer.batch_decode(_rows(targets), skip_special_tokens=True)
+            measure = METRICS[self.metric]
+            values = [measure(*pair) for pair in zip(right, self.generate(batch), strict=True)]
+            quality = torch.tensor(values, device=scores.device)
+        else:
+            quality = ((likely == targets) & there).sum(dim=1) / count
+        return torch.stack([quality, (scores * there).sum(dim=1), count], dim=1)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean cross-entropy of the tokens of the responses, in nats, a scalar."""
+        there = batch["responses"] >= 0
+        scores, _ = self._scores(batch)
+        return -(scores * there).sum() / there.sum()
+
+    def _scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Log-probability and most probable token at each place of the responses, both (texts, longest)."""
+        targets = batch["responses"]
+        behind, there = targets.clamp(min=0), targets >= 0
+        logits = next_tokens(self.backbone, batch, behind[:, :-1], there[:, :-1].long())
+        chosen = logits.gather(2, behind.unsqueeze(-1)).squeeze(-1)
+        return chosen - logits.logsumexp(dim=-1), logits.argmax(dim=-1)
+
+    @torch.no_grad()
+    def generate(self, batch: Batch) -> list[str]:
+        """Return the response of each prompt: the most probable token each time, up to one that ends it."""
+        prompts = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        ids = self.backbone.generate(
+            **prompts,
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            use_cache=True,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        texts = self.tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+
+def _rows(targets: Tensor) -> list[list[int]]:
+    return [[token for token in row if token >= 0] for row in targets.tolist()]
+
+
+def exact_match(right: str, response: str) -> float:
+    """1 where the words are the same, whatever the white space between them; else 0."""
+    return float(right.split() == response.split())
+
+
+def rouge_l(right: str, response: str) -> float:
+    """F1 of the longest common subsequence of words, in small letters (Lin 2004, "ROUGE: a package for automatic
+    evaluation of summaries", equations 2 to 4 with beta 1)."""
+    wanted, got = (_WORD.findall(text.lower()) for text in (right, response))
+    if not wanted or not got:
+        return float(wanted == got)
+    common = _common(wanted, got)
+    return 2 * common / (len(wanted) + len(got))
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """Length of the longest common subsequence."""
+    row = [0] * (len(other) + 1)
+    for word in one:
+        before = 0
+        for place, against in enumerate(other, 1):
+            before, row[place] = row[place], before + 1 if word == against else max(row[place], row[place - 1])
+    return row[-1]
+
+
+#: metrics of responses that have to be generated
+METRICS = {"exact_match": exact_match, "rouge_l": rouge_l}

@@ -1,0 +1,58 @@
+"""Rows that are chats: lists of messages whose last one is the response."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..errors import SlatError
+
+_ROLES = ("system", "user", "assistant")
+
+
+class Chat(NamedTuple):
+    """Roles and texts of the messages that stand before the response."""
+
+    roles: tuple[str, ...]
+    texts: tuple[str, ...]
+    response: str
+
+
+def chats_in(values: Sequence[Any], what: str) -> list[Chat]:
+    """Return the chat of each row.
+
+    Args:
+        values: of a column: lists of ``{"role": ..., "content": ...}``, or such lists as JSON.
+        what: begins the messages.
+
+    Raises:
+        SlatError: a row that is no such list, or does not end with the assistant.
+    """
+    return [_chat(value, f"{what} row {number}") for number, value in enumerate(values, 1)]
+
+
+def _chat(value: Any, where: str) -> Chat:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise SlatError(f"{where} is no chat but a text: {value[:40]!r}") from None
+    if not isinstance(value, list) or not value:
+        raise SlatError(f"{where} is no chat: a list of messages with role and content")
+    roles, contents = [], []
+    for number, message in enumerate(value, 1):
+        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+            raise SlatError(f"{where}: message {number} has no role and content")
+        role, content = message["role"], message["content"]
+        if role not in _ROLES:
+            raise SlatError(f"{where}: message {number} is of the role {role!r}; roles are {', '.join(_ROLES)}")
+        if not isinstance(content, str):
+            raise SlatError(f"{where}: message {number} holds a {type(content).__name__} and no text")
+        roles.append(role)
+        contents.append(content)
+    if roles[-1] != "assistant":
+        raise SlatError(f"{where}: the last message is of the {roles[-1]}, and the assistant's is the response")
+    if len(roles) < 2:
+        raise SlatError(f"{where}: nothing stands before the assistant's message")
+    return Chat(tuple(roles[:-1]), tuple(contents[:-1]), contents[-1])

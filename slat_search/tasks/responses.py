@@ -1,0 +1,104 @@
+"""Prompts with a response each, as token ids: what a causal language model is taught to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+
+import numpy as np
+import torch
+
+from ..errors import SlatError
+from .encoding import Batch
+from .examples import Example
+from .prompts import Prompts, Template, encode_prompts
+
+NONE = -1  # fills up the responses of a batch
+
+
+@dataclass(frozen=True)
+class Responses(Prompts):
+    """Encoded prompts and, laid end to end like them, the tokens of their responses with the one that ends them.
+
+    ``labels`` are zeros, float32: the quality of a response is a number, as in a regression.
+
+    Attributes:
+        response_ids: int32 (tokens,).
+        response_offsets: int64 (texts + 1,).
+    """
+
+    response_ids: np.ndarray
+    response_offsets: np.ndarray
+
+    @property
+    def response_lengths(self) -> np.ndarray:
+        """Tokens of each response, (texts,)."""
+        return np.diff(self.response_offsets)
+
+    def response(self, row: int) -> np.ndarray:
+        """Token ids of a response."""
+        return self.response_ids[self.response_offsets[row] : self.response_offsets[row + 1]]
+
+    def keys(self) -> Iterator[bytes]:
+        """As of :class:`.Encoded`, with the response."""
+        for row, key in enumerate(super().keys()):
+            yield key + b"|" + self.response(row).tobytes()
+
+    def weight(self, rows: np.ndarray) -> float:
+        """Tokens of the responses: each counts the same in a loss."""
+        return float(self.response_lengths[rows].sum())
+
+    def batch(self, rows: Sequence[int] | np.ndarray) -> Batch:
+        """As of :class:`.Prompts`, with ``responses`` of (rows, longest), filled up with -1."""
+        rows = np.asarray(rows)
+        lengths = self.response_lengths[rows]
+        responses = np.full((len(rows), int(lengths.max())), NONE, dtype=np.int64)
+        for place, row in enumerate(rows):
+            responses[place, : lengths[place]] = self.response(row)
+        return {**super().batch(rows), "responses": torch.from_numpy(responses)}
+
+    def take(self, rows: np.ndarray) -> Responses:
+        """Return some of the texts."""
+        return _with(super().take(rows), [self.response(row) for row in rows])
+
+    def answered_by(self, rows: np.ndarray) -> Responses:
+        """Return the same prompts, each with the response of another row."""
+        ids, offsets = _laid([self.response(row) for row in rows])
+        return replace(self, response_ids=ids, response_offsets=offsets)
+
+
+def _laid(responses: Sequence[Sequence[int] | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids of responses laid end to end, and their offsets."""
+    offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in responses])]).astype(np.int64)
+    ids = np.fromiter(chain.from_iterable(responses), np.int32, int(offsets[-1]))
+    return ids, offsets
+
+
+def encode_responses(template: Template, examples: Sequence[Example], max_length: int, what: str = "") -> Responses:
+    """Token ids of prompts and responses of all rows. A prompt loses its beginning where both are longer than
+    ``max_length``; a response loses nothing.
+
+    Args:
+        what: is encoded, for messages.
+
+    Raises:
+        SlatError: responses that leave no room for a token of their prompt.
+    """
+    responses = template.responses(examples)
+    lengths = np.array([len(ids) for ids in responses])
+    room = max_length - lengths
+    least = len(template.start) + 1
+    if len(long := np.flatnonzero(room < least)):
+        raise SlatError(
+            f"task.max_length: {len(long):,} responses of the {what} have no room in {max_length} tokens, the first in "
+            f"row {long[0] + 1} with {lengths[long[0]]:,} tokens"
+        )
+    prompts = encode_prompts(template, examples, room, what)
+    return _with(replace(prompts, labels=np.zeros(len(examples), dtype=np.float32)), responses)
+
+
+def _with(prompts: Prompts, responses: Sequence[Sequence[int] | np.ndarray]) -> Responses:
+    ids, offsets = _laid(responses)
+    own = {field.name: getattr(prompts, field.name) for field in fields(Prompts)}
+    return Responses(**own, response_ids=ids, response_offsets=offsets)

@@ -1,0 +1,66 @@
+"""Responses: log-probabilities against the definition, generation against the library's, measures against examples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from slat_search.models.backbone import Backbone, load_backbone
+from slat_search.models.responses import ResponseModel, exact_match, rouge_l
+from slat_search.tasks import Example, Responses, Template, encode_responses
+from tests.decoders import FAMILIES, decoder
+
+ROWS = [
+    Example(("Chelsea win away",), 0, "A win."),
+    Example(("Markets fall after a surprise rise in interest rates",), 0, "Prices are lower than they were."),
+]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    return load_backbone(str(decoder(tmp_path_factory.mktemp(request.param), request.param)), causal=True)
+
+
+def encoded(backbone: Backbone) -> Responses:
+    return encode_responses(Template.of(backbone.tokenizer, ["headline"], "Say more: {headline}\n"), ROWS, 64)
+
+
+@torch.no_grad()
+def test_scores_are_those_of_the_definition(backbone: Backbone) -> None:
+    data = encoded(backbone)
+    model = ResponseModel(backbone.model, backbone.tokenizer, "token_accuracy", 8).eval()
+    found = model(data.batch([0, 1])).numpy()
+    for row in (0, 1):
+        prompt = data.ids[data.offsets[row] : data.offsets[row + 1]].tolist()
+        response = data.response(row).tolist()
+        logits = backbone.model(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1].double()
+        assert found[row, 1] == pytest.approx(
+            float(logits.log_softmax(-1)[range(len(response)), response].sum()), rel=1e-5
+        )
+        assert found[row, 2] == len(response)
+        assert found[row, 0] == pytest.approx(np.mean(logits.argmax(-1).numpy() == response))
+    assert float(model.loss(data.batch([0, 1]))) == pytest.approx(-found[:, 1].sum() / found[:, 2].sum(), rel=1e-5)
+
+
+def test_what_is_generated_is_what_it_is_alone(backbone: Backbone) -> None:
+    data = encoded(backbone)
+    model = ResponseModel(backbone.model, backbone.tokenizer, "rouge_l", 6).eval()
+    for row, response in enumerate(model.generate(data.batch([0, 1]))):
+        ids = torch.tensor([data.ids[data.offsets[row] : data.offsets[row + 1]].tolist()])
+        for _ in range(6):
+            ids = torch.cat([ids, backbone.model(input_ids=ids).logits[:, -1:].argmax(-1)], dim=1)
+            if int(ids[0, -1]) == backbone.tokenizer.eos_token_id:
+                break
+        alone = backbone.tokenizer.decode(ids[0, data.offsets[row + 1] - data.offsets[row] :], skip_special_tokens=True)
+        assert response == alone.strip()
+    assert float(model(data.batch([0, 1]))[:, 0].min()) >= 0
+
+
+def test_measures_of_a_response() -> None:
+    assert exact_match("Four.", " Four.\n") == 1
+    assert exact_match("Four.", "four.") == 0
+    assert rouge_l("police killed the gunman", "police kill the gunman") == pytest.approx(0.75)  # Lin 2004, section 3
+    assert rouge_l("police killed the gunman", "the gunman kill police") == pytest.approx(0.5)
+    assert rouge_l("Yes", "") == 0
+    assert rouge_l("", "") == 1
