@@ -116,7 +116,7 @@ def test_paths_count_from_the_file_and_stay_the_same_from_a_copy(tmp_path: Path)
         ("task: {name: x, text: {a: b}}", r"task\.text: should be a list \(got \{'a': 'b'\}\)"),
         ("task: {split: [0.5, 0.5]}", r"task\.split: should have more entries; number 3 is missing"),
         ("task: {split: 3}", r"task\.split: should be a list \(got 3\)"),
-        ("task: {name: x, train: a.csv, text: [a, b, c]}", r"task\.text: should have at most 2 entries"),
+        ("task: {name: x, train: a.csv, text: [a, b, c]}", r"task: text has 3 columns; one or two go without a prompt"),
         ("baselines: many", "no set or method is called 'many'; sets are few, standard, tiny, all, methods lora"),
         ("baselines: [lora, hulsby]", r"no set or method is called 'hulsby'; did you mean houlsby\?"),
         ("baselines: {method: lora}", "baselines: should be a list"),

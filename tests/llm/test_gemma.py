@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,33 @@ def test_a_damaged_package_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     with pytest.raises(SlatError, match=r"gemma-3-270m-q4_k_m.gguf cannot be converted: .*sha256"):
         load_backbone("gemma-270m")
     assert not list((tmp_path / "models").iterdir())
+
+
+def test_it_answers_in_words_better_than_chance_and_learns(tmp_path: Path) -> None:
+    task = {"name": "bbc-headline", "max_rows": 64, "prompt": "Headline: {headline}\nTopic:"}
+    config = small_config(task=task, model="gemma-270m", training={"steps": 12, "batch_size": 8})
+    context, _ = prepare(config)
+    assert {len(word) for word in context.words} == {1}
+    bare, _ = train_job(context, TrainingJob("head", "head", 0.01, 0))
+    assert bare.params == 0
+    assert bare.validation.quality > context.majority + 0.1
+    job = TrainingJob("search", "search", 0.01, 0, options={"budget": 4000, "kinds": "spectral"})
+    found, state = train_job(context, job)
+    assert found.validation.loss < bare.validation.loss
+    slat = TrainingJob("slat", "slat", 0.01, 0, options={"structure": found.structure})
+    save_bundle(tmp_path / "adapter", context, slat, state, found.validation)
+    predictor = load_bundle(tmp_path / "adapter")
+    logits = predict_logits(predictor.model, context.validation)
+    assert (logits.argmax(axis=1) == context.validation.labels).mean() == found.validation.quality
+
+
+def test_it_generates(tmp_path: Path) -> None:
+    rows = [{"q": f"The capital of country {i} is", "a": "Paris" if i % 2 else "Rome"} for i in range(40)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    task = {"name": "capitals", "train": str(tmp_path / "train.jsonl"), "prompt": "{q}", "response": "a"}
+    config = small_config(task=task, model="gemma-270m", training={"steps": 1, "batch_size": 8})
+    context, _ = prepare(config)
+    bare, state = train_job(context, TrainingJob("head", "head", 0.01, 0))
+    save_bundle(tmp_path / "bare", context, TrainingJob("head", "head", 0.01, 0), state, bare.validation)
+    (response,) = load_bundle(tmp_path / "bare").generate(["The capital of France is"])
+    assert response.startswith("Paris")
