@@ -69,6 +69,7 @@ def rows_of(
             seconds_per_text=test.seconds_per_text,
             memory=trained.memory,
             steps=trained.steps,
+            test_loss=np.nan if test.loss is None else test.loss,
         )
         names = {"task": task, "method": final.label, "seed": row.seed}
         curve = [PerturbationRow(**names, **point.model_dump()) for point in test.perturbed]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..config.task import RESPONSE
 from ..records import ALONE, POOLED
 from ..run_folder import RunFolder, write_json, write_text
 from .data import RunData
@@ -23,7 +24,7 @@ def by_seed(results: pd.DataFrame) -> pd.DataFrame:
     seconds = grouped["train_seconds"].transform("sum").where(apart, results["train_seconds"])
     table = results.assign(
         worst=grouped["quality"].transform("min"),
-        **{name: grouped[name].transform("mean") for name in ("quality", "validation", "retained")},
+        **{name: grouped[name].transform("mean") for name in ("quality", "validation", "retained", "test_loss")},
         train_seconds=seconds,
     )
     whole = grouped["task"].transform("count") == tasks
@@ -61,6 +62,7 @@ def comparison(results: pd.DataFrame) -> pd.DataFrame:
             retained_sd=("retained", "std"),
             train_seconds=("train_seconds", "mean"),
             seeds=("seed", "count"),
+            test_loss=("test_loss", "mean"),
         )
         .reset_index()
     )
@@ -113,6 +115,8 @@ def display(table: pd.DataFrame, data: RunData) -> pd.DataFrame:
         if data.several
         else {f"validation {metric}": plain(table["validation"]), f"test {metric}": spread("quality")}
     )
+    if metric in RESPONSE and not data.several:
+        qualities["test perplexity"] = [f"{loss:.2f}" for loss in np.exp(table["test_loss"])]
     return pd.DataFrame(
         {
             "method": table["name"],

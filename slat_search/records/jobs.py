@@ -142,9 +142,11 @@ class TaskTest(Record):
         quality: on clean text.
         perturbed: on perturbed text.
         seconds_per_text: that logits take.
+        loss: on clean text; None where an earlier version did not keep it.
     """
 
     quality: float
+    loss: float | None = None
     perturbed: tuple[PerturbedQuality, ...]
     seconds_per_text: float
 

@@ -28,6 +28,7 @@ class ResultRow(Record):
         budget: size that the method was made for, if it was made in the size of a found structure.
         validation, validation_retained: measures on the task's validation texts.
         quality, retained: on its test texts, clean; and the area under the perturbed ones.
+        test_loss: on clean test text; nan where an earlier version did not keep it.
         params, bytes: of all tasks of the run together.
         own: parameters that the task uses.
         params_percent, compression: of the backbone and against it, by ``params``.
@@ -64,6 +65,7 @@ class ResultRow(Record):
     seconds_per_text: float
     memory: int
     steps: int
+    test_loss: float = np.nan
 
 
 class PerturbationRow(Record):

@@ -27,6 +27,7 @@ from ..tasks import Noise
 from .context import Context
 from .evaluate import (
     confidence,
+    loss,
     predict_logits,
     predict_sets,
     predicted,
@@ -176,7 +177,8 @@ def _test(model: TaskModel, context: Context) -> tuple[TaskTest, dict[str, np.nd
         "outputs": np.stack([predicted(labels, found) for found in logits]),
         "confidence": np.stack([confidence(labels, found) for found in logits]),
     }
-    return TaskTest(quality=clean, perturbed=curve, seconds_per_text=latency), predictions
+    told = loss(context.test, logits[0])
+    return TaskTest(quality=clean, loss=told, perturbed=curve, seconds_per_text=latency), predictions
 
 
 def load_state(models: Sequence[TaskModel], applied: Applied, state: Mapping[str, np.ndarray]) -> None:
