@@ -71,12 +71,13 @@ class SearchGroups:
             group["lr"] = rate
 
     def state(self) -> list[GroupState]:
-        """Return the optimizer's state of the groups of the search; live tensors."""
-        return [[dict(self.optimizer.state.get(p, {})) for p in group["params"]] for group in self.groups]
+        """Return the optimizer's state of the groups of the search that hold something; live tensors."""
+        held = [group["params"] for group in self.groups if group["params"]]
+        return [[dict(self.optimizer.state.get(parameter, {})) for parameter in group] for group in held]
 
     def load_state(self, state: Sequence[GroupState]) -> None:
         """Set the optimizer's state of the same parameters as when :meth:`state` was called."""
-        for group, values in zip(self.groups, state, strict=True):
+        for group, values in zip((group for group in self.groups if group["params"]), state, strict=True):
             for parameter, known in zip(group["params"], values, strict=True):
                 if known:
                     on_device = group.get("fused") or group.get("capturable")

@@ -197,11 +197,15 @@ class _SearchState(nn.Module):
 
     def __init__(self, callback: SlatCallback):
         super().__init__()
-        self._callback = callback
+        self._callback: SlatCallback | None = callback
         self.loaded: dict[str, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the training out of copies of the model."""
+        return {**self.__dict__, "_callback": None}
+
     def get_extra_state(self) -> Tensor:
-        return pack(self._callback.collect())
+        return pack(self._callback.collect() if self._callback is not None else {})
 
     def set_extra_state(self, state: Tensor) -> None:
         self.loaded = unpack(state)

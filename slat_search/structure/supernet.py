@@ -355,7 +355,7 @@ class Supernet(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """Return what stands, so that ``load_state_dict`` of a supernet that was made alike can shrink to it first."""
-        state: dict[str, Any] = {"standing": self._candidates.standing, "budget": self.budget}
+        state: dict[str, Any] = {"kind": self.options.kind, "standing": self._candidates.standing, "budget": self.budget}
         state |= {"settled": self.gates is None, "scales": self._scales, "uses": self._uses}
         return pack({**state, "structure": self.adapter.structure.packed() if self.gates is None else None})
 
@@ -363,9 +363,11 @@ class Supernet(nn.Module):
         """Shrink to what stood; weights and gates are loaded after this.
 
         Raises:
-            SlatError: something stood there that has left this supernet.
+            SlatError: something stood there that has left this supernet, or gates of another kind.
         """
         values, standing = unpack(state), self._candidates.standing
+        if values["kind"] != self.options.kind:
+            raise SlatError(f"structure: the state is of gates of kind {values['kind']!r}, not {self.options.kind!r}")
         stood = values["standing"].to(standing.device)
         if not torch.isin(stood, standing).all() or (self.gates is None and not values["settled"]):
             raise SlatError("structure: the state is of a supernet with candidates that have left this one; load it "
