@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import SlatError
@@ -68,13 +67,13 @@ def _from_file(path: Path) -> tuple[Structure, dict[str, Tensor]]:
         found = file.metadata() or {}
         if found.get("format") != _FORMAT:
             raise SlatError(f"adapter {path}: format {found.get('format')!r} is not {_FORMAT!r}")
-        return Structure.from_json(found["structure"]), {name: file.get_tensor(name) for name in file.keys()}
+    return Structure.from_json(found["structure"]), load_file(path)
 
 
 def _from_model(folder: Path) -> tuple[Structure, dict[str, Tensor]]:
     """Read an adapter out of the weights of a whole model, in one file or several."""
     tensors = dict(_registered(sorted(folder.glob("*.safetensors"))))
-    (extra,) = [value for name, value in tensors.items() if name.endswith(_EXTRA)] or [None]
+    extra = next((value for name, value in tensors.items() if name.endswith(_EXTRA)), None)
     if extra is None:
         raise SlatError(f"adapter {folder}: no {FILE_NAME} there, and no model with a supernet")
     packed = unpack(extra)["structure"]
@@ -88,5 +87,5 @@ def _from_model(folder: Path) -> tuple[Structure, dict[str, Tensor]]:
 def _registered(files: Sequence[Path]) -> Iterator[tuple[str, Tensor]]:
     for path in files:
         with safe_open(path, framework="pt") as file:
-            opened: Any = file
-            yield from ((name, opened.get_tensor(name)) for name in opened.keys() if f"{REGISTERED}." in name)
+            names = [name for name in file.offset_keys() if f"{REGISTERED}." in name]
+            yield from ((name, file.get_tensor(name)) for name in names)

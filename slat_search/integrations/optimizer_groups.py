@@ -50,7 +50,9 @@ class SearchGroups:
             raise SlatError("optimizer: it holds candidates already; make SlatCallback first, it adds them by itself")
         self.optimizer, self._own = optimizer, len(optimizer.param_groups)
         paced: dict[str, Any] = {"params": list(modules), "lr": optimizer.param_groups[0]["lr"]}
-        optimizer.add_param_group(paced | ({"weight_decay": weight_decay} if "weight_decay" in optimizer.defaults else {}))
+        optimizer.add_param_group(
+            paced | ({"weight_decay": weight_decay} if "weight_decay" in optimizer.defaults else {})
+        )
         for group in constant:
             optimizer.add_param_group(group)
         self._rates = [group["lr"] for group in constant]

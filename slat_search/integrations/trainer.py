@@ -26,8 +26,8 @@ class SlatCallback(TrainerCallback):
     """Searches a structure while a ``Trainer`` trains, with the schedule of the command line.
 
     The supernet becomes a submodule of its backbone, so that the Trainer's clipping, evaluation, checkpoints and
-    mixed precision reach it; ``supernet.detach()`` undoes that. Candidates enter the Trainer's optimizer, at its learning
-    rate times the search's pace, and leave it. Evaluation measures the discretized structure.
+    mixed precision reach it; ``supernet.detach()`` undoes that. Candidates enter the Trainer's optimizer, at its
+    learning rate times the search's pace, and leave it. Evaluation measures the discretized structure.
 
     Example::
 
@@ -98,7 +98,10 @@ class SlatCallback(TrainerCallback):
         self.search = controller_for(supernet, self.plan, state.max_steps)
         if together():
             same_in_all(tensor for tensor in supernet.state_dict().values() if torch.is_floating_point(tensor))
-        optimizer, scheduler = _unwrapped(kwargs["optimizer"], "optimizer"), _unwrapped(kwargs["lr_scheduler"], "scheduler")
+        optimizer, scheduler = (
+            _unwrapped(kwargs["optimizer"], "optimizer"),
+            _unwrapped(kwargs["lr_scheduler"], "scheduler"),
+        )
         modules, gates = list(supernet.adapter.parameters()), self.search.parameter_groups()
         self._groups = SearchGroups(optimizer, scheduler, modules, gates, args.weight_decay)
         if state.global_step:
@@ -140,7 +143,9 @@ class SlatCallback(TrainerCallback):
         if metrics is not None:
             metrics["eval_adapter_params"] = self.structure.params
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Discretize what the schedule has not, and give the optimizer back."""
         _, groups = self._running()
         if self.supernet.gates is not None:
@@ -220,7 +225,9 @@ def _unwrapped(wrapped: Any, name: str) -> Any:
 
 def _is_reentrant(module: nn.Module) -> bool:
     function = getattr(module, "_gradient_checkpointing_func", None)
-    return bool(getattr(module, "gradient_checkpointing", False) and getattr(function, "keywords", {}).get("use_reentrant"))
+    return bool(
+        getattr(module, "gradient_checkpointing", False) and getattr(function, "keywords", {}).get("use_reentrant")
+    )
 
 
 def _check_arguments(args: TrainingArguments, model: nn.Module, supernet: Supernet) -> None:
@@ -233,8 +240,8 @@ def _check_arguments(args: TrainingArguments, model: nn.Module, supernet: Supern
         raise SlatError("SlatCallback: the supernet does not stand on the model of the Trainer, or was detached")
     kind = AcceleratorState().distributed_type
     if args.deepspeed or args.fsdp or not (kind == "NO" or kind.startswith("MULTI_")):
-        raise SlatError("SlatCallback: DeepSpeed and FSDP keep to the parameters they begin with, and candidates leave; "
-                        "train on one device or with torchrun (DDP)")  # fmt: skip
+        raise SlatError("SlatCallback: DeepSpeed and FSDP keep to the parameters they begin with, and candidates "
+                        "leave; train on one device or with torchrun (DDP)")  # fmt: skip
     if args.n_gpu > 1:
         raise SlatError("SlatCallback: several GPUs in one process are not supported; start one process a GPU with "
                         "torchrun")  # fmt: skip

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 
 class _FanOut(torch.autograd.Function):
@@ -20,7 +19,7 @@ class _FanOut(torch.autograd.Function):
         return tuple(z[unit_atom].split(list(sizes)))
 
     @staticmethod
-    def backward(ctx: FunctionCtx | Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
         known = next(gradient for gradient in gradients if gradient is not None)
         units = [
             known.new_zeros(size) if gradient is None else gradient
@@ -33,7 +32,7 @@ def block_by_block(z: Tensor, unit_atom: Tensor, sizes: Sequence[int]) -> tuple[
     """Return the gates of the units of each part, (units of the part,) each, that go backward block by block.
 
     Reentrant checkpointing goes backward through each block on its own, and the first block would free the graph that
-    leads from all gates to the structure variables. Here each block's gradient is passed on at once, and the graph kept.
+    leads from all gates to the structure variables. Here each block's gradient is passed on at once; the graph is kept.
 
     Args:
         z: (atoms,) gates.

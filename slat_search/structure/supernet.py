@@ -355,7 +355,11 @@ class Supernet(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """Return what stands, so that ``load_state_dict`` of a supernet that was made alike can shrink to it first."""
-        state: dict[str, Any] = {"kind": self.options.kind, "standing": self._candidates.standing, "budget": self.budget}
+        state: dict[str, Any] = {
+            "kind": self.options.kind,
+            "standing": self._candidates.standing,
+            "budget": self.budget,
+        }
         state |= {"settled": self.gates is None, "scales": self._scales, "uses": self._uses}
         return pack({**state, "structure": self.adapter.structure.packed() if self.gates is None else None})
 
