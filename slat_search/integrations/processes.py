@@ -41,11 +41,11 @@ class GradientMean:
         self._handles: dict[nn.Parameter, RemovableHandle] = {}
 
     def watch(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Average the gradients of these from now on, and no longer those of others."""
+        """Average the gradients of those of them that are trained, from now on, and no longer those of others."""
         if not together():
             return
         known, self._handles = self._handles, {}
-        for parameter in parameters:
+        for parameter in (parameter for parameter in parameters if parameter.requires_grad):
             hook = known.pop(parameter, None)
             self._handles[parameter] = hook or parameter.register_post_accumulate_grad_hook(_average)
         for handle in known.values():

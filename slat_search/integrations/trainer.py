@@ -76,8 +76,11 @@ class SlatCallback(TrainerCallback):
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Check that this search can be trained so."""
-        _check_arguments(args, kwargs["model"], self.supernet)
+        model = kwargs["model"]
+        _check_arguments(args, model, self.supernet)
         self._freeze()
+        if AcceleratorState().distributed_type == "MULTI_CPU" and not any(p.requires_grad for p in model.parameters()):
+            self._state.placeholder = nn.Parameter(torch.zeros(1))  # DDP wants one, and on CPUs there is always DDP
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -91,7 +94,8 @@ class SlatCallback(TrainerCallback):
         if state.global_step and not self._state.loaded:
             raise SlatError(f"checkpoint of step {state.global_step}: it holds no search that could go on")
         self._checkpoint(model)
-        alone = not any(p.requires_grad for p in model.parameters())
+        own = set(map(id, supernet.parameters()))
+        alone = not any(p.requires_grad and id(p) not in own for p in model.parameters())
         if alone and supernet.options.kind == "screening":  # there is no head to warm up
             supernet.options = replace(supernet.options, warmup=0.0)
         supernet.adapter.requires_grad_(True)
@@ -157,7 +161,7 @@ class SlatCallback(TrainerCallback):
             self.supernet.discretize(groups.optimizer)
         self.supernet.wake()
         groups.remove()
-        self._groups = None
+        self._groups = self._state.placeholder = None
         self._mean.remove()
         if self._wants_input_gradients is not None:
             self._wants_input_gradients.disable_input_require_grads()
@@ -198,12 +202,14 @@ class _SearchState(nn.Module):
 
     Attributes:
         loaded: what a checkpoint held, until the training begins.
+        placeholder: a parameter for DDP where the whole model is frozen.
     """
 
     def __init__(self, callback: SlatCallback):
         super().__init__()
         self._callback: SlatCallback | None = callback
         self.loaded: dict[str, Any] = {}
+        self.placeholder: nn.Parameter | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the training out of copies of the model."""
