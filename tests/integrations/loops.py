@@ -159,6 +159,13 @@ def arguments(folder: Path, passes: int = 1, **options: Any) -> TrainingArgument
     return TrainingArguments(output_dir=str(folder), **{**fixed, **options})
 
 
+def steady(kind: str) -> tuple[SearchPlan, dict[str, Any]]:
+    """A plan, and arguments of an optimizer that does not make much of rounding, as Adam does of gates' gradients."""
+    if kind == "sigmoid":
+        return SearchPlan(budget=BUDGET, gate_learning_rate=100.0), {"optim": "sgd", "learning_rate": 0.3}
+    return SearchPlan(budget=BUDGET), {}
+
+
 def in_trainer(
     model: nn.Module,
     supernet: Supernet,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from slat_search import SearchPlan, Structure
-from tests.integrations.loops import BUDGET, ROWS, arguments, classifier, in_trainer, language_model, supernet_on
+from slat_search import Structure
+from tests.integrations.loops import ROWS, arguments, classifier, in_trainer, language_model, steady, supernet_on
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,8 +35,9 @@ def test_two_processes_do_as_one(make: str, kind: str, passes: int, tmp_path: Pa
 
     model = classifier() if make == "classifier" else language_model()
     supernet = supernet_on(model.model if make == "classifier" else model, kind)
-    args = arguments(tmp_path, passes, per_device_train_batch_size=2 * ROWS)
-    alone, _ = in_trainer(model, supernet, SearchPlan(budget=BUDGET), args)
+    plan, optimizer = steady(kind)
+    args = arguments(tmp_path, passes, per_device_train_batch_size=2 * ROWS, **optimizer)
+    alone, _ = in_trainer(model, supernet, plan, args)
     assert Structure.from_json(first[0]) == alone.structure
     for name, weight in alone.weights.items():
         torch.testing.assert_close(first[1][name], weight, atol=1e-4, rtol=1e-4)
