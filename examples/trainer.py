@@ -39,7 +39,7 @@ trainer = Trainer(
         report_to="none",
     ),
     train_dataset=encoded(splits["train"]),
-    eval_dataset=encoded(splits["validation"]),
+    eval_dataset=encoded(splits["validation"][:256]),
     processing_class=tokenizer,
     compute_metrics=lambda p: {"accuracy": float(np.mean(p.predictions.argmax(-1) == p.label_ids))},
     callbacks=[callback],

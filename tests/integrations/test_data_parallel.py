@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("make", "kind", "passes"),
     [("classifier", "screening", 1), ("language_model", "screening", 2), ("language_model", "saliency", 1),
-     ("classifier", "sigmoid", 1)],
+     ("language_model", "sigmoid", 1)],
 )  # fmt: skip
 def test_two_processes_do_as_one(make: str, kind: str, passes: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
