@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import SlatError
 from .home import do_without_home
 
 if TYPE_CHECKING:
+    from .inference.adapter_file import load_adapter, save_adapter
     from .inference.predictor import load_bundle as load
     from .inference.shared_predictor import load_shared
+    from .integrations.trainer import SlatCallback
     from .pipeline import run
     from .structure import Structure, Supernet, attach
+    from .training.gate_schedule import ScreeningSearch, SearchPlan, StructureSearch, controller_for
 
 __version__ = "0.1.0"
-__all__ = ["SlatError", "Structure", "Supernet", "attach", "load", "load_shared", "run"]
+__all__ = [
+    "ScreeningSearch",
+    "SearchPlan",
+    "SlatCallback",
+    "SlatError",
+    "Structure",
+    "StructureSearch",
+    "Supernet",
+    "attach",
+    "controller_for",
+    "load",
+    "load_adapter",
+    "load_shared",
+    "run",
+    "save_adapter",
+]
+
+#: public name -> where it is, and its name there
+_PLACES = {
+    "load": ("inference.predictor", "load_bundle"),
+    "load_adapter": ("inference.adapter_file", "load_adapter"),
+    "load_shared": ("inference.shared_predictor", "load_shared"),
+    "run": ("pipeline", "run"),
+    "save_adapter": ("inference.adapter_file", "save_adapter"),
+    "SlatCallback": ("integrations.trainer", "SlatCallback"),
+    **{name: ("structure", name) for name in ("Structure", "Supernet", "attach")},
+    **{
+        name: ("training.gate_schedule", name)
+        for name in ("ScreeningSearch", "SearchPlan", "StructureSearch", "controller_for")
+    },
+}
 
 do_without_home()
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: ``import slat_search`` alone loads neither torch nor Ray."""
-    if name in ("Structure", "Supernet", "attach"):
-        from . import structure
-
-        return getattr(structure, name)
-    if name == "load":
-        from .inference.predictor import load_bundle
-
-        return load_bundle
-    if name == "load_shared":
-        from .inference.shared_predictor import load_shared
-
-        return load_shared
-    if name == "run":
-        from .pipeline import run
-
-        return run
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(import_module(f".{module}", __name__), attribute)

@@ -21,8 +21,12 @@ class Controller:
         """Return further optimizer groups (structure variables)."""
         return []
 
-    def before_step(self, passes: int) -> None:
-        """Prepare for the backward passes whose gradients make a step; ``passes`` is their number."""
+    def before_step(self, passes: int | None) -> None:
+        """Prepare for the backward passes whose gradients make a step.
+
+        Args:
+            passes: how many; None where the loop ends the step with :meth:`.Supernet.take_measurements`.
+        """
 
     def loss(self) -> Tensor | None:
         """Return a scalar to add to the task loss of this step; None for nothing."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,10 @@ class SiteAdapter(nn.Module):
             found.setdefault(KINDS[kind].module.__name__, {})[kind] = module.size
         return found
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the gates of the last forward pass, whose graph can be neither pickled nor copied."""
+        return {**self.__dict__, "gates": {}}
+
     def part(self, name: str) -> SiteModule:
         """The module of a class."""
         return cast(SiteModule, self.parts[name])
@@ -88,12 +92,13 @@ class SiteAdapter(nn.Module):
                 continue
             index = units - (total - old.shape[dim])  # a hidden bias has none for LoRA's units, which come first
             index = index[index >= 0].to(old.device)
-            new = nn.Parameter(old.index_select(dim, index)) if index.numel() else None
+            kept = old.index_select(dim, index)
+            new = nn.Parameter(kept, requires_grad=old.requires_grad) if index.numel() else None
             setattr(part, parameter_name, new)
             changes.append((old, new, dim, index))
-        start, kept = 0, units.tolist()
+        start, left_units = 0, units.tolist()
         for kind, module in standing.items():
-            mine = [unit - start for unit in kept if start <= unit < start + module.size]
+            mine = [unit - start for unit in left_units if start <= unit < start + module.size]
             start += module.size
             if mine:
                 self.modules_by_kind[kind] = module.only(mine)
@@ -105,6 +110,16 @@ class SiteAdapter(nn.Module):
             del self.parts[name]
             self.gates.pop(name, None)
         return changes
+
+
+class _SiteHook:
+    """The forward hook of a site, which can be pickled."""
+
+    def __init__(self, adapter: Adapter, site: nn.Module):
+        self._adapter, self._site = adapter, site
+
+    def __call__(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return self._site(args[0], output) if self._adapter.active else output
 
 
 class Adapter(nn.Module):
@@ -138,14 +153,9 @@ class Adapter(nn.Module):
                 raise SlatError(f"structure: {site.name} is {site.d_in} -> {site.d_out} there, not so in this model")
             key = site.name.replace(".", "/")  # a ModuleDict key may hold no dot
             self.sites[key] = SiteAdapter(site, modules, structure.options, layers[site.name]).to(weight.device)
-            self._handles[key] = layers[site.name].register_forward_hook(self._hook(self.sites[key]))
+            hook = _SiteHook(self, self.sites[key])
+            self._handles[key] = layers[site.name].register_forward_hook(hook)
             self._layers[site.name] = layers[site.name]
-
-    def _hook(self, site: nn.Module) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        def forward_hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            return site(args[0], output) if self.active else output
-
-        return forward_hook
 
     def site_adapters(self) -> Sequence[SiteAdapter]:
         return cast(list[SiteAdapter], [*self.sites.values()])

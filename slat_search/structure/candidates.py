@@ -60,6 +60,12 @@ class Candidates:
                 left_out.append(part.module)
         rotate_to_svd(self.adapter, optimizer, left_out=left_out)
 
+    def to(self, device: torch.device) -> None:
+        """Follow the adapter to ``device``."""
+        if device != self.standing.device:
+            self.standing = self.standing.to(device)
+            self.layout = Layout(self.adapter, self._space, self.layout.layers, device)
+
     def remove(self, closed: Tensor, optimizer: Optimizer | None) -> None:
         """Remove the ``closed`` (atoms,) of bool, physically; optimizer state follows."""
         layout = self.layout

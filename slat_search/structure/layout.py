@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapter import Adapter, SiteAdapter
+from .gate_graph import block_by_block
 from .kinds import KINDS
 from .module_spec import ModuleSpec
 from .site_module import SiteModule
@@ -95,6 +96,10 @@ class Layout:
     def by_part(self, values: Tensor) -> tuple[Tensor, ...]:
         """Values of atoms (..., atoms) as those of the units of each part, (..., units of the part)."""
         return values[..., self.unit_atom].split([part.units for part in self.parts], dim=-1)
+
+    def by_part_reentrant(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Do as :meth:`by_part` with (atoms,) for blocks that go backward one by one, see :func:`.block_by_block`."""
+        return block_by_block(values, self.unit_atom, [part.units for part in self.parts])
 
     def kept(self, is_open: Sequence[bool]) -> list[ModuleSpec]:
         """Return the modules that hold some of the atoms; one flag an atom."""

@@ -65,15 +65,15 @@ class Spectral(SiteModule):
 
     def _select(self, entries: Sequence[Entry]) -> None:
         """Take the directions that the entries use out of the basis."""
-        device = self._basis.left.device
+        basis, device = self._basis, self.core.device
         index = torch.tensor(entries, dtype=torch.long).view(-1, 2)
         rows, row_of = index[:, 0].unique(return_inverse=True)
         columns, column_of = index[:, 1].unique(return_inverse=True)
         flat = row_of * len(columns) + column_of
         self.shape = len(rows), len(columns)
         self.is_whole = len(flat) == len(rows) * len(columns) and bool((flat == torch.arange(len(flat))).all())
-        self.register_buffer("left", self._basis.left[:, rows.to(device)], persistent=False)
-        self.register_buffer("right", self._basis.right[columns.to(device)], persistent=False)
+        self.register_buffer("left", basis.left[:, rows.to(basis.left.device)].to(device), persistent=False)
+        self.register_buffer("right", basis.right[columns.to(basis.left.device)].to(device), persistent=False)
         self.register_buffer("places", flat.to(device), persistent=False)
         self.register_buffer("probe", torch.cat([_projected(self.left.T), _projected(self.right)]))
 

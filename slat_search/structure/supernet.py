@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,9 @@ from torch.optim import Optimizer
 from ..errors import SlatError
 from . import sparsity
 from .adapter import Adapter
+from .attachment import Attachment
 from .candidates import Candidates
+from .extra_state import pack, unpack
 from .gates import GATES, TaskGates
 from .gates.screening import ScreeningTaskGates
 from .layout import Layout, Part
@@ -62,6 +64,7 @@ class Supernet(nn.Module):
         adapter: holds the weights of what stands.
         gates: rows of gates; None once the search has ended.
         budget: parameters that the discretized structure fills, set by :meth:`set_budget`; None without one.
+        reentrant: whether the backbone checkpoints activations with ``use_reentrant=True``.
 
     Raises:
         SlatError: an unknown kind of gates, a task that the pool has already, or a space that does not fit the pool.
@@ -92,18 +95,29 @@ class Supernet(nn.Module):
         rows = [kind.build(self.layout, options) for _ in self.tasks]
         self.gates: TaskGates | None = kind.over_tasks(rows, options, given).to(self.costs.device)
         self.budget: float | None = None
+        self.reentrant = False
+        self._sparsity = 0.0
         self.total_cost = float(self.params)
         self._scales: Tensor | None = None  # (tasks, atoms) once settled, and which task uses which
         self._uses: Tensor | None = None
-        self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.sample_gates())
+        self._attachment = Attachment(backbone, self)
         if self._pool is not None:
             self._pool.freeze(self.layout)
         self.switch(len(self.tasks) - 1 if self._pool else 0)
 
     @property
+    def backbone(self) -> nn.Module:
+        """The frozen model."""
+        return self._attachment.backbone
+
+    @property
     def layout(self) -> Layout:
         """Where atoms and units lie in flat tensors."""
         return self._candidates.layout
+
+    def register(self) -> None:
+        """Become a submodule of the backbone until :meth:`detach`, see :meth:`.Attachment.register`."""
+        self._attachment.register()
 
     @property
     def parts(self) -> list[Part]:
@@ -120,6 +134,12 @@ class Supernet(nn.Module):
         """Parameters of each atom that stands, (atoms,)."""
         return self.layout.costs
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        if (first := next(self.adapter.parameters(), None)) is not None:
+            self._candidates.to(first.device)
+        return self
+
     # -- while searching -------------------------------------------------------------------------------
 
     def switch(self, task: int) -> None:
@@ -133,7 +153,8 @@ class Supernet(nn.Module):
         z = self._drawn() if self.parts and self.adapter.active else None
         if z is None:
             return
-        for part, gate in zip(self.parts, self.layout.by_part(z), strict=True):
+        by_part = self.layout.by_part_reentrant if self.reentrant else self.layout.by_part
+        for part, gate in zip(self.parts, by_part(z), strict=True):
             part.site.gates[part.name] = gate
 
     def _drawn(self) -> Tensor | None:
@@ -145,10 +166,32 @@ class Supernet(nn.Module):
         return (self.gates.values() * self._users())[self._task]
 
     def cost(self) -> Tensor:
-        """Return the expected cost as a share of the whole supernet's, a scalar; comparable when atoms have left."""
+        """Return the expected cost as a share of the whole supernet's, a scalar; comparable when atoms have left.
+
+        It has a gradient where gates are trained. :meth:`sparsity_loss` presses on gates of all kinds.
+        """
         if self.gates is None or not len(self.costs):
             return self.costs.new_zeros(())
         return sparsity.parameter_cost(self.gates.expected(), self.costs, self.total_cost)
+
+    def sparsity_loss(self, weight: float) -> Tensor:
+        """Press on the parameters that stand, whatever the kind of gates. To be called before each backward pass.
+
+        Gates that are trained learn from what is returned. Those that are measured have no gradient: atoms close with
+        :meth:`shrink` or :meth:`discretize` that are not worth ``weight`` times what an average parameter of the space
+        is.
+
+        Args:
+            weight: of sparsity; 0 for none.
+
+        Returns:
+            A scalar to add to the loss; 0 of gates that are measured.
+        """
+        self._sparsity = weight
+        if self.gates is None:
+            return self.costs.new_zeros(())
+        self.gates.price = weight * self.average_importance()
+        return weight * self.cost() if self.gates.variables else self.costs.new_zeros(())
 
     def set_budget(self, budget: float) -> None:
         """Shift all gates so that the expected parameters equal ``budget``, which the structure then fills.
@@ -197,6 +240,11 @@ class Supernet(nn.Module):
         """Let candidates take part again."""
         self.adapter.active = True
 
+    def take_measurements(self, average: Callable[[Tensor], Tensor] | None = None) -> None:
+        """End a step whose number of backward passes was not told: see :meth:`.TaskGates.take_measurements`."""
+        if self.gates is not None:
+            self.gates.take_measurements(average)
+
     @torch.no_grad()
     def record_gradients(self) -> None:
         """Take the gradients of the batch just gone through into account, for the current task of a screening."""
@@ -212,12 +260,12 @@ class Supernet(nn.Module):
             raise ValueError(f"gates of kind {self.options.kind} are not judged by recorded gradients")
         return self.gates
 
-    def decide(self, sparsity_weight: float = 0.0, budget: float | None = None) -> None:
+    def decide(self, sparsity_weight: float | None = None, budget: float | None = None) -> None:
         """Judge the candidates by what was recorded; those that are not worth it leave with :meth:`discretize`.
 
         Args:
             sparsity_weight: how many times what an average parameter of the space is worth an atom has to be worth for
-                each of its own; not used under a budget.
+                each of its own; by default that of :meth:`sparsity_loss`. Not used under a budget.
             budget: parameters to fill; None for the weight.
         """
         gates = self._screening()
@@ -225,7 +273,8 @@ class Supernet(nn.Module):
         if budget is not None:
             self.set_budget(budget)
         else:
-            gates.price = sparsity_weight * self.average_importance()
+            weight = self._sparsity if sparsity_weight is None else sparsity_weight
+            gates.price = weight * self.average_importance()
 
     def average_importance(self) -> float:
         """Return what the loss is taken to lose without a parameter of the whole space, on the mean; 0 where gates are
@@ -304,21 +353,35 @@ class Supernet(nn.Module):
 
     # -- saving ----------------------------------------------------------------------------------------
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def get_extra_state(self) -> Tensor:
         """Return what stands, so that ``load_state_dict`` of a supernet that was made alike can shrink to it first."""
-        state = {"standing": self._candidates.standing, "budget": self.budget, "settled": self.gates is None}
-        return {**state, "scales": self._scales, "uses": self._uses}
+        state: dict[str, Any] = {
+            "kind": self.options.kind,
+            "standing": self._candidates.standing,
+            "budget": self.budget,
+        }
+        state |= {"settled": self.gates is None, "scales": self._scales, "uses": self._uses}
+        return pack({**state, "structure": self.adapter.structure.packed() if self.gates is None else None})
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Shrink to what stood; weights and gates are loaded after this."""
-        standing = self._candidates.standing
-        closed = ~torch.isin(standing, state["standing"].to(standing.device))
-        self._remove(closed, None)
-        self.budget, self._scales, self._uses = state["budget"], state["scales"], state["uses"]
-        if state["settled"]:
+    def set_extra_state(self, state: Tensor) -> None:
+        """Shrink to what stood; weights and gates are loaded after this.
+
+        Raises:
+            SlatError: something stood there that has left this supernet, or gates of another kind.
+        """
+        values, standing = unpack(state), self._candidates.standing
+        if values["kind"] != self.options.kind:
+            raise SlatError(f"structure: the state is of gates of kind {values['kind']!r}, not {self.options.kind!r}")
+        stood = values["standing"].to(standing.device)
+        if not torch.isin(stood, standing).all() or (self.gates is None and not values["settled"]):
+            raise SlatError("structure: the state is of a supernet with candidates that have left this one; load it "
+                            "into a fresh one")  # fmt: skip
+        self._remove(~torch.isin(standing, stood), None)
+        self.budget, self._scales, self._uses = values["budget"], values["scales"], values["uses"]
+        if values["settled"]:
             self._drop_gates()
 
     def detach(self) -> None:
         """Take everything off the backbone again."""
-        self._pre_hook.remove()
+        self._attachment.remove()
         self.adapter.detach()

@@ -146,7 +146,7 @@ class StructureSearch(SupernetController):
             return []
         return [{"params": variables, "lr": self.plan.gate_learning_rate, "weight_decay": 0.0, "constant": True}]
 
-    def before_step(self, passes: int) -> None:
+    def before_step(self, passes: int | None) -> None:
         for row in self.supernet.gates.each if self.supernet.gates is not None else ():
             row.passes = passes
 

@@ -23,12 +23,12 @@ class Gates(nn.Module, ABC):
 
     Attributes:
         soft: whether gates take values between 0 and 1.
-        passes: backward passes that make a step.
+        passes: backward passes that make a step; None where :meth:`.Supernet.take_measurements` ends it.
     """
 
     soft: ClassVar[bool]
     alpha: Tensor
-    passes = 1
+    passes: int | None = 1
 
     @classmethod
     @abstractmethod

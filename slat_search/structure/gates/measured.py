@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from ..extra_state import pack, unpack
 from ..options import SearchOptions
 from .base import Gates
 from .task_gates import TaskGates
@@ -41,12 +42,21 @@ class MeasuredGates(Gates):
     def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> MeasuredTaskGates:
         return MeasuredTaskGates(rows, options, given)
 
-    def get_extra_state(self) -> dict[str, float]:
+    def get_extra_state(self) -> Tensor:
         """Return what ``state_dict`` has beside tensors."""
+        return pack(self._extra())
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self._set_extra(unpack(state))
+
+    def _extra(self) -> dict[str, float]:
         return {"seen": self.seen}
 
-    def set_extra_state(self, state: dict[str, float]) -> None:
-        self.seen = bool(state["seen"])
+    def _set_extra(self, values: Mapping[str, float]) -> None:
+        self.seen = bool(values["seen"])
+
+    def take_measurements(self, average: Callable[[Tensor], Tensor] | None) -> None:
+        """Take into account what the backward passes of a step measured, see :meth:`.TaskGates.take_measurements`."""
 
     def density(self) -> Tensor:
         """Return the logarithm of what each atom is worth for each of its parameters, (atoms,)."""
@@ -91,6 +101,11 @@ class MeasuredTaskGates(TaskGates[MeasuredGates]):
     def log_costs(self) -> Tensor:
         """Logarithm of the parameters of each atom, (atoms,)."""
         return self.each[0].log_costs
+
+    @torch.no_grad()
+    def take_measurements(self, average: Callable[[Tensor], Tensor] | None = None) -> None:
+        for row in self.searching:
+            row.take_measurements(average)
 
     def _densities(self) -> Tensor:
         """Return the logarithm of each task's saliency for each parameter, (tasks, atoms)."""

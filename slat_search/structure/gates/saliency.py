@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -76,10 +77,16 @@ class Saliency(MeasuredGates):
     @torch.no_grad()
     def _observe(self, gradient: Tensor) -> None:
         self._passed.append(gradient)
-        if len(self._passed) < self.passes:
+        if self.passes is not None and len(self._passed) >= self.passes:
+            self.take_measurements(None)
+
+    def take_measurements(self, average: Callable[[Tensor], Tensor] | None) -> None:
+        if not self._passed:
             return
         gradient = sum(self._passed[1:], self._passed[0])
         self._passed.clear()
+        if average is not None:
+            gradient = average(gradient)
         now = gradient.abs().clamp(min=torch.finfo(gradient.dtype).tiny).log() - self.log_costs
         old = self.alpha + math.log(self.smoothing)
         self.alpha.copy_(torch.logaddexp(old, now + math.log(1 - self.smoothing)) if self.seen else now)

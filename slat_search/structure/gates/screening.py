@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -58,12 +58,12 @@ class Screening(MeasuredGates):
     def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> ScreeningTaskGates:
         return ScreeningTaskGates(rows, options, given)
 
-    def get_extra_state(self) -> dict[str, float]:
-        return {**super().get_extra_state(), "batches": self.batches}
+    def _extra(self) -> dict[str, float]:
+        return {**super()._extra(), "batches": self.batches}
 
-    def set_extra_state(self, state: dict[str, float]) -> None:
-        super().set_extra_state(state)
-        self.batches = int(state["batches"])
+    def _set_extra(self, values: Mapping[str, float]) -> None:
+        super()._set_extra(values)
+        self.batches = int(values["batches"])
 
     @torch.no_grad()
     def record(self, gradient: Tensor) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ..extra_state import pack, unpack
 from ..options import SearchOptions
 from .base import Gates
 
@@ -88,6 +89,13 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         """Return deterministic gates of every task, (tasks, atoms)."""
         values = torch.stack([row.values() for row in self.each]) * self.active
         return torch.cat([self.given, values[len(self.given) :]])
+
+    def take_measurements(self, average: Callable[[Tensor], Tensor] | None = None) -> None:
+        """Take into account what the backward passes of a step measured; of gates that are not measured so, nothing.
+
+        Args:
+            average: the mean of a tensor over processes; None for one process.
+        """
 
     @abstractmethod
     def expected(self) -> Tensor:
@@ -172,9 +180,10 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         self.given = self.given.index_select(1, atoms)
         return [change for row in self.each for change in row.keep(atoms)]
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def get_extra_state(self) -> Tensor:
         """Return what ``state_dict`` has beside tensors."""
-        return {"task": self.task, "price": self.price}
+        return pack({"task": self.task, "price": self.price})
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.task, self.price = state["task"], state["price"]
+    def set_extra_state(self, state: Tensor) -> None:
+        values = unpack(state)
+        self.task, self.price = values["task"], values["price"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor, nn
 
+from ..extra_state import pack, unpack
 from ..sparsity import open_within, shift_to_budget
 from .base import Gates
 from .task_gates import TaskGates
@@ -54,12 +55,12 @@ class TrainedGates(Gates):
     def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> TrainedTaskGates:
         return TrainedTaskGates(rows, options, given)
 
-    def get_extra_state(self) -> dict[str, float]:
+    def get_extra_state(self) -> Tensor:
         """Return what ``state_dict`` has beside tensors."""
-        return {"temperature": self.temperature}
+        return pack({"temperature": self.temperature})
 
-    def set_extra_state(self, state: dict[str, float]) -> None:
-        self.temperature = state["temperature"]
+    def set_extra_state(self, state: Tensor) -> None:
+        self.temperature = unpack(state)["temperature"]
 
     @property
     def variables(self) -> list[nn.Parameter]:

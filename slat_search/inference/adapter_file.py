@@ -1,0 +1,91 @@
+"""A trained adapter without a head as one file: weights, and in the file's metadata the structure they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..errors import SlatError
+from ..structure import Adapter, Structure, attach
+from ..structure.attachment import REGISTERED
+from ..structure.extra_state import unpack
+
+FILE_NAME = "adapter.safetensors"
+_FORMAT = "slat-weights/1"
+_EXTRA = f"{REGISTERED}._extra_state"
+
+
+def save_adapter(adapter: Adapter, path: str | PathLike[str]) -> Path:
+    """Write an adapter as a file of safetensors, or as ``adapter.safetensors`` into a folder; returns the file.
+
+    Args:
+        adapter: of one task, without gates: what :func:`.attach` or :meth:`.Supernet.discretize` returns.
+        path: of a file that ends in ``.safetensors``, else of a folder.
+    """
+    path = Path(path)
+    file = path if path.suffix == ".safetensors" else path / FILE_NAME
+    file.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in adapter.state_dict().items()}
+    save_file(weights, file, metadata={"format": _FORMAT, "structure": adapter.structure.to_json()})
+    return file
+
+
+def load_adapter(backbone: nn.Module, path: str | PathLike[str]) -> Adapter:
+    """Attach a saved adapter to the model that it was trained on.
+
+    Args:
+        backbone: the model that the supernet stood on, bare.
+        path: what :func:`save_adapter` wrote, or a folder that a ``Trainer`` with a finished search wrote, which
+            holds the adapter among the weights of the model.
+
+    Raises:
+        SlatError: no adapter there, a damaged file, or a model that it does not fit.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / FILE_NAME if (path / FILE_NAME).is_file() else path
+    try:
+        structure, weights = _from_model(path) if path.is_dir() else _from_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SlatError(f"adapter {path}: it cannot be read ({error})") from error
+    adapter = attach(backbone, structure)
+    try:
+        adapter.load_state_dict(weights)
+    except RuntimeError as error:
+        adapter.detach()
+        raise SlatError(f"adapter {path}: its weights do not fit its structure ({error})") from error
+    return adapter
+
+
+def _from_file(path: Path) -> tuple[Structure, dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        found = file.metadata() or {}
+        if found.get("format") != _FORMAT:
+            raise SlatError(f"adapter {path}: format {found.get('format')!r} is not {_FORMAT!r}")
+    return Structure.from_json(found["structure"]), load_file(path)
+
+
+def _from_model(folder: Path) -> tuple[Structure, dict[str, Tensor]]:
+    """Read an adapter out of the weights of a whole model, in one file or several."""
+    tensors = dict(_registered(sorted(folder.glob("*.safetensors"))))
+    extra = next((value for name, value in tensors.items() if name.endswith(_EXTRA)), None)
+    if extra is None:
+        raise SlatError(f"adapter {folder}: no {FILE_NAME} there, and no model with a supernet")
+    packed = unpack(extra)["structure"]
+    if packed is None:
+        raise SlatError(f"adapter {folder}: its search had not ended; continue it with resume_from_checkpoint")
+    start = f"{REGISTERED}.adapter."
+    weights = {name.partition(start)[2]: value for name, value in tensors.items() if start in name}
+    return Structure.unpack(packed), weights
+
+
+def _registered(files: Sequence[Path]) -> Iterator[tuple[str, Tensor]]:
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.offset_keys() if f"{REGISTERED}." in name]
+            yield from ((name, file.get_tensor(name)) for name in names)

@@ -1,0 +1,260 @@
+"""A structure search in the ``Trainer`` of transformers, and in those of trl that are built on it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ..errors import SlatError
+from ..structure import Adapter, Structure, Supernet
+from ..structure.extra_state import pack, unpack
+from ..training.gate_schedule import ScreeningSearch, SearchPlan, StructureSearch, controller_for
+from .optimizer_groups import SearchGroups
+from .processes import GradientMean, mean_of_processes, same_in_all, together
+
+_SEARCH_STATE = "search"  # name of the state of a training among the submodules of the supernet
+
+
+class SlatCallback(TrainerCallback):
+    """Searches a structure while a ``Trainer`` trains, with the schedule of the command line.
+
+    The supernet becomes a submodule of its backbone, so that the Trainer's clipping, evaluation, checkpoints and
+    mixed precision reach it; ``supernet.detach()`` undoes that. Candidates enter the Trainer's optimizer, at its
+    learning rate times the search's pace, and leave it. Evaluation measures the discretized structure.
+
+    Example::
+
+        model.requires_grad_(False)
+        callback = SlatCallback(Supernet(model, find_sites(model)), SearchPlan(budget=1000))
+        Trainer(model, args, train_dataset=data, callbacks=[callback]).train()
+        save_adapter(callback.adapter, "adapter.safetensors")
+
+    Args:
+        supernet: of one task, on the model that is trained or on a frozen part of it.
+        plan: pressure.
+
+    Attributes:
+        search: the schedule; None before the training.
+
+    Raises:
+        SlatError: a supernet of several tasks, or another supernet on the same model.
+    """
+
+    def __init__(self, supernet: Supernet, plan: SearchPlan | None = None):
+        if len(supernet.tasks) > 1:
+            raise SlatError("SlatCallback: a supernet of several tasks cannot be searched in a Trainer, which has one")
+        self.supernet, self.plan = supernet, plan or SearchPlan()
+        self.search: ScreeningSearch | StructureSearch | None = None
+        self._groups: SearchGroups | None = None
+        self._mean = GradientMean()
+        self._wants_input_gradients: Any = None
+        self._state = _SearchState(self)
+        supernet.register()
+        supernet.add_module(_SEARCH_STATE, self._state)
+        self._freeze()
+
+    @property
+    def adapter(self) -> Adapter:
+        """What was found, with its weights, once the training has ended; before, all candidates that stand."""
+        return self.supernet.adapter
+
+    @property
+    def structure(self) -> Structure:
+        """The discretized structure, as evaluation sees it now."""
+        structure = self.supernet.structure()
+        assert isinstance(structure, Structure)
+        return structure
+
+    # -- events of the Trainer, in the order in which they come --------------------------------------------
+
+    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Check that this search can be trained so."""
+        model = kwargs["model"]
+        _check_arguments(args, model, self.supernet)
+        self._freeze()
+        if AcceleratorState().distributed_type == "MULTI_CPU" and not any(p.requires_grad for p in model.parameters()):
+            self._state.placeholder = nn.Parameter(torch.zeros(1))  # DDP wants one, and on CPUs there is always DDP
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let candidates into the optimizer, and go on where a checkpoint was left."""
+        model, supernet = kwargs["model"], self.supernet
+        _check_arguments(args, model, supernet)
+        if args.load_best_model_at_end and supernet.gates is not None:
+            raise SlatError("load_best_model_at_end: the best checkpoint may hold another structure than the last; "
+                            "leave it out, and load the adapter of a checkpoint with load_adapter")  # fmt: skip
+        if state.global_step and not self._state.loaded:
+            raise SlatError(f"checkpoint of step {state.global_step}: it holds no search that could go on")
+        self._checkpoint(model)
+        own = set(map(id, supernet.parameters()))
+        alone = not any(p.requires_grad and id(p) not in own for p in model.parameters())
+        if alone and supernet.options.kind == "screening":  # there is no head to warm up
+            supernet.options = replace(supernet.options, warmup=0.0)
+        supernet.adapter.requires_grad_(True)
+        self.search = controller_for(supernet, self.plan, state.max_steps)
+        if together():
+            same_in_all(tensor for tensor in supernet.state_dict().values() if torch.is_floating_point(tensor))
+        optimizer, scheduler = (
+            _unwrapped(kwargs["optimizer"], "optimizer"),
+            _unwrapped(kwargs["lr_scheduler"], "scheduler"),
+        )
+        modules, gates = list(supernet.adapter.parameters()), self.search.parameter_groups()
+        self._groups = SearchGroups(optimizer, scheduler, modules, gates, args.weight_decay)
+        if state.global_step:
+            self.search.load_state_dict(self._state.loaded["search"], state.global_step)
+            self._groups.load_state(self._state.loaded["optimizer"])
+            self._state.loaded = {}
+        self._mean.watch(self._trained())
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Prepare the gates, and begin the gradients of the step with that of sparsity."""
+        search, _ = self._running()
+        search.before_step(None)
+        loss = search.loss()
+        if loss is not None:
+            loss.backward()
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Set the learning rates of the candidates."""
+        search, groups = self._running()
+        groups.set_rates(search.pace)
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Judge candidates while the gradients of the step are still there, and let some leave."""
+        search, groups = self._running()
+        self.supernet.take_measurements(mean_of_processes if together() else None)
+        search.after_step(state.global_step + 1, groups.optimizer)
+        self._mean.watch(self._trained())
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Add the size of what was measured."""
+        if metrics is not None:
+            metrics["eval_adapter_params"] = self.structure.params
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Discretize what the schedule has not, and give the optimizer back."""
+        _, groups = self._running()
+        if self.supernet.gates is not None:
+            warnings.warn(
+                f"the training ended after {state.global_step} of {state.max_steps} steps, before its search did: "
+                f"the structure has {self.structure.params} parameters, and was not trained on by itself",
+                stacklevel=2,
+            )
+            self.supernet.discretize(groups.optimizer)
+        self.supernet.wake()
+        groups.remove()
+        self._groups = self._state.placeholder = None
+        self._mean.remove()
+        if self._wants_input_gradients is not None:
+            self._wants_input_gradients.disable_input_require_grads()
+            self._wants_input_gradients = None
+
+    # -- parts of them ---------------------------------------------------------------------------------------
+
+    def _running(self) -> tuple[ScreeningSearch | StructureSearch, SearchGroups]:
+        if self.search is None or self._groups is None:
+            raise SlatError("SlatCallback: the training has not begun, or has ended")
+        return self.search, self._groups
+
+    def _freeze(self) -> None:
+        """Keep candidates out of the optimizer and of DDP that the Trainer makes; they would not let them leave."""
+        self.supernet.requires_grad_(False)
+
+    def _trained(self) -> Iterator[nn.Parameter]:
+        yield from self.supernet.adapter.parameters()
+        if self.supernet.gates is not None:
+            yield from self.supernet.gates.variables
+
+    def _checkpoint(self, model: Any) -> None:
+        """Prepare for activation checkpointing with reentrance, which wants inputs with a gradient."""
+        self.supernet.reentrant = any(map(_is_reentrant, model.modules()))
+        if self.supernet.reentrant and not getattr(model, "_require_grads_hooks", None):
+            model.enable_input_require_grads()
+            self._wants_input_gradients = model
+
+    def collect(self) -> dict[str, Any]:
+        """Return what a checkpoint holds of the training beside the supernet; nothing where none is running."""
+        if self.search is None or self._groups is None:
+            return {}
+        return {"search": self.search.state_dict(), "optimizer": self._groups.state()}
+
+
+class _SearchState(nn.Module):
+    """The state of a training inside the supernet's state dict, for a Trainer gives callbacks no file to read.
+
+    Attributes:
+        loaded: what a checkpoint held, until the training begins.
+        placeholder: a parameter for DDP where the whole model is frozen.
+    """
+
+    def __init__(self, callback: SlatCallback):
+        super().__init__()
+        self._callback: SlatCallback | None = callback
+        self.loaded: dict[str, Any] = {}
+        self.placeholder: nn.Parameter | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the training out of copies of the model."""
+        return {**self.__dict__, "_callback": None}
+
+    def get_extra_state(self) -> Tensor:
+        return pack(self._callback.collect() if self._callback is not None else {})
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.loaded = unpack(state)
+
+
+def _unwrapped(wrapped: Any, name: str) -> Any:
+    """Return the optimizer or scheduler itself, which accelerate may have wrapped."""
+    while hasattr(wrapped, name):
+        wrapped = getattr(wrapped, name)
+    return wrapped
+
+
+def _is_reentrant(module: nn.Module) -> bool:
+    function = getattr(module, "_gradient_checkpointing_func", None)
+    return bool(
+        getattr(module, "gradient_checkpointing", False) and getattr(function, "keywords", {}).get("use_reentrant")
+    )
+
+
+def _check_arguments(args: TrainingArguments, model: nn.Module, supernet: Supernet) -> None:
+    """Refuse what a search cannot be trained with.
+
+    Raises:
+        SlatError: one sentence on it.
+    """
+    if all(module is not supernet for module in model.modules()):
+        raise SlatError("SlatCallback: the supernet does not stand on the model of the Trainer, or was detached")
+    kind = AcceleratorState().distributed_type
+    if args.deepspeed or args.fsdp or not (kind == "NO" or kind.startswith("MULTI_")):
+        raise SlatError("SlatCallback: DeepSpeed and FSDP keep to the parameters they begin with, and candidates "
+                        "leave; train on one device or with torchrun (DDP)")  # fmt: skip
+    if args.n_gpu > 1:
+        raise SlatError("SlatCallback: several GPUs in one process are not supported; start one process a GPU with "
+                        "torchrun")  # fmt: skip
+    if args.fp16:
+        raise SlatError("fp16: its scaled gradients cannot be measured; use bf16")
+    own = set(map(id, supernet.parameters()))
+    trained = [name for name, p in supernet.backbone.named_parameters() if p.requires_grad and id(p) not in own]
+    if trained:
+        raise SlatError(f"SlatCallback: {trained[0]} of the model below the supernet is not frozen; call "
+                        "requires_grad_(False) on that model first")  # fmt: skip

@@ -1,0 +1,30 @@
+"""The examples run, from a folder of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+#: name -> what its last lines say, and what it leaves
+ENDS = {
+    "own_loop": ("1,000 parameters: ", "adapter.safetensors"),
+    "trainer": ("1,000 parameters: ", "trainer-output/adapter.safetensors"),
+    "sft_trainer": ("2000 parameters", "sft-output/adapter.safetensors"),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example(example: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(example), "12"]  # steps, of those that take it
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said, left = ENDS[example.stem]
+    assert said in done.stdout
+    assert (tmp_path / left).is_file()
