@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from .errors import SlatError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["SlatError", "Structure", "Supernet", "attach", "load", "load_shared", "run"]
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library prints nothing that nobody asked for
 do_without_home()
 
 

@@ -252,7 +252,7 @@ def test_what_fails_after_training_leaves_results_and_analysis_may_change(
     with monkeypatch.context() as patch:
         patch.setattr("slat_search.pipeline.illustrate", broken)
         with pytest.raises(SlatError, match=r"could not be made \(ValueError: no font has this letter\); trainings, "):
-            slat_search.run(tolerant, out, resume=True, say=lambda line: None)
+            slat_search.run(tolerant, out, resume=True)
     assert {path: path.stat().st_mtime_ns for path in out.glob("units/*")} == kept
     assert not (out / "done.json").exists()
     assert json.loads((out / "adapters" / "best.json").read_text())["adapter"] == "head"  # within so much, the smallest
@@ -266,7 +266,7 @@ def test_trials_are_kept_where_none_of_them_found_anything(tmp_path: Path, monke
     trials = [Trial(0, {"sparsity": 1.0}, "diverged", error="loss is nan")]
     monkeypatch.setattr(pipeline, "run_search", lambda *arguments: trials)
     with pytest.raises(SlatError, match="no trial reported a structure"):
-        pipeline._work(PoolContext(small_config(), ()), RunFolder(tmp_path), None, None, print)
+        pipeline._work(PoolContext(small_config(), ()), RunFolder(tmp_path), None, None)
     assert pd.read_csv(tmp_path / "trials.csv")["error"].tolist() == ["loss is nan"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Protocol
@@ -98,14 +100,17 @@ def modules_by_block(structure: dict[str, Any]) -> list[str]:
     """Lines that say what stands in each block: ``block 2: lora 3, bias 1 (2,304 parameters)``."""
     lines = []
     for block, modules in groupby(structure["modules"], itemgetter("layer")):
-        sizes: dict[str, int] = {}
-        params = 0
-        for module in modules:
-            sizes[module["kind"]] = sizes.get(module["kind"], 0) + module["size"]
-            params += module["params"]
-        kinds = ", ".join(f"{kind} {size}" for kind, size in sorted(sizes.items()))
-        lines.append(f"block {block}: {kinds} ({params:,} parameters)")
+        its = [*modules]
+        lines.append(f"block {block}: {kinds_of(its)} ({sum(m['params'] for m in its):,} parameters)")
     return lines
+
+
+def kinds_of(modules: Sequence[dict[str, Any]]) -> str:
+    """Return the kinds of some modules with the sum of their sizes: ``bias 1, lora 3``."""
+    sizes: Counter[str] = Counter()
+    for module in modules:
+        sizes[module["kind"]] += module["size"]
+    return ", ".join(f"{kind} {size}" for kind, size in sorted(sizes.items()))
 
 
 def trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from .page import (
     task_rows,
     template,
 )
-from .plots import histories, trial_rows
+from .plots import histories, kinds_of, trial_rows
 from .svg import gate_map, gate_map_legend
 
 NOTHING_TESTED = "A search alone: what it found is not trained again yet, and nothing was tested."
@@ -61,6 +61,7 @@ def read_search(run: RunFolder) -> SearchData:
 def chosen(data: SearchData) -> pd.DataFrame:
     """Trials whose structures were chosen, as people read them."""
     rows = data.trials[data.trials["refitted"] == "yes"]
+    found = [data.structures.get(f"slat-{digest[:6]}", {"modules": []}) for digest in rows["structure"]]
     return pd.DataFrame(
         {
             "trial": rows["trial"],
@@ -68,6 +69,7 @@ def chosen(data: SearchData) -> pd.DataFrame:
             "retained": [f"{value:.1%}" for value in rows["retained"]],
             "parameters": [f"{value:,.0f}" for value in rows["params"]],
             "structure": rows["structure"],
+            "modules": [kinds_of(its["modules"]) for its in found],
         }
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..config import Config
@@ -17,6 +18,8 @@ from ..records import (
 from ..run_folder import RunFolder
 from .contenders import Contender, baseline_contenders, tune
 from .job_runner import JobRunner
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Point:
     job: TrainingJob
 
 
-def run_studies(runner: JobRunner, clean_runner: JobRunner, folder: RunFolder, say: Callable[[str], None]) -> None:
+def run_studies(runner: JobRunner, clean_runner: JobRunner, folder: RunFolder) -> None:
     """Train and test every point; writes ``points.json``, which says what the kept results belong to.
 
     Args:
@@ -50,16 +53,16 @@ def run_studies(runner: JobRunner, clean_runner: JobRunner, folder: RunFolder, s
     """
     config = runner.context.config
     contenders = [search_contender(config), *baseline_contenders(config)]
-    say(f"sensitivity: tune the learning rates of the search and {len(contenders) - 1} baselines")
-    tuned, tuning = tune(runner, contenders, say)
+    _log.info(f"sensitivity: tune the learning rates of the search and {len(contenders) - 1} baselines")
+    tuned, tuning = tune(runner, contenders)
     if not tuned or tuned[0][0].title != SEARCHED:
         raise SlatError("sensitivity.learning_rates: the search diverged at every one of them")
     points = [*sparsity_points(config, tuned), *sharing_points(config, tuned), *noise_points(config, tuned)]
     jobs = {point.job.key: point.job for point in points}
-    say(f"sensitivity: {len(points)} points with {len(jobs)} trainings")
+    _log.info(f"sensitivity: {len(points)} points with {len(jobs)} trainings")
     trained = runner.train_well(list(jobs.values()))
     reference = [replace(job, seed=seed) for _, job in tuned for seed in range(config.seeds)]
-    say("sensitivity: test")
+    _log.info("sensitivity: test")
     runner.evaluate([job for job in reference if job.key in trained])
     clean_runner.evaluate([job for key, job in jobs.items() if key in trained])
     StudyPoints(

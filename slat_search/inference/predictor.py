@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -27,6 +28,7 @@ from ..training.evaluate import predict_logits
 from ..training.jobs import apply_job, load_state
 from ..training.protocol import State
 
+_log = logging.getLogger(__name__)
 FORMAT = "slat-adapter/2"
 _FIELDS = {"model", "labels", "scale", "max_length", "columns", "unit", "measures"}  # of `adapter.json`
 
@@ -106,6 +108,7 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
         SlatError: no such adapter there, weights that do not fit, or a model that is not the one it was trained on.
     """
     folder = adapter_folder(Path(run), adapter, task)
+    _log.debug(f"adapter: {folder}")
     description, state = read_parts(folder, "adapter", FORMAT)
     backbone, device = own_backbone(f"adapter {folder}", description)
     settings = Model.model_validate(description["model"])
