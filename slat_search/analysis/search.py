@@ -17,7 +17,7 @@ from .page import (
     task_rows,
     template,
 )
-from .plots import histories, kinds_of, trial_rows
+from .plots import HISTORY, histories, kinds_of, on_page, trial_rows
 from .svg import gate_map, gate_map_legend
 
 NOTHING_TESTED = "A search alone: what it found is not trained again yet, and nothing was tested."
@@ -88,7 +88,7 @@ def analyse_search(run: RunFolder) -> None:
         chosen=chosen(data),
         maps=maps,
         legend=gate_map_legend(m for s in data.structures.values() for m in s["modules"]),
-        histories=histories(data),
+        histories=on_page(histories(data), "history", HISTORY, right=24),
         trials=trial_rows(data.trials),
         environment=described(data.environment),
         tasks=task_rows(data.environment),
