@@ -94,7 +94,7 @@ def histories(data: Searched) -> list[Panel]:
 
 
 def on_page(panels: Sequence[Panel], kind: str, description: str, right: int = NAMES) -> list[Markup]:
-    """Return a plot for each panel, of a width that fits a phone; what it shows and the ``description`` are said of it."""
+    """Return a plot for each panel, as wide as a phone; its words begin with what it shows."""
     drawn = (in_a_row([panel], right) for panel in panels)
     return [inline(it, f"{it.axes[0].get_ylabel()} {description}", kind, marks) for it, marks in drawn]
 
