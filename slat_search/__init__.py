@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ _PLACES = {
     },
 }
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library prints nothing that nobody asked for
 do_without_home()
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +35,6 @@ from .records import Environment, Selection, TransferRow
 from .run_folder import (
     STUDIES,
     RunFolder,
-    outcome,
     results_stay,
     write_json,
     write_text,
@@ -50,7 +50,7 @@ from .tasks import SPLITS, TaskData
 from .training.pool import PoolContext, clean, names, prepare_pool
 from .training.trial import space
 
-Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 #: what a run can do alone
 Stage = Literal["search", "baselines"]
 #: what may differ from the configuration of a run that is resumed, as pydantic's ``exclude``: none of it changes what
@@ -74,7 +74,6 @@ def run(
     address: str | None = None,
     storage: str | None = None,
     stage: Stage | None = None,
-    say: Say = print,
 ) -> RunFolder:
     """Do everything that a configuration asks for; see ``slat run --help``.
 
@@ -88,7 +87,6 @@ def run(
         storage: where trials on several nodes leave checkpoints, a path or URI that all of them reach.
         stage: do this alone, and leave the rest to a later run with ``resume``: ``search`` ends when structures are
             chosen, ``baselines`` when hand-made methods are trained. Neither reads the test texts.
-        say: takes a line of progress.
 
     Raises:
         SlatError: wrong input, texts or a model that are not those of the run that is resumed, or a folder that holds
@@ -109,7 +107,7 @@ def run(
         if not overwrite:
             check_unchanged(folder, now)
         if done:
-            say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
+            _log.info(f"{folder.root} is done already")
             return folder
         supernet = check_methods(context)
         # before the folder is a run, so that what is wrong in them is known now
@@ -120,18 +118,15 @@ def run(
             folder.clear()
         folder.begin(config, now)
         for task in tasks:
-            say(describe(task))
-        say(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
-        say(f"supernet: {supernet.describe()}")
+            _log.info(describe(task))
+        _log.info(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
+        _log.info(f"supernet: {supernet.describe()}")
         with ray_session(address):
-            whole = _work(context, folder, stage, storage, say)
+            whole = _work(context, folder, stage, storage)
         if not whole:
-            say("test was not read; the rest: slat run CONFIG --resume")
             return folder
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
-    say("")
-    say(outcome(folder))
-    say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
+    _log.info(f"done in {time.perf_counter() - began:.0f} s")
     return folder
 
 
@@ -154,30 +149,28 @@ def _check_earlier(config: Config, folder: RunFolder, now: Environment, overwrit
         check_earlier_texts(config.search.warm_start, now)
 
 
-def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage: str | None, say: Say) -> bool:
+def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage: str | None) -> bool:
     """Every stage, or one; whether that was all."""
     if stage == "baselines":
-        trained = train_baselines(JobRunner(context, folder / "units", say), say)
+        trained = train_baselines(JobRunner(context, folder / "units"))
         write_text(folder / "baselines.csv", trained.to_csv(index=False))
-        say(f"\n{trained.to_string(index=False)}\n")
         return False
-    trials = run_search(context, folder / "search", say, storage)
+    trials = run_search(context, folder / "search", storage)
     _write_trials(folder, trials)
     members = choose(trials, context.config.search.num_selected)
     folder.choose_anew()
     _write_trials(folder, trials, members)
     if stage == "search":
         write_found(folder, members)
-        say(f"\n{described(members)}\n")
         return False
-    runner = JobRunner(context, folder / "units", say)
-    finals, selection = train_finals(runner, members, folder, say)
-    say(f"test: {len(finals)} trained models, clean and perturbed; read once")
+    runner = JobRunner(context, folder / "units")
+    finals, selection = train_finals(runner, members, folder)
+    _log.info(f"test: {len(finals)} trained models, clean and perturbed; read once")
     runner.evaluate([job for _, job in finals])
     save_adapters(folder / "adapters", runner, finals)
     if len(context.parts) > 1:
         tabulate(folder, read_run(folder))  # whatever fails after this, what trained together can be used
-        _train_apart(context, folder, members, selection, say)
+        _train_apart(context, folder, members, selection)
     data = read_run(folder)
     table = tabulate(folder, data)
     with results_stay(folder):
@@ -185,15 +178,13 @@ def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage:
     return True
 
 
-def _train_apart(
-    context: PoolContext, folder: RunFolder, members: Sequence[Trial], selection: Selection, say: Say
-) -> None:
+def _train_apart(context: PoolContext, folder: RunFolder, members: Sequence[Trial], selection: Selection) -> None:
     """Train and test each task alone, and what tasks use of a pool on other tasks; adds to ``selection.json`` and
     writes ``transfer.csv``."""
     parts = dict(zip(names(context), context.parts, strict=True))
     for task, part in parts.items():
-        runner = JobRunner(part, folder / "units" / "alone" / task, say)
-        chosen, tuning = train_alone(task, runner, members, say)
+        runner = JobRunner(part, folder / "units" / "alone" / task)
+        chosen, tuning = train_alone(task, runner, members)
         save_adapters(folder / "adapters", runner, chosen, alone=task)
         named = {tuned_as(title, task): tried for title, tried in tuning.items()}
         selection = selection.with_more(tuple(finals_alone(task, runner, chosen)), named)
@@ -201,9 +192,9 @@ def _train_apart(
     (folder / "transfer.csv").unlink(missing_ok=True)
     if context.config.multitask.transfer:
         where = folder / "units" / "transfer"
-        bare = {name: JobRunner(clean(part), where / name, say) for name, part in parts.items()}
+        bare = {name: JobRunner(clean(part), where / name) for name, part in parts.items()}
         best = max(members, key=lambda trial: trial.measures.quality)
-        rows = frame(train_transfers(bare, best, say), TransferRow)
+        rows = frame(train_transfers(bare, best), TransferRow)
         write_text(folder / "transfer.csv", rows.to_csv(index=False))
 
 
@@ -246,22 +237,6 @@ def choose(trials: Sequence[Trial], members: int) -> list[Trial]:
     candidates = sorted(best_of_each.values(), key=lambda t: t.number)
     frame = pd.DataFrame([t.measures.row() for t in candidates])
     return [candidates[i] for i in choose_members(frame, members)]
-
-
-def described(members: Sequence[Trial]) -> str:
-    """A line a member: what it is worth on validation, and what it is made of."""
-    rows = [
-        {
-            "trial": trial.number,
-            "quality": f"{trial.measures.quality:.3f}",
-            "retained": f"{trial.measures.retained:.1%}",
-            "parameters": f"{trial.structure.params:,}",
-            "structure": trial.structure.describe(),
-        }
-        for trial in members
-        if trial.structure is not None
-    ]
-    return pd.DataFrame(rows).to_string(index=False)
 
 
 def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[Trial] = ()) -> None:

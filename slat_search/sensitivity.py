@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,7 @@ from .comparison.job_runner import JobRunner
 from .comparison.sensitivity import run_studies
 from .config import Config, load_config
 from .errors import SlatError
-from .pipeline import (
-    Say,
-    check_methods,
-    check_options,
-    describe,
-)
+from .pipeline import check_methods, check_options, describe
 from .provenance import check_unchanged, environment
 from .run_folder import (
     STUDIES,
@@ -33,6 +29,8 @@ from .search.trial_log import trials_table
 from .search.tune import run_search
 from .training.pool import PoolContext, clean, prepare_pool
 
+_log = logging.getLogger(__name__)
+
 
 def run(
     config: Config | str | Path,
@@ -42,7 +40,6 @@ def run(
     overwrite: bool = False,
     address: str | None = None,
     storage: str | None = None,
-    say: Say = print,
 ) -> RunFolder:
     """Study what the sparsity weight, noise in training and perturbed text do to the search and to each baseline; and
     over several tasks the weight of sharing.
@@ -57,7 +54,6 @@ def run(
         overwrite: throw existing studies away, once everything else is known to be right.
         address: Ray cluster to run on; a Ray of our own on this machine by default.
         storage: where trials on several nodes leave checkpoints, a path or URI that all of them reach.
-        say: takes a line of progress.
 
     Raises:
         SlatError: wrong input, or a folder that holds other or unfinished studies.
@@ -83,28 +79,26 @@ def run(
         if not overwrite:
             check_unchanged(folder, now)
         if done:
-            say(f"{folder.root} is done already; its report: {folder / 'report.html'}")
+            _log.info(f"{folder.root} is done already")
             return folder
         check_methods(context)
         if overwrite:
             folder.clear()
         folder.begin(config, now)
         for task in tasks:
-            say(describe(task))
+            _log.info(describe(task))
         with ray_session(address):
-            runner = JobRunner(context, folder / "units", say)
-            clean_runner = JobRunner(clean(context), folder / "units", say)
-            run_studies(runner, clean_runner, folder, say)
+            runner = JobRunner(context, folder / "units")
+            clean_runner = JobRunner(clean(context), folder / "units")
+            run_studies(runner, clean_runner, folder)
             if config.sensitivity.screening:
-                _screen(context, folder, say, storage)
-        summary = analyse_studies(folder)
+                _screen(context, folder, storage)
+        analyse_studies(folder)
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
         if run_folder.is_done:
             with results_stay(run_folder):
                 analyse(run_folder)
-    say("")
-    say(summary)
-    say(f"done in {time.perf_counter() - began:.0f} s; report: {folder / 'report.html'}")
+    _log.info(f"done in {time.perf_counter() - began:.0f} s")
     return folder
 
 
@@ -125,16 +119,16 @@ _MAY_GROW = {
 }
 
 
-def _screen(context: PoolContext, folder: RunFolder, say: Say, storage: str | None) -> None:
+def _screen(context: PoolContext, folder: RunFolder, storage: str | None) -> None:
     """Run trials spread evenly over the whole search space, none of them stopped, so that all can be compared."""
     config = context.config
     trials = config.sensitivity.screening
-    say(f"sensitivity: screening, {trials} trials over the whole space")
+    _log.info(f"sensitivity: screening, {trials} trials over the whole space")
     scheduler = config.search.scheduler.model_copy(update={"name": "none"})
     spread = {"trials": trials, "sampler": "sobol", "initial_points": (), "warm_start": (), "scheduler": scheduler}
     search = config.search.model_copy(update=spread)
     screening = replace(context, config=config.model_copy(update={"search": search}))
-    table = trials_table(run_search(screening, folder / "screening", say, storage))
+    table = trials_table(run_search(screening, folder / "screening", storage))
     write_text(folder / "screening.csv", table.to_csv(index=False))
     mattered = of_screening(table, SearchSpace.in_context(screening).distributions, config.seed)
     write_text(folder / "importance.csv", mattered.to_csv(index=False))

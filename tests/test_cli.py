@@ -57,6 +57,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     (line,) = [line for line in slat("--help").stdout.splitlines() if line.startswith(f"  {command} ")]
     assert line.endswith(".")  # a whole sentence
     assert not line.endswith("...")
+    assert ("--quiet" in out.stdout and "--verbose" in out.stdout) == (command not in ("show", "tasks", "doctor"))
 
 
 @pytest.mark.parametrize(

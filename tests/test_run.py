@@ -56,7 +56,7 @@ def test_everything_is_there(run: tuple[Path, str]) -> None:
     folder, output = run
     for name in FILES:
         assert (folder / name).stat().st_size > 0, name
-    for figure in ("pareto", "gates", "perturbation", "search"):
+    for figure in ("pareto", "perturbation", "search"):
         assert Image.open(folder / "figures" / f"{figure}.png").size[0] > 400
     assert not list(folder.rglob("*.part"))
     assert (folder / "comparison.md").read_text() in output
@@ -103,7 +103,7 @@ def test_every_method_was_given_as_much(run: tuple[Path, str]) -> None:
 
 def test_a_report_is_written_anew_from_what_is_there(run: tuple[Path, str], tmp_path: Path) -> None:
     copy = shutil.copytree(run[0], tmp_path / "copy")
-    for name in ("report.html", "comparison.csv", "budget.csv", "figures/gates.png"):
+    for name in ("report.html", "comparison.csv", "budget.csv", "figures/pareto.png"):
         (copy / name).unlink()
     done = CliRunner().invoke(main, ["report", str(copy)])
     assert done.exit_code == 0, done.output
@@ -252,7 +252,7 @@ def test_what_fails_after_training_leaves_results_and_analysis_may_change(
     with monkeypatch.context() as patch:
         patch.setattr("slat_search.pipeline.illustrate", broken)
         with pytest.raises(SlatError, match=r"could not be made \(ValueError: no font has this letter\); trainings, "):
-            slat_search.run(tolerant, out, resume=True, say=lambda line: None)
+            slat_search.run(tolerant, out, resume=True)
     assert {path: path.stat().st_mtime_ns for path in out.glob("units/*")} == kept
     assert not (out / "done.json").exists()
     assert json.loads((out / "adapters" / "best.json").read_text())["adapter"] == "head"  # within so much, the smallest
@@ -266,7 +266,7 @@ def test_trials_are_kept_where_none_of_them_found_anything(tmp_path: Path, monke
     trials = [Trial(0, {"sparsity": 1.0}, "diverged", error="loss is nan")]
     monkeypatch.setattr(pipeline, "run_search", lambda *arguments: trials)
     with pytest.raises(SlatError, match="no trial reported a structure"):
-        pipeline._work(PoolContext(small_config(), ()), RunFolder(tmp_path), None, None, print)
+        pipeline._work(PoolContext(small_config(), ()), RunFolder(tmp_path), None, None)
     assert pd.read_csv(tmp_path / "trials.csv")["error"].tolist() == ["loss is nan"]
 
 

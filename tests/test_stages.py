@@ -38,7 +38,7 @@ def test_a_stage_takes_what_is_there_and_shows_it(run: tuple[Path, str], config:
     for name in ("LoRA r=2", "linear head"):
         mean = trained[trained["name"] == name]["validation"].mean()
         assert re.search(rf"{name} .* {mean:.3f}", said)
-    assert "test was not read; the rest: slat run CONFIG --resume" in said
+    assert "nothing was tested. `slat run CONFIG --resume` does the rest." in said
     assert found(out) == found(run[0])  # those of the search are there still
     assert {path: path.stat().st_mtime_ns for path in out.glob("units/*")} == kept  # nothing was trained or tested
     assert not (out / "done.json").exists()

@@ -1,10 +1,12 @@
-"""What commands print goes to terminals and pipes of every encoding."""
+"""What commands print goes to terminals and pipes of every encoding: answers to one stream, messages to another."""
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -15,6 +17,7 @@ from torch import nn
 
 from slat_search.cli import main
 from slat_search.cli.terminal import echo_data
+from slat_search.run_folder import RunFolder
 from slat_search.training.context import Context
 from tests.export.folders import saved
 
@@ -88,3 +91,56 @@ def test_half_characters_are_read(context: Context, backbone: nn.Module, tmp_pat
     told = CliRunner().invoke(main, ["predict", str(adapter), "--text", "caf\udce9 opens", "--text", "Chelsea \ud83d"])
     assert told.exit_code == 0, told.output
     assert told.stdout.splitlines()[0].endswith("caf\\udce9 opens")
+
+
+OLD = "warning: config {}: members is called num_selected now\n"
+ADDED = "warning: a table is larger than it was\n"
+PROGRESS = "trial  0 of 4  finished\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ([], OLD + PROGRESS + ADDED),
+        (["--quiet"], "error: the disk is slow\n"),
+        (["-v", "-q"], "error: the disk is slow\n"),
+        (["-q", "--verbose"], "debug: tokens: read from a cache\n"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "called"), [("run", "slat_search.pipeline.run"), ("sensitivity", "slat_search.sensitivity.run")]
+)
+def test_messages_go_to_standard_error_and_the_answer_to_standard_output(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    shown: str,
+    command: str,
+    called: str,
+) -> None:
+    """Each once, though commands were called in this process before."""
+
+    def work(*arguments: object, **given: object) -> RunFolder:
+        log = logging.getLogger("slat_search.somewhere")
+        log.debug("tokens: read from a cache")
+        log.info(PROGRESS.strip())
+        warnings.warn("a table is larger than it was", stacklevel=1)
+        log.error("the disk is slow")
+        return RunFolder(run)
+
+    monkeypatch.setattr(called, work)
+    config = tmp_path / "mine.yaml"
+    config.write_text("search: {members: 2}")
+    told = CliRunner().invoke(main, [command, str(config), *options])
+    assert (told.exit_code, told.stdout) == (0, f"{TABLE}\n\n")
+    lines = told.stderr.splitlines(keepends=True)
+    for line in shown.format(config).splitlines(keepends=True):
+        assert lines.count(line) == 1
+    assert len(lines) == {"-q": 1, "--quiet": 1, "--verbose": 7}.get(options[-1] if options else "", 4)
+
+
+def test_a_library_prints_nothing_of_its_own() -> None:
+    code = "import logging, slat_search; logging.getLogger('slat_search.search.tune').warning('several nodes')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert (ran.stdout, ran.stderr) == (b"", b"")

@@ -53,6 +53,7 @@ from local import kept_in, task_in
 from paired import differences, loss_ratios, paired, plot, qualities
 from parts import rows_of, together
 
+from slat_search.cli.terminal import messages
 from slat_search.comparison.job_runner import JobRunner
 from slat_search.config import Config
 from slat_search.config.task import EMBEDDED
@@ -102,7 +103,7 @@ class Bench:
         config["training"]["steps"] *= longer
         self.context = replace(context, config=Config.model_validate(config))
         work = kept_in(folder, self.context.config)
-        self.pool = JobRunner(self.context, work, partial(print, flush=True))
+        self.pool = JobRunner(self.context, work)
 
     def run(self, entries: Sequence[Entry]) -> list[Run]:
         """Tune each method at each budget on its first entries, train the others with it; in order of entries."""
@@ -210,7 +211,7 @@ def main() -> None:
         "rows": [],
     }
     together(made, options.earlier)  # what does not fit says so before hours are spent
-    with ray_session():
+    with messages(), ray_session():
         for task, (context, _) in prepared.items():
             made["rows"] += run_task(context, options, options.out / "work" / task)
     write(together(made, options.earlier), options.out)

@@ -12,7 +12,6 @@ benchmark that was stopped goes on, and gets ``search_efficiency.json`` and ``se
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import pandas as pd
 from slat_search.search.runtime import ray_session  # first: sets Ray's environment
 
 from slat_search.analysis.fronts import Reference, hypervolume  # isort: skip
+from slat_search.cli.terminal import messages
 from slat_search.config import Config
 from slat_search.provenance import environment
 from slat_search.run_folder import write_json
@@ -89,13 +89,13 @@ def main() -> None:
     grid = np.linspace(0, options.trials * options.steps, 49)[1:]
     curves: dict[str, list[np.ndarray]] = {}
     rows = []
-    with ray_session():
+    with messages(), ray_session():
         for seed in range(options.seeds):
             for name in options.methods:
                 config = configuration(*METHODS[name], options.trials, options.steps, seed, options.rows)
                 context, data = prepare(config)
                 folder = options.out / "work" / f"{name.replace(', ', '-')}-{seed}"
-                trials = run_search(context, folder, partial(print, flush=True))
+                trials = run_search(context, folder)
                 reference = Reference(context.majority, context.backbone_params)
                 curves.setdefault(name, []).append(curve(trials, grid, reference))
                 seconds = sum(trial.report.seconds for trial in trials if trial.report)

@@ -46,6 +46,7 @@ from local import kept_in, task_in
 from paired import against, differences_to, plot, reaches, table
 
 from slat_search.baselines.places import projections
+from slat_search.cli.terminal import messages
 from slat_search.comparison.job_runner import JobRunner
 from slat_search.config import Config
 from slat_search.config.baselines import Baseline, MethodName
@@ -169,7 +170,7 @@ class Bench:
 
     def __init__(self, context: Context, folder: Path):
         self.context = context
-        self.pool = JobRunner(context, kept_in(folder, context.config), partial(print, flush=True))
+        self.pool = JobRunner(context, kept_in(folder, context.config))
 
     def tuned(self, found: Sequence[Entry]) -> dict[Group, float]:
         """The learning rate of each group, by the mean validation loss of its first seeds."""
@@ -295,7 +296,7 @@ def main() -> None:
     for task, (context, data) in prepared.items():
         config = context.config.model_dump(mode="json", exclude={"task": {"train"}})
         results["made_by"][task] = {"config": config, "environment": environment(context, [data]).to_dict()}
-    with ray_session():
+    with messages(), ray_session():
         for task, (context, _) in prepared.items():
             sites = find_sites(context.backbone().model)
             results["rows"] += Bench(context, options.out / "work" / task).rows(entries(sites, options))

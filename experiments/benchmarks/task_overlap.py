@@ -16,7 +16,6 @@ import argparse
 import itertools
 import sys
 from collections.abc import Collection
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from slat_search.search.runtime import ray_session  # first: sets Ray's environm
 from slat_search.analysis.sharing import overlap  # isort: skip
 from local import kept_in, task_in
 
+from slat_search.cli.terminal import messages
 from slat_search.comparison.job_runner import JobRunner
 from slat_search.config import Config
 from slat_search.provenance import environment
@@ -126,8 +126,8 @@ def main() -> None:
     context, data = prepare_pool(config)
     jobs = [search(options, budget, seed) for budget in options.budgets for seed in range(options.seeds)]
     work = kept_in(options.out / "work", config)
-    with ray_session():
-        results = JobRunner(context, work, partial(print, flush=True)).train_well(jobs)
+    with messages(), ray_session():
+        results = JobRunner(context, work).train_well(jobs)
     found = [
         row(job, results[job.key], options.related)
         for job in jobs

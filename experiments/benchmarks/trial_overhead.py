@@ -10,11 +10,11 @@ not share with others (USS); figures are medians over trials and rounds.
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from slat_search.search.runtime import ray_session  # first: sets Ray's environment
@@ -38,16 +38,17 @@ def configuration(trials: int, steps: int, concurrent: int) -> Config:
     )
 
 
-@dataclass
-class Watch:
-    """Notes when what is said of a search was said, and how large its workers were then."""
+class Watch(logging.Handler):
+    """Notes when a search logged what, and how large its workers were then."""
 
-    began: float = field(default_factory=time.perf_counter)
-    said: list[tuple[float, str]] = field(default_factory=list)
-    private: list[list[int]] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = time.perf_counter()
+        self.said: list[tuple[float, str]] = []
+        self.private: list[list[int]] = []
 
-    def __call__(self, line: str) -> None:
-        self.said.append((time.perf_counter() - self.began, line))
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append((time.perf_counter() - self.began, record.getMessage()))
         workers = [p for p in psutil.Process().children(recursive=True) if "ray::ImplicitFunc" in " ".join(p.cmdline())]
         self.private.append([p.memory_full_info().uss for p in workers])
 
@@ -59,8 +60,11 @@ class Watch:
 def search(context: Context, config: Config) -> tuple[list[Trial], Watch, float]:
     """Trials, what was seen of them, and the seconds that all took; with a Ray of its own, whose workers are cold."""
     with ray_session(), tempfile.TemporaryDirectory() as folder:
-        watch = Watch()
-        trials = run_search(context, Path(folder), watch)
+        watch, log = Watch(), logging.getLogger("slat_search.search")
+        log.addHandler(watch)
+        log.setLevel(logging.INFO)
+        trials = run_search(context, Path(folder))
+        log.removeHandler(watch)
         return trials, watch, time.perf_counter() - watch.began
 
 

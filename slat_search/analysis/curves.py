@@ -6,21 +6,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import matplotlib
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from .drawing import BASELINE, FOUND, subplots
 
-#: Okabe and Ito's colours, which colour-blind readers can tell apart
-CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+#: Okabe and Ito's colors
+CYCLE = (FOUND, BASELINE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vP*X"
 _ACROSS = 3  # panels in a row, while there are no more
 _TICKS = 7  # at the values themselves, while there are no more
-plt.rcParams.update(
-    {"figure.dpi": 110, "savefig.dpi": 140, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
-)
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ def panels(curves: Mapping[str, list[Line]], xlabel: str, ylabel: str) -> Figure
     columns = min(len(curves), max(_ACROSS, math.ceil(math.sqrt(len(curves)))) if len(curves) != 4 else 2)
     rows = -(-len(curves) // columns)
     size = (4.6 * columns + 1.6, 3.7 * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
+    figure, axes = subplots(rows, columns, size, sharey=True, squeeze=False)
     for axis in axes.flat[len(curves) :]:
         axis.set_axis_off()
     for axis, (title, lines) in zip(axes.flat, curves.items(), strict=False):
@@ -62,7 +58,7 @@ def panels(curves: Mapping[str, list[Line]], xlabel: str, ylabel: str) -> Figure
     return figure
 
 
-def draw(axis: plt.Axes, line: Line, position: int) -> None:
+def draw(axis: Axes, line: Line, position: int) -> None:
     """One curve in the colour and marker of its ``position``."""
     points, colour = line.points, CYCLE[position % len(CYCLE)]
     axis.plot(

@@ -27,30 +27,35 @@ from .studies.data import read_studies
 from .studies.words import summary
 
 
-def show(run: RunFolder) -> str:
+def show(run: RunFolder, stage: str | None = None) -> str:
     """The comparison of a run and what it comes to; as much of that as there is, also of a search or of sensitivity
     studies alone, of a comparison of runs, of what was kept of one, and of a benchmark.
+
+    Args:
+        stage: ``search`` or ``baselines``, to show what this stage of a run made, and nothing of the others.
 
     Raises:
         SlatError: there is nothing of a run.
     """
-    parts = [*_shown(run)] or [*_benchmark(run)]
+    parts = [*_shown(run, stage)] or [*_benchmark(run)]
     if not parts:
         raise SlatError(without_results(run))
     return "\n".join(parts)
 
 
-def _shown(run: RunFolder) -> Iterator[str]:
-    if (run / "comparison.md").is_file():
+def _shown(run: RunFolder, stage: str | None) -> Iterator[str]:
+    if stage is None and (run / "comparison.md").is_file():
         yield outcome(run)
         if _is_unfinished(run):
             yield "not finished: `slat run CONFIG --resume` continues it"
-    elif (run / "trials.csv").is_file() and not _is_studies(run):
+    elif stage != "baselines" and (run / "trials.csv").is_file() and not _is_studies(run):
         yield f"{NOTHING_TESTED} `slat run CONFIG --resume` does the rest.\n"
         yield to_markdown(chosen(read_search(run)))
     elif (run / "baselines.csv").is_file():
         yield "Baselines alone, on validation: nothing was tested. `slat run CONFIG --resume` does the rest.\n"
         yield to_markdown(read_csv(run / "baselines.csv", dtype=str))
+    if stage is not None:
+        return
     for studies in (run, RunFolder(run / STUDIES)):
         if _is_studies(studies):
             yield "\n".join(summary(read_studies(studies))) + "\n"

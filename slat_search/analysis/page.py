@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -21,11 +19,6 @@ def template(name: str) -> jinja2.Template:
     )
     environment.globals["kind_styles"] = kind_styles()
     return environment.get_template(name)
-
-
-def embedded(path: Path) -> str:
-    """A PNG as the source of an image, so that the page needs no other file."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def described(environment: Environment) -> list[tuple[str, str]]:

@@ -1,7 +1,10 @@
-"""The plots of a run's report that answer to pointer and keyboard."""
+"""What the plots of a run show: its methods and its trials, and the words of their marks."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Protocol
@@ -12,8 +15,9 @@ from markupsafe import Markup
 
 from ..records import KeptConfig
 from .data import RunData
+from .drawing import NAMES, Panel, in_a_row, inline
 from .overlap import overlaps
-from .svg import (
+from .panels import (
     Point,
     Progress,
     history,
@@ -21,9 +25,13 @@ from .svg import (
 )
 from .tables import found_ones
 
+#: what is said of a plot after the name of what it shows
+SCATTER = "over trained parameters, a mark a method; the table above holds the same figures"
+HISTORY = "of each trial over its steps; the table below holds what each trial came to"
 
-def scatters(table: pd.DataFrame, data: RunData) -> list[Markup]:
-    """Test quality and what is retained of it over parameters, one plot each."""
+
+def scatters(table: pd.DataFrame, data: RunData) -> list[Panel]:
+    """Test quality and what is retained of it over parameters, a panel each."""
     metric = data.config.metric
 
     def point(row: pd.Series, column: str) -> Point:
@@ -44,11 +52,7 @@ def scatters(table: pd.DataFrame, data: RunData) -> list[Markup]:
     if data.several:
         plots.insert(1, ("worst", "worst task"))
     return [
-        scatter(
-            [point(row, column) for _, row in table.iterrows()],
-            label,
-            f"{label} over trained parameters, a mark a method; the table above holds the same figures",
-        )
+        partial(scatter, points=[point(row, column) for _, row in table.iterrows()], ylabel=label)
         for column, label in plots
     ]
 
@@ -64,8 +68,8 @@ class Searched(Protocol):
     def history(self) -> pd.DataFrame: ...
 
 
-def histories(data: Searched) -> list[Markup]:
-    """Validation quality and size of every trial's discretised structure over its steps, one plot each."""
+def histories(data: Searched) -> list[Panel]:
+    """Validation quality and size of every trial's discretised structure over its steps, a panel each."""
     told = {row["trial"]: [f"{k.replace('_', ' ')} {v}" for k, v in row.items()] for row in trial_rows(data.trials)}
     trials = data.trials.set_index("trial").to_dict("index")
 
@@ -75,18 +79,24 @@ def histories(data: Searched) -> list[Markup]:
         stopped, chosen = trial["status"] == "stopped", trial["refitted"] == "yes"
         return Progress(f"trial {number}", steps, values, stopped, chosen, told[str(number)][1:])
 
-    metric, last = data.config.metric, data.config.steps
-    plots = (("quality", f"validation {metric}", False), ("params", "parameters", True))
+    plots = (("quality", f"validation {data.config.metric}", False), ("params", "parameters", True))
+    groups = [(int(str(number)), reports) for number, reports in data.history.groupby("trial")]
     return [
-        history(
-            [progress(int(str(number)), reports, column) for number, reports in data.history.groupby("trial")],
-            last,
-            label,
-            f"{label} of each trial over its steps; the table below holds what each trial came to",
-            counts,
+        partial(
+            history,
+            trials=[progress(number, reports, column) for number, reports in groups],
+            last=data.config.steps,
+            ylabel=label,
+            counts=counts,
         )
         for column, label, counts in plots
     ]
+
+
+def on_page(panels: Sequence[Panel], kind: str, description: str, right: int = NAMES) -> list[Markup]:
+    """Return a plot for each panel, as wide as a phone; its words begin with what it shows."""
+    drawn = (in_a_row([panel], right) for panel in panels)
+    return [inline(it, f"{it.axes[0].get_ylabel()} {description}", kind, marks) for it, marks in drawn]
 
 
 def found_overlaps(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
@@ -98,14 +108,17 @@ def modules_by_block(structure: dict[str, Any]) -> list[str]:
     """Lines that say what stands in each block: ``block 2: lora 3, bias 1 (2,304 parameters)``."""
     lines = []
     for block, modules in groupby(structure["modules"], itemgetter("layer")):
-        sizes: dict[str, int] = {}
-        params = 0
-        for module in modules:
-            sizes[module["kind"]] = sizes.get(module["kind"], 0) + module["size"]
-            params += module["params"]
-        kinds = ", ".join(f"{kind} {size}" for kind, size in sorted(sizes.items()))
-        lines.append(f"block {block}: {kinds} ({params:,} parameters)")
+        its = [*modules]
+        lines.append(f"block {block}: {kinds_of(its)} ({sum(m['params'] for m in its):,} parameters)")
     return lines
+
+
+def kinds_of(modules: Sequence[dict[str, Any]]) -> str:
+    """Return the kinds of some modules with the sum of their sizes: ``bias 1, lora 3``."""
+    sizes: Counter[str] = Counter()
+    for module in modules:
+        sizes[module["kind"]] += module["size"]
+    return ", ".join(f"{kind} {size}" for kind, size in sorted(sizes.items()))
 
 
 def trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:

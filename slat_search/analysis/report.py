@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ..run_folder import STUDIES, RunFolder, write_text
 from ..structure_text import by_line
@@ -19,22 +19,25 @@ from .data import (
     read_kept,
     read_run,
 )
-from .figures import save_all
+from .drawing import inline, save
+from .figures import figures_of
 from .page import (
     as_yaml,
     described,
-    embedded,
     task_rows,
     template,
 )
 from .plots import (
+    HISTORY,
+    SCATTER,
     found_overlaps,
     histories,
+    on_page,
     scatters,
     trial_rows,
 )
 from .shared import part_of, shared_by
-from .studies import section
+from .studies import section_of
 from .svg import gate_map, gate_map_legend
 from .tables import (
     comparison,
@@ -81,9 +84,10 @@ def analyse_kept(run: RunFolder) -> None:
 
 def illustrate(run: RunFolder, data: RunData, table: pd.DataFrame) -> None:
     """Draw figures and page of a finished run."""
-    figures = save_all(run / "figures", data, table)
+    figures = figures_of(data, table)
+    save(run / "figures", figures)
     studies = RunFolder(run / STUDIES)
-    parts = section(studies) if studies.is_done else None
+    parts = section_of(studies) if studies.is_done else None
     kept = run / "budget.csv"
     budget = budgets(run, data) if data.predictions else read_csv(kept) if kept.is_file() else pd.DataFrame()
     write_text(run / "report.html", render(data, table, figures, budget, parts))
@@ -92,7 +96,7 @@ def illustrate(run: RunFolder, data: RunData, table: pd.DataFrame) -> None:
 def render(
     data: RunData,
     table: pd.DataFrame,
-    figures: dict[str, Path],
+    figures: dict[str, Figure],
     budget: pd.DataFrame,
     studies: dict[str, Any] | None = None,
 ) -> str:
@@ -109,9 +113,8 @@ def render(
             {"cells": cells, "found": family == "slat"}
             for cells, family in zip(shown.values.tolist(), table["family"], strict=True)
         ],
-        figures={name: embedded(path) for name, path in figures.items() if name in _ALT},
-        scatters=scatters(table, data),
-        alt=_ALT,
+        figures={name: inline(figure, _ALT[name]) for name, figure in figures.items() if name in _ALT},
+        scatters=on_page(scatters(table, data), "scatter", SCATTER),
         volumes={k: v for k, v in volumes.items() if isinstance(v, dict) and "value" in v},
         shared=_shared(best, data) if data.several and best is not None else None,
         transfer=_transfer(data),
@@ -123,7 +126,7 @@ def render(
         own=data.config.own_weights,
         legend=gate_map_legend(m for s in data.structures.values() for m in s["modules"]),
         overlaps=found_overlaps(data, table),
-        histories=histories(data),
+        histories=on_page(histories(data), "history", HISTORY, right=24),
         studies=studies,
         tasks=task_rows(data.environment),
         environment=described(data.environment),

@@ -17,7 +17,7 @@ from .page import (
     task_rows,
     template,
 )
-from .plots import histories, trial_rows
+from .plots import HISTORY, histories, kinds_of, on_page, trial_rows
 from .svg import gate_map, gate_map_legend
 
 NOTHING_TESTED = "A search alone: what it found is not trained again yet, and nothing was tested."
@@ -61,6 +61,7 @@ def read_search(run: RunFolder) -> SearchData:
 def chosen(data: SearchData) -> pd.DataFrame:
     """Trials whose structures were chosen, as people read them."""
     rows = data.trials[data.trials["refitted"] == "yes"]
+    found = [data.structures.get(f"slat-{digest[:6]}", {"modules": []}) for digest in rows["structure"]]
     return pd.DataFrame(
         {
             "trial": rows["trial"],
@@ -68,6 +69,7 @@ def chosen(data: SearchData) -> pd.DataFrame:
             "retained": [f"{value:.1%}" for value in rows["retained"]],
             "parameters": [f"{value:,.0f}" for value in rows["params"]],
             "structure": rows["structure"],
+            "modules": [kinds_of(its["modules"]) for its in found],
         }
     )
 
@@ -86,7 +88,7 @@ def analyse_search(run: RunFolder) -> None:
         chosen=chosen(data),
         maps=maps,
         legend=gate_map_legend(m for s in data.structures.values() for m in s["modules"]),
-        histories=histories(data),
+        histories=on_page(histories(data), "history", HISTORY, right=24),
         trials=trial_rows(data.trials),
         environment=described(data.environment),
         tasks=task_rows(data.environment),

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
-from .curves import plt
+from .drawing import FOUND, subplots
 from .shared import units
 
 
@@ -37,11 +37,11 @@ def by_block(structure: dict[str, Any], layers: int) -> pd.DataFrame:
 def figure(structure: dict[str, Any], layers: int) -> Figure:
     """Parameters by task and block, and the tasks' dendrogram by what they do not share (average linkage)."""
     tasks, heights = structure["tasks"], by_block(structure, layers)
-    drawn, axes = plt.subplots(1, 2, figsize=(11, 1.4 + 0.5 * len(tasks)), width_ratios=(3, 2))
+    drawn, axes = subplots(1, 2, (11, 1.4 + 0.5 * len(tasks)), width_ratios=(3, 2))
     shade = axes[0].imshow(heights.to_numpy(), cmap="Blues", aspect="auto", norm=matplotlib.colors.PowerNorm(0.5))
     for (row, column), value in np.ndenumerate(heights.to_numpy()):
         dark = value > 0.5 * max(1, heights.to_numpy().max())
-        colour = "white" if dark else "black"
+        colour = "white" if dark else "#111111"  # on a page black is an ink that turns light
         axes[0].text(column, row, f"{value:,}" if value else "", ha="center", va="center", fontsize=8, color=colour)
     axes[0].set_yticks(range(len(tasks)), tasks)
     axes[0].set_xticks(range(layers))
@@ -53,7 +53,7 @@ def figure(structure: dict[str, Any], layers: int) -> Figure:
     if apart.any():
         joined = linkage(squareform(apart, checks=False), "average")
         dendrogram(
-            joined, labels=tasks, orientation="right", ax=axes[1], color_threshold=0, above_threshold_color="#0072B2"
+            joined, labels=tasks, orientation="right", ax=axes[1], color_threshold=0, above_threshold_color=FOUND
         )
     else:
         axes[1].text(0.5, 0.5, "all tasks use the same", ha="center", va="center", transform=axes[1].transAxes)

@@ -10,7 +10,7 @@ import click
 
 from .. import __version__
 from ..errors import SlatError
-from .terminal import hold_every_sign
+from .terminal import hold_every_sign, messages
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
@@ -35,7 +35,8 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         hold_every_sign()
         try:
-            return super().invoke(ctx)
+            with messages():
+                return super().invoke(ctx)
         except SlatError as error:
             click.echo(f"error: {error}", err=True)
         except OSError as error:

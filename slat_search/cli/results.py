@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,9 @@ import click
 
 from ..errors import SlatError
 from .group import main
-from .terminal import echo_data
+from .terminal import echo_data, verbosity
 
+_log = logging.getLogger(__name__)
 _SHOWN = 8  # labels of a text, the likeliest; JSON has all
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--adapter", help="Which adapter of the run.  [default: the best]")
 @click.option("--task", help="Whose adapter, in a run over several tasks.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
+@verbosity
 def predict(
     run: Path,
     texts: tuple[str, ...],
@@ -93,7 +96,7 @@ def _note(folder: Path) -> None:
     from ..inference.predictor import note_on
 
     if note := note_on(folder):
-        click.echo(f"note: adapter {folder}: {note}", err=True)
+        _log.info(f"note: adapter {folder}: {note}")
 
 
 def _print_labels(predictor: Predictor, texts: tuple[str, ...], pairs: tuple[str, ...], as_json: bool) -> None:
@@ -125,7 +128,7 @@ def _label(
     from ..tasks.rows import as_text, check_writable, write_rows
 
     for note in rows.notes:
-        click.echo(note, err=True)
+        _log.info(note)
     if out is not None:
         check_writable(rows, out, "--out", quoting)
     labelled = label_rows(predictor, rows, columns)
@@ -142,6 +145,7 @@ def _label(
 @click.option("--format", "form", type=click.Choice(["merged", "peft"]), default="merged", show_default=True)
 @click.option("--adapter", help="Which adapter of the run.  [default: the best]")
 @click.option("--task", help="Whose adapter, in a run over several tasks.")
+@verbosity
 def export(run: Path, out: Path, form: str, adapter: str | None, task: str | None) -> None:
     """Write an adapter for other libraries.
 
@@ -182,6 +186,7 @@ def show(run: Path) -> None:
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@verbosity
 def report(run: Path) -> None:
     """Rewrite tables, figures and report of a run.
 
@@ -209,6 +214,7 @@ def report(run: Path) -> None:
     "--out", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True, help="Where to."
 )
 @click.option("--against", metavar="METHOD", help="What is tested against.  [default: the best baseline on validation]")
+@verbosity
 def compare(runs: tuple[str, ...], out: Path, against: str | None) -> None:
     """Compare finished runs.
 

@@ -1,10 +1,16 @@
-"""Text for terminals, pipes and files of any encoding: what one cannot hold is written in plainer signs."""
+"""Text for terminals, pipes and files of any encoding: what one cannot hold is written in plainer signs. Answers go to
+standard output, and messages of the library to standard error."""
 
 from __future__ import annotations
 
 import codecs
 import io
+import logging
 import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -43,3 +49,49 @@ def echo_data(text: str) -> None:
         click.echo(text.encode("utf-8"), nl=False)
     else:
         click.echo(text, nl=False)
+
+
+class _StandardError(logging.Handler):
+    """Writes lines of progress as they are, and other records after the name of their level."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        print(f"{level}{self.format(record)}", file=sys.stderr, flush=True)  # looked up anew: a live table replaces it
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """Show what the library logs, from progress upwards, and each warning of Python in one line."""
+    library, handler = logging.getLogger("slat_search"), _StandardError()
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any) -> None:
+        library.warning(str(message))
+        library.debug(f"{category.__name__} of {filename}, line {lineno}")
+
+    library.addHandler(handler)
+    library.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore", DeprecationWarning)  # of other libraries: nothing for users to change
+            warnings.showwarning = show
+            yield
+    finally:
+        library.removeHandler(handler)
+        library.setLevel(logging.NOTSET)
+
+
+def verbosity(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of commands that take long: how much of what the library logs is shown."""
+    for name, level, text in (
+        ("quiet", logging.ERROR, "Print nothing but errors and the answer."),
+        ("verbose", logging.DEBUG, "Print details, too: what is read from caches, which checkpoint is resumed."),
+    ):
+
+        def choose(ctx: click.Context, parameter: click.Parameter, wanted: bool, level: int = level) -> None:
+            if wanted:
+                logging.getLogger("slat_search").setLevel(level)
+
+        option = click.option(f"--{name}", f"-{name[0]}", is_flag=True, expose_value=False, callback=choose, help=text)
+        command = option(command)
+    return command

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .group import main
+from .terminal import verbosity
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..pipeline import Stage
+    from ..run_folder import RunFolder
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
     """Argument and options of the commands that train."""
     for decorate in (
+        verbosity,
         click.option("--address", help="Ray cluster, e.g. `auto`.  [default: RAY_ADDRESS, or a Ray of its own]"),
         click.option(
             "--storage",
@@ -35,14 +37,16 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _interruptible(work: Callable[..., Any], config: Config, options: dict[str, Any]) -> None:
-    """Do it, saying how it goes; Ctrl-C says how to go on."""
-    say: Callable[[str], None] = functools.partial(print, flush=True)
+def _run(work: Callable[..., RunFolder], config: Config, options: dict[str, Any], stage: Stage | None = None) -> None:
+    """Do it, and print what it came to; Ctrl-C says how to go on."""
+    from ..analysis.folder import show
+
     try:
-        work(config, say=say, **options)
+        folder = work(config, **options)
     except KeyboardInterrupt:
         click.echo("interrupted; everything finished is kept: continue with --resume", err=True)
         sys.exit(130)
+    click.echo(show(folder, None if folder.is_done else stage))
 
 
 def _run_stage(stage: Stage | None, config: Path, options: dict[str, Any]) -> None:
@@ -51,7 +55,7 @@ def _run_stage(stage: Stage | None, config: Path, options: dict[str, Any]) -> No
     checked = load_config(config)  # before the imports that take seconds
     from .. import pipeline
 
-    _interruptible(pipeline.run, checked, {"stage": stage, **options})
+    _run(pipeline.run, checked, {"stage": stage, **options}, stage)
 
 
 @main.command()
@@ -120,7 +124,7 @@ def sensitivity(config: Path, **options: Any) -> None:
     checked = load_config(config)
     from .. import sensitivity as studies
 
-    _interruptible(studies.run, checked, options)
+    _run(studies.run, checked, options)
 
 
 @main.command("add-task")
@@ -132,6 +136,7 @@ def sensitivity(config: Path, **options: Any) -> None:
 @click.option("--sharing", default=0.0, show_default=True, help="What a use of the pool's modules costs.")
 @click.option("--learning-rate", default=2e-3, show_default=True, help="Of new modules; see `gates.lr_growth`.")
 @click.option("--gate-learning-rate", default=0.1, show_default=True, help="Of trained gates.")
+@verbosity
 def add_task(pool: Path, config: Path, out: Path, budget: float | None, **sampled: float) -> None:
     """Add a task to a trained pool.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
@@ -22,6 +23,8 @@ from ..run_folder import RunFolder, write_text
 from ..search.trial_log import Trial
 from ..structure import SharedStructure, Structure, read_structure
 from .job_runner import JobRunner
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Contender:
 
 
 def tune(
-    runner: JobRunner, contenders: Sequence[Contender], say: Callable[[str], None]
+    runner: JobRunner, contenders: Sequence[Contender]
 ) -> tuple[list[tuple[Contender, TrainingJob]], dict[str, Tuning]]:
     """Choose each contender's learning rate on validation with seed 0.
 
@@ -77,7 +80,7 @@ def tune(
     for contender in contenders:
         best = contender.best(trained)
         if best is None:
-            say(f"left out: {contender.title}, whose training diverged at every learning rate")
+            _log.warning(f"left out: {contender.title}, whose training diverged at every learning rate")
         else:
             tuned.append((contender, best))
     return tuned, {contender.title: contender.tuning(trained) for contender in contenders}
@@ -93,7 +96,7 @@ def every_seed(
 
 
 def train_finals(
-    runner: JobRunner, members: Sequence[Trial], folder: RunFolder, say: Callable[[str], None]
+    runner: JobRunner, members: Sequence[Trial], folder: RunFolder
 ) -> tuple[list[tuple[Contender, TrainingJob]], Selection]:
     """Train found structures and baselines alike: tune the learning rate on seed 0, then train every seed.
 
@@ -109,14 +112,14 @@ def train_finals(
         *baseline_contenders(config, members),
     ]
     found = sum(bool(contender.digest) for contender in contenders)
-    say(f"tune the learning rates of {found} found structures and {len(contenders) - found} baselines")
-    tuned, tuning = tune(runner, contenders, say)
-    say(f"train each with {config.seeds} seeds")
+    _log.info(f"tune the learning rates of {found} found structures and {len(contenders) - found} baselines")
+    tuned, tuning = tune(runner, contenders)
+    _log.info(f"train each with {config.seeds} seeds")
     finals = every_seed(runner, tuned, config.seeds)
     if not finals:
         raise SlatError("search: training diverged for every structure that was found, and for every baseline")
     if not found_ones(finals):
-        say("training diverged for every structure that was found; the baselines alone are left")
+        _log.warning("training diverged for every structure that was found; the baselines alone are left")
     named = tuple(
         Final(
             key=job.key,
@@ -135,7 +138,7 @@ def train_finals(
     return finals, selection
 
 
-def train_baselines(runner: JobRunner, say: Callable[[str], None]) -> pd.DataFrame:
+def train_baselines(runner: JobRunner) -> pd.DataFrame:
     """Train hand-made methods alone, as :func:`train_finals` does and will find them; those in the size of found
     structures have to wait.
 
@@ -149,9 +152,9 @@ def train_baselines(runner: JobRunner, say: Callable[[str], None]) -> pd.DataFra
     contenders = [*baseline_contenders(config)]
     if not contenders:
         raise SlatError("baselines: none is there that need not wait for the size of found structures")
-    say(f"tune the learning rates of {len(contenders)} baselines")
-    tuned, _ = tune(runner, contenders, say)
-    say(f"train each with {config.seeds} seeds")
+    _log.info(f"tune the learning rates of {len(contenders)} baselines")
+    tuned, _ = tune(runner, contenders)
+    _log.info(f"train each with {config.seeds} seeds")
     results = runner.train_well([job for _, job in every_seed(runner, tuned, config.seeds)])
     rows = []
     for contender, best in tuned:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ..training.memory import OutOfMemoryError
 from ..training.pool import AnyContext
 from ..training.protocol import State
 
+_log = logging.getLogger(__name__)
 _RETRIES = 3  # of a task whose worker was killed
 
 
@@ -50,10 +52,9 @@ class JobRunner:
     thread a job gives the most jobs an hour on a CPU, and the same numbers on every machine size.
     """
 
-    def __init__(self, context: AnyContext, folder: Path, say: Callable[[str], None]):
+    def __init__(self, context: AnyContext, folder: Path):
         self.folder = folder
         self.context = context
-        self._say = say
         self._context = ray.put(context)
         self._share = share(context.config.resources)
         options = {"num_cpus": 1, "num_gpus": self._share.gpus, "max_retries": _RETRIES}
@@ -69,10 +70,10 @@ class JobRunner:
                 self._store(job, "safetensors", state)
             result.write(self._path(job, "train.json"))
             if isinstance(result, Failed):
-                self._say(f"train  {job.key}: {result.error}")
+                _log.info(f"train  {job.key}: {result.error}")
             else:
                 v = result.validation
-                self._say(
+                _log.info(
                     f"train  {job.key:<36} validation {v.quality:.3f}  retained {v.retained:.1%}"
                     f"  {result.params:>9,} parameters  {result.seconds:.0f} s"
                 )
@@ -92,7 +93,7 @@ class JobRunner:
         for job, (result, predictions) in self._as_they_come(running):
             self._store(job, "test.safetensors", predictions)
             result.write(self._path(job, "test.json"))
-            self._say(f"test   {job.key:<36} quality {result.quality:.3f}")
+            _log.info(f"test   {job.key:<36} quality {result.quality:.3f}")
         return {job.key: Tested.read(self._path(job, "test.json")) for job in jobs}
 
     def state(self, job: TrainingJob) -> State:
@@ -101,7 +102,10 @@ class JobRunner:
 
     def _missing(self, jobs: Sequence[TrainingJob], ending: str) -> list[TrainingJob]:
         """Return the jobs that have no such file yet, each once."""
-        return [job for job in {job.key: job for job in jobs}.values() if not self._path(job, ending).exists()]
+        once = {job.key: job for job in jobs}.values()
+        missing = [job for job in once if not self._path(job, ending).exists()]
+        _log.debug(f"{len(once) - len(missing)} of {len(once)} {ending} are in {self.folder} already")
+        return missing
 
     def as_found(self, job: TrainingJob) -> TrainingJob:
         """Return the job of the structure that a search found; other jobs as they are."""

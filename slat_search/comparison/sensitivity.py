@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..config import Config
 from ..config.sensitivity import SEARCHED
@@ -18,27 +19,12 @@ from ..run_folder import RunFolder
 from .contenders import Contender, baseline_contenders, tune
 from .job_runner import JobRunner
 
-
-@dataclass(frozen=True)
-class Point:
-    """One method at one setting of a study, with one seed.
-
-    Attributes:
-        study: ``sparsity``, ``sharing`` or ``noise``.
-        method: name in tables.
-        kind: of noise; ``weight`` in the studies of the weights of sparsity and of sharing.
-        value: noise ratio or weight; None where a method has no weight.
-        job: what is trained; points of several studies may share it.
-    """
-
-    study: str
-    method: str
-    kind: str
-    value: float | None
-    job: TrainingJob
+_log = logging.getLogger(__name__)
+#: a point, and what is trained for it; points of several studies may share a training
+Point = tuple[StudyPoint, TrainingJob]
 
 
-def run_studies(runner: JobRunner, clean_runner: JobRunner, folder: RunFolder, say: Callable[[str], None]) -> None:
+def run_studies(runner: JobRunner, clean_runner: JobRunner, folder: RunFolder) -> None:
     """Train and test every point; writes ``points.json``, which says what the kept results belong to.
 
     Args:
@@ -50,22 +36,20 @@ def run_studies(runner: JobRunner, clean_runner: JobRunner, folder: RunFolder, s
     """
     config = runner.context.config
     contenders = [search_contender(config), *baseline_contenders(config)]
-    say(f"sensitivity: tune the learning rates of the search and {len(contenders) - 1} baselines")
-    tuned, tuning = tune(runner, contenders, say)
+    _log.info(f"sensitivity: tune the learning rates of the search and {len(contenders) - 1} baselines")
+    tuned, tuning = tune(runner, contenders)
     if not tuned or tuned[0][0].title != SEARCHED:
         raise SlatError("sensitivity.learning_rates: the search diverged at every one of them")
     points = [*sparsity_points(config, tuned), *sharing_points(config, tuned), *noise_points(config, tuned)]
-    jobs = {point.job.key: point.job for point in points}
-    say(f"sensitivity: {len(points)} points with {len(jobs)} trainings")
+    jobs = {job.key: job for _, job in points}
+    _log.info(f"sensitivity: {len(points)} points with {len(jobs)} trainings")
     trained = runner.train_well(list(jobs.values()))
     reference = [replace(job, seed=seed) for _, job in tuned for seed in range(config.seeds)]
-    say("sensitivity: test")
+    _log.info("sensitivity: test")
     runner.evaluate([job for job in reference if job.key in trained])
     clean_runner.evaluate([job for key, job in jobs.items() if key in trained])
     StudyPoints(
-        points=tuple(
-            StudyPoint(study=p.study, method=p.method, kind=p.kind, value=p.value, key=p.job.key) for p in points
-        ),
+        points=tuple(point for point, _ in points),
         reference=tuple(
             ReferencePoint(method=contender.title, key=replace(job, seed=seed).key)
             for contender, job in tuned
@@ -99,9 +83,9 @@ def sparsity_points(config: Config, tuned: Sequence[tuple[Contender, TrainingJob
             if job.method == "search":
                 for weight in weights:
                     searched = _search_job(config, weight, config.sensitivity.sharing, job.learning_rate, seed)
-                    yield Point("sparsity", contender.title, "weight", weight, searched)
+                    yield _point("sparsity", contender.title, "weight", weight, searched)
             else:
-                yield Point("sparsity", contender.title, "weight", None, replace(job, seed=seed))
+                yield _point("sparsity", contender.title, "weight", None, replace(job, seed=seed))
 
 
 def sharing_points(config: Config, tuned: Sequence[tuple[Contender, TrainingJob]]) -> Iterator[Point]:
@@ -114,7 +98,7 @@ def sharing_points(config: Config, tuned: Sequence[tuple[Contender, TrainingJob]
             for sharing in sorted({held.sharing, *held.sharings}):
                 for seed in range(config.seeds):
                     searched = _search_job(config, held.weight, sharing, job.learning_rate, seed)
-                    yield Point("sharing", contender.title, "weight", sharing, searched)
+                    yield _point("sharing", contender.title, "weight", sharing, searched)
 
 
 def noise_points(config: Config, tuned: Sequence[tuple[Contender, TrainingJob]]) -> Iterator[Point]:
@@ -126,4 +110,8 @@ def noise_points(config: Config, tuned: Sequence[tuple[Contender, TrainingJob]])
                 noise = ("none", 0.0) if not ratio else (kind, ratio)
                 for seed in range(config.seeds):
                     noisy = replace(job, label=label, noise_kind=noise[0], noise_ratio=noise[1], seed=seed)
-                    yield Point("noise", contender.title, kind, ratio, noisy)
+                    yield _point("noise", contender.title, kind, ratio, noisy)
+
+
+def _point(study: str, method: str, kind: str, value: float | None, job: TrainingJob) -> Point:
+    return StudyPoint(study=study, method=method, kind=kind, value=value, key=job.key), job

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..config import Config
 from ..records import (
@@ -26,6 +27,8 @@ from .contenders import (
 )
 from .job_runner import JobRunner
 
+_log = logging.getLogger(__name__)
+
 
 def methods_alone(config: Config) -> tuple[str, ...]:
     """Return the methods that are trained for each task alone: as configured, or the search, and LoRA where it is a
@@ -36,10 +39,7 @@ def methods_alone(config: Config) -> tuple[str, ...]:
 
 
 def train_alone(
-    task: str,
-    runner: JobRunner,
-    members: Sequence[Trial],
-    say: Callable[[str], None],
+    task: str, runner: JobRunner, members: Sequence[Trial]
 ) -> tuple[list[tuple[Contender, TrainingJob]], dict[str, Tuning]]:
     """Tune and train for one task alone, with its share of the steps; test every seed.
 
@@ -54,8 +54,8 @@ def train_alone(
     contenders = [contender for contender in baseline_contenders(config) if contender.grid[0].method in wanted]
     if "slat" in wanted:
         contenders += _found_alone(runner, members)
-    say(f"{task} alone: tune and train {len(contenders)} methods")
-    tuned, tuning = tune(runner, contenders, say)
+    _log.info(f"{task} alone: tune and train {len(contenders)} methods")
+    tuned, tuning = tune(runner, contenders)
     chosen = every_seed(runner, tuned, config.seeds)
     runner.evaluate([job for _, job in chosen])
     return chosen, tuning
@@ -105,7 +105,7 @@ def _found_alone(runner: JobRunner, members: Sequence[Trial]) -> Iterator[Conten
             yield Contender(f"{title}, own weights", (job,), digest)
 
 
-def train_transfers(runners: Mapping[str, JobRunner], member: Trial, say: Callable[[str], None]) -> list[TransferRow]:
+def train_transfers(runners: Mapping[str, JobRunner], member: Trial) -> list[TransferRow]:
     """Train the part of a pool that each task uses, from fresh weights, on each task; and a random part of the pool, as
     large as what the task itself uses. Learning rates are tuned for each on validation with one seed; every seed is
     tested.
@@ -118,7 +118,7 @@ def train_transfers(runners: Mapping[str, JobRunner], member: Trial, say: Callab
     shared = member.structure
     assert isinstance(shared, SharedStructure)
     rows: list[TransferRow] = []
-    say("transfer: what each task uses, trained on each task alone")
+    _log.info("transfer: what each task uses, trained on each task alone")
     for task, runner in runners.items():
         config, own = runner.context.config, shared.of(task)
         random = shared.pool.random_part(own.params, seed=config.seed)
@@ -127,7 +127,7 @@ def train_transfers(runners: Mapping[str, JobRunner], member: Trial, say: Callab
             for name, structure in [*((other, shared.of(other)) for other in shared.tasks), ("random", random)]
             if structure.modules
         ]
-        tuned, _ = tune(runner, contenders, say)
+        tuned, _ = tune(runner, contenders)
         chosen = every_seed(runner, tuned, config.seeds)
         trained = runner.train_well([job for _, job in chosen])
         tested = runner.evaluate([job for _, job in chosen])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -28,6 +29,7 @@ from ..training.evaluate import predict_logits
 from ..training.jobs import apply_job, load_state
 from ..training.protocol import State
 
+_log = logging.getLogger(__name__)
 FORMAT = "slat-adapter/3"
 _READ = (FORMAT, "slat-adapter/2")  # which knew no prompts
 _AT_ONCE = 16  # responses that are generated together
@@ -136,6 +138,7 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
         SlatError: no such adapter there, weights that do not fit, or a model that is not the one it was trained on.
     """
     folder = adapter_folder(Path(run), adapter, task)
+    _log.debug(f"adapter: {folder}")
     description, state = read_parts(folder, "adapter", *_READ)
     backbone, device = own_backbone(f"adapter {folder}", description)
     settings = Model.model_validate(description["model"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from .loading import (
 from .object_store import Packed, packed, unpacked
 from .registry import model_path
 
+_log = logging.getLogger(__name__)
 _LENGTH_FIELDS = ("max_position_embeddings", "max_encoder_position_embeddings")
 #: precision of the products -> what torch calls it
 _PRODUCTS = {"float32": "highest", "bfloat16": "medium"}
@@ -155,4 +157,5 @@ def load_backbone(name: str, dropout: bool = False, weights: str = "float32", ca
     model.requires_grad_(False)
     params = sum(p.numel() for p in model.parameters())
     attention = model.config._attn_implementation
+    _log.debug(f"model {name}: {params:,} parameters from {path}, attention {attention}")
     return Backbone(name, model, tokenizer, model.config.hidden_size, params, attention, key=uuid.uuid4().hex)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-import sys
+import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +30,8 @@ from transformers import (
 
 from ..errors import SlatError
 from ..tasks import cache
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def _converted(package: Any) -> Path:
     place = cache.folder() / "models" / f"{Path(package.MODEL_NAME).stem}-{package.EXPECTED_SHA256[:8]}"
     if place.is_dir():
         return place
-    print(f"converting {package.MODEL_NAME} once, into {place}: a minute or two", file=sys.stderr, flush=True)
+    _log.info(f"converting {package.MODEL_NAME} once, into {place}: a minute or two")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=place.parent) as part:

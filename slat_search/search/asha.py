@@ -13,28 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import moocore
 import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from ..records import Decision
-
-
-def nondominated_ranks(values: np.ndarray) -> np.ndarray:
-    """Index of the front that each row lies on, (n,), 0 = non-dominated.
-
-    Args:
-        values: (n, objectives), larger is better.
-    """
-    dominated_by = (values[:, None] <= values[None]).all(-1) & (values[:, None] < values[None]).any(-1)
-    ranks = np.full(len(values), -1)
-    rank = 0
-    while (ranks < 0).any():
-        left = ranks < 0
-        front = left & ~(dominated_by & left[None]).any(1)
-        ranks[front] = rank
-        rank += 1
-    return ranks
 
 
 def crowding_distance(values: np.ndarray) -> np.ndarray:
@@ -51,9 +35,9 @@ def crowding_distance(values: np.ndarray) -> np.ndarray:
 
 def best_first(values: np.ndarray) -> list[int]:
     """Rows (n, objectives; larger is better) from best to worst: by front, then by crowding, then by age."""
-    ranks = nondominated_ranks(values)
+    ranks = moocore.pareto_rank(values, maximise=True)
     order: list[int] = []
-    for rank in range(ranks.max(initial=-1) + 1):
+    for rank in np.unique(ranks):
         members = np.flatnonzero(ranks == rank)
         distance = crowding_distance(values[members])
         order += [int(members[i]) for i in np.lexsort((members, -distance))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 from ray.tune import Callback
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +21,7 @@ from rich.text import Text
 from ..analysis.fronts import nondominated
 from .trial_log import Trial, TrialLog
 
+_log = logging.getLogger(__name__)
 _ROWS = 6  # of the front
 _EVERY = 0.5  # seconds between two looks at the ledger
 
@@ -120,7 +122,7 @@ class LiveTable(Callback):
         self._ledger, self._total, self._steps = ledger, total, steps
         self._before = sum(trial.is_over for trial in ledger.trials)
         self._began = self._looked = time.monotonic()
-        self._live = Live(auto_refresh=False)
+        self._live = Live(console=Console(stderr=True), auto_refresh=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray pickles callbacks for a restore of its own, which no search uses, and a terminal cannot be."""
@@ -128,8 +130,8 @@ class LiveTable(Callback):
 
     @staticmethod
     def is_wanted() -> bool:
-        """Whether somebody looks: a terminal, and not that of a CI."""
-        return sys.stdout.isatty() and not os.environ.get("CI")
+        """Whether somebody looks: lines of progress are shown, in a terminal, and not in that of a CI."""
+        return _log.isEnabledFor(logging.INFO) and sys.stderr.isatty() and not os.environ.get("CI")
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+_log = logging.getLogger(__name__)
+
 
 class TrialReporter(Callback):
-    """Tells each report, stop and failure of a trial, numbered from 0 in order of creation.
+    """Logs each report, stop and failure of a trial, numbered from 0 in order of creation.
 
     Args:
         total: trials of the search.
         steps: steps of a full trial.
-        say: takes a line.
     """
 
-    def __init__(self, total: int, steps: int, say: Callable[[str], None]):
+    def __init__(self, total: int, steps: int):
         self._total = total
         self._steps = steps
-        self._say = say
 
     def _name(self, trial: Trial) -> str:
         return f"trial {trial.config['number']:>2} of {self._total}"
@@ -31,17 +31,17 @@ class TrialReporter(Callback):
         noise = "no noise" if c["noise_kind"] == "none" else f"{c['noise_kind']} noise {c['noise_ratio']:.0%}"
         gates = f", gates {c['gate_learning_rate']:.2g}" if "gate_learning_rate" in c else ""
         rate = f"learning rate {c['learning_rate']:.2g}"
-        self._say(f"{self._name(trial)}  starts: {_candidates(c)}, {rate}{gates}, {noise}")
+        _log.info(f"{self._name(trial)}  starts: {_candidates(c)}, {rate}{gates}, {noise}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         if "diverged" in result:
-            self._say(f"{self._name(trial)}  diverged: {result['diverged']}")
+            _log.info(f"{self._name(trial)}  diverged: {result['diverged']}")
             return
         worst = f" (worst task {result['quality_worst']:.3f})" if "quality_worst" in result else ""
         parts = f"  (batches in {result['parts']} parts, for GPU memory)" if result["parts"] > 1 else ""
-        self._say(
+        _log.info(
             f"{self._name(trial)}  step {result['step']:>4}/{self._steps}  validation {result['quality']:.3f}{worst}"
             f"  retained {result['retained']:.1%}  {result['params']:>9,} parameters  {result['seconds']:.0f} s{parts}"
         )
@@ -50,10 +50,10 @@ class TrialReporter(Callback):
         if "diverged" in (trial.last_result or {}):
             return
         stopped = (trial.last_result or {}).get("step", 0) < self._steps
-        self._say(f"{self._name(trial)}  {'stopped by ASHA' if stopped else 'finished'}")
+        _log.info(f"{self._name(trial)}  {'stopped by ASHA' if stopped else 'finished'}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._say(f"{self._name(trial)}  failed: {trial.error_file}")
+        _log.warning(f"{self._name(trial)}  failed: {trial.error_file}")
 
 
 def _candidates(sampled: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import logging
+from collections.abc import Generator
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from .trackers import trackers
 from .trial_log import Trial, TrialLog
 from .warm_start import warm_start_trials
 
+_log = logging.getLogger(__name__)
 # Quality under perturbation and not its ratio to clean quality: a trial that has learnt nothing retains everything.
 OBJECTIVES: dict[Objective, str] = {"quality": "max", "params": "min", "quality_perturbed": "max"}
 _RETRIES = 3  # of a trial whose worker was lost
@@ -71,9 +73,7 @@ def trainable(
         tune.report({"diverged": str(error)})
 
 
-def run_search(
-    context: AnyContext, folder: Path, say: Callable[[str], None], storage: str | None = None
-) -> list[Trial]:
+def run_search(context: AnyContext, folder: Path, storage: str | None = None) -> list[Trial]:
     """Run, or resume, the search in ``folder``; returns all trials in order of creation.
 
     The folder holds the trial log, the rungs, and one of Ray's experiment folders for each time that the search was
@@ -87,10 +87,10 @@ def run_search(
     """
     config, ledger, space = context.config, TrialLog(folder / "ledger.jsonl"), SearchSpace.in_context(context)
     if space.trials < config.search.trials:
-        say(f"search: the grid has {space.trials} points")
+        _log.info(f"search: the grid has {space.trials} points")
     left = len(todo(ledger, space.trials))
     if left and ledger.trials:
-        say(f"search: going on; {space.trials - left} of {space.trials} trials are over")
+        _log.info(f"search: going on; {space.trials - left} of {space.trials} trials are over")
     if left:
         searcher = OptunaSearcher(
             ledger,
@@ -99,10 +99,10 @@ def run_search(
             last_step=config.training.steps,
             sampler=config.search.sampler,
             seed=config.seed,
-            earlier=warm_start_trials(config, space, folder, say),
+            earlier=warm_start_trials(config, space, folder),
             journal=folder / "study.journal",
         )
-        _fit(context, Storage(folder, storage), ledger, searcher, space.trials, say)
+        _fit(context, Storage(folder, storage), ledger, searcher, space.trials)
     trials = ledger.trials
     failed = [trial for trial in trials if trial.status == "failed"]
     if len(failed) == len(trials):
@@ -116,7 +116,6 @@ def _fit(
     ledger: TrialLog,
     searcher: OptunaSearcher,
     total: int,
-    say: Callable[[str], None],
 ) -> None:
     """Run the trials that are left of ``total`` in an experiment of Ray's own; the ledger tells what became of them."""
     config = context.config
@@ -126,12 +125,14 @@ def _fit(
     checkpoints = storage.find(unfinished)
     keeps = storage.is_written_by_all()
     if not keeps:
-        say("search: several nodes and no --storage that all of them reach; a lost trial begins anew")
-    for number in checkpoints:
-        say(f"trial {number:>2} goes on from its checkpoint")
+        _log.warning("search: several nodes and no --storage that all of them reach; a lost trial begins anew")
+    for number, raw in checkpoints.items():
+        _log.info(f"trial {number:>2} goes on from its checkpoint")
+        _log.debug(f"trial {number:>2}: a checkpoint of {len(raw):,} bytes")
     mine, steps = share(config.resources), config.training.steps
+    _log.debug(f"search: {mine}, rungs at {stops}, checkpoints in {storage.uri if keeps else 'no place'}")
     live = LiveTable(ledger, total, steps) if LiveTable.is_wanted() else None
-    callbacks = [TrialReporter(total, steps, say), Forget(storage), *trackers(config), *([live] if live else [])]
+    callbacks = [TrialReporter(total, steps), Forget(storage), *trackers(config), *([live] if live else [])]
     trial = tune.with_resources(
         tune.with_parameters(
             trainable,

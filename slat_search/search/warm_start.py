@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 from ..config import (
@@ -16,11 +16,12 @@ from ..records import EarlierTrial, EarlierTrials
 from .space import SearchSpace
 from .trial_log import Trial, TrialLog
 
+_log = logging.getLogger(__name__)
 _KEPT = "earlier.json"
 _MAY_DIFFER = frozenset({"name", "seed", "seeds", "search", "baselines", "sensitivity", "resources"})
 
 
-def warm_start_trials(config: Config, space: SearchSpace, search: Path, say: Callable[[str], None]) -> list[Trial]:
+def warm_start_trials(config: Config, space: SearchSpace, search: Path) -> list[Trial]:
     """Finished trials of the runs in ``search.warm_start`` that could be trials of this space.
 
     What was read is kept in the folder of the ``search``: the run that it came from may have gone on, or be gone, when
@@ -34,7 +35,7 @@ def warm_start_trials(config: Config, space: SearchSpace, search: Path, say: Cal
     keep = search / _KEPT
     if not has_read_earlier(search):
         check_warm_start(config)
-        trials = tuple(trial for run in config.search.warm_start for trial in _of_run(space, run, say))
+        trials = tuple(trial for run in config.search.warm_start for trial in _of_run(space, run))
         EarlierTrials(trials=trials).write(keep)
     return [
         Trial(-1 - place, trial.sampled, "completed", (trial.measures,))
@@ -65,9 +66,9 @@ def check_warm_start(config: Config) -> None:
             )
 
 
-def _of_run(space: SearchSpace, run: Path, say: Callable[[str], None]) -> list[EarlierTrial]:
+def _of_run(space: SearchSpace, run: Path) -> list[EarlierTrial]:
     completed = [trial for trial in TrialLog(run / "search" / "ledger.jsonl").trials if trial.status == "completed"]
     usable = [trial for trial in completed if space.holds(trial.sampled)]
     outside = f"; {len(completed) - len(usable)} more are outside of the search space" if usable != completed else ""
-    say(f"search: learns from {len(usable)} trials of {run.name}{outside}")
+    _log.info(f"search: learns from {len(usable)} trials of {run.name}{outside}")
     return [EarlierTrial(sampled=trial.sampled, measures=trial.measures) for trial in usable]

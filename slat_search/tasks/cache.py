@@ -6,6 +6,7 @@ The folder is ``$SLAT_CACHE`` or ``slat_search`` in the user's cache folder; it 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+_log = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
 
 
@@ -45,7 +47,9 @@ def kept(key: str, make: Callable[[], Arrays]) -> Arrays:
     """
     place = folder() / "tokens" / key
     if (found := _read(place)) is not None:
+        _log.debug(f"tokens: read from {place}")
         return found
+    _log.debug(f"tokens: none in {place} yet, so texts are encoded")
     arrays = make()
     try:
         _write(place, arrays)

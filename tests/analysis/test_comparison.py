@@ -226,7 +226,7 @@ def test_where_no_method_is_on_all_tasks_there_is_no_average(runs: list[Path], t
     assert "average" not in set(pd.read_csv(tmp_path / "out" / "comparison.csv")["dataset"])
     page = (tmp_path / "out" / "comparison.html").read_text()
     assert "No method is there on all tasks" in page
-    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", page))
+    assert not re.search(r"\bnan\b", page)
 
 
 def test_a_size_that_seeds_found_again_stands_beside_baselines_of_the_size_that_was_found(
@@ -262,7 +262,7 @@ def test_runs_with_one_seed(tmp_path: Path, tasks: int) -> None:
     assert set(tests["pairs"]) == {tasks}
     assert tests["p"].min() == pytest.approx(min(1.0, 2 / 2**tasks))
     page = (tmp_path / "out" / "comparison.html").read_text()
-    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", page))
+    assert not re.search(r"\bnan\b", page)
 
 
 def test_a_run_whose_found_structures_all_diverged(tmp_path: Path) -> None:
@@ -314,4 +314,4 @@ def test_the_command_prints_the_table(runs: list[Path], tmp_path: Path) -> None:
     again = CliRunner().invoke(main, ["compare", str(runs[0]), "--out", str(tmp_path / "out")])
     assert again.exit_code == 0, again.output
     page = (tmp_path / "out" / "comparison.html").read_text()
-    assert "http" not in re.sub(r"base64,[^\"]*", "", page)
+    assert "http" not in page

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from slat_search.analysis.folder import show
 from slat_search.analysis.report import analyse
 from slat_search.cli import main
 from slat_search.run_folder import RunFolder
@@ -117,6 +118,18 @@ def test_sensitivity_studies_alone_are_shown_and_reported(tmp_path: Path) -> Non
     assert (code, out) == (0, f"report: {studies / 'report.html'}\n")
     code, _, err = slat("compare", str(studies), "--out", str(tmp_path / "out"))
     assert (code, err.count("holds sensitivity studies alone")) == (2, 1)
+
+
+def test_a_stage_shows_what_it_made_and_nothing_of_the_others(finished: RunFolder) -> None:
+    trials = pd.read_csv(finished / "trials.csv")
+    trials.assign(structure="0123456789").to_csv(finished / "trials.csv", index=False)
+    (finished / "structures" / "slat-a.json").rename(finished / "structures" / "slat-012345.json")
+    (finished / "baselines.csv").write_text("method,validation\nuniform LoRA,0.7\n")
+    assert "LoRA & co" in show(finished)
+    found, baselines = show(finished, "search"), show(finished, "baselines")
+    assert ("lora 4" in found, "uniform LoRA" in found) == (True, False)
+    assert ("lora 4" in baselines, "uniform LoRA" in baselines) == (False, True)
+    assert not any(text in found + baselines for text in ("LoRA & co", "report.html"))
 
 
 def test_an_unfinished_run_shows_what_it_has(finished: RunFolder) -> None:

@@ -1,27 +1,25 @@
-"""Gate maps, search histories and overlaps: what is drawn is what the JSON says."""
+"""Gate maps, methods, search histories and overlaps: what is drawn is what the tables and the JSON say."""
 
 from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from html import unescape
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from slat_search.analysis.drawing import GRAY, in_a_row, inline, save
+from slat_search.analysis.labels import Box, labels
 from slat_search.analysis.overlap import overlaps
+from slat_search.analysis.panels import Point, Progress, history, log_size, scatter, sizes
 from slat_search.analysis.shared import part_of
-from slat_search.analysis.svg import (
-    Point,
-    Progress,
-    gate_map,
-    gate_map_legend,
-    history,
-    scatter,
-)
-from slat_search.analysis.svg.axes import log_size, sizes, ticks
+from slat_search.analysis.svg import gate_map, gate_map_legend
 from slat_search.analysis.svg.core_map import Frame
-from slat_search.analysis.svg.labels import Box, labels
 from slat_search.structure import (
     Candidate,
     ModuleOptions,
@@ -154,21 +152,83 @@ def test_what_a_task_uses_of_a_core_is_drawn_with_its_own_entries() -> None:
         assert mine == as_json(shared.of(task))["modules"]
 
 
+TRIALS = [
+    Progress("trial 0", [10, 20], [5000, 400], stopped=False, chosen=True, details=["params 400"]),
+    Progress("trial 1", [10], [80_000], stopped=True, chosen=False, details=["params 80,000"]),
+]
+METHODS = [
+    Point("SLAT <a>", 64, 0.9, 0.85, 0.95, True, ["64 parameters"], 's-"a"'),
+    Point("LoRA & #000000", 9000, 0.8, 0.8, 0.8, False, ["9,000 parameters"]),
+    Point("head", 0, 0.5, np.nan, np.nan, False),
+]
+
+
 def test_a_history_has_a_line_a_trial_and_the_chosen_ones_on_top() -> None:
-    trials = [
-        Progress("trial 0", [10, 20], [5000, 400], stopped=False, chosen=True, details=["params 400"]),
-        Progress("trial 1", [10], [80_000], stopped=True, chosen=False, details=["params 80,000"]),
-    ]
-    plot = history(trials, 20, "parameters", "what it shows", counts=True)
+    figure, marks = in_a_row([partial(history, trials=TRIALS, last=20, ylabel="parameters", counts=True)])
+    plot = inline(figure, "what it shows", "history", marks)
     assert tips(plot) == [["trial 1", "params 80,000"], ["trial 0", "params 400"]]
     assert ">1k<" in plot
-    heights = [float(y) for y in re.findall(r'class="line" d="M[\d.]+ ([\d.]+)', plot)]
-    assert heights[0] < heights[1]  # more parameters stand higher
+    (axis,) = figure.axes
+    stopped, chosen = (line.get_ydata()[0] for line in axis.lines if line.get_marker() in ("x", "o"))
+    assert (stopped, chosen) == (log_size(80_000), log_size(400))
 
 
-def test_ticks_are_round_and_inside() -> None:
-    assert list(ticks(0, 150)) == [0, 25, 50, 75, 100, 125, 150]
-    assert sizes(log_size(0) - 0.1, log_size(20_000)) == {0.0: "0", 1.0: "10", 2.0: "100", 3.0: "1k", 4.0: "10k"}
+def test_marks_of_a_page_are_whole_and_lead_to_their_structure() -> None:
+    """Of a method the mark, its bar and its name; user text stays text."""
+    figure, marks = in_a_row([partial(scatter, points=METHODS, ylabel="quality")])
+    plot = inline(figure, 'of "<b>"', "scatter", marks)
+    root = ElementTree.fromstring(plot)
+    assert root.attrib["aria-label"] == 'of "<b>"'
+    groups = {g.attrib["data-tip"]: g for g in root.iter("g") if "data-tip" in g.attrib}
+    assert list(groups) == ["SLAT <a>\n64 parameters", "LoRA & #000000\n9,000 parameters", "head"]
+    for tip, group in groups.items():
+        assert ["".join(text.itertext()) for text in group.iter("text")] == [tip.split("\n")[0]]
+        assert len(list(group.iter("use"))) == 1
+        assert ("tabindex" in group.attrib) == (tip[:4] != "SLAT")  # the link around it is reached in its place
+    (link,) = root.iter("a")
+    assert link.attrib["href"] == '#s-"a"'
+    assert link[0] is groups["SLAT <a>\n64 parameters"]
+
+
+def test_inks_are_those_of_the_page_and_no_two_plots_share_an_id() -> None:
+    figure, marks = in_a_row([partial(scatter, points=METHODS, ylabel="quality")])
+    other, others = in_a_row([partial(history, trials=TRIALS, last=20, ylabel="parameters")])
+    plots = [inline(figure, "one", "scatter", marks), inline(other, "two", "history", others)]
+    for ink in ("found", "base", "soft", "ink"):
+        assert f"var(--{ink})" in plots[0]
+    assert re.findall(r": #[0-9a-f]{6}", "".join(plots)) == []
+    ids = [name for plot in plots for name in re.findall(r' id="([^"]*)"', plot)]
+    assert len(ids) == len(set(ids)) > 0
+    used = {name for plot in plots for name in re.findall(r'(?:url\(|href=")#([^)"]*)', plot)}
+    assert used - {"s-&quot;a&quot;"} == set(ids)
+
+
+def test_the_page_and_the_file_show_one_figure(tmp_path: Path) -> None:
+    """Panels stand one by one on the page and side by side in the file, each as wide as in the other."""
+    panels = [partial(scatter, points=METHODS, ylabel=label) for label in ("quality", "retained")]
+    both, marks = in_a_row(panels)
+    assert [mark.lines[0] for mark in marks] == 2 * [point.name for point in METHODS]
+    save(tmp_path / "figures", {"pareto": both})
+    width, height = Image.open(tmp_path / "figures" / "pareto.png").size
+    assert width / height == pytest.approx(2 * 560 / 380, rel=0.05)
+    one, _ = in_a_row(panels[1:])
+    drawn, alone = both.axes[1], one.axes[0]
+    assert drawn.bbox.width == pytest.approx(alone.bbox.width)
+    assert (drawn.get_xlim(), drawn.get_ylim()) == (alone.get_xlim(), alone.get_ylim())
+    assert [text.get_position() for text in drawn.texts] == [pytest.approx(t.get_position()) for t in alone.texts]
+
+
+def test_steps_are_the_best_value_that_so_many_parameters_reach() -> None:
+    worse = Point("worse", 20_000, 0.7, 0.7, 0.7, False)
+    figure, _ = in_a_row([partial(scatter, points=[*METHODS, worse], ylabel="quality")])
+    (steps,) = [line for line in figure.axes[0].lines if line.get_color() == GRAY]
+    assert steps.get_ydata().tolist() == [0.5, 0.9, 0.9, 0.9, 0.9]
+
+
+def test_sizes_are_powers_of_ten_inside() -> None:
+    places = {0.0: "0"} | {log_size(10**power): name for power, name in enumerate(("10", "100", "1k", "10k"), 1)}
+    assert sizes(log_size(0) - 0.1, log_size(20_000)) == places
+    assert list(sizes(log_size(50), log_size(500)).values()) == ["100"]
 
 
 def test_overlap_is_that_of_the_structures() -> None:
@@ -185,10 +245,9 @@ def test_overlap_is_that_of_the_structures() -> None:
 def test_a_long_name_near_the_right_edge_stands_to_the_left_of_its_mark() -> None:
     name = "SLAT 28.8k (trial 1), own weights"
     points = [Point(name, params, 0.8, 0.8, 0.8, True) for params in (10, 100_000)]
-    plot = scatter(points, "quality", "two methods")
-    (first, _), (second, anchor) = re.findall(rf'<text x="([\d.]+)"( text-anchor="end")?[^>]*>{re.escape(name)}', plot)
-    assert float(first) < float(second)
-    assert anchor
+    figure, _ = in_a_row([partial(scatter, points=points, ylabel="quality")])
+    first, second = figure.axes[0].texts
+    assert (first.get_ha(), second.get_ha()) == ("left", "right")
 
 
 @pytest.mark.parametrize("count", [2, 5, 12])

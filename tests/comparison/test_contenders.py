@@ -33,26 +33,28 @@ def _ray() -> Iterator[None]:
         yield
 
 
-def test_a_method_that_diverges_is_left_out_and_named(context: Context, tmp_path: Path) -> None:
+def test_a_method_that_diverges_is_left_out_and_named(
+    context: Context, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     structure = Structure.bitfit(find_sites(context.backbone().model))
     trial = Trial(0, {"noise_kind": "none", "noise_ratio": 0.0}, "completed", structure=structure)
-    folder, lines = RunFolder(tmp_path), []
+    folder = RunFolder(tmp_path)
     broken = {"method": "lora", "learning_rates": [1e30]}
     config = small_config(seeds=1, baselines=[broken, {"method": "head"}])
 
     def pool_of(config: Config) -> JobRunner:
-        return JobRunner(replace(context, config=config), tmp_path / "units", lines.append)
+        return JobRunner(replace(context, config=config), tmp_path / "units")
 
-    finals, _ = train_finals(pool_of(config), [trial], folder, lines.append)
+    finals, _ = train_finals(pool_of(config), [trial], folder)
     hopeless = small_config(search={"refit_learning_rates": [1e30]}, baselines=[])
     with pytest.raises(SlatError, match="training diverged for every structure that was found"):
-        train_finals(pool_of(hopeless), [trial], folder, lines.append)
+        train_finals(pool_of(hopeless), [trial], folder)
     left = small_config(seeds=1, search={"refit_learning_rates": [1e30]}, baselines=[{"method": "head"}])
-    rest, _ = train_finals(pool_of(left), [trial], RunFolder(tmp_path / "left"), lines.append)
+    rest, _ = train_finals(pool_of(left), [trial], RunFolder(tmp_path / "left"))
     assert [contender.title for contender, _ in rest] == ["linear head"]
-    assert "training diverged for every structure that was found; the baselines alone are left" in lines
+    assert "training diverged for every structure that was found; the baselines alone are left" in caplog.messages
     assert [contender.title for contender, _ in finals] == ["SLAT 25.3k (trial 0)", "linear head"]
-    assert "left out: LoRA r=8, whose training diverged at every learning rate" in lines
+    assert "left out: LoRA r=8, whose training diverged at every learning rate" in caplog.messages
     folder_selection = tmp_path / "selection.json"
     tuning = json.loads(folder_selection.read_text())["tuning"]
     assert tuning["LoRA r=8"] == {"tried": {"1e+30": None}, "chosen": "none: left out"}
@@ -62,16 +64,16 @@ def test_baselines_alone_are_a_row_each(context: Context, tmp_path: Path) -> Non
     """AdaLoRA too, whose seeds end at different sizes; what has the size of found structures waits."""
     adaptive = {"method": "adalora", "size": 2, "learning_rates": [0.01]}
     config = small_config(baselines=[adaptive, {"method": "head", "learning_rates": [0.01]}, "uniform"])
-    pool = JobRunner(replace(context, config=config), tmp_path, lambda line: None)
-    table = train_baselines(pool, lambda line: None).set_index("method")
+    pool = JobRunner(replace(context, config=config), tmp_path)
+    table = train_baselines(pool).set_index("method")
     assert list(table.index) == ["AdaLoRA r=2", "linear head"]
     kept = [Trained.read(path) for path in tmp_path.glob("adalora*.train.json")]
     assert len(kept) == config.seeds
     qualities = [result.validation.quality for result in kept]
     assert table.loc["AdaLoRA r=2", "validation"] == f"{fmean(qualities):.3f} ± {stdev(qualities):.3f}"
-    sized = JobRunner(replace(context, config=small_config(baselines=["uniform"])), tmp_path, print)
+    sized = JobRunner(replace(context, config=small_config(baselines=["uniform"])), tmp_path)
     with pytest.raises(SlatError, match="none is there that need not wait"):
-        train_baselines(sized, print)
+        train_baselines(sized)
 
 
 def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_path: Path) -> None:
@@ -84,8 +86,8 @@ def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_p
     config = small_config(
         search={"final_weights": ["inherited"], "refit_learning_rates": [0.01]}, baselines=[{"method": "head"}]
     )
-    pool = JobRunner(replace(context, config=config), tmp_path / "units", lambda line: None)
-    finals, selection = train_finals(pool, trials, RunFolder(tmp_path), lambda line: None)
+    pool = JobRunner(replace(context, config=config), tmp_path / "units")
+    finals, selection = train_finals(pool, trials, RunFolder(tmp_path))
     tested = pool.evaluate([job for _, job in finals])
     found = {contender.title: [u for c, u in finals if c is contender] for contender, _ in finals}
     assert list(found) == ["SLAT 9.2k (trial 0), own weights", "SLAT 0 (trial 1)", "linear head"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import moocore
 import numpy as np
 import pytest
 from ray.tune.schedulers import TrialScheduler
@@ -11,7 +12,6 @@ from slat_search.search.asha import (
     RungScheduler,
     best_first,
     crowding_distance,
-    nondominated_ranks,
 )
 
 GO, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
@@ -38,10 +38,22 @@ def brute_force_ranks(values: np.ndarray) -> list[int]:
     return ranks
 
 
+@pytest.mark.parametrize("objectives", [1, 2, 3, 4])
 @pytest.mark.parametrize("seed", range(8))
-def test_ranks_against_brute_force(seed: int) -> None:
-    values = np.random.default_rng(seed).integers(0, 5, (20, 3)).astype(float)
-    assert nondominated_ranks(values).tolist() == brute_force_ranks(values)
+def test_fronts_follow_one_another_as_brute_force_peels_them_off(seed: int, objectives: int) -> None:
+    """Ties and duplicates among them: a row and its copy lie on one front."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 5, (20, objectives)).astype(float)
+    values = np.concatenate([values, values[rng.integers(0, 20, 5)]])
+    ranks = brute_force_ranks(values)
+    order = best_first(values)
+    assert sorted(order) == list(range(25))
+    assert [ranks[i] for i in order] == sorted(ranks)
+    front = [i for i in order if ranks[i] == 0]
+    distance = crowding_distance(values[sorted(front)])
+    assert front == [i for _, i in sorted(zip(-distance, sorted(front), strict=True))]
+    kept = moocore.is_nondominated(values, maximise=True, keep_weakly=True)
+    assert np.flatnonzero(kept).tolist() == sorted(front)  # as the analysis has it
 
 
 def test_crowding_of_a_known_front() -> None:

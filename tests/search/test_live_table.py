@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import pickle
 import pty
@@ -18,6 +19,7 @@ from rich.console import Console
 from tensorboardX.proto.event_pb2 import Event
 
 from slat_search import SlatError
+from slat_search.cli.terminal import messages
 from slat_search.config import Config
 from slat_search.records import Report
 from slat_search.search.live_table import LiveTable, overview, table
@@ -65,11 +67,30 @@ def test_the_table_reads_well() -> None:
 
 
 def test_a_terminal_gets_it_and_a_ci_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.delenv("CI", raising=False)
-    assert LiveTable.is_wanted()
-    monkeypatch.setenv("CI", "true")
-    assert not LiveTable.is_wanted()
+    assert not LiveTable.is_wanted()  # a library without a log that is read
+    with messages():
+        assert LiveTable.is_wanted()
+        monkeypatch.setenv("CI", "true")
+        assert not LiveTable.is_wanted()
+
+
+def test_lines_of_progress_pass_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal that knows no cursor they would stand in its middle."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal, messages():
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setenv("TERM", "xterm")
+        live = LiveTable(TrialLog(tmp_path / "ledger.jsonl"), 3, 10)
+        live.on_step_begin(1, [])
+        logging.getLogger("slat_search.search.progress").info("trial  0 of 3  finished")
+        live.close()
+    seen = os.read(ours, 4096).decode()
+    os.close(ours)
+    first, last = seen.index("3 trials: none yet"), seen.rindex("3 trials: none yet")
+    assert first < seen.index("trial  0 of 3  finished\r\n") < last
+    assert "\x1b[1A" in seen[first:last]  # up over the table, which is drawn anew
 
 
 @pytest.mark.slow

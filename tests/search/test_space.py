@@ -100,17 +100,19 @@ def learning(run: Path, **fields: object) -> Config:
     return Config.model_validate({**config, **fields, "search": {**config["search"], "warm_start": [str(run)]}})
 
 
-def test_trials_of_an_earlier_run_are_kept_by_the_search(run: tuple[Path, str], tmp_path: Path) -> None:
-    said: list[str] = []
+def test_trials_of_an_earlier_run_are_kept_by_the_search(
+    run: tuple[Path, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "slat_search")
     config = learning(run[0], name="next", seed=7)
     check_warm_start(config)
-    found = warm_start_trials(config, SearchSpace.of(config, BACKBONE), tmp_path, said.append)
+    found = warm_start_trials(config, SearchSpace.of(config, BACKBONE), tmp_path)
     assert found
     assert all(trial.status == "completed" and trial.number < 0 for trial in found)
-    assert said == [f"search: learns from {len(found)} trials of {run[0].name}"]
+    assert caplog.messages == [f"search: learns from {len(found)} trials of {run[0].name}"]
     gone = config.model_copy(update={"search": config.search.model_copy(update={"warm_start": (tmp_path / "gone",)})})
     assert has_read_earlier(tmp_path)  # it was read before it went
-    assert warm_start_trials(gone, SearchSpace.of(config, BACKBONE), tmp_path, said.append) == found
+    assert warm_start_trials(gone, SearchSpace.of(config, BACKBONE), tmp_path) == found
 
 
 def test_an_earlier_run_that_trained_otherwise_is_refused(run: tuple[Path, str], tmp_path: Path) -> None:
@@ -122,17 +124,19 @@ def test_an_earlier_run_that_trained_otherwise_is_refused(run: tuple[Path, str],
         check_warm_start(config)
 
 
-def test_trials_outside_of_the_space_are_left_out(run: tuple[Path, str], tmp_path: Path) -> None:
-    said: list[str] = []
+def test_trials_outside_of_the_space_are_left_out(
+    run: tuple[Path, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "slat_search")
     config = learning(run[0])
     trials = pd.read_csv(run[0] / "trials.csv")
     least = trials.loc[trials["status"] == "completed", "sparsity"].min()
     narrowed = config.search.space.sparsity.model_copy(update={"high": 1.001 * least})
     narrow = config.search.model_copy(update={"space": config.search.space.model_copy(update={"sparsity": narrowed})})
     space = SearchSpace.of(config.model_copy(update={"search": narrow}), BACKBONE)
-    found = warm_start_trials(config, space, tmp_path, said.append)
+    found = warm_start_trials(config, space, tmp_path)
     assert all(trial.sampled["sparsity"] <= 1.001 * least for trial in found)
-    assert "more are outside of the search space" in said[0]
+    assert "more are outside of the search space" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)

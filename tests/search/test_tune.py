@@ -36,18 +36,20 @@ class Breaking(Context):
 
 
 @pytest.mark.slow
-def test_a_trial_that_raises_is_tried_again_and_then_left(context: Context, tmp_path: Path) -> None:
+def test_a_trial_that_raises_is_tried_again_and_then_left(
+    context: Context, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     breaking = Breaking(**vars(context), begun=tmp_path / "begun", times=_ATTEMPTS)
-    lines: list[str] = []
+    caplog.set_level("INFO", "slat_search")
     with ray_session():
-        trials = run_search(breaking, tmp_path, lines.append)
+        trials = run_search(breaking, tmp_path)
         assert trials[0].status == "failed"
         assert "the device fell off the bus" in trials[0].error
         assert all(trial.status in ("completed", "stopped") for trial in trials[1:])
         assert len(trials) == context.config.search.trials
         kept = [trial.history for trial in trials[1:]]
-        again = run_search(breaking, tmp_path, lines.append)
-    assert "search: going on; 3 of 4 trials are over" in lines
+        again = run_search(breaking, tmp_path)
+    assert "search: going on; 3 of 4 trials are over" in caplog.messages
     assert [trial.number for trial in again] == [0, 1, 2, 3]
     assert again[0].status in ("completed", "stopped")
     assert [trial.history for trial in again[1:]] == kept
@@ -57,4 +59,4 @@ def test_a_trial_that_raises_is_tried_again_and_then_left(context: Context, tmp_
 def test_a_search_whose_trials_all_raise_is_one_sentence(context: Context, tmp_path: Path) -> None:
     breaking = Breaking(**vars(context), begun=tmp_path / "begun", times=1000)
     with ray_session(), pytest.raises(SlatError, match=r"every trial failed \(1\); the first: .*fell off the bus"):
-        run_search(replace(breaking, config=small_config(search={"trials": 1})), tmp_path, lambda line: None)
+        run_search(replace(breaking, config=small_config(search={"trials": 1})), tmp_path)

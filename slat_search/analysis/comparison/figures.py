@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..curves import plt
-from ..figures import BASELINE, FOUND
+from ..drawing import BASELINE, FOUND, GRAY, subplots
 from ..fronts import attainment
 from .compared import Compared, all_rows
 
@@ -19,7 +18,7 @@ def attained(runs: Sequence[Compared]) -> Figure:
     names = list(dict.fromkeys(run.dataset for run in runs))
     across = min(3, len(names))
     down = -(-len(names) // across)
-    figure, axes = plt.subplots(down, across, figsize=(4.6 * across, 3.6 * down), squeeze=False)
+    figure, axes = subplots(down, across, (4.6 * across, 3.6 * down), squeeze=False)
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
     for axis, name in zip(axes.flat, names, strict=False):
@@ -53,7 +52,7 @@ def _steps(corners: Any, right: float) -> tuple[list[float], list[float]]:
 def mean_ranks(summary: dict[str, Any]) -> Figure:
     """Methods on the axis of mean ranks, with the length of the critical difference where there is one."""
     found = pd.Series(summary["mean_ranks"]).sort_values()
-    figure, axis = plt.subplots(figsize=(7.5, 0.32 * len(found) + 1.2))
+    figure, axis = subplots(1, 1, (7.5, 0.32 * len(found) + 1.2))
     heights = range(len(found), 0, -1)
     for height, (method, rank) in zip(heights, found.items(), strict=True):
         colour = FOUND if str(method).startswith("SLAT") else BASELINE
@@ -61,9 +60,9 @@ def mean_ranks(summary: dict[str, Any]) -> Figure:
         axis.annotate(f"{method} ({rank:.1f})", (rank, height), xytext=(7, -3), textcoords="offset points", fontsize=9)
     width = summary["critical_difference"]
     if width:
-        axis.plot([found.iloc[0], found.iloc[0] + width], [len(found) + 0.8] * 2, color="#444444", lw=3)
+        axis.plot([found.iloc[0], found.iloc[0] + width], [len(found) + 0.8] * 2, color=GRAY, lw=3)
         axis.annotate(
-            "no difference from the first within this", (found.iloc[0], len(found) + 1.05), fontsize=8, color="#444444"
+            "no difference from the first within this", (found.iloc[0], len(found) + 1.05), fontsize=8, color=GRAY
         )
     axis.set_yticks([])
     axis.set_ylim(0.3, len(found) + 1.8)

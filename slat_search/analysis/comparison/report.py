@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from ...errors import SlatError
 from ...run_folder import COMPARISON, write_json, write_text
-from ..curves import plt
+from ..drawing import in_a_row, inline, save
 from ..overlap import overlaps
-from ..page import embedded, template
-from ..svg import Point, scatter
+from ..page import template
+from ..panels import Point, scatter
 from . import figures
 from .compared import Compared, all_rows
 from .runs import read_runs
@@ -36,6 +38,12 @@ from .words import (
     tests_shown,
     wide,
 )
+
+_ALT = {
+    "attained": "Step lines of the quality over parameters that half of the seeds attain, found structures and "
+    "baselines, a panel a task.",
+    "ranks": "Methods along an axis of mean ranks.",
+}
 
 
 def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | None = None) -> Path:
@@ -72,22 +80,12 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | 
         write_text(out / "tests.csv", tested.to_csv(index=False))
         write_json(out / "hypervolume.json", volumes)
         write_json(out / "ranks.json", ranked)
-        drawn = _draw(out / "figures", runs, ranked)
+        drawn = {"attained": figures.attained(runs)} | ({"ranks": figures.mean_ranks(ranked)} if ranked else {})
+        save(out / "figures", drawn)
         write_text(out / "comparison.html", _page(runs, table, tested, ranked, volumes, drawn))
     except NotADirectoryError as error:
         raise SlatError(f"--out: {out} is no folder") from error
     return out / "comparison.html"
-
-
-def _draw(folder: Path, runs: Sequence[Compared], ranked: dict[str, Any]) -> dict[str, Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn: dict[str, Figure] = {"attained": figures.attained(runs)}
-    if ranked:
-        drawn["ranks"] = figures.mean_ranks(ranked)
-    for name, figure in drawn.items():
-        figure.savefig(folder / f"{name}.png", bbox_inches="tight")
-        plt.close(figure)
-    return {name: folder / f"{name}.png" for name in drawn}
 
 
 def _page(
@@ -96,7 +94,7 @@ def _page(
     tested: pd.DataFrame,
     ranked: dict[str, Any],
     volumes: dict[str, Any],
-    drawn: dict[str, Path],
+    drawn: dict[str, Figure],
 ) -> str:
     shown = wide(table)
     return template("comparison.html.j2").render(
@@ -113,7 +111,7 @@ def _page(
         best_baseline=reference_method(table) in set(tested.get("minus", ())),
         volumes=volumes,
         overlaps=overlaps({_title(run): run.structure for run in runs if run.structure is not None}),
-        figures={name: embedded(path) for name, path in drawn.items()},
+        figures={name: inline(figure, _ALT[name]) for name, figure in drawn.items()},
         runs=[_described(run, labels=any(run.label for run in runs)) for run in runs],
     )
 
@@ -128,7 +126,7 @@ def _title(run: Compared) -> str:
     return f"{run.name}, {run.task.name}" if run.tasks > 1 else run.name
 
 
-def _scatter(part: pd.DataFrame, name: str) -> str:
+def _scatter(part: pd.DataFrame, name: str) -> Markup:
     points = []
     for row in part.to_dict("records"):
         bounds = [row["quality"] if pd.isna(row[end]) else row[end] for end in ("low", "high")]
@@ -140,7 +138,8 @@ def _scatter(part: pd.DataFrame, name: str) -> str:
         found = row["family"] == "slat"
         points.append(Point(row["method"], row["params"], row["quality"], bounds[0], bounds[1], found, details))
     over = "mean over tasks" if name == AVERAGE else name
-    return scatter(points, f"test quality, {over}", f"Test quality over trained parameters, {over}, a mark a method")
+    figure, marks = in_a_row([partial(scatter, points=points, ylabel=f"test quality, {over}")])
+    return inline(figure, f"Test quality over trained parameters, {over}, a mark a method", "scatter", marks)
 
 
 def _near(table: pd.DataFrame) -> list[dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,24 +15,14 @@ from ..curves import (
     Line,
     draw,
     panels,
-    plt,
 )
+from ..drawing import GRAY, subplots
 from ..importance import CHANCE
 from .data import Studies
 
 
-def save_figures(folder: Path, studies: Studies) -> dict[str, Path]:
-    """Write every figure as PNG; returns name -> path. Studies without a curve have none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {}
-    for name, figure in _figures(studies):
-        paths[name] = folder / f"{name}.png"
-        figure.savefig(paths[name], bbox_inches="tight")
-        plt.close(figure)
-    return paths
-
-
-def _figures(studies: Studies) -> Iterator[tuple[str, Figure]]:
+def figures_of(studies: Studies) -> Iterator[tuple[str, Figure]]:
+    """Draw every figure; yields its name, too. Studies without a curve have none."""
     yield "sparsity", weights(studies, "sparsity", "sparsity weight λ")
     if "sharing" in set(studies.curves["study"]):
         yield "sharing", weights(studies, "sharing", "weight of sharing κ")
@@ -71,7 +60,7 @@ def _band_of_change(curve: pd.DataFrame) -> pd.DataFrame:
 
 def weights(studies: Studies, study: str, label: str) -> Figure:
     """Quality and size over a weight of the search; methods that have none are level lines."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.9))
+    figure, (left, right) = subplots(1, 2, (10.5, 3.9))
     values = studies.curve(study, "weight", SEARCHED)["value"].tolist()
     ends = [-0.25, len(values) - 0.75]
     for position, method in enumerate(studies.methods):
@@ -105,13 +94,12 @@ def importance(studies: Studies) -> Figure:
     """Share of each measure's variance that a setting accounts for; the line is what chance gets."""
     measures = list(dict.fromkeys(studies.importance["measure"]))
     factors = [f for f in dict.fromkeys(studies.importance["factor"]) if f != CHANCE]
-    figure, axes = plt.subplots(
-        1, len(measures), figsize=(3.6 * len(measures), 0.42 * len(factors) + 1.5), sharey=True, squeeze=False
-    )
+    size = (3.6 * len(measures), 0.42 * len(factors) + 1.5)
+    figure, axes = subplots(1, len(measures), size, sharey=True, squeeze=False)
     for axis, measure in zip(axes[0], measures, strict=True):
         found = studies.importance[studies.importance["measure"] == measure].set_index("factor")
         _bars(axis, found.loc[factors])
-        axis.axvline(found.loc[CHANCE, "high"], color="#555555", linestyle=":", linewidth=1.2)
+        axis.axvline(found.loc[CHANCE, "high"], color=GRAY, linestyle=":", linewidth=1.2)
         axis.set_title(measure, loc="left")
         axis.set_xlabel("share of the variance")
         axis.set_xlim(0, 1)
@@ -125,4 +113,4 @@ def _bars(axis: Axes, found: pd.DataFrame) -> None:
     colours = [CYCLE[0] if matters else "#b8c0ca" for matters in found["matters"]]
     mean = found["importance"]
     error = np.clip([mean - found["low"], found["high"] - mean], 0, None)
-    axis.barh(range(len(found)), mean, xerr=error, color=colours, error_kw={"linewidth": 1, "ecolor": "#333333"})
+    axis.barh(range(len(found)), mean, xerr=error, color=colours, error_kw={"linewidth": 1, "ecolor": "black"})

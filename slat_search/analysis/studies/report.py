@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from ...run_folder import RunFolder, write_text
+from ..drawing import inline, save
 from ..page import (
     as_yaml,
     described,
-    embedded,
     task_rows,
     template,
 )
 from .data import Studies, read_studies
-from .figures import save_figures
+from .figures import figures_of
 from .words import changes, summary
 
 #: figure -> text alternative and caption
@@ -62,8 +64,9 @@ def analyse_studies(folder: RunFolder) -> str:
         write_text(folder / "curves.csv", studies.curves.to_csv(index=False))
         if studies.tasks:
             write_text(folder / "curves_by_task.csv", studies.by_task.to_csv(index=False))
-    save_figures(folder / "figures", studies)
-    parts = section(folder, studies)
+    figures = dict(figures_of(studies))
+    save(folder / "figures", figures)
+    parts = section(studies, figures)
     page = template("sensitivity.html.j2").render(
         name=f"{studies.config.name}, sensitivity",
         studies=parts,
@@ -75,21 +78,16 @@ def analyse_studies(folder: RunFolder) -> str:
     return "\n".join(parts["summary"])
 
 
-def section(folder: RunFolder, studies: Studies | None = None) -> dict[str, Any]:
+def section(studies: Studies, figures: Mapping[str, Figure]) -> dict[str, Any]:
     """Return the variables of ``_studies.html.j2``."""
-    studies = studies or read_studies(folder)
     table, sensitivity = changes(studies), studies.config
-    figures = {name: folder / "figures" / f"{name}.png" for name in _FIGURES}
+    words = _FIGURES | {name: (_BY_TASK, caption) for name, caption in _by_task(studies)}
     return {
         "summary": summary(studies),
         "figures": [
-            {"image": embedded(path), "alt": _FIGURES[name][0], "caption": _FIGURES[name][1]}
-            for name, path in figures.items()
-            if path.exists()
-        ]
-        + [
-            {"image": embedded(folder / "figures" / f"{name}.png"), "alt": _BY_TASK, "caption": caption}
-            for name, caption in _by_task(studies)
+            {"image": inline(figures[name], alt), "caption": caption}
+            for name, (alt, caption) in words.items()
+            if name in figures
         ],
         "changes": {"columns": list(table.columns), "rows": table.values.tolist()},
         "metric": studies.metric,
@@ -101,3 +99,9 @@ def section(folder: RunFolder, studies: Studies | None = None) -> dict[str, Any]
         "diverged": int((studies.results["error"] != "").sum()),
         "tuning": studies.tuning,
     }
+
+
+def section_of(folder: RunFolder) -> dict[str, Any]:
+    """Return the section on finished studies for the page of their run."""
+    studies = read_studies(folder)
+    return section(studies, dict(figures_of(studies)))

@@ -9,8 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from ...structure.kinds import KINDS
-from .axes import mark, picture
 from .core_map import Frame, core_map, directions
+from .marks import mark, picture
 
 _CELL, _ROW, _LEFT, _FOOT = 84, 30, 46, 74
 _UNIT, _GAP, _ROWS = 8.0, 2.0, 2  # of a square; they get smaller where a cell holds more
