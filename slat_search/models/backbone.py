@@ -52,7 +52,7 @@ class Backbone:
     attention: str
     key: str
 
-    def __reduce__(self) -> tuple[Callable[..., Backbone], tuple]:
+    def __reduce__(self) -> tuple[Callable[..., Backbone], tuple[Any, ...]]:
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
         return _received, (packed(self.model), rest)
 

@@ -83,7 +83,7 @@ class RungScheduler(FIFOScheduler):
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         return True  # objectives are given at construction; a metric in TuneConfig is not wanted
 
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         if not all(metric in result for metric in self._objectives):
             return TrialScheduler.STOP  # nothing to compare, and nothing more to hope for
         step = result[self._time]
@@ -91,7 +91,7 @@ class RungScheduler(FIFOScheduler):
             return TrialScheduler.CONTINUE
         return self.decide(self._key(trial), step, result)
 
-    def decide(self, trial: str, step: int, result: dict) -> str:
+    def decide(self, trial: str, step: int, result: dict[str, Any]) -> str:
         """Record ``result`` at rung ``step`` and say whether the trial goes on."""
         rung = self._load().setdefault(step, {})
         if trial in rung:

@@ -101,7 +101,7 @@ class OptunaSearcher(Searcher):
         self._earlier = earlier
         self._mirror = None if journal is None else self._study(RandomSampler(), _anew(journal))
 
-    def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True  # everything is given at construction
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -143,11 +143,11 @@ class OptunaSearcher(Searcher):
         study.add_trials([self._frozen(trial) for trial in (*self._earlier, *self._ledger.ended)])
         return study
 
-    def on_trial_result(self, trial_id: str, result: dict) -> None:
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "diverged" not in result:
             self._ledger.reported(self._running[trial_id][0], result)
 
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         number, trial = self._running.pop(trial_id)
         result = result or {}
         if "step" in result:
@@ -159,7 +159,7 @@ class OptunaSearcher(Searcher):
                 trial.set_user_attr(name, value)
             self._mirror.tell(trial, frozen.values, state=frozen.state)
 
-    def _status(self, result: dict, error: bool) -> str:
+    def _status(self, result: dict[str, Any], error: bool) -> str:
         if error:
             return "failed"
         if "diverged" in result:

@@ -93,7 +93,7 @@ class Supernet(nn.Module):
         kind = GATES[options.kind]
         given = self._pool.scales(self.layout) if self._pool else None
         rows = [kind.build(self.layout, options) for _ in self.tasks]
-        self.gates: TaskGates | None = kind.over_tasks(rows, options, given).to(self.costs.device)
+        self.gates: TaskGates[Any] | None = kind.over_tasks(rows, options, given).to(self.costs.device)
         self.budget: float | None = None
         self.reentrant = False
         self._sparsity = 0.0

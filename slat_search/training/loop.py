@@ -93,7 +93,7 @@ class Training:
         self._heads = nn.ModuleList(source.model.head for source in sources)
         self._device = sources[0].model.device
         heads = list(self._heads.parameters())
-        groups: list[dict] = [{"params": heads, "lr": plan.head_learning_rate}] if heads else []
+        groups: list[dict[str, Any]] = [{"params": heads, "lr": plan.head_learning_rate}] if heads else []
         trained = [p for p in adapter.parameters() if p.requires_grad] if adapter is not None else []
         if trained:
             groups.append({"params": trained, "lr": plan.learning_rate, "paced": True})
@@ -194,7 +194,7 @@ class Training:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self._device)
 
 
-def _schedule(plan: Plan, group: dict, controller: Controller) -> Callable[[int], float]:
+def _schedule(plan: Plan, group: dict[str, Any], controller: Controller) -> Callable[[int], float]:
     """The factor on a group's learning rate at each step: rise, linear fall, and the controller's pace for modules."""
     rising = max(1, round(plan.warmup * plan.steps))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ class Gates(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> TaskGates:
+    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> TaskGates[Any]:
         """Combine the gates of all tasks, see :class:`.TaskGates`."""
 
     @property
