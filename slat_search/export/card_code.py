@@ -109,8 +109,11 @@ def _classes(standing: LoadedAdapter, form: str, target: Target) -> tuple[str, s
             "import json\n\nimport torch\nfrom peft import AutoPeftModelForSequenceClassification\n"
             "from transformers import AutoTokenizer\n"
         )
+        names = "settings['id2label'] = {int(number): name for number, name in settings['id2label'].items()}\n"
+        names = names.replace("'", '"') if standing.description["labels"] else ""
         loaded = (
-            'with open(f"{folder}/classifier.json") as file:\n    settings = json.load(file)  # names of labels\n'
+            'with open(f"{folder}/classifier.json") as file:\n    settings = json.load(file)\n'
+            f"{names}"
             "model = AutoPeftModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **settings)\n"
             "model = model.eval()"
         )

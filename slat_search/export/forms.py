@@ -177,6 +177,9 @@ def _write_rest(standing: LoadedAdapter, target: Target, out: Path, form: str) -
     description, head = standing.description, head_of(standing)
     tokenizer = standing.tokenizer
     tokenizer.model_max_length, tokenizer.padding_side = description["max_length"], "right"
+    if len(description["columns"]) == 1:  # as in training; GPT-2 would add them to its embeddings
+        inputs = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = inputs
     tokenizer.save_pretrained(out)
     told = {name: description[name] for name in ("labels", "scale", "max_length", "measures")}
     (out / "head.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

@@ -35,5 +35,5 @@ def on_class(adapter: PeftModel, target: Target) -> PeftModel:
     wrapped = get_peft_model(target.model, moved)
     start, longer = "base_model.model.", f"base_model.model.{target.prefix}"
     weights = {name.replace(start, longer, 1): value for name, value in get_peft_model_state_dict(adapter).items()}
-    set_peft_model_state_dict(wrapped, weights)
+    set_peft_model_state_dict(wrapped, get_peft_model_state_dict(wrapped) | weights)
     return wrapped
