@@ -120,7 +120,7 @@ def stand(folder: Path) -> LoadedAdapter:
     return LoadedAdapter(
         description,
         base,
-        published(name),
+        _for_others(name),
         text_model(config).__name__,
         needs_encoder(config),
         model,
@@ -129,6 +129,12 @@ def stand(folder: Path) -> LoadedAdapter:
         _told(applied, description["unit"]["method"]),
         those_of("head.", tensors),
     )
+
+
+def _for_others(name: str) -> tuple[str, str]:
+    """The model's name for others; a folder by its whole path, as an adapter may be loaded from anywhere."""
+    folder = Path(name).expanduser()
+    return (str(folder.resolve()), "") if folder.is_dir() else published(name)
 
 
 def _told(applied: Applied, method: str) -> str:

@@ -36,7 +36,9 @@ def lora_weights(adapter: Adapter) -> Loras:
     scale = adapter.options.scale
     loras = {s.site.name: _lora(s, scale) for s in adapter.site_adapters() if not s.site.is_norm}
     if not loras:
-        raise SlatError("export: this adapter has no module on a projection, so peft has no LoRA for it")
+        raise SlatError(
+            "export: this adapter has no module on a projection, so peft has no LoRA for it; a merged export holds it"
+        )
     return loras
 
 
