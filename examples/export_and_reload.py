@@ -21,7 +21,7 @@ from slat_search.structure import find_sites
 
 TEXTS = ["Chelsea win away at Arsenal", "Shares fall after a surprise rise in interest rates"]
 LABELS = ["sport", "business"]
-STEPS = 30
+STEPS = 5
 
 
 def main() -> float:

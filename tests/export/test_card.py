@@ -62,7 +62,7 @@ def test_an_adapter_in_no_run_has_no_more_than_its_own_measures(small: Callable[
 
 
 def test_a_method_that_the_tables_do_not_have_is_no_error(in_a_run: Path) -> None:
-    other = in_a_run.rename(in_a_run.with_name("lora-8"))
+    other = in_a_run.rename(in_a_run.with_name("of-another-run"))
     facts = read_facts(other)
     assert facts is not None
     assert facts.test is None

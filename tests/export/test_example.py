@@ -15,5 +15,5 @@ def test_the_example_reloads_what_it_trained(capsys: pytest.CaptureFixture[str])
     apart = runpy.run_path(str(EXAMPLE))["main"]()
     assert apart < 1e-5
     printed = capsys.readouterr().out
-    assert re.search(r"^sport +0\.9\d+ trained, 0\.9\d+ reloaded", printed, re.MULTILINE)
-    assert re.search(r"^business +0\.9\d+ trained, 0\.9\d+ reloaded", printed, re.MULTILINE)
+    assert re.search(r"^sport +(0\.[5-9]\d+) trained, \1 reloaded", printed, re.MULTILINE)
+    assert re.search(r"^business +(0\.[5-9]\d+) trained, \1 reloaded", printed, re.MULTILINE)
