@@ -84,14 +84,14 @@ def predict(
 
     rows = None if file is None else read_rows(file, "--file", quoting)
     predictor = load_bundle(run, adapter, task)
-    _note(adapter_folder(run, adapter, task))
+    note_on_adapter(adapter_folder(run, adapter, task))
     if rows is None:
         _print_labels(predictor, texts, pairs, as_json)
     else:
         _label(predictor, rows, columns, out, quoting, as_json)
 
 
-def _note(folder: Path) -> None:
+def note_on_adapter(folder: Path) -> None:
     """Say beside the result what speaks against an adapter."""
     from ..inference.predictor import note_on
 
@@ -137,34 +137,6 @@ def _label(
         click.echo(f"{out}: {len(rows):,} rows")
     else:
         echo_data(as_text(labelled, ".jsonl" if as_json else ".csv"))
-
-
-@main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder.")
-@click.option("--format", "form", type=click.Choice(["merged", "peft"]), default="merged", show_default=True)
-@click.option("--adapter", help="Which adapter of the run.  [default: the best]")
-@click.option("--task", help="Whose adapter, in a run over several tasks.")
-@verbosity
-def export(run: Path, out: Path, form: str, adapter: str | None, task: str | None) -> None:
-    """Write an adapter for other libraries.
-
-    As a plain transformers model with the adapter `merged` into it, or as an adapter of `peft`. What is written is
-    loaded again and compared; its README shows how to use it without this library. A bottleneck cannot be merged, and
-    peft cannot hold one.
-
-    \b
-    Example:
-        slat export runs/quickstart --out exported
-        slat export runs/quickstart --out exported --format peft
-    """
-    from ..export import export
-    from ..inference.predictor import adapter_folder
-
-    folder = adapter_folder(run, adapter, task)
-    export(folder, out, form)
-    _note(folder)
-    click.echo(f"{out}: loaded again, it computes the same; how to use it: {out / 'README.md'}")
 
 
 @main.command()

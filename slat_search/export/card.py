@@ -2,124 +2,136 @@
 
 from __future__ import annotations
 
-from .loaded import LoadedAdapter
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
 
-_POOLING = {
-    "mean": """    mask = batch["attention_mask"].unsqueeze(-1)
-    vectors = (hidden * mask).sum(1) / mask.sum(1)
-""",
-    "first": """    vectors = hidden[:, 0]
-""",
-    "last": """    last = batch["attention_mask"].sum(1) - 1
-    vectors = hidden[torch.arange(len(hidden)), last]
-""",
-}
+from huggingface_hub import EvalResult, ModelCardData
+
+from .card_code import code, with_a_head, with_pipeline, with_sentence_transformers
+from .facts import RunFacts
+from .loaded import LoadedAdapter
+from .target import Target
+
 _WHAT = {
     "merged": "The adapter is merged into the model's own weights.",
     "peft": "An adapter for the peft library.",
 }
-_ON_PEFT = """## On a class with a head
-
-The adapter belongs on the model without a head, as above. In a class with a head the modules have other names, and peft
-refuses the adapter there. Put it on the model inside. The class's own head is new, and wants training:
-
-```python
-from peft import PeftModel
-from transformers import AutoModelForSequenceClassification
-
-folder = "."  # where this file is
-model = AutoModelForSequenceClassification.from_pretrained("{base}"{file}, num_labels={outputs}).float()
-PeftModel.from_pretrained({inside}, folder)  # changes it in place; is_trainable=True trains it on
-```
+_CLASS = {
+    "SEQ_CLS": "It is made for `{name}`, which gives the probabilities of the adapter.",
+    "CAUSAL_LM": "It is made for `{name}`; the head for the labels lies beside it, in `head.safetensors`.",
+    "FEATURE_EXTRACTION": "It is made for the model without a head; the head lies beside it, in `head.safetensors`.",
+}
+_UNIFORM = """
+All LoRA have one rank and one alpha, and stand at the same projections of all blocks: ranks are filled up with zeros,
+which changes no output. vLLM and TGI read nothing else.
 """
-_ON_MERGED = """## On a class with a head
-
-The class's own head is new, and wants training; `head.safetensors` is for the code above:
-
-```python
-from transformers import AutoModelForSequenceClassification
-
-folder = "."  # where this file is
-model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels={outputs})
-```
+_KEPT_FLAT = """
+The layers of the class before its labels are set so that they pass the text's vector on as it is. That is for
+inference: to train on, take a class with a fresh head.
 """
 
 
-def card(standing: LoadedAdapter, form: str) -> str:
+@dataclass(frozen=True)
+class Export:
+    """What a README tells of.
+
+    Attributes:
+        form: ``merged`` or ``peft``.
+        uniform_rank: whether ranks were padded to one.
+        with_layout: whether the folder has the layout of sentence-transformers.
+        license: identifier, or None where none is known.
+        facts: what the run says.
+    """
+
+    standing: LoadedAdapter
+    form: str
+    target: Target
+    uniform_rank: bool
+    with_layout: bool
+    license: str | None
+    facts: RunFacts | None
+
+
+def card(export: Export) -> str:
     """Markdown with the front matter of the Hugging Face hub."""
-    description = standing.description
-    labels, pair = description["labels"], len(description["columns"]) == 2
-    measures = ", ".join(
-        f"{name} {description['measures'][name]:.3f}" for name in ("quality", "loss") if name in description["measures"]
+    target = export.target
+    sections = [
+        f"---\n{front_matter(export)}\n---",
+        "# Adapter trained by SLAT search",
+        f"{export.standing.structure}.",
+        f"{_WHAT[export.form]} {_CLASS[target.task_type].format(name=type(target.model).__name__)}",
+    ]
+    if target.reason:
+        sections.append(f"A class for classification cannot hold the head: {target.reason}.")
+    sections.append(code(export.standing, export.form, target))
+    if target.task_type == "SEQ_CLS":
+        sections.append(with_pipeline(export.standing, export.form))
+        if "score" not in target.saved:
+            sections.append(_KEPT_FLAT.strip())
+    if export.uniform_rank:
+        sections.append(_UNIFORM.strip())
+    if export.with_layout:
+        sections.append(with_sentence_transformers(export.standing))
+    sections += [with_a_head(export.standing, export.form, target), _data(export), _license(export)]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def front_matter(export: Export) -> str:
+    """YAML that the hub reads."""
+    base, _ = export.standing.published
+    facts, is_classes = export.facts, bool(export.standing.description["labels"])
+    test = facts.test if facts is not None else None
+    results = None
+    if facts is not None and test is not None:
+        results = [
+            EvalResult(
+                task_type="text-classification",
+                dataset_type=facts.task,
+                dataset_name=facts.task,
+                dataset_split="test",
+                metric_type=facts.metric,
+                metric_value=round(test.mean, 4),
+            )
+        ]
+    tags = ["slat-search", *(["peft", "lora"] if export.form == "peft" else [])]
+    fields = ModelCardData(
+        base_model=None if Path(base).is_dir() else base,
+        library_name="peft" if export.form == "peft" else "transformers",
+        license=export.license,
+        pipeline_tag="text-classification" if export.target.task_type == "SEQ_CLS" and is_classes else None,
+        tags=[*tags, "sentence-transformers"] if export.with_layout else tags,
+        metrics=None if facts is None else [facts.metric],
+        model_name="slat-adapter" if results else None,
+        eval_results=results,
     )
-    texts = '["first text"], ["second text"]' if pair else '["a text", "another"]'
-    types = "" if pair else ", return_token_type_ids=False"  # as in training
-    if labels:
-        result = f"""    for probabilities in logits.softmax(-1):
-        print({labels!r}[probabilities.argmax()], probabilities)
-"""
-    else:
-        mean, spread = description["scale"]
-        result = f"""    print(logits[:, 0] * {spread!r} + {mean!r})
-"""
-    base, gguf = standing.published
-    file = f', gguf_file="{gguf}"' if gguf else ""
-    imported, loaded = _loading(standing, form, base, file)
-    return f"""---
-base_model: {base}
-library_name: {"peft" if form == "peft" else "transformers"}
-tags: [slat-search]
----
-
-# Adapter trained by SLAT search
-
-{standing.structure}.
-
-{_WHAT[form]} Validation: {measures}.
-
-```python
-import torch
-{imported}
-folder = "."  # where this file is
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = {loaded}.eval()
-head = load_file(f"{{folder}}/head.safetensors")
-
-batch = tokenizer({texts}, truncation=True, max_length={description["max_length"]}, padding=True, padding_side="right",
-                  return_tensors="pt"{types})
-with torch.inference_mode():
-    hidden = model(**batch).last_hidden_state
-{_POOLING[description["model"]["pooling"]]}    logits = vectors @ head["weight"].T + head["bias"]
-{result}```
-{_with_a_head(standing, form, base, file)}"""
+    return fields.to_yaml().strip()
 
 
-def _loading(standing: LoadedAdapter, form: str, base: str, file: str) -> tuple[str, str]:
-    """Lines that import what is needed, and the expression that loads the model with the adapter."""
-    encoder = ".get_encoder()" if standing.is_taken_out else ""
-    names = [standing.loader, "AutoTokenizer"]
-    first, more = "", ""
-    if form == "peft":
-        first = "from peft import PeftModel\n"
-        loaded = (
-            f'PeftModel.from_pretrained({standing.loader}.from_pretrained("{base}"{file}){encoder}.float(), folder)'
-        )
-    elif encoder:
-        kind = type(standing.model)
-        names, more = names[1:], f"from {kind.__module__} import {kind.__name__}\n"
-        loaded = f"{kind.__name__}.from_pretrained(folder)"
-    else:
-        loaded = f"{standing.loader}.from_pretrained(folder)"
-    return (
-        f"{first}from safetensors.torch import load_file\nfrom transformers import {', '.join(names)}\n{more}",
-        loaded,
-    )
+def _data(export: Export) -> str:
+    measures, facts = export.standing.description["measures"], export.facts
+    validation = ", ".join(f"{name} {measures[name]:.3f}" for name in ("quality", "loss") if name in measures)
+    lines = ["## Data and quality", "", f"Validation, of these weights: {validation}."]
+    if facts is not None:
+        counts = ", ".join(f"{split} {count:,}" for split, count in facts.rows.items())
+        lines += ["", f"Trained on `{facts.task}` (texts: {counts})."]
+        if facts.test is not None:
+            test = facts.test
+            interval = "" if isnan(test.low) else f" | {test.low:.3f} to {test.high:.3f}"
+            header = f" | 95 % interval, over {test.over}" if interval else ""
+            seeds = f"{test.seeds} seed{'' if test.seeds == 1 else 's'}"
+            lines += [
+                "",
+                f"| test {facts.metric}, mean of {seeds}{header} |",
+                f"|---{'|---' if interval else ''}|",
+                f"| {test.mean:.3f}{interval} |",
+            ]
+    return "\n".join(lines)
 
 
-def _with_a_head(standing: LoadedAdapter, form: str, base: str, file: str) -> str:
-    """How to put it into a class with a head; an encoder that was merged into has none."""
-    outputs = max(1, len(standing.description["labels"]))
-    if form == "peft":
-        inside = "model.base_model" + (".get_encoder()" if standing.is_taken_out else "")
-        return "\n" + _ON_PEFT.format(base=base, file=file, outputs=outputs, inside=inside)
-    return "" if standing.loader != "AutoModel" or standing.is_taken_out else "\n" + _ON_MERGED.format(outputs=outputs)
+def _license(export: Export) -> str:
+    base, _ = export.standing.published
+    of_base = f"the base model, `{base}`" if not Path(base).is_dir() else "the base model"
+    if export.license is None:
+        return f"## License\n\nNone was named. That of {of_base}, holds for its weights in any case."
+    return f"## License\n\n`{export.license}`; that of {of_base}, holds for its weights in any case."

@@ -6,77 +6,128 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from peft import PeftModel
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import SlatError
-from .card import card
+from .card import Export, card
+from .facts import license_of, read_facts
 from .loaded import LoadedAdapter, stand
-from .to_peft import as_peft, only_here
+from .peft_methods import headless_reason, on_class
+from .sentence_layout import write_sentence_layout
+from .target import Target, choose_target, head_of, load_again
+from .to_peft import CLASSES, check_empty, only_here, to_peft, write_peft
 
-_TOLERANCE = 1e-3  # of token vectors, for each 1 of the largest: merged weights round differently
+_TOLERANCE = 1e-3  # of token vectors, or of logits, for each 1 of the largest: merged weights round differently
+#: loads what was written
+Again = Callable[[], nn.Module]
 
 
-def _merged(standing: LoadedAdapter, out: Path) -> Callable[[], nn.Module]:
-    kind = type(standing.model) if standing.is_taken_out else getattr(transformers, standing.loader)
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
 
-    def again() -> nn.Module:
-        return kind.from_pretrained(out)
+    Attributes:
+        out: the folder.
+        task_type: of the class that loads it, as peft calls it.
+        reason: why that is no class for classification, in one sentence; empty where it is one, or was not asked for.
+    """
 
+    out: Path
+    task_type: str
+    reason: str
+
+
+def _merged(standing: LoadedAdapter, target: Target, out: Path) -> Again:
     adapter = standing.adapter
     if isinstance(adapter, PeftModel):
-        adapter.merge_and_unload().save_pretrained(out)
-        return again
-    left = adapter.merge()
-    adapter.detach()
-    if left.modules:
-        kinds = sorted({m.kind for m in left.modules})
-        raise SlatError(
-            f"export: this adapter's {', '.join(kinds)} cannot be merged into the model; a search with "
-            "`search.space.kinds: [lora]` finds what can"
+        backbone = adapter.merge_and_unload()
+    else:
+        left = adapter.merge()
+        adapter.detach()
+        if left.modules:
+            kinds = sorted({m.kind for m in left.modules})
+            raise SlatError(
+                f"export: this adapter's {', '.join(kinds)} cannot be merged into the model; a search with "
+                "`search.space.kinds: [lora]` finds what can"
+            )
+        backbone = standing.model
+    whole = target.with_backbone(backbone)
+    whole.save_pretrained(out)
+    plain = target.task_type in CLASSES or standing.is_taken_out
+    kind = type(whole) if plain else getattr(transformers, standing.loader)
+    return lambda: kind.from_pretrained(out)
+
+
+def _peft(standing: LoadedAdapter, target: Target, out: Path, uniform_rank: bool) -> Again:
+    base_name, _ = standing.published
+    if isinstance(standing.adapter, PeftModel):
+        if uniform_rank:
+            raise SlatError("export: one rank for all is for adapters of this library's structures, not for peft's own")
+        wrapped = on_class(standing.adapter, target)
+        wrapped.peft_config["default"].base_model_name_or_path = base_name
+        only_here(wrapped)
+        write_peft(wrapped, out)
+    else:
+        to_peft(
+            standing.adapter,
+            target.model,
+            task_type=target.task_type,
+            modules_to_save=target.saved,
+            uniform_rank=uniform_rank,
+            base_name=base_name,
+            out=out,
         )
-    standing.model.save_pretrained(out)
-    return again
+    return lambda: PeftModel.from_pretrained(load_again(standing, target), out)
 
 
-def _peft(standing: LoadedAdapter, out: Path) -> Callable[[], nn.Module]:
-    wrapped = as_peft(standing)
-    only_here(wrapped)
-    wrapped.save_pretrained(out, save_embedding_layers=False)  # which it would ask the hub about
-    (out / "README.md").unlink(missing_ok=True)  # peft's, a form to fill in
-    return lambda: PeftModel.from_pretrained(standing.bare(), out)
+def export(
+    adapter: Path,
+    out: Path,
+    form: str,
+    *,
+    task_type: str | None = None,
+    uniform_rank: bool = False,
+    license: str | None = None,
+) -> Exported:
+    """Write an adapter folder in another form: model or adapter, tokenizer, head, and a ``README.md`` that shows how to
+    use them without this library.
 
-
-#: form -> writes it, and returns how to load what was written
-FORMS: dict[str, Callable[[LoadedAdapter, Path], Callable[[], nn.Module]]] = {"merged": _merged, "peft": _peft}
-
-
-def export(adapter: Path, out: Path, form: str) -> None:
-    """Write an adapter folder in another form: model or adapter, tokenizer, ``head.safetensors``, and a ``README.md``
-    that shows how to use them without this library.
-
-    What was written is loaded again and must give the same token vectors.
+    Where a class of transformers for classification can hold the head, the export is made for that class, and the class
+    gives the probabilities of the adapter. Else it is made for the model without a head, with the head beside it in
+    ``head.safetensors`` and in the layout of sentence-transformers. What was written is loaded again and must compute
+    the same.
 
     Args:
         adapter: a folder that :func:`.save_bundle` wrote.
         out: a folder that is not there yet, or empty.
         form: ``merged``: the model with the adapter in its own weights, for transformers alone. ``peft``: an adapter
             of the peft library.
+        task_type: ``SEQ_CLS``, ``CAUSAL_LM`` or ``FEATURE_EXTRACTION``, as peft calls them, where one of them is to be
+            taken and nothing else.
+        uniform_rank: of form ``peft``: one rank for all, see :func:`.to_peft`.
+        license: what the README says of it, an identifier of the hub; by default the base model's, where its own README
+            is at hand.
 
     Raises:
-        SlatError: not an adapter folder; modules that the form cannot hold; a model that does not keep what was
-            merged into it; or ``out`` is not empty.
+        SlatError: not an adapter folder; modules or a head that the form or class cannot hold; a model that does not
+            keep what was merged into it; or ``out`` is not empty.
     """
     out = out.resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SlatError(f"--out: {out} is not an empty folder; choose another")
+    check_empty(out, "--out")
+    if uniform_rank and form != "peft":
+        raise SlatError("--uniform-rank: is for `--format peft`; what is merged has no ranks")
     standing = stand(adapter)
     expected = standing.vectors(standing.model)
+    headless = headless_reason(standing.adapter) if form == "peft" else ""
+    target = choose_target(standing, task_type, uniform_rank, headless)
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -84,22 +135,60 @@ def export(adapter: Path, out: Path, form: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers has renamed
             warnings.filterwarnings("ignore", "Adapter .* invalid shape", UserWarning)  # and takes biases for shards
-            again = FORMS[form](standing, unfinished)()
-        furthest = float((standing.vectors(again) - expected).abs().max() / expected.abs().max().clamp(min=1))
-        if not furthest <= _TOLERANCE:
-            raise SlatError(
-                f"export: loaded again, the model's vectors are up to {furthest:.2g} off; {type(again).__name__} does "
-                "not keep all that was merged into it (a bias where its class has none?)"
-            )
-        standing.tokenizer.save_pretrained(unfinished)
-        save_file({name: value.contiguous() for name, value in standing.head.items()}, unfinished / "head.safetensors")
-        told: dict[str, Any] = {
-            name: standing.description[name] for name in ("labels", "scale", "max_length", "measures")
-        }
-        (unfinished / "head.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        (unfinished / "README.md").write_text(card(standing, form), encoding="utf-8")
+            if form == "merged":
+                again = _merged(standing, target, unfinished)()
+            else:
+                again = _peft(standing, target, unfinished, uniform_rank)()
+        _check(standing, target, again, expected)
+        _write_rest(standing, target, unfinished, form)
+        with_layout = (unfinished / "modules.json").is_file()
+        license = license or license_of(standing.base)
+        told = Export(standing, form, target, uniform_rank, with_layout, license, read_facts(adapter))
+        (unfinished / "README.md").write_text(card(told), encoding="utf-8")
         if out.exists():
             out.rmdir()
         unfinished.rename(out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+    return Exported(out, target.task_type, target.reason)
+
+
+@torch.inference_mode()
+def _check(standing: LoadedAdapter, target: Target, again: nn.Module, expected: Tensor) -> None:
+    """Raise where a model that was loaded again does not compute what the adapter did."""
+    plain: Any = again.get_base_model() if isinstance(again, PeftModel) else again
+    name = type(plain).__name__
+    if target.task_type == "SEQ_CLS":
+        batch, head = standing.batch(), head_of(standing)
+        logits = head.logits(expected, batch["attention_mask"])
+        off, what = head.differs(again.eval()(**batch).logits, logits), "logits"
+    else:
+        found = standing.vectors(target.inside(plain))
+        off, what = float((found - expected).abs().max() / expected.abs().max().clamp(min=1)), "vectors"
+    if not off <= _TOLERANCE:
+        raise SlatError(
+            f"export: loaded again, the model's {what} are up to {off:.2g} off; {name} does not keep all that was "
+            "merged into it (a bias where its class has none?)"
+        )
+
+
+def _write_rest(standing: LoadedAdapter, target: Target, out: Path, form: str) -> None:
+    """Tokenizer, head and facts on it."""
+    description, head = standing.description, head_of(standing)
+    tokenizer = standing.tokenizer
+    tokenizer.model_max_length, tokenizer.padding_side = description["max_length"], "right"
+    if len(description["columns"]) == 1:  # as in training; GPT-2 would add them to its embeddings
+        inputs = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = inputs
+    tokenizer.save_pretrained(out)
+    told = {name: description[name] for name in ("labels", "scale", "max_length", "measures")}
+    (out / "head.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    if target.task_type == "SEQ_CLS":
+        if form == "peft":
+            (out / "classifier.json").write_text(json.dumps(target.settings, indent=2) + "\n", encoding="utf-8")
+        return
+    save_file({name: value.contiguous() for name, value in standing.head.items()}, out / "head.safetensors")
+    _, gguf = standing.published
+    loads = standing.loader == "AutoModel" and not standing.is_taken_out and not (gguf and form == "peft")
+    if target.task_type == "FEATURE_EXTRACTION" and loads:
+        write_sentence_layout(out, head, description["max_length"])

@@ -70,13 +70,31 @@ class LoadedAdapter:
         """The model again in float32, without the adapter."""
         return _bare(self.base, self.description["model"]["name"])
 
+    def batch(self) -> dict[str, Tensor]:
+        """A few texts of different length."""
+        return dict(
+            self.tokenizer(
+                list(_PROBE), padding=True, padding_side="right", return_tensors="pt", return_token_type_ids=False
+            )
+        )
+
     @torch.inference_mode()
     def vectors(self, model: nn.Module) -> Tensor:
-        """Token vectors (texts, length, width) of a few texts, those of padding at 0, by ``model`` as it stands."""
-        batch = self.tokenizer(
-            list(_PROBE), padding=True, padding_side="right", return_tensors="pt", return_token_type_ids=False
-        )
+        """Token vectors (texts, length, width) of :meth:`batch`, those of padding at 0, by ``model`` as it stands."""
+        batch = self.batch()
         return model.eval()(**batch).last_hidden_state * batch["attention_mask"].unsqueeze(-1)
+
+    def settings(self) -> dict[str, Any]:
+        """Fields of the configuration of a class for classification: labels and their names."""
+        labels = self.description["labels"]
+        if not labels:
+            return {"num_labels": 1, "problem_type": "regression"}
+        return {
+            "num_labels": len(labels),
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: number for number, label in enumerate(labels)},
+            "problem_type": "single_label_classification",
+        }
 
 
 def stand(folder: Path) -> LoadedAdapter:
@@ -102,7 +120,7 @@ def stand(folder: Path) -> LoadedAdapter:
     return LoadedAdapter(
         description,
         base,
-        published(name),
+        _for_others(name),
         text_model(config).__name__,
         needs_encoder(config),
         model,
@@ -111,6 +129,12 @@ def stand(folder: Path) -> LoadedAdapter:
         _told(applied, description["unit"]["method"]),
         those_of("head.", tensors),
     )
+
+
+def _for_others(name: str) -> tuple[str, str]:
+    """The model's name for others; a folder by its whole path, as an adapter may be loaded from anywhere."""
+    folder = Path(name).expanduser()
+    return (str(folder.resolve()), "") if folder.is_dir() else published(name)
 
 
 def _told(applied: Applied, method: str) -> str:

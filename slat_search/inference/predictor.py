@@ -240,14 +240,14 @@ def _damage(description: dict[str, Any], state: State, stem: str) -> str:
 
 def adapter_folder(run: Path, adapter: str | None = None, task: str | None = None) -> Path:
     """The adapter to use: ``run`` itself if it is one, else the named or the best one of a run folder; of a run over
-    several tasks that of ``task``.
+    several tasks, or of a pool, that of ``task``.
 
     Raises:
         SlatError: no adapter there, or no such task.
     """
     if (run / "adapter.json").is_file():
         return run
-    found = named_in(run, adapter)
+    found = run if (run / "shared.json").is_file() else named_in(run, adapter)
     tasks = sorted(p.parent.name for p in found.glob("*/adapter.json"))
     if tasks:
         if task not in tasks:

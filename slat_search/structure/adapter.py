@@ -143,6 +143,7 @@ class Adapter(nn.Module):
         self.sites = nn.ModuleDict()
         self._handles: dict[str, torch.utils.hooks.RemovableHandle] = {}
         self._layers: dict[str, nn.Module] = {}  # a plain dict: the backbone's modules are not ours to train or save
+        self._attached_to = (backbone,)  # a tuple, for the same reason
         layers = dict(backbone.named_modules())
         for site, modules in by_site.items():
             if site.name not in layers:
@@ -165,6 +166,20 @@ class Adapter(nn.Module):
         """Return the structure as it is now, after any shrinking."""
         modules = (module for site in self.site_adapters() for module in site.modules_by_kind.values())
         return Structure(tuple(modules), self.options)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The model that the adapter was attached to."""
+        return self._attached_to[0]
+
+    @property
+    def hook_ids(self) -> frozenset[int]:
+        """Keys of the adapter's hooks in the layers' tables of hooks; none after :meth:`detach`."""
+        return frozenset(handle.id for handle in self._handles.values())
+
+    def layer(self, site: Site) -> nn.Module:
+        """The backbone's own layer at a site."""
+        return self._layers[site.name]
 
     def drop_empty_sites(self) -> None:
         """Forget sites whose modules are all gone, and remove their hooks."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from slat_search.inference.predictor import save_bundle
+from slat_search.models.backbone import load_backbone
 from slat_search.models.registry import model_path
 from slat_search.records import Measures
 from slat_search.structure import (
@@ -41,6 +45,15 @@ def structure_of(model: nn.Module, *kinds: str) -> Structure:
     return chosen
 
 
+def _on(context: Context, model: nn.Module, name: str | None) -> Context:
+    """The context with another model than the embedded one, by its name."""
+    if name is None:
+        return context
+    told = context.config.model.model_copy(update={"name": name})
+    made_from = MadeFrom(weights_digest(model), context.made_from.tokenizer, context.made_from.texts)
+    return replace(context, config=context.config.model_copy(update={"model": told}), made_from=made_from)
+
+
 def saved(context: Context, model: nn.Module, folder: Path, *kinds: str, name: str | None = None) -> Path:
     """An adapter folder with random weights in every module."""
     structure = structure_of(model, *kinds)
@@ -52,17 +65,17 @@ def saved(context: Context, model: nn.Module, folder: Path, *kinds: str, name: s
     generator = np.random.default_rng(0)
     state |= {"head.weight": generator.normal(size=(5, width)).astype(np.float32) / width**0.5}
     state |= {"head.bias": np.arange(5, dtype=np.float32) / 5}
-    if name is not None:
-        told = context.config.model.model_copy(update={"name": name})
-        made_from = MadeFrom(weights_digest(model), context.made_from.tokenizer, context.made_from.texts)
-        context = replace(context, config=context.config.model_copy(update={"model": told}), made_from=made_from)
+    context = _on(context, model, name)
     job = TrainingJob("slat", "slat-test", 0.003, 0, options={"structure": structure.to_dict()})
     save_bundle(folder, context, job, state, MEASURES)
     return folder
 
 
-def saved_baseline(context: Context, model: nn.Module, folder: Path, method: str, **options: Any) -> Path:
+def saved_baseline(
+    context: Context, model: nn.Module, folder: Path, method: str, name: str | None = None, **options: Any
+) -> Path:
     """An adapter folder of a hand-made method, with random weights in all that it trains."""
+    context = _on(context, model, name)
     job = TrainingJob(method, method, 0.003, 0, options=options)
     applied = apply_job(job, model)
     generator = torch.Generator().manual_seed(0)
@@ -71,13 +84,18 @@ def saved_baseline(context: Context, model: nn.Module, folder: Path, method: str
         for name, p in applied.trained().items()
     }
     applied.undo()
-    state |= {"head.weight": np.eye(5, 384, dtype=np.float32), "head.bias": np.arange(5, dtype=np.float32) / 5}
+    state |= {
+        "head.weight": np.eye(5, model.config.hidden_size, dtype=np.float32),
+        "head.bias": np.arange(5, dtype=np.float32) / 5,
+    }
     save_bundle(folder, context, job, state, MEASURES)
     return folder
 
 
 def code_of(out: Path, pair: bool = False) -> str:
     """The README's code, its model in the package in the place of the hub's, on the tests' texts."""
+    if (out / "adapter_config.json").is_file():
+        as_if_on_the_hub(out)
     code, *_ = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
     texts = repr(list(TEXTS)) + (f", {list(reversed(TEXTS))!r}" if pair else "")
     shown = '["first text"], ["second text"]' if pair else '["a text", "another"]'
@@ -86,6 +104,47 @@ def code_of(out: Path, pair: bool = False) -> str:
 
 
 def code_with_a_head(out: Path) -> str:
-    """The README's second piece of code, likewise."""
-    _, code = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
-    return code.replace(HERE, model_path("minilm"))
+    """The README's piece of code with a head of its own, likewise."""
+    return piece(out, "num_labels=").replace(HERE, model_path("minilm"))
+
+
+def piece(out: Path, holds: str) -> str:
+    """The one piece of code in the README that holds some text."""
+    pieces = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    (code,) = [code for code in pieces if holds in code]
+    return code
+
+
+def as_if_on_the_hub(out: Path) -> None:
+    """Let an adapter of peft name the model in the package in the place of the hub's, which classes of peft load."""
+    config = out / "adapter_config.json"
+    config.write_text(config.read_text().replace(HERE, model_path("minilm")))
+
+
+def retold(folder: Path, pooling: str = "mean", pair: bool = False, regression: bool = False) -> Path:
+    """Change what an adapter folder says of its task; a regression keeps the first row of the head."""
+    told = json.loads((folder / "adapter.json").read_text())
+    told["model"]["pooling"], told["columns"] = pooling, ["text"] * (1 + pair)
+    if regression:
+        told["labels"], told["scale"] = [], [3.5, 1.25]
+        state = load_file(folder / "adapter.safetensors")
+        save_file({n: v[:1] if n.startswith("head.") else v for n, v in state.items()}, folder / "adapter.safetensors")
+    (folder / "adapter.json").write_text(json.dumps(told))
+    return folder
+
+
+def larger(model: nn.Module) -> None:
+    """Let random weights be ten times as large as they begin, so that texts differ in what is said of them."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data *= 10
+
+
+def with_model(make: Callable[[], nn.Module], tokenizer: Any, folder: Path) -> nn.Module:
+    """A small model with random weights in a folder, as a user's own model is, and loaded as we do."""
+    torch.manual_seed(0)
+    model = make()
+    larger(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return load_backbone(str(folder)).model

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from slat_search import SlatError
 from slat_search.cli import main
-from slat_search.inference.predictor import load_bundle
+from slat_search.inference.predictor import adapter_folder, load_bundle
 from slat_search.inference.shared_predictor import load_shared, save_shared
 from slat_search.records import Measures
 from slat_search.structure import SharedStructure, Space, find_sites
@@ -74,6 +74,10 @@ def test_the_command_line_asks_whose_adapter(saved: Path) -> None:
     refused = CliRunner().invoke(main, command)
     assert refused.exit_code == 2
     assert "one of bbc-headline, bbc-match, bbc-topic is needed" in refused.stderr
+    pool = saved / "adapters" / "slat-abc"  # as `add-task` leaves one in a folder of its own
+    assert adapter_folder(pool, task="bbc-topic") == adapter_folder(saved, task="bbc-topic") == pool / "bbc-topic"
+    with pytest.raises(SlatError, match="one of bbc-headline, bbc-match, bbc-topic is needed"):
+        adapter_folder(pool)
     said = CliRunner().invoke(main, [*command, "--task", "bbc-headline", "--json"])
     assert said.exit_code == 0, said.output
     assert set(json.loads(said.stdout)["probabilities"]) == set(

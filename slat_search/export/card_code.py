@@ -1,0 +1,197 @@
+"""Pieces of code in the README of an exported adapter; tests run them."""
+
+from __future__ import annotations
+
+from .loaded import LoadedAdapter
+from .target import Target
+
+_POOLING = {
+    "mean": """    mask = batch["attention_mask"].unsqueeze(-1)
+    vectors = (hidden * mask).sum(1) / mask.sum(1)
+""",
+    "first": """    vectors = hidden[:, 0]
+""",
+    "last": """    last = batch["attention_mask"].sum(1) - 1
+    vectors = hidden[torch.arange(len(hidden)), last]
+""",
+}
+_ON_PEFT = """## On a class with a head of its own
+
+The adapter belongs on the model without a head, as above. In a class with a head the modules have other names, and peft
+refuses the adapter there. Put it on the model inside. The class's own head is new, and wants training:
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+folder = "."  # where this file is
+model = AutoModelForSequenceClassification.from_pretrained("{base}"{file}, num_labels={outputs}).float()
+PeftModel.from_pretrained({inside}, folder)  # changes it in place; is_trainable=True trains it on
+```"""
+_ON_MERGED = """## On a class with a head of its own
+
+The class's own head is new, and wants training; `head.safetensors` is for the code above:
+
+```python
+from transformers import AutoModelForSequenceClassification
+
+folder = "."  # where this file is
+model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels={outputs})
+```"""
+_SENTENCES = """## With sentence-transformers
+
+`encode` gives {what}, as the folder has Transformer, Pooling and Dense of that library:
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer(".")  # where this file is
+values = model.encode({texts}, convert_to_tensor=True){softmax}
+```"""
+_PIPELINE = {
+    "merged": """## As a pipeline
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model=".", top_k=None)  # where this file is
+answers = classify({texts}, truncation=True)
+```""",
+    "peft": """## As a pipeline
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model=model, tokenizer=tokenizer, top_k=None)  # as loaded above
+answers = classify({texts}, truncation=True)
+```""",
+}
+
+
+def code(standing: LoadedAdapter, form: str, target: Target) -> str:
+    """Code that loads the export and prints labels and probabilities, or numbers."""
+    description = standing.description
+    labels, pair = description["labels"], len(description["columns"]) == 2
+    texts = '["first text"], ["second text"]' if pair else '["a text", "another"]'
+    types = "" if pair else ", return_token_type_ids=False"  # as in training
+    imported, loaded, compute = _classes(standing, form, target)
+    if target.task_type == "SEQ_CLS":
+        head, result, logits = "", "    print(logits[:, 0])\n", "    logits = model(**batch).logits\n"
+    else:
+        head = 'head = load_file(f"{folder}/head.safetensors")\n'
+        logits = (
+            f"    hidden = {compute}.last_hidden_state\n"
+            f"{_POOLING[description['model']['pooling']]}"
+            '    logits = vectors @ head["weight"].T + head["bias"]\n'
+        )
+        mean, spread = description["scale"] if not labels else (0, 1)
+        result = f"    print(logits[:, 0] * {spread!r} + {mean!r})\n"
+    if labels:
+        result = f"""    for probabilities in logits.softmax(-1):
+        print({labels!r}[probabilities.argmax()], probabilities)
+"""
+    return f"""```python
+{imported}
+folder = "."  # where this file is
+tokenizer = AutoTokenizer.from_pretrained(folder)
+{loaded}
+{head}
+batch = tokenizer({texts}, truncation=True, max_length={description["max_length"]}, padding=True, padding_side="right",
+                  return_tensors="pt"{types})
+with torch.inference_mode():
+{logits}{result}```"""
+
+
+def _classes(standing: LoadedAdapter, form: str, target: Target) -> tuple[str, str, str]:
+    """Lines that import what is needed, lines that load ``model``, and the expression for its output."""
+    if target.task_type == "SEQ_CLS" and form == "peft":
+        imported = (
+            "import json\n\nimport torch\nfrom peft import AutoPeftModelForSequenceClassification\n"
+            "from transformers import AutoTokenizer\n"
+        )
+        names = "settings['id2label'] = {int(number): name for number, name in settings['id2label'].items()}\n"
+        names = names.replace("'", '"') if standing.description["labels"] else ""
+        loaded = (
+            'with open(f"{folder}/classifier.json") as file:\n    settings = json.load(file)\n'
+            f"{names}"
+            "model = AutoPeftModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **settings)\n"
+            "model = model.eval()"
+        )
+        return imported, loaded, ""
+    if target.task_type == "SEQ_CLS":
+        return (
+            "import torch\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer\n",
+            "model = AutoModelForSequenceClassification.from_pretrained(folder).eval()",
+            "",
+        )
+    if target.task_type == "CAUSAL_LM":
+        auto = "AutoPeftModelForCausalLM" if form == "peft" else "AutoModelForCausalLM"
+        source = "peft" if form == "peft" else "transformers"
+        inside = "model.get_base_model().base_model" if form == "peft" else "model.base_model"
+        return (
+            f"import torch\nfrom {source} import {auto}\nfrom safetensors.torch import load_file\n"
+            "from transformers import AutoTokenizer\n",
+            f"model = {auto}.from_pretrained(folder, dtype=torch.float32).eval()",
+            f"{inside}(**batch)",
+        )
+    imported, loaded = _without_a_head(standing, form)
+    return f"import torch\n{imported}", f"model = {loaded}.eval()", "model(**batch)"
+
+
+def _without_a_head(standing: LoadedAdapter, form: str) -> tuple[str, str]:
+    base, file = _base(standing)
+    encoder = ".get_encoder()" if standing.is_taken_out else ""
+    names = [standing.loader, "AutoTokenizer"]
+    first, more = "", ""
+    if form == "peft":
+        first = "from peft import PeftModel\n"
+        loaded = (
+            f'PeftModel.from_pretrained({standing.loader}.from_pretrained("{base}"{file}){encoder}.float(), folder)'
+        )
+    elif encoder:
+        kind = type(standing.model)
+        names, more = names[1:], f"from {kind.__module__} import {kind.__name__}\n"
+        loaded = f"{kind.__name__}.from_pretrained(folder)"
+    else:
+        loaded = f"{standing.loader}.from_pretrained(folder)"
+    imported = f"{first}from safetensors.torch import load_file\nfrom transformers import {', '.join(names)}\n{more}"
+    return imported, loaded
+
+
+def _base(standing: LoadedAdapter) -> tuple[str, str]:
+    base, gguf = standing.published
+    return base, f', gguf_file="{gguf}"' if gguf else ""
+
+
+def with_a_head(standing: LoadedAdapter, form: str, target: Target) -> str:
+    """How to put what is made for a model without a head into a class with one; an encoder that was merged into has
+    none."""
+    if target.task_type != "FEATURE_EXTRACTION":
+        return ""
+    outputs = max(1, len(standing.description["labels"]))
+    if form == "peft":
+        base, file = _base(standing)
+        inside = "model.base_model" + (".get_encoder()" if standing.is_taken_out else "")
+        return _ON_PEFT.format(base=base, file=file, outputs=outputs, inside=inside)
+    return "" if standing.loader != "AutoModel" or standing.is_taken_out else _ON_MERGED.format(outputs=outputs)
+
+
+def with_sentence_transformers(standing: LoadedAdapter) -> str:
+    """How sentence-transformers loads the folder."""
+    labels = standing.description["labels"]
+    what = "logits, whose softmax are the probabilities of the labels" if labels else "the numbers"
+    softmax = ".softmax(-1)" if labels else ""
+    return _SENTENCES.format(what=what, softmax=softmax, texts=_rows(standing))
+
+
+def with_pipeline(standing: LoadedAdapter, form: str) -> str:
+    """How a pipeline takes the export."""
+    if len(standing.description["columns"]) == 2:
+        texts = '[{"text": "first text", "text_pair": "second text"}]'
+    else:
+        texts = '["a text", "another"]'
+    return _PIPELINE[form].format(texts=texts)
+
+
+def _rows(standing: LoadedAdapter) -> str:
+    return '[("first text", "second text")]' if len(standing.description["columns"]) == 2 else '["a text", "another"]'

@@ -1,0 +1,162 @@
+"""The class of transformers that an export is made for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import logging
+
+from ..errors import SlatError
+from ..models.registry import needs_encoder
+from .head import LinearHead, UnfitHeadError, put_head
+from .loaded import LoadedAdapter
+from .to_peft import CLASSES, TASK_TYPES
+
+_LOADERS = {"SEQ_CLS": AutoModelForSequenceClassification, "CAUSAL_LM": AutoModelForCausalLM}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bare model of the class that an export is made for, with our head in it where it has one for labels.
+
+    Attributes:
+        task_type: as peft calls it.
+        model: of that class.
+        saved: names of the modules of ``model`` that hold the head.
+        settings: fields of the configuration that the class is loaded with.
+        reason: why no class for classification was taken, in one sentence; empty where one was, or where another was
+            asked for.
+    """
+
+    task_type: str
+    model: PreTrainedModel
+    saved: tuple[str, ...] = ()
+    settings: dict[str, Any] | None = None
+    reason: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of the backbone's modules."""
+        return f"{self.model.base_model_prefix}." if self.task_type in CLASSES else ""
+
+    def inside(self, model: nn.Module) -> nn.Module:
+        """The backbone of a model of this class."""
+        return model.get_submodule(self.prefix.removesuffix("."))
+
+    def with_backbone(self, backbone: PreTrainedModel) -> PreTrainedModel:
+        """The class around another backbone, with its head."""
+        if not self.prefix:
+            return backbone
+        own: Any = self.inside(self.model)
+        states = {name: self.model.get_submodule(name).state_dict() for name in self.saved}
+        if hasattr(backbone, "pooler"):
+            backbone.pooler = getattr(own, "pooler", None)
+        setattr(self.model, self.model.base_model_prefix, backbone)
+        for name, state in states.items():
+            self.model.get_submodule(name).load_state_dict(state)
+        self.model.tie_weights()
+        return self.model
+
+
+def choose_target(standing: LoadedAdapter, task_type: str | None, serving: bool, headless: str = "") -> Target:
+    """Choose and load the class.
+
+    Args:
+        task_type: what was asked for; None takes a class for classification if the head fits one, else the model
+            without a head.
+        serving: whether a server of LoRA is to read it, which takes no head: then None takes the class that generates,
+            where there is one.
+        headless: why the adapter can stand on the model without a head alone; empty where it can stand anywhere.
+
+    Raises:
+        SlatError: the class that was asked for does not fit.
+    """
+    if task_type not in (None, *TASK_TYPES):
+        raise SlatError(f"export: task_type is one of {', '.join(TASK_TYPES)}, not {task_type!r}")
+    if serving and task_type == "SEQ_CLS":
+        raise SlatError("export: servers of LoRA read no head from an adapter; ask for one rank without SEQ_CLS")
+    config: PreTrainedConfig = standing.model.config
+    if headless and task_type in CLASSES:
+        raise SlatError(f"export: {headless}")
+    if serving and task_type is None:
+        task_type = "CAUSAL_LM" if type(config) in CLASSES["CAUSAL_LM"] and _looks_back(standing) else None
+    if task_type == "CAUSAL_LM":
+        if standing.is_taken_out or type(config) not in CLASSES["CAUSAL_LM"] or not _looks_back(standing):
+            raise SlatError(
+                f"export: {type(standing.model).__name__} generates no text, so CAUSAL_LM has no class for it"
+            )
+        return Target("CAUSAL_LM", _load("CAUSAL_LM", standing, {}))
+    if task_type == "FEATURE_EXTRACTION" or serving:
+        return Target("FEATURE_EXTRACTION", standing.bare())
+    try:
+        if headless:
+            raise UnfitHeadError(headless)
+        return _classifier(standing)
+    except UnfitHeadError as error:
+        if task_type is not None:
+            raise SlatError(f"export: {error}") from error
+        return Target("FEATURE_EXTRACTION", standing.bare(), reason=str(error))
+
+
+def load_again(standing: LoadedAdapter, target: Target) -> PreTrainedModel:
+    """The class again as it is loaded from what was published, without the adapter."""
+    if target.task_type not in CLASSES:
+        return standing.bare()
+    return _load(target.task_type, standing, target.settings or {})
+
+
+def _classifier(standing: LoadedAdapter) -> Target:
+    config: PreTrainedConfig = standing.model.config
+    if config.is_encoder_decoder or needs_encoder(config) or standing.loader != "AutoModel":
+        raise UnfitHeadError(f"transformers has no class that classifies with the encoder of {config.model_type} alone")
+    if type(config) not in CLASSES["SEQ_CLS"]:
+        raise UnfitHeadError(f"transformers has no class for classification of {config.model_type}")
+    settings = standing.settings()
+    if not isinstance(standing.tokenizer.pad_token_id, int):
+        raise UnfitHeadError("the tokenizer has no token to pad with")
+    model = _load("SEQ_CLS", standing, settings)
+    if hasattr(model, "score"):  # which looks for the last token that is not this one
+        settings["pad_token_id"] = standing.tokenizer.pad_token_id
+        model.config.pad_token_id = settings["pad_token_id"]
+    saved = put_head(model, head_of(standing), standing.batch())
+    return Target("SEQ_CLS", model, saved, settings)
+
+
+def head_of(standing: LoadedAdapter) -> LinearHead:
+    """The trained head; that of a regression with the scale of its numbers in it."""
+    weight, bias = standing.head["weight"].float(), standing.head["bias"].float()
+    is_regression = not standing.description["labels"]
+    if is_regression:
+        mean, spread = standing.description["scale"]
+        weight, bias = weight * spread, bias * spread + mean
+    return LinearHead(weight, bias, standing.description["model"]["pooling"], is_regression)
+
+
+def _load(task_type: str, standing: LoadedAdapter, settings: dict[str, Any]) -> PreTrainedModel:
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # that the head is new
+    try:
+        load = partial(_LOADERS[task_type].from_pretrained, standing.base, dtype=torch.float32)
+        return load(trust_remote_code=False, **settings).requires_grad_(False).eval()
+    finally:
+        logging.set_verbosity(level)
+
+
+@torch.inference_mode()
+def _looks_back(standing: LoadedAdapter) -> bool:
+    """Whether a token's vector depends on no later token."""
+    ids = standing.batch()["input_ids"][:1, :4]
+    other = ids.clone()
+    other[:, -1] = ids[:, 1]
+    one, two = (standing.model(input_ids=x).last_hidden_state[:, :-1] for x in (ids, other))
+    return bool(torch.allclose(one, two, atol=1e-6))
