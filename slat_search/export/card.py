@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from .card_code import code, with_a_head, with_pipeline, with_sentence_transformers
 from .facts import RunFacts
 from .loaded import LoadedAdapter
+from .prompted import prompted_code
 from .target import Target
 
 _WHAT = {
@@ -22,6 +23,7 @@ _CLASS = {
     "CAUSAL_LM": "It is made for `{name}`; the head for the labels lies beside it, in `head.safetensors`.",
     "FEATURE_EXTRACTION": "It is made for the model without a head; the head lies beside it, in `head.safetensors`.",
 }
+_PROMPTED = "It is made for `{name}`, which answers a prompt in words; the prompt is in `prompt.json`."
 _UNIFORM = """
 All LoRA have one rank and one alpha, and stand at the same projections of all blocks: ranks are filled up with zeros,
 which changes no output. vLLM and TGI read nothing else.
@@ -55,16 +57,18 @@ class Export:
 
 def card(export: Export) -> str:
     """Markdown with the front matter of the Hugging Face hub."""
-    target = export.target
+    target, prompted = export.target, export.standing.is_prompted
+    made_for = _PROMPTED if prompted else _CLASS[target.task_type]
     sections = [
         f"---\n{front_matter(export)}\n---",
         "# Adapter trained by SLAT search",
         f"{export.standing.structure}.",
-        f"{_WHAT[export.form]} {_CLASS[target.task_type].format(name=type(target.model).__name__)}",
+        f"{_WHAT[export.form]} {made_for.format(name=type(target.model).__name__)}",
     ]
     if target.reason:
         sections.append(f"A class for classification cannot hold the head: {target.reason}.")
-    sections.append(code(export.standing, export.form, target))
+    write = prompted_code(export.standing, export.form) if prompted else code(export.standing, export.form, target)
+    sections.append(write)
     if target.task_type == "SEQ_CLS":
         sections.append(with_pipeline(export.standing, export.form))
         if "score" not in target.saved:
@@ -80,13 +84,13 @@ def card(export: Export) -> str:
 def front_matter(export: Export) -> str:
     """YAML that the hub reads."""
     base, _ = export.standing.published
-    facts, is_classes = export.facts, bool(export.standing.description["labels"])
+    facts = export.facts
     test = facts.test if facts is not None else None
     results = None
     if facts is not None and test is not None:
         results = [
             EvalResult(
-                task_type="text-classification",
+                task_type="text-generation" if export.standing.is_prompted else "text-classification",
                 dataset_type=facts.task,
                 dataset_name=facts.task,
                 dataset_split="test",
@@ -99,13 +103,20 @@ def front_matter(export: Export) -> str:
         base_model=None if Path(base).is_dir() else base,
         library_name="peft" if export.form == "peft" else "transformers",
         license=export.license,
-        pipeline_tag="text-classification" if export.target.task_type == "SEQ_CLS" and is_classes else None,
+        pipeline_tag=_pipeline_tag(export),
         tags=[*tags, "sentence-transformers"] if export.with_layout else tags,
         metrics=None if facts is None else [facts.metric],
         model_name="slat-adapter" if results else None,
         eval_results=results,
     )
     return fields.to_yaml().strip()
+
+
+def _pipeline_tag(export: Export) -> str | None:
+    if export.standing.is_prompted:
+        return "text-generation"
+    is_classes = bool(export.standing.description["labels"])
+    return "text-classification" if export.target.task_type == "SEQ_CLS" and is_classes else None
 
 
 def _data(export: Export) -> str:

@@ -21,6 +21,7 @@ from .card import Export, card
 from .facts import license_of, read_facts
 from .loaded import LoadedAdapter, stand
 from .peft_methods import headless_reason, on_class
+from .prompted import prompt_facts
 from .sentence_layout import write_sentence_layout
 from .target import Target, choose_target, head_of, load_again
 from .to_peft import CLASSES, check_empty, only_here, to_peft, write_peft
@@ -174,13 +175,17 @@ def _check(standing: LoadedAdapter, target: Target, again: nn.Module, expected: 
 
 def _write_rest(standing: LoadedAdapter, target: Target, out: Path, form: str) -> None:
     """Tokenizer, head and facts on it."""
-    description, head = standing.description, head_of(standing)
-    tokenizer = standing.tokenizer
-    tokenizer.model_max_length, tokenizer.padding_side = description["max_length"], "right"
+    description, tokenizer = standing.description, standing.tokenizer
+    tokenizer.model_max_length = description["max_length"]
+    tokenizer.padding_side = "left" if standing.is_prompted else "right"
     if len(description["columns"]) == 1:  # as in training; GPT-2 would add them to its embeddings
         inputs = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = inputs
     tokenizer.save_pretrained(out)
+    if standing.is_prompted:
+        (out / "prompt.json").write_text(prompt_facts(standing), encoding="utf-8")
+        return
+    head = head_of(standing)
     told = {name: description[name] for name in ("labels", "scale", "max_length", "measures")}
     (out / "head.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     if target.task_type == "SEQ_CLS":

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from ..baselines import Applied
 from ..errors import SlatError
-from ..inference.predictor import FORMAT, read_parts
+from ..inference.predictor import READ, read_parts
 from ..models.loading import (
     check_fit,
     read_config,
@@ -68,7 +68,12 @@ class LoadedAdapter:
 
     def bare(self) -> PreTrainedModel:
         """The model again in float32, without the adapter."""
-        return _bare(self.base, self.description["model"]["name"])
+        return _bare(self.base, self.description["model"]["name"], self.is_prompted)
+
+    @property
+    def is_prompted(self) -> bool:
+        """Whether the adapter stands on a causal language model that answers in words, and has no head."""
+        return bool(self.description.get("prompt"))
 
     def batch(self) -> dict[str, Tensor]:
         """A few texts of different length."""
@@ -80,9 +85,12 @@ class LoadedAdapter:
 
     @torch.inference_mode()
     def vectors(self, model: nn.Module) -> Tensor:
-        """Token vectors (texts, length, width) of :meth:`batch`, those of padding at 0, by ``model`` as it stands."""
+        """Token vectors (texts, length, width) of :meth:`batch`, those of padding at 0, by ``model`` as it stands; of
+        what answers in words its logits."""
         batch = self.batch()
-        return model.eval()(**batch).last_hidden_state * batch["attention_mask"].unsqueeze(-1)
+        output = model.eval()(**batch)
+        vectors = output.logits if self.is_prompted else output.last_hidden_state
+        return vectors * batch["attention_mask"].unsqueeze(-1)
 
     def settings(self) -> dict[str, Any]:
         """Fields of the configuration of a class for classification: labels and their names."""
@@ -104,11 +112,12 @@ def stand(folder: Path) -> LoadedAdapter:
         SlatError: not an adapter folder, damaged, of a method that is neither a structure nor one of peft's tuners, or
             a model that is not the one it was trained on.
     """
-    description, state = read_parts(folder, "adapter", FORMAT)
+    description, state = read_parts(folder, "adapter", *READ)
     name = description["model"]["name"]
     base = model_path(name)
     config, tokenizer = read_config(base, name), read_tokenizer(base, name)
-    model = _bare(base, name)
+    prompted = bool(description.get("prompt"))
+    model = _bare(base, name, prompted)
     check_fit(model, tokenizer, name)
     check_model(f"export: adapter {folder}", description, model, tokenizer)
     applied = apply_job(TrainingJob(**description["unit"]), model)
@@ -121,7 +130,7 @@ def stand(folder: Path) -> LoadedAdapter:
         description,
         base,
         _for_others(name),
-        text_model(config).__name__,
+        "AutoModelForCausalLM" if prompted else text_model(config).__name__,
         needs_encoder(config),
         model,
         tokenizer,
@@ -143,5 +152,5 @@ def _told(applied: Applied, method: str) -> str:
     return applied.structure.describe()
 
 
-def _bare(base: str, name: str) -> PreTrainedModel:
-    return read_model(base, name, read_config(base, name), "float32").requires_grad_(False)
+def _bare(base: str, name: str, causal: bool) -> PreTrainedModel:
+    return read_model(base, name, read_config(base, name), "float32", causal).requires_grad_(False)

@@ -34,6 +34,7 @@ class Target:
         model: of that class.
         saved: names of the modules of ``model`` that hold the head.
         settings: fields of the configuration that the class is loaded with.
+        is_own: whether the adapter was trained on that class itself, and not on what is inside of it.
         reason: why no class for classification was taken, in one sentence; empty where one was, or where another was
             asked for.
     """
@@ -43,11 +44,13 @@ class Target:
     saved: tuple[str, ...] = ()
     settings: dict[str, Any] | None = None
     reason: str = ""
+    is_own: bool = False
 
     @property
     def prefix(self) -> str:
         """What stands before the names of the backbone's modules."""
-        return f"{self.model.base_model_prefix}." if self.task_type in CLASSES else ""
+        inside = self.task_type in CLASSES and not self.is_own
+        return f"{self.model.base_model_prefix}." if inside else ""
 
     def inside(self, model: nn.Module) -> nn.Module:
         """The backbone of a model of this class."""
@@ -85,6 +88,10 @@ def choose_target(standing: LoadedAdapter, task_type: str | None, serving: bool,
         raise SlatError(f"export: task_type is one of {', '.join(TASK_TYPES)}, not {task_type!r}")
     if serving and task_type == "SEQ_CLS":
         raise SlatError("export: servers of LoRA read no head from an adapter; ask for one rank without SEQ_CLS")
+    if standing.is_prompted:
+        if task_type not in (None, "CAUSAL_LM"):
+            raise SlatError("export: this adapter answers in words and has no head; its class is CAUSAL_LM")
+        return Target("CAUSAL_LM", standing.bare(), is_own=True)
     config: PreTrainedConfig = standing.model.config
     if headless and task_type in CLASSES:
         raise SlatError(f"export: {headless}")

@@ -31,7 +31,7 @@ from ..training.protocol import State
 
 _log = logging.getLogger(__name__)
 FORMAT = "slat-adapter/3"
-_READ = (FORMAT, "slat-adapter/2")  # which knew no prompts
+READ = (FORMAT, "slat-adapter/2")  # which knew no prompts
 _AT_ONCE = 16  # responses that are generated together
 _FIELDS = {"model", "labels", "scale", "max_length", "columns", "unit", "measures"}  # of `adapter.json`
 
@@ -139,7 +139,7 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
     """
     folder = adapter_folder(Path(run), adapter, task)
     _log.debug(f"adapter: {folder}")
-    description, state = read_parts(folder, "adapter", *_READ)
+    description, state = read_parts(folder, "adapter", *READ)
     backbone, device = own_backbone(f"adapter {folder}", description)
     settings = Model.model_validate(description["model"])
     job = TrainingJob(**description["unit"])

@@ -1,0 +1,76 @@
+"""Code in the README of an adapter that answers in words; tests run it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..tasks import Template
+from .loaded import LoadedAdapter
+
+_LABELS = """words = {words!r}  # token ids of each label's words
+scores = []
+with torch.inference_mode():
+    for word in words.values():
+        both = torch.tensor([ids + word])
+        logits = model(input_ids=both).logits[0, len(ids) - 1 : -1]
+        scores.append(logits.log_softmax(-1)[range(len(word)), word].mean())
+probabilities = torch.stack(scores).softmax(0)
+print(list(words)[probabilities.argmax()], probabilities)"""
+_RESPONSE = """with torch.inference_mode():
+    answer = model.generate(torch.tensor([ids]), max_new_tokens={most}, do_sample=False)
+print(tokenizer.decode(answer[0, len(ids) :], skip_special_tokens=True).strip())"""
+
+
+def prompted_code(standing: LoadedAdapter, form: str) -> str:
+    """Code that loads the export and prints a label with its probabilities, or a response."""
+    prompt: dict[str, Any] = standing.description["prompt"]
+    template = template_of(standing)
+    auto = "AutoPeftModelForCausalLM" if form == "peft" else "AutoModelForCausalLM"
+    imported = (
+        f"import torch\nfrom peft import {auto}\nfrom transformers import AutoTokenizer"
+        if form == "peft"
+        else f"import torch\nfrom transformers import {auto}, AutoTokenizer"
+    )
+    if prompt["max_new_tokens"]:
+        answer = _RESPONSE.format(most=prompt["max_new_tokens"])
+    else:
+        answer = _LABELS.format(words=dict(zip(standing.description["labels"], prompt["words"], strict=True)))
+    return f"""```python
+{imported}
+
+folder = "."  # where this file is
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = {auto}.from_pretrained(folder, dtype=torch.float32).eval()
+
+{_filled(template)}
+ids = {template.start} + tokenizer(prompt, add_special_tokens=False)["input_ids"]
+{answer}
+```"""
+
+
+def _filled(template: Template) -> str:
+    """Lines that make ``prompt`` of a row."""
+    row = f"row = {dict.fromkeys(template.columns, 'a text')!r}"
+    if not template.is_chat:
+        return f"{row}\nprompt = {template.texts[0]!r}.format(**row)"
+    if not template.roles:
+        messages = 'messages = [{"role": "user", "content": "a text"}]'
+    else:
+        listed = [{"role": role, "content": text} for role, text in zip(template.roles, template.texts, strict=True)]
+        messages = f"{row}\nmessages = {listed!r}\n"
+        messages += 'messages = [{**message, "content": message["content"].format(**row)} for message in messages]'
+    return f"{messages}\nprompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)"
+
+
+def template_of(standing: LoadedAdapter) -> Template:
+    """The template that the adapter was trained with."""
+    description = standing.description
+    prompt = description["prompt"]
+    return Template.of(standing.tokenizer, description["columns"], prompt["prompt"], prompt["messages"])
+
+
+def prompt_facts(standing: LoadedAdapter) -> str:
+    """Content of ``prompt.json``: what the adapter reads and how it answers."""
+    names = ("labels", "columns", "max_length", "measures", "prompt")
+    return json.dumps({name: standing.description[name] for name in names}, indent=2) + "\n"
