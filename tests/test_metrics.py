@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from slat_search.config.task import RESPONSE
 from slat_search.metrics import (
     METRICS,
     calibration_error,
@@ -13,7 +14,7 @@ from slat_search.metrics import (
 LABELS = np.array([0, 0, 0, 1, 1, 1, 1, 1])
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", [m for m in METRICS if m not in RESPONSE])
 def test_perfect_and_constant_predictions(metric: str) -> None:
     values = LABELS + np.linspace(0, 0.01, 8) if metric in ("pearson", "spearman") else LABELS
     assert quality(metric, values, values) == pytest.approx(1)
@@ -49,3 +50,8 @@ def test_a_calibrated_forecaster_has_a_small_error() -> None:
     confidence = rng.uniform(0.3, 1, 20_000)
     assert calibration_error(rng.random(20_000) < confidence, confidence) < 0.015
     assert calibration_error(rng.random(20_000) < confidence**3, confidence) > 0.15
+
+
+@pytest.mark.parametrize("metric", RESPONSE)
+def test_responses_count_with_the_mean_of_what_they_are_worth(metric: str) -> None:
+    assert quality(metric, np.zeros(4), np.array([1, 0, 0.5, 0])) == 0.375

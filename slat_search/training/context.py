@@ -60,7 +60,7 @@ class Context:
     scale: tuple[float, float]
     frozen: Backbone
     made_from: MadeFrom
-    words: Words = ()
+    words: Words
 
     @property
     def parts(self) -> tuple[Context, ...]:

@@ -10,7 +10,7 @@ import pytest
 from ray import cloudpickle
 
 from slat_search import SlatError
-from slat_search.models.classifier import TextClassifier
+from slat_search.models.task_model import TaskModel
 from slat_search.search.runtime import ray_session
 from slat_search.search.tune import run_search
 from slat_search.training.context import Context
@@ -27,7 +27,7 @@ class Breaking(Context):
     begun: Path
     times: int
 
-    def classifier(self) -> TextClassifier:
+    def model(self) -> TaskModel:
         with self.begun.open("a") as file:
             file.write("x")
         if self.begun.stat().st_size <= self.times:
