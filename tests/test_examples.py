@@ -20,9 +20,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize(
-    "example", [path for path in EXAMPLES if path.stem not in ELSEWHERE], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example(example: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(example), "12"]  # steps, of those that take it

@@ -52,7 +52,7 @@ def test_all_its_places_are_found(gemma: Backbone) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("kinds", "budget", "rate"), [("lora", 60_000, 0.001), ("spectral", 400, 0.03)])
+@pytest.mark.parametrize(("kinds", "budget", "rate"), [("lora", 60_000, 0.001), ("spectral", 400, 0.001)])
 def test_a_search_learns_and_what_it_found_is_merged(tmp_path: Path, kinds: str, budget: int, rate: float) -> None:
     task = {"name": "bbc-headline", "max_rows": 96}
     model = {"name": "gemma-270m", "pooling": "last"}
@@ -91,10 +91,10 @@ def test_it_answers_in_words_better_than_chance_and_learns(tmp_path: Path) -> No
     bare, _ = train_job(context, TrainingJob("head", "head", 0.01, 0))
     assert bare.params == 0
     assert bare.validation.quality > context.majority + 0.1
-    job = TrainingJob("search", "search", 0.01, 0, options={"budget": 4000, "kinds": "spectral"})
+    job = TrainingJob("search", "search", 0.001, 0, options={"budget": 4000, "kinds": "spectral"})
     found, state = train_job(context, job)
     assert found.validation.loss < bare.validation.loss
-    slat = TrainingJob("slat", "slat", 0.01, 0, options={"structure": found.structure})
+    slat = TrainingJob("slat", "slat", 0.001, 0, options={"structure": found.structure})
     save_bundle(tmp_path / "adapter", context, slat, state, found.validation)
     predictor = load_bundle(tmp_path / "adapter")
     logits = predict_logits(predictor.model, context.validation)
@@ -102,12 +102,13 @@ def test_it_answers_in_words_better_than_chance_and_learns(tmp_path: Path) -> No
 
 
 def test_it_generates(tmp_path: Path) -> None:
-    rows = [{"q": f"The capital of country {i} is", "a": "Paris" if i % 2 else "Rome"} for i in range(40)]
+    rows = [{"q": f"country {i}", "a": "Paris" if i % 2 else "Rome"} for i in range(40)]
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    task = {"name": "capitals", "train": str(tmp_path / "train.jsonl"), "prompt": "{q}", "response": "a"}
-    config = small_config(task=task, model="gemma-270m", training={"steps": 1, "batch_size": 8})
+    shots = "France: Paris\nItaly: Rome\nGermany: Berlin\nJapan: Tokyo\n"
+    task = {"name": "capitals", "train": str(tmp_path / "train.jsonl"), "prompt": shots + "{q}:", "response": "a"}
+    config = small_config(task={**task, "max_new_tokens": 4}, model="gemma-270m", training={"steps": 1})
     context, _ = prepare(config)
     bare, state = train_job(context, TrainingJob("head", "head", 0.01, 0))
     save_bundle(tmp_path / "bare", context, TrainingJob("head", "head", 0.01, 0), state, bare.validation)
-    (response,) = load_bundle(tmp_path / "bare").generate(["The capital of France is"])
-    assert response.startswith("Paris")
+    (response,) = load_bundle(tmp_path / "bare").generate(["Spain"])
+    assert response.startswith("Madrid")
