@@ -21,6 +21,11 @@ GROUPED = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, 
 #: class and configuration of each family that differs in positions, ties, caps or windows
 FAMILIES: dict[str, tuple[Any, Any]] = {
     "llama": (hf.LlamaForCausalLM, lambda v: hf.LlamaConfig(**GROUPED, intermediate_size=48, vocab_size=v)),
+    # in blocks of 64 weights, as bitsandbytes takes them
+    "wide": (
+        hf.LlamaForCausalLM,
+        lambda v: hf.LlamaConfig(**{**GROUPED, "hidden_size": 64}, intermediate_size=128, vocab_size=v),
+    ),
     "gpt2": (hf.GPT2LMHeadModel, lambda v: hf.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=v)),
     "opt": (
         hf.OPTForCausalLM,

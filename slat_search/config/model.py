@@ -49,10 +49,11 @@ class Model(Section):
     )
     pooling: Literal["mean", "first", "last"] = Field("mean", description="how token vectors become one vector")
     dropout: bool = Field(False, description="keep the backbone's own dropout while training")
-    weights: Literal["float32", "bfloat16"] = Field(
+    weights: Literal["float32", "bfloat16", "nf4", "int8"] = Field(
         "float32",
         description="what the frozen weights are kept in, whatever they were saved in. bfloat16 halves their memory "
-        "and that of activations, for large models on GPUs; what is trained stays float32",
+        "and that of activations, for large models on GPUs; `nf4` and `int8` keep those of the blocks in 4 and 8 "
+        "bits, by the bitsandbytes library. What is trained stays float32",
     )
     gradient_checkpointing: bool = Field(
         False,
@@ -185,6 +186,12 @@ class Config(Section):
     def _kinds_are_there(self) -> Self:
         if not self.kind_sets:  # which raises where a set names a kind that the space lacks
             raise ValueError("space.kinds: every kind has size 0, so there is nothing to search")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_can_be_trained(self) -> Self:
+        if self.model.weights in ("nf4", "int8") and any(baseline.method == "full" for baseline in self.baselines):
+            raise ValueError(f"baselines: full fine-tuning has nothing to train in weights of {self.model.weights}")
         return self
 
     @model_validator(mode="after")

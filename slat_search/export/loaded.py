@@ -21,6 +21,7 @@ from ..models.loading import (
     read_model,
     read_tokenizer,
 )
+from ..models.quantized import LOADED_AS
 from ..models.registry import (
     model_path,
     needs_encoder,
@@ -68,7 +69,7 @@ class LoadedAdapter:
 
     def bare(self) -> PreTrainedModel:
         """The model again in float32, without the adapter."""
-        return _bare(self.base, self.description["model"]["name"], self.is_prompted)
+        return _bare(self.base, self.description)
 
     @property
     def is_prompted(self) -> bool:
@@ -117,7 +118,7 @@ def stand(folder: Path) -> LoadedAdapter:
     base = model_path(name)
     config, tokenizer = read_config(base, name), read_tokenizer(base, name)
     prompted = bool(description.get("prompt"))
-    model = _bare(base, name, prompted)
+    model = _bare(base, description)
     check_fit(model, tokenizer, name)
     check_model(f"export: adapter {folder}", description, model, tokenizer)
     applied = apply_job(TrainingJob(**description["unit"]), model)
@@ -152,5 +153,8 @@ def _told(applied: Applied, method: str) -> str:
     return applied.structure.describe()
 
 
-def _bare(base: str, name: str, causal: bool) -> PreTrainedModel:
-    return read_model(base, name, read_config(base, name), "float32", causal).requires_grad_(False)
+def _bare(base: str, description: dict[str, Any]) -> PreTrainedModel:
+    """The model in float32, with its weights rounded as those that the adapter was trained on."""
+    name, weights = description["model"]["name"], LOADED_AS[description["model"].get("weights", "float32")]
+    causal = bool(description.get("prompt"))
+    return read_model(base, name, read_config(base, name), weights, causal).float().requires_grad_(False)

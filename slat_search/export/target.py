@@ -17,6 +17,7 @@ from transformers import (
 from transformers.utils import logging
 
 from ..errors import SlatError
+from ..models.quantized import LOADED_AS
 from ..models.registry import needs_encoder
 from .head import LinearHead, UnfitHeadError, put_head
 from .loaded import LoadedAdapter
@@ -153,8 +154,9 @@ def _load(task_type: str, standing: LoadedAdapter, settings: dict[str, Any]) -> 
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # that the head is new
     try:
-        load = partial(_LOADERS[task_type].from_pretrained, standing.base, dtype=torch.float32)
-        return load(trust_remote_code=False, **settings).requires_grad_(False).eval()
+        kept = LOADED_AS[standing.description["model"].get("weights", "float32")]
+        load = partial(_LOADERS[task_type].from_pretrained, standing.base, dtype=kept)
+        return load(trust_remote_code=False, **settings).float().requires_grad_(False).eval()
     finally:
         logging.set_verbosity(level)
 

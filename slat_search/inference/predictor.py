@@ -195,6 +195,7 @@ def own_backbone(where: str, description: Mapping[str, Any]) -> tuple[Backbone, 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with products_in(settings.precision):
         backbone.place(device, settings.precision)
+    backbone.quantize()
     return backbone, device
 
 

@@ -22,6 +22,7 @@ from .loading import (
     read_tokenizer,
 )
 from .object_store import Packed, packed, unpacked
+from .quantized import LOADED_AS, QUANTIZED, check_quantized, quantize
 from .registry import model_path
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Backbone:
         params: number of parameters.
         attention: implementation of attention that the model was loaded with.
         key: the same for all copies of it in other processes.
+        weights: what frozen weights are kept in.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Backbone:
     params: int
     attention: str
     key: str
+    weights: str = "float32"
 
     def __reduce__(self) -> tuple[Callable[..., Backbone], tuple[Any, ...]]:
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
@@ -63,6 +66,11 @@ class Backbone:
         told = (*fields, _positions(self.model), self.tokenizer.model_max_length)
         limits = [limit for limit in told if isinstance(limit, int) and 0 < limit < 1_000_000]
         return min(limits, default=None)
+
+    def quantize(self) -> None:
+        """Keep the weights of the blocks in 4 or 8 bits, if ``weights`` says so; it cannot be pickled from then on."""
+        if self.weights in QUANTIZED:
+            quantize(self.model, self.weights)
 
     def place(self, device: str, precision: str, checkpointing: bool = False) -> None:
         """Move the model to ``device`` and set the precision of this process's float32 matrix products.
@@ -136,7 +144,7 @@ def load_backbone(name: str, dropout: bool = False, weights: str = "float32", ca
         name: an embedded name, a local folder, or a name on the Hugging Face hub.
         dropout: keep the model's own dropout rates; False sets them to 0, which is faster and lets frozen
             layers be computed once.
-        weights: ``float32`` or ``bfloat16``, whatever the model was saved in.
+        weights: ``float32``, ``bfloat16``, ``nf4`` or ``int8``, whatever the model was saved in.
         causal: with the head that predicts the next token, for tasks that are prompts.
 
     Raises:
@@ -150,7 +158,8 @@ def load_backbone(name: str, dropout: bool = False, weights: str = "float32", ca
                 setattr(config, field, 0.0)
     config.use_cache = False  # of keys and values, which only generation has a use for
     tokenizer = read_tokenizer(path, name)
-    model = read_model(path, name, config, weights, causal)
+    check_quantized(weights)
+    model = read_model(path, name, config, LOADED_AS[weights], causal)
     check_fit(model, tokenizer, name)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # unused by our own pooling; its weights must not count as backbone
@@ -158,4 +167,4 @@ def load_backbone(name: str, dropout: bool = False, weights: str = "float32", ca
     params = sum(p.numel() for p in model.parameters())
     attention = model.config._attn_implementation
     _log.debug(f"model {name}: {params:,} parameters from {path}, attention {attention}")
-    return Backbone(name, model, tokenizer, model.config.hidden_size, params, attention, key=uuid.uuid4().hex)
+    return Backbone(name, model, tokenizer, model.config.hidden_size, params, attention, uuid.uuid4().hex, weights)

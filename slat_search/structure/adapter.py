@@ -148,12 +148,13 @@ class Adapter(nn.Module):
         for site, modules in by_site.items():
             if site.name not in layers:
                 raise SlatError(f"structure: the model has no module {site.name}; it was made for another model")
-            weight = getattr(layers[site.name], "weight", None)
             expected = {site.d_out} if site.is_norm else {site.d_in, site.d_out}
-            if weight is None or set(weight.shape) != expected:
+            if _widths(layers[site.name]) != expected:
                 raise SlatError(f"structure: {site.name} is {site.d_in} -> {site.d_out} there, not so in this model")
             key = site.name.replace(".", "/")  # a ModuleDict key may hold no dot
-            self.sites[key] = SiteAdapter(site, modules, structure.options, layers[site.name]).to(weight.device)
+            layer = layers[site.name]
+            own = SiteAdapter(site, modules, structure.options, layer)
+            self.sites[key] = own.to(layer.get_parameter("weight").device)
             hook = _SiteHook(self, self.sites[key])
             self._handles[key] = layers[site.name].register_forward_hook(hook)
             self._layers[site.name] = layers[site.name]
@@ -200,6 +201,8 @@ class Adapter(nn.Module):
             if site.site.is_norm and not isinstance(layer, nn.LayerNorm):
                 continue
             own, weight = layer.get_parameter("weight"), weight_of(layer)
+            if not own.is_floating_point():
+                raise SlatError(f"structure: {site.site.name} is kept in few bits, which hold nothing that is merged")
             own_bias: Tensor | None = layer.bias  # type: ignore[assignment]
             merged = Linear(weight, own_bias if own_bias is not None else weight.new_zeros(site.site.d_out))
             before = merged
@@ -224,6 +227,14 @@ class Adapter(nn.Module):
         for handle in self._handles.values():
             handle.remove()
         self._handles.clear()
+
+
+def _widths(layer: nn.Module) -> set[int]:
+    """Widths of input and output, which the shape of packed weights does not say; nothing without a weight."""
+    if isinstance(layer, nn.Linear):
+        return {layer.in_features, layer.out_features}
+    weight = getattr(layer, "weight", None)
+    return set() if weight is None else set(weight.shape)
 
 
 def attach(backbone: nn.Module, structure: Structure) -> Adapter:

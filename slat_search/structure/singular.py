@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,9 +41,26 @@ _KNOWN: weakref.WeakKeyDictionary[nn.Module, _Known] = weakref.WeakKeyDictionary
 
 
 def weight_of(layer: nn.Module) -> Tensor:
-    """The weight of a linear layer as (d_out, d_in), whichever way the layer keeps it."""
-    weight = layer.get_parameter("weight")
+    """The weight of a linear layer as (d_out, d_in), whichever way the layer keeps it.
+
+    Of a layer in 4 or 8 bits it is the weight before, where the layer still knows it (``unquantized``), else what its
+    bits stand for.
+    """
+    if (before := getattr(layer, "unquantized", None)) is not None:
+        return before[0]
+    weight: Any = layer.get_parameter("weight")
+    if type(layer).__name__ in ("Linear4bit", "Linear8bitLt"):
+        return _dequantized(weight)
     return weight.T if type(layer).__name__ == "Conv1D" else weight  # GPT-2 keeps (d_in, d_out)
+
+
+def _dequantized(weight: Any) -> Tensor:
+    import bitsandbytes.functional as bits
+
+    if hasattr(weight, "quant_state"):
+        return bits.dequantize_4bit(weight.data, weight.quant_state).float()
+    packed = weight.CB if weight.CB is not None else weight.data
+    return packed.float() * weight.SCB.float().unsqueeze(1) / 127
 
 
 @torch.no_grad()
@@ -63,16 +81,16 @@ def singular_basis(layer: nn.Module, count: int) -> Basis:
     fits = known is not None and known.weight() is own and known.version == own._version
     if known is None or not fits or known.basis.left.shape[1] < count or known.basis.left.device != own.device:
         wanted = min(max(count, _LEAST), *weight.shape)
-        known = _KNOWN[layer] = _Known(weakref.ref(own), own._version, _computed(weight, wanted))
+        known = _KNOWN[layer] = _Known(weakref.ref(own), own._version, _computed(weight, wanted, own.device))
     return Basis(known.basis.left[:, :count], known.basis.right[:count])
 
 
-def _computed(weight: Tensor, count: int) -> Basis:
+def _computed(weight: Tensor, count: int, device: torch.device) -> Basis:
     exact = weight.detach().to("cpu", torch.float64) if min(weight.shape) <= _EXACT_UP_TO else weight.detach().float()
     left, right = _by_gram(exact, count) if exact.dtype == torch.float64 else _by_iteration(exact, count)
     largest = left.gather(0, left.abs().argmax(dim=0, keepdim=True))
     sign = torch.where(largest < 0, -1.0, 1.0).to(left.dtype)
-    return Basis((left * sign).float().to(weight.device), (right * sign.T).float().to(weight.device))
+    return Basis((left * sign).float().to(device), (right * sign.T).float().to(device))
 
 
 def _by_gram(weight: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -96,11 +96,11 @@ class Context:
 
     def model(self) -> TaskModel:
         """The task's model on this worker's backbone, with a fresh head."""
-        task = self.config.task
+        task, backbone = self.config.task, self.backbone()
+        backbone.quantize()
         if task.is_generated:
-            backbone = self.backbone()
             return ResponseModel(backbone.model, backbone.tokenizer, task.metric, task.max_new_tokens)
-        return task_model(self.backbone(), self.outputs, self.config.model.pooling, self.words)
+        return task_model(backbone, self.outputs, self.config.model.pooling, self.words)
 
 
 def prepare(config: Config) -> tuple[Context, TaskData]:

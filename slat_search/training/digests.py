@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import SlatError
 from ..models.backbone import Backbone
+from ..models.quantized import LOADED_AS
 from ..tasks import SPLITS, Example, TaskData
 
 _SIZE = 16  # bytes of a digest
@@ -61,7 +62,7 @@ def weights_digest(model: nn.Module, dtype: str = "float32") -> str:
     known = _KNOWN.setdefault(model, {})
     if dtype not in known:
         named = sorted((name, p) for name, p in model.named_parameters() if "pooler" not in name.split("."))
-        kind = getattr(torch, dtype)
+        kind = getattr(torch, LOADED_AS[dtype])
         with ThreadPoolExecutor() as threads:  # hashing lets go of the interpreter
             known[dtype] = _digest(threads.map(lambda pair: _of_tensor(pair[0], pair[1], kind), named))
     return known[dtype]
