@@ -22,7 +22,7 @@ demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not cluster and not browser and not llm and not side_by_side" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not cluster and not browser and not llm and not side_by_side" $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow $(ARGS)
@@ -35,7 +35,7 @@ test-browser: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,browser]'
 	$(BIN)/pytest -m browser $(ARGS)
 
-LLM = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,llm]'
+LLM = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,llm,quantized]'
 
 test-llm: $(READY)
 	$(LLM)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from transformers import PreTrainedModel
 
 from slat_search.config import Config
@@ -23,13 +25,6 @@ TEXTS = (
     "Chelsea win away",
     "Film festival opens with a documentary on the history of jazz in New Orleans",
 )
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side, a file's tests stay in one process, and so do all that look at the one finished run."""
-    for item in items:
-        group = "run" if "run" in getattr(item, "fixturenames", ()) else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -103,6 +98,14 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A finished run and what it printed."""
+    """A finished run and what it printed; made once for all processes of the tests, each of which has a copy."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    whole, printed = place / "finished" / "small", place / "finished.txt"
+    with FileLock(place / "finished.lock"):
+        if not printed.exists():
+            printed.write_text(finish(start(config, whole)))
     out = tmp_path_factory.mktemp("runs") / "small"
-    return out, finish(start(config, out))
+    shutil.copytree(whole, out, symlinks=True)
+    return out, printed.read_text().replace(str(whole), str(out))
