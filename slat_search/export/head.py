@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -103,8 +104,8 @@ def _ways(model: PreTrainedModel, head: LinearHead) -> Iterator[Callable[[], tup
             continue
         names = tuple(dict.fromkeys((_owner(model, first), _owner(model, last))))
         if 2 * outputs <= width:
-            yield lambda dense=dense, out=out, names=names: _odd(dense, out, head, names)  # type: ignore[misc]
-        yield lambda dense=dense, out=out, names=names: _flat(dense, out, head, names)  # type: ignore[misc]
+            yield partial(_odd, dense, out, head, names)
+        yield partial(_flat, dense, out, head, names)
 
 
 def _pairs(model: PreTrainedModel) -> Iterator[tuple[str, str]]:

@@ -164,11 +164,10 @@ def _prompt(context: Context) -> dict[str, Any] | None:
 def described_model(description: Mapping[str, Any], backbone: Backbone) -> TaskModel:
     """The model that an adapter belongs to, with a fresh head."""
     prompt = description.get("prompt") or {}
-    if prompt.get("max_new_tokens"):
-        return ResponseModel(backbone.model, backbone.tokenizer, "token_accuracy", prompt["max_new_tokens"])
     words = tuple(map(tuple, prompt.get("words", ())))
     pooling = Model.model_validate(description["model"]).pooling
-    return task_model(backbone, max(1, len(description["labels"])), pooling, words)
+    outputs = max(1, len(description["labels"]))
+    return task_model(backbone, outputs, pooling, words=words, max_new_tokens=prompt.get("max_new_tokens"))
 
 
 def encode_rows(description: Mapping[str, Any], tokenizer: Any, rows: Sequence[Example]) -> Encoded:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..tasks import Batch
+from ..tasks import NONE, Batch
 
 Ids = tuple[int, ...]
 
@@ -30,12 +31,17 @@ class LabelWords(nn.Module):
         head: without parameters; all that is trained is the adapter.
     """
 
+    _targets: Tensor
+
     def __init__(self, backbone: PreTrainedModel, words: Sequence[Ids]):
         super().__init__()
         self.backbone: PreTrainedModel = backbone
         self.words = tuple(map(tuple, words))
         self.outputs = len(words)
         self.head = nn.Identity()
+        longest = max(map(len, self.words))
+        padded = torch.tensor([[*word, *[NONE] * (longest - len(word))] for word in self.words])
+        self.register_buffer("_targets", padded, persistent=False)
 
     @property
     def device(self) -> torch.device:
@@ -67,21 +73,22 @@ class LabelWords(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean negative score of the right labels, a scalar: cross-entropy of the tokens of their words."""
-        words = [self.words[label] for label in batch["labels"].tolist()]
-        longest = max(map(len, words))
-        targets = torch.full((len(words), longest), -1, device=self.device)
-        for row, word in enumerate(words):
-            targets[row, : len(word)] = torch.tensor(word)
-        return -token_scores(self.backbone, batch, targets).mean()
+        targets = self._targets[batch["labels"]]
+        there = targets >= 0
+        scores, _ = token_scores(self.backbone, batch, targets)
+        return -((scores * there).sum(dim=1) / there.sum(dim=1)).mean()
 
 
-def token_scores(model: PreTrainedModel, batch: Batch, targets: Tensor) -> Tensor:
-    """Mean log-probability (texts,) of the tokens ``targets`` (texts, longest), filled up with -1, behind prompts."""
-    there = targets >= 0
-    behind = targets.clamp(min=0)
+def token_scores(model: PreTrainedModel, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability in nats, and the most probable token, at each place behind prompts; both (texts, longest).
+
+    Args:
+        targets: token ids (texts, longest), filled up with -1, where scores mean nothing.
+    """
+    behind, there = targets.clamp(min=0), targets >= 0
     logits = next_tokens(model, batch, behind[:, :-1], there[:, :-1].long())
-    chosen = logits.gather(2, behind.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
-    return (chosen * there).sum(dim=1) / there.sum(dim=1)
+    chosen = logits.gather(2, behind.unsqueeze(-1)).squeeze(-1)
+    return chosen - logits.logsumexp(dim=-1), logits.argmax(dim=-1)
 
 
 def next_tokens(model: PreTrainedModel, batch: Batch, behind: Tensor, mask: Tensor) -> Tensor:
@@ -101,6 +108,12 @@ def next_tokens(model: PreTrainedModel, batch: Batch, behind: Tensor, mask: Tens
         "logits_to_keep": keep,  # the logits of all positions are the largest tensor of a step
         "use_cache": False,
     }
-    takes = inspect.signature(model.forward).parameters
+    takes = _arguments(type(model).forward)
     logits = model(**{name: value for name, value in inputs.items() if name in takes}).logits
     return logits[:, -keep:].float()
+
+
+@cache
+def _arguments(forward: Callable[..., Any]) -> frozenset[str]:
+    """Names of the arguments of a function."""
+    return frozenset(inspect.signature(forward).parameters)

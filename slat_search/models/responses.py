@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..tasks import Batch
-from .label_words import next_tokens
+from .label_words import token_scores
 
+_MOST_LOGITS = 2**27  # of an evaluation at a time: 512 MB in float32
 _WORD = re.compile(r"\w+")
 
 
@@ -45,9 +46,18 @@ class ResponseModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return (texts, 3): the quality of the model's response, the log-probability of the right one in nats, and how
-        many tokens that has."""
+        many tokens that has. Texts go through the model in as many parts as keep the logits small."""
+        longest, vocabulary = batch["responses"].shape[1], self.backbone.config.get_text_config().vocab_size
+        rows = max(1, _MOST_LOGITS // (longest * vocabulary))
+        parts = [
+            {name: values[start : start + rows] for name, values in batch.items()}
+            for start in range(0, len(batch["labels"]), rows)
+        ]
+        return torch.cat([self._values(part) for part in parts])
+
+    def _values(self, batch: Batch) -> Tensor:
         targets = batch["responses"]
-        scores, likely = self._scores(batch)
+        scores, likely = token_scores(self.backbone, batch, targets)
         there = targets >= 0
         count = there.sum(dim=1)
         if self.metric in METRICS:
@@ -62,16 +72,8 @@ class ResponseModel(nn.Module):
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of the tokens of the responses, in nats, a scalar."""
         there = batch["responses"] >= 0
-        scores, _ = self._scores(batch)
+        scores, _ = token_scores(self.backbone, batch, batch["responses"])
         return -(scores * there).sum() / there.sum()
-
-    def _scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Log-probability and most probable token at each place of the responses, both (texts, longest)."""
-        targets = batch["responses"]
-        behind, there = targets.clamp(min=0), targets >= 0
-        logits = next_tokens(self.backbone, batch, behind[:, :-1], there[:, :-1].long())
-        chosen = logits.gather(2, behind.unsqueeze(-1)).squeeze(-1)
-        return chosen - logits.logsumexp(dim=-1), logits.argmax(dim=-1)
 
     @torch.no_grad()
     def generate(self, batch: Batch) -> list[str]:

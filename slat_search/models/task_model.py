@@ -13,14 +13,26 @@ from .responses import ResponseModel
 TaskModel: TypeAlias = TextClassifier | LabelWords | ResponseModel
 
 
-def task_model(backbone: Backbone, outputs: int, pooling: str, words: Words = ()) -> TaskModel:
+def task_model(
+    backbone: Backbone,
+    outputs: int,
+    pooling: str,
+    *,
+    words: Words = (),
+    max_new_tokens: int | None = None,
+    metric: str = "token_accuracy",
+) -> TaskModel:
     """Return the model of a task, on the backbone's device, with a fresh head where it has one.
 
     Args:
         outputs: number of labels; 1 in a regression.
         pooling: see :class:`.TextClassifier`.
-        words: token ids of the words of each label, where a causal language model answers in words.
+        words: token ids of the words of each label, where a causal language model chooses among them.
+        max_new_tokens: most tokens of a response, where a causal language model gives one of its own.
+        metric: quality of such a response.
     """
+    if max_new_tokens is not None:
+        return ResponseModel(backbone.model, backbone.tokenizer, metric, max_new_tokens)
     if words:
-        return LabelWords(backbone.model, words)
+        return LabelWords(backbone.model, words).to(backbone.model.device)
     return TextClassifier(backbone.model, backbone.width, outputs, pooling).to(backbone.model.device)

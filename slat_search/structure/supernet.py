@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -363,13 +363,15 @@ class Supernet(nn.Module):
         state |= {"settled": self.gates is None, "scales": self._scales, "uses": self._uses}
         return pack({**state, "structure": self.adapter.structure.packed() if self.gates is None else None})
 
-    def set_extra_state(self, state: Tensor) -> None:
+    def set_extra_state(self, state: Tensor | Mapping[str, Any]) -> None:
         """Shrink to what stood; weights and gates are loaded after this.
 
         Raises:
             SlatError: something stood there that has left this supernet, or gates of another kind.
         """
-        values, standing = unpack(state), self._candidates.standing
+        # checkpoints of earlier versions hold plain values, without the kind
+        values = unpack(state) if isinstance(state, Tensor) else {"kind": self.options.kind, **state}
+        standing = self._candidates.standing
         if values["kind"] != self.options.kind:
             raise SlatError(f"structure: the state is of gates of kind {values['kind']!r}, not {self.options.kind!r}")
         stood = values["standing"].to(standing.device)

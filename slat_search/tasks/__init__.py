@@ -19,12 +19,13 @@ from .noise import (
     noisy_tokens,
 )
 from .perturbation import PERTURBATIONS, perturb, perturb_text
-from .prompts import Prompts, Template, Words, encode_prompts
+from .prompts import NONE, Prompts, Template, Words, encode_prompts
 from .responses import Responses, encode_responses
 from .sources import load_task
 
 __all__ = [
     "NOISE_KINDS",
+    "NONE",
     "PERTURBATIONS",
     "SPLITS",
     "Batch",

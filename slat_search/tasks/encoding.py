@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import chain, pairwise
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ Batch = dict[str, Tensor]
 _UNKNOWN = 0.3  # share of unknown tokens from which a text cannot be told from others by its words
 _MANY = 0.05  # share that is worth a warning
 _MEGABATCH = 16  # batches that are shuffled together before they are sorted by length
+
+
+Texts = TypeVar("Texts", bound="Encoded")
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def join(sets: Sequence[Encoded]) -> tuple[Encoded, list[np.ndarray]]:
     return joined(first), places
 
 
-def joined(sets: Sequence[Any]) -> Any:
+def joined(sets: Sequence[Texts]) -> Texts:
     """All texts of sets of one kind in one set."""
     arrays: dict[str, Any] = {}
     for field in fields(sets[0]):

@@ -20,6 +20,7 @@ from .encoding import Batch, Encoded, fingerprint, whole
 from .examples import Example
 
 Words = tuple[tuple[int, ...], ...]
+NONE = -1  # fills up the tokens that answer the prompts of a batch
 
 
 @dataclass(frozen=True)
@@ -175,16 +176,14 @@ class Prompts(Encoded):
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """As of :class:`Encoded`, padded on the left, with ``own`` of (rows, longest)."""
-        batch = super().batch(rows)
-        mask = batch["attention_mask"].flip(1).numpy().astype(bool)
-        arrays = {
-            "input_ids": np.full(mask.shape, self.pad_id, dtype=np.int64),
-            "own": np.zeros(mask.shape, dtype=bool),
-        }
-        places = self.tokens_of(np.asarray(rows))
-        arrays["input_ids"][mask], arrays["own"][mask] = self.ids[places], self.own[places]
-        padded = {name: torch.from_numpy(values) for name, values in arrays.items()}
-        return {**padded, "attention_mask": torch.from_numpy(mask.astype(np.int64)), "labels": batch["labels"]}
+        rows = np.asarray(rows)
+        lengths = self.lengths[rows]
+        mask = np.arange(lengths.max())[None, ::-1] < lengths[:, None]
+        ids, own = np.full(mask.shape, self.pad_id, dtype=np.int64), np.zeros(mask.shape, dtype=bool)
+        places = self.tokens_of(rows)
+        ids[mask], own[mask] = self.ids[places], self.own[places]
+        arrays = {"input_ids": ids, "attention_mask": mask.astype(np.int64), "own": own, "labels": self.labels[rows]}
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
     def take(self, rows: np.ndarray) -> Prompts:
         """Return some of the texts."""

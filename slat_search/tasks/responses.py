@@ -12,9 +12,7 @@ import torch
 from ..errors import SlatError
 from .encoding import Batch
 from .examples import Example
-from .prompts import Prompts, Template, encode_prompts
-
-NONE = -1  # fills up the responses of a batch
+from .prompts import NONE, Prompts, Template, encode_prompts
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from ..config import Config
 from ..errors import SlatError
 from ..metrics import majority_quality
 from ..models.backbone import Backbone, shared_backbone
-from ..models.responses import ResponseModel
 from ..models.task_model import TaskModel, task_model
 from ..structure import find_blocks
 from ..tasks import (
@@ -98,9 +97,14 @@ class Context:
         """The task's model on this worker's backbone, with a fresh head."""
         task, backbone = self.config.task, self.backbone()
         backbone.quantize()
-        if task.is_generated:
-            return ResponseModel(backbone.model, backbone.tokenizer, task.metric, task.max_new_tokens)
-        return task_model(backbone, self.outputs, self.config.model.pooling, self.words)
+        return task_model(
+            backbone,
+            self.outputs,
+            self.config.model.pooling,
+            words=self.words,
+            max_new_tokens=task.max_new_tokens if task.is_generated else None,
+            metric=task.metric,
+        )
 
 
 def prepare(config: Config) -> tuple[Context, TaskData]:

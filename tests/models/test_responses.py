@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from slat_search.models import responses
 from slat_search.models.backbone import Backbone, load_backbone
 from slat_search.models.responses import ResponseModel, exact_match, rouge_l
 from slat_search.tasks import Example, Responses, Template, encode_responses
@@ -55,6 +56,15 @@ def test_what_is_generated_is_what_it_is_alone(backbone: Backbone) -> None:
         alone = backbone.tokenizer.decode(ids[0, data.offsets[row + 1] - data.offsets[row] :], skip_special_tokens=True)
         assert response == alone.strip()
     assert float(model(data.batch([0, 1]))[:, 0].min()) >= 0
+
+
+@torch.no_grad()
+def test_large_logits_are_computed_in_parts(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = encoded(backbone).batch([0, 1])
+    model = ResponseModel(backbone.model, backbone.tokenizer, "rouge_l", 6).eval()
+    whole = model(batch)
+    monkeypatch.setattr(responses, "_MOST_LOGITS", 1)
+    assert torch.allclose(model(batch), whole, atol=1e-4)
 
 
 def test_measures_of_a_response() -> None:
