@@ -11,12 +11,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ELSEWHERE = {"export_and_reload"}  # tests/export/test_example.py
-EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.stem not in ELSEWHERE)
+LARGE = {"qlora"}  # of the embedded decoder, and of bitsandbytes
+EXAMPLES = [
+    pytest.param(path, marks=pytest.mark.llm if path.stem in LARGE else ())
+    for path in sorted((ROOT / "examples").glob("*.py"))
+    if path.stem not in ELSEWHERE
+]
 #: name -> what its last lines say, and what it leaves
 ENDS = {
     "own_loop": ("1,000 parameters: ", "adapter.safetensors"),
     "trainer": ("1,000 parameters: ", "trainer-output/adapter.safetensors"),
     "sft_trainer": ("2000 parameters", "sft-output/adapter.safetensors"),
+    "qlora": ("4,000 parameters: ", "qlora-output/adapter.safetensors"),
 }
 
 

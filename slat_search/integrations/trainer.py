@@ -39,6 +39,7 @@ class SlatCallback(TrainerCallback):
     Args:
         supernet: of one task, on the model that is trained or on a frozen part of it.
         plan: pressure.
+        model: the model that is trained, if its weights are kept in few bits and the supernet stands on a part of it.
 
     Attributes:
         search: the schedule; None before the training.
@@ -47,7 +48,7 @@ class SlatCallback(TrainerCallback):
         SlatError: a supernet of several tasks, or another supernet on the same model.
     """
 
-    def __init__(self, supernet: Supernet, plan: SearchPlan | None = None):
+    def __init__(self, supernet: Supernet, plan: SearchPlan | None = None, model: nn.Module | None = None):
         if len(supernet.tasks) > 1:
             raise SlatError("SlatCallback: a supernet of several tasks cannot be searched in a Trainer, which has one")
         self.supernet, self.plan = supernet, plan or SearchPlan()
@@ -58,6 +59,7 @@ class SlatCallback(TrainerCallback):
         self._state = _SearchState(self)
         supernet.register()
         supernet.add_module(_SEARCH_STATE, self._state)
+        self._quantizer = _TrainableQuantizer(model or supernet.backbone)
         self._freeze()
 
     @property
@@ -77,6 +79,7 @@ class SlatCallback(TrainerCallback):
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Check that this search can be trained so."""
         model = kwargs["model"]
+        self._quantizer.restore()
         _check_arguments(args, model, self.supernet)
         self._freeze()
         if AcceleratorState().distributed_type == "MULTI_CPU" and not any(p.requires_grad for p in model.parameters()):
@@ -195,6 +198,24 @@ class SlatCallback(TrainerCallback):
         if self.search is None or self._groups is None:
             return {}
         return {"search": self.search.state_dict(), "optimizer": self._groups.state()}
+
+
+class _TrainableQuantizer:
+    """Tells the Trainer that a model in few bits has something to train: by itself it sees adapters of peft alone.
+
+    The Trainer asks the model's quantizer while it is made; until ``restore`` that one says so.
+    """
+
+    def __init__(self, model: nn.Module):
+        self._quantizer: Any = getattr(model, "hf_quantizer", None)
+        self._kind = type(self._quantizer)
+        if self._quantizer is not None:
+            self._quantizer.__class__ = type(self._kind.__name__, (self._kind,), {"is_qat_trainable": True})
+
+    def restore(self) -> None:
+        """Give the quantizer its own class back."""
+        if self._quantizer is not None:
+            self._quantizer.__class__ = self._kind
 
 
 class _SearchState(nn.Module):

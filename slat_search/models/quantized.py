@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import SlatError
 from ..structure import find_blocks
+from ..structure.few_bits import keep_differentiable
 
 QUANTIZED = ("nf4", "int8")
 #: ``model.weights`` -> the type that weights are loaded in and digests are of
@@ -43,6 +44,7 @@ def quantize(model: nn.Module, weights: str) -> None:
             if type(layer) is nn.Linear:
                 owner, _, leaf = name.rpartition(".")
                 setattr(block.get_submodule(owner), leaf, _layer(layer, weights))
+    keep_differentiable(model)  # for methods of the peft library too
 
 
 def _layer(layer: nn.Linear, weights: str) -> nn.Module:

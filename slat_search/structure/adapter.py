@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SlatError
+from .few_bits import keep_differentiable
 from .kinds import KINDS
 from .module_spec import ModuleSpec
 from .options import ModuleOptions
@@ -144,6 +145,7 @@ class Adapter(nn.Module):
         self._handles: dict[str, torch.utils.hooks.RemovableHandle] = {}
         self._layers: dict[str, nn.Module] = {}  # a plain dict: the backbone's modules are not ours to train or save
         self._attached_to = (backbone,)  # a tuple, for the same reason
+        keep_differentiable(backbone)
         layers = dict(backbone.named_modules())
         for site, modules in by_site.items():
             if site.name not in layers:

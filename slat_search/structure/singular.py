@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import SlatError
+from .few_bits import dequantized
 
 _LEAST = 32  # directions that are kept at hand, as a search asks for them again and again
 _EXACT_UP_TO = 2048  # smaller side of a weight; above it directions come from subspace iteration
@@ -48,19 +48,10 @@ def weight_of(layer: nn.Module) -> Tensor:
     """
     if (before := getattr(layer, "unquantized", None)) is not None:
         return before[0]
-    weight: Any = layer.get_parameter("weight")
-    if type(layer).__name__ in ("Linear4bit", "Linear8bitLt"):
-        return _dequantized(weight)
+    if (weight := dequantized(layer)) is not None:
+        return weight
+    weight = layer.get_parameter("weight")
     return weight.T if type(layer).__name__ == "Conv1D" else weight  # GPT-2 keeps (d_in, d_out)
-
-
-def _dequantized(weight: Any) -> Tensor:
-    import bitsandbytes.functional as bits
-
-    if hasattr(weight, "quant_state"):
-        return bits.dequantize_4bit(weight.data, weight.quant_state).float()
-    packed = weight.CB if weight.CB is not None else weight.data
-    return packed.float() * weight.SCB.float().unsqueeze(1) / 127
 
 
 @torch.no_grad()

@@ -21,3 +21,5 @@ if __name__ == "__main__":
         torch.nn.init.normal_(next(iter(supernet.adapter.parameters())), std=0.0)
     run, trainer = in_trainer(model, supernet, plan, args)
     torch.save((run.structure.to_json(), run.weights, run.loss, args.world_size), folder / f"{args_rank}.pt")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()  # whose threads, left to the interpreter's end, abort it now and then

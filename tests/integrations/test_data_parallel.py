@@ -18,9 +18,13 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("make", "kind", "passes"),
-    [("classifier", "screening", 1), ("language_model", "screening", 2), ("language_model", "saliency", 1),
-     ("language_model", "sigmoid", 1)],
-)  # fmt: skip
+    [
+        ("language_model", "screening", 2),
+        pytest.param("classifier", "screening", 1, marks=pytest.mark.slow),
+        pytest.param("language_model", "saliency", 1, marks=pytest.mark.slow),
+        pytest.param("language_model", "sigmoid", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_do_as_one(make: str, kind: str, passes: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     script = ["-m", "tests.integrations.data_parallel", str(tmp_path), make, kind, str(passes)]
