@@ -76,6 +76,7 @@ def test_baselines_alone_are_a_row_each(context: Context, tmp_path: Path) -> Non
         train_baselines(sized)
 
 
+@pytest.mark.slow
 def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_path: Path) -> None:
     """Held at the size that the trial found; what is saved and served is the structure of the best seed."""
     sites = find_sites(context.backbone().model)

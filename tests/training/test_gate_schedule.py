@@ -76,11 +76,17 @@ def test_same_seed_same_reports(context: Context) -> None:
 @pytest.mark.parametrize(
     ("gates", "sampled", "training", "left_at"),
     [
-        ({"kind": "saliency"}, {"sparsity": 1.0, "noise_kind": "mixed", "kinds": FEW}, {}, (0, 1, 2)),
-        ({"kind": "saliency"}, {"budget": 3000.0, "noise_kind": "embedding", "kinds": FEW}, {}, (1,)),
+        ({"kind": "saliency"}, {"sparsity": 1.0, "noise_kind": "mixed", "kinds": FEW}, {}, (1,)),
         ({"kind": "screening"}, {"sparsity": 3.0, "noise_kind": "mixed"}, {}, (0, 1, 2)),
-        ({"kind": "hard_concrete"}, {"sparsity": 50.0}, {"warmup": 0.5}, (0, 2)),
-        ({"kind": "sigmoid"}, {"budget": 3000.0}, {}, (1,)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ({"kind": "saliency"}, {"sparsity": 1.0, "noise_kind": "mixed", "kinds": FEW}, {}, (0, 2)),
+                ({"kind": "saliency"}, {"budget": 3000.0, "noise_kind": "embedding", "kinds": FEW}, {}, (1,)),
+                ({"kind": "hard_concrete"}, {"sparsity": 50.0}, {"warmup": 0.5}, (0, 2)),
+                ({"kind": "sigmoid"}, {"budget": 3000.0}, {}, (1,)),
+            )
+        ),
     ],
 )
 def test_left_at_any_report_and_gone_on_with_is_never_left(
