@@ -7,14 +7,17 @@ from pathlib import Path
 
 import click
 
+from ..errors import SlatError
 from .group import main
+from .terminal import settings
 
 
 @main.command()
 @click.argument("task", required=False)
 @click.option("--seed", default=0, show_default=True, help="Of the splits, where TASK is a name.")
+@settings
 @click.option("--examples", default=3, show_default=True, help="How many rows to show.")
-def tasks(task: str | None, seed: int, examples: int) -> None:
+def tasks(task: str | None, seed: int, settings: tuple[str, ...], examples: int) -> None:
     """List known tasks, or describe one.
 
     TASK is a name, or the YAML file of a run.
@@ -28,10 +31,12 @@ def tasks(task: str | None, seed: int, examples: int) -> None:
     from ..config import Task, load_config
     from ..tasks.describe import catalogue, description
 
+    if settings and Path(task or "").suffix not in (".yaml", ".yml"):
+        raise SlatError("--set: sets fields of a configuration; give its YAML file")
     if task is None:
         click.echo(catalogue())
     elif Path(task).suffix in (".yaml", ".yml"):
-        config = load_config(task)
+        config = load_config(task, settings=settings)
         for one in config.tasks or (config.task,):
             click.echo(description(one, config.seed, examples))
     else:

@@ -95,3 +95,12 @@ def verbosity(command: Callable[..., None]) -> Callable[..., None]:
         option = click.option(f"--{name}", f"-{name[0]}", is_flag=True, expose_value=False, callback=choose, help=text)
         command = option(command)
     return command
+
+
+def settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Option of commands that take a configuration: fields that are set beside the file."""
+    help = (
+        "Set a field of the configuration, e.g. `search.trials=40` or `baselines.0.size=4`: names and places in lists, "
+        "joined by dots, and a YAML value. May be given several times."
+    )
+    return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=help)(command)
