@@ -22,7 +22,7 @@ ENVIRONMENT = Environment(
     model=ModelFacts(name="minilm", params=9, head_params=2, layers=1, site_columns=()),
 )
 
-QUICK = ("show", "tasks", "doctor", "init", "schema")
+QUICK = ("show", "tasks", "doctor", "init", "schema", "list")
 
 
 def slat(*arguments: object) -> Result:
@@ -52,6 +52,7 @@ def write(tmp_path: Path, text: str) -> Path:
         "doctor",
         "init",
         "schema",
+        "list",
     ],
 )
 def test_every_command_has_help_with_an_example(command: str) -> None:

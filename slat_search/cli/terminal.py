@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,6 +50,15 @@ def echo_data(text: str) -> None:
         click.echo(text.encode("utf-8"), nl=False)
     else:
         click.echo(text, nl=False)
+
+
+def echo_json(values: Iterable[Any]) -> None:
+    """Print JSON for programs, an object a line."""
+    for value in values:
+        echo_data(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
 
 
 class _StandardError(logging.Handler):
