@@ -12,7 +12,7 @@ from .inference.predictor import save_bundle
 from .inference.shared_predictor import save_shared
 from .records import ALONE_LABEL, Measures, TrainingJob
 from .structure import SharedStructure
-from .training.pool import AnyContext, PoolContext
+from .training.context import Context
 from .training.protocol import State, head_names, those_of
 
 
@@ -34,18 +34,17 @@ def save_adapters(
         place, state = folder / (f"{ALONE_LABEL}{label}/{alone}" if alone else label), runner.state(job)
         measures = runner.train_well([job])[job.key].validation
         structure = as_trained(runner, job) if digests[label] else None
-        if isinstance(structure, SharedStructure) and isinstance(context, PoolContext):
+        if isinstance(structure, SharedStructure):
             save_shared(place, context, job, structure, state, measures)
         else:
             _save_each(place, context, runner.as_found(job), state, measures)
 
 
-def _save_each(place: Path, context: AnyContext, job: TrainingJob, state: State, measures: Measures) -> None:
+def _save_each(place: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
     """Save a training as an adapter of each task; of a single one in ``place`` itself."""
-    several = len(context.parts) > 1
+    several = len(context.tasks) > 1
     modules = {name: value for name, value in state.items() if name.startswith("adapter.")}
-    for prefix, part in zip(head_names(len(context.parts)), context.parts, strict=True):
-        task = part.config.task.name
+    for number, (prefix, task) in enumerate(zip(head_names(len(context.tasks)), context.names, strict=True)):
         where, its = (place / task, replace(job, label=f"{job.label}-{task}")) if several else (place, job)
         head = {f"head.{name}": value for name, value in those_of(f"{prefix}.", state).items()}
-        save_bundle(where, part, its, modules | head, measures.of(task))
+        save_bundle(where, context.of(number), its, modules | head, measures.of(task))

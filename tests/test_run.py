@@ -26,7 +26,7 @@ from slat_search.errors import SlatError
 from slat_search.run_folder import RunFolder
 from slat_search.search.trial_log import Trial
 from slat_search.structure import Structure
-from slat_search.training.pool import PoolContext
+from slat_search.training.context import Context
 from tests.conftest import small_config
 from tests.whole import SLAT, assert_same, command_line, descendants, finish, kill_when, lines, start
 
@@ -262,11 +262,13 @@ def test_what_fails_after_training_leaves_results_and_analysis_may_change(
     assert (out / "report.html").is_file()
 
 
-def test_trials_are_kept_where_none_of_them_found_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_are_kept_where_none_of_them_found_anything(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trials = [Trial(0, {"sparsity": 1.0}, "diverged", error="loss is nan")]
     monkeypatch.setattr(pipeline, "run_search", lambda *arguments: trials)
     with pytest.raises(SlatError, match="no trial reported a structure"):
-        pipeline._work(PoolContext(small_config(), ()), RunFolder(tmp_path), None, None)
+        pipeline._work(context, RunFolder(tmp_path), None, None)
     assert pd.read_csv(tmp_path / "trials.csv")["error"].tolist() == ["loss is nan"]
 
 

@@ -21,14 +21,13 @@ from ..training.context import Context, prepare
 from ..training.digests import check_model
 from ..training.evaluate import predict_sets
 from ..training.gate_schedule import controller_for
-from ..training.loop import Training, seed_everything
+from ..training.loop import seed_everything
 from ..training.protocol import (
-    noise_ids,
+    make_training,
     plan,
     qualities,
     validation_measures,
 )
-from ..training.task_stream import Source
 from ..training.trial import search_options, search_plan, space
 from .predictor import save_bundle
 from .shared_predictor import pool_on, read_shared
@@ -64,35 +63,36 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     context, _ = prepare(config)
     check_model(f"pool {folder}", description, context.frozen.model, context.frozen.tokenizer)
     seed_everything(config.seed)
-    model = context.model()
-    pool = pool_on(model.backbone, description, tensors)
+    models, (encoded,) = context.models(), context.tasks
+    backbone = models[0].backbone
+    pool = pool_on(backbone, description, tensors)
     pool.detach()
-    sites = find_sites(model.backbone, config.space.include, config.space.exclude)
+    sites = find_sites(backbone, config.space.include, config.space.exclude)
     options = search_options(config, sampled)
-    made = Supernet(model.backbone, sites, space(config), options, (task,), pool)
+    made = Supernet(backbone, sites, space(config), options, (task,), pool)
     try:
-        training = Training(
-            [Source(model, context.train)],
+        training = make_training(
+            context,
+            models,
             made.adapter,
             plan(config, sampled["learning_rate"], 0, Noise()),
-            controller=controller_for(made, search_plan(config, sampled, sites), config.training.steps),
-            switch=lambda _: made.switch(len(pool.structure.tasks)),
-            **noise_ids(context),
+            controller_for(made, search_plan(config, sampled, sites), config.training.steps),
+            lambda _: made.switch(len(pool.structure.tasks)),
         )
         for _ in training.run():
             pass
         shared = made.discretize()
         assert isinstance(shared, SharedAdapter)
         made.eval()
-        measures = Measures(**validation_measures(model, context))
-        (test,) = qualities(config.task.metric, [context.test], predict_sets(model, [context.test]))
+        measures = Measures(**validation_measures(context, models))
+        (test,) = qualities(config.task.metric, [encoded.test], predict_sets(models[0], [encoded.test]))
         own, weights = shared.alone(task)
     finally:
         made.detach()
     out.mkdir(parents=True)
     for name in pool.structure.tasks:
         shutil.copytree(folder / name, out / name)
-    head = {f"head.{name}": p.detach().cpu().numpy() for name, p in model.head.named_parameters()}
+    head = {f"head.{name}": p.detach().cpu().numpy() for name, p in models[0].head.named_parameters()}
     alone = {f"adapter.{name}": value.cpu().numpy() for name, value in weights.items()}
     unit = TrainingJob("slat", f"added-{task}", sampled["learning_rate"], 0, options={"structure": own.to_dict()})
     save_bundle(out / task, context, unit, {**alone, **head}, measures)

@@ -23,7 +23,7 @@ from ..models.responses import ResponseModel
 from ..models.task_model import TaskModel, task_model
 from ..records import Measures, Recommended, TrainingJob
 from ..tasks import Encoded, Example, Template, encode, encode_prompts, evaluation_batches
-from ..training.context import Context
+from ..training.context import Context, TaskContext
 from ..training.digests import check_model
 from ..training.evaluate import predict_logits
 from ..training.jobs import apply_job, load_state
@@ -39,18 +39,18 @@ _FIELDS = {"model", "labels", "scale", "max_length", "columns", "unit", "measure
 def save_bundle(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
     """Write adapter, head and all that is needed to use them on the same backbone."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = context.config
+    config, (task,) = context.config, context.tasks
     description = {
         "format": FORMAT,
         "model": config.model.model_dump(),
-        "labels": list(context.labels),
-        "scale": list(context.scale),
-        "max_length": config.task.max_length,
-        "columns": list(config.task.text),
-        "prompt": _prompt(context),
+        "labels": list(task.labels),
+        "scale": list(task.scale),
+        "max_length": task.config.max_length,
+        "columns": list(task.config.text),
+        "prompt": _prompt(task),
         "unit": job.as_dict(),
         "measures": measures.to_dict(),
-        "made_from": context.made_from.as_dict(),
+        "made_from": task.made_from.as_dict(),
     }
     save_file(state, folder / "adapter.safetensors")
     (folder / "adapter.json").write_text(json.dumps(description, indent=2) + "\n")
@@ -149,9 +149,9 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
     return Predictor(model, backbone.tokenizer, description, settings.precision)
 
 
-def _prompt(context: Context) -> dict[str, Any] | None:
+def _prompt(context: TaskContext) -> dict[str, Any] | None:
     """Return the prompt of a task with the token ids of its labels' words; None where a head reads the text."""
-    task = context.config.task
+    task = context.config
     if not task.is_prompted:
         return None
     return {

@@ -17,7 +17,7 @@ from ..baselines import load_module
 from ..config import Model
 from ..records import Measures, TrainingJob
 from ..structure import SharedAdapter, SharedStructure, attach_shared
-from ..training.pool import PoolContext, names
+from ..training.context import Context
 from ..training.protocol import State, those_of
 from .predictor import (
     Predictor,
@@ -33,7 +33,7 @@ _READ = (FORMAT, "slat-pool/2")  # which knew no prompts
 
 
 def save_shared(
-    folder: Path, context: PoolContext, job: TrainingJob, structure: SharedStructure, state: State, measures: Measures
+    folder: Path, context: Context, job: TrainingJob, structure: SharedStructure, state: State, measures: Measures
 ) -> None:
     """Write ``shared.safetensors`` and ``shared.json``, and in a folder a task what :func:`.save_bundle` writes."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,22 +41,22 @@ def save_shared(
     try:
         weights = those_of("adapter.", state)
         shared.adapter.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
-        for number, (task, part) in enumerate(zip(structure.tasks, context.parts, strict=True)):
+        for number, task in enumerate(structure.tasks):
             own, alone = shared.alone(task)
             mine = {f"adapter.{name}": value.cpu().numpy() for name, value in alone.items()}
             mine |= {f"head.{name}": value for name, value in those_of(f"heads.{number}.", state).items()}
             its = TrainingJob(
                 "slat", f"{job.label}-{task}", job.learning_rate, job.seed, options={"structure": own.to_dict()}
             )
-            save_bundle(folder / task, part, its, mine, measures.of(task))
+            save_bundle(folder / task, context.of(number), its, mine, measures.of(task))
     finally:
         shared.detach()
     description = {
         "format": FORMAT,
         "model": context.config.model.model_dump(),
         "structure": structure.to_dict(),
-        "tasks": {task: json.loads((folder / task / "adapter.json").read_text()) for task in names(context)},
-        "made_from": context.parts[0].made_from.as_dict(),
+        "tasks": {task: json.loads((folder / task / "adapter.json").read_text()) for task in context.names},
+        "made_from": context.tasks[0].made_from.as_dict(),
     }
     save_file(state, folder / "shared.safetensors")
     (folder / "shared.json").write_text(json.dumps(description, indent=2) + "\n")

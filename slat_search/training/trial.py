@@ -19,17 +19,10 @@ from ..structure import (
     find_sites,
 )
 from ..tasks import Noise
+from .context import Context
 from .gate_schedule import SearchPlan, controller_for
-from .loop import Training, seed_everything
-from .pool import (
-    AnyContext,
-    balance,
-    measured,
-    names,
-    sources,
-    task_turns,
-)
-from .protocol import noise_ids, plan, trained_arrays
+from .loop import seed_everything
+from .protocol import make_training, plan, trained_arrays, validation_measures
 from .sampled_structure import SampledNet, sampled_structure
 
 Checkpoint = dict[str, Any]
@@ -64,18 +57,18 @@ def search_options(config: Config, sampled: Mapping[str, Any]) -> SearchOptions:
 
 
 def _supernet(
-    context: AnyContext, backbone: nn.Module, sites: Sequence[Site], sampled: Mapping[str, Any]
+    context: Context, backbone: nn.Module, sites: Sequence[Site], sampled: Mapping[str, Any]
 ) -> Supernet | SampledNet:
     """Put the supernet of a trial on a bare backbone."""
     config = context.config
     if config.search.method == "static":
         return SampledNet(backbone, sampled_structure(config, sites, sampled))
     kinds = space(config, sampled.get("kinds", ALL_KINDS))
-    return Supernet(backbone, sites, kinds, search_options(config, sampled), names(context))
+    return Supernet(backbone, sites, kinds, search_options(config, sampled), context.names)
 
 
 def search_trial(
-    context: AnyContext,
+    context: Context,
     sampled: Mapping[str, Any],
     stops: Collection[int],
     checkpoint: Checkpoint | None = None,
@@ -101,7 +94,7 @@ def search_trial(
     """
     config = context.config
     seed_everything(config.seed)
-    models = [part.model() for part in context.parts]
+    models = context.models()
     sites = find_sites(models[0].backbone, config.space.include, config.space.exclude)
     supernet = _supernet(context, models[0].backbone, sites, sampled)
     try:
@@ -112,24 +105,22 @@ def search_trial(
             planned = search_plan(config, sampled, sites)
             controller = controller_for(supernet, planned, config.training.steps)
         noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
-        training = Training(
-            sources(context, models),
+        training = make_training(
+            context,
+            models,
             supernet.adapter,
             plan(config, sampled["learning_rate"], 0, noise, parts=parts),
-            controller=controller,
-            turns=task_turns(context),
-            switch=supernet.switch,
-            balance=balance(context),
-            **noise_ids(context),
+            controller,
+            supernet.switch,
         )
         began = time.perf_counter()
 
         def report() -> dict[str, Any]:
             supernet.eval()
-            measures = measured(models, context, supernet.switch)
+            measures = validation_measures(context, models, supernet.switch)
             supernet.train()
             structure = supernet.structure()
-            found = {
+            fields = {
                 "step": training.step,
                 **measures,
                 "params": structure.params,
@@ -140,9 +131,9 @@ def search_trial(
             }
             if training.step == config.training.steps:
                 supernet.discretize()
-                return {**found, "state": trained_arrays(supernet.adapter.state_dict(), models)}
+                return {**fields, "state": trained_arrays(supernet.adapter.state_dict(), models)}
             states = {"supernet": supernet.state_dict(), "search": controller.state_dict() if controller else {}}
-            return {**found, "checkpoint": {**states, "training": training.state_dict(), "seconds": found["seconds"]}}
+            return {**fields, "checkpoint": {**states, "training": training.state_dict(), "seconds": fields["seconds"]}}
 
         if checkpoint is not None:
             training.load_state_dict(checkpoint["training"])

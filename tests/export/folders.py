@@ -25,9 +25,9 @@ from slat_search.structure import (
     find_sites,
 )
 from slat_search.training.context import Context
-from slat_search.training.digests import MadeFrom, weights_digest
+from slat_search.training.digests import weights_digest
 from slat_search.training.jobs import TrainingJob, apply_job
-from tests.conftest import TEXTS
+from tests.conftest import TEXTS, with_task
 from tests.structure.test_kinds import shake
 
 MEASURES = Measures(quality=0.5, quality_perturbed=0.5, retained=1.0, loss=1.25)
@@ -50,8 +50,9 @@ def _on(context: Context, model: nn.Module, name: str | None) -> Context:
     if name is None:
         return context
     told = context.config.model.model_copy(update={"name": name})
-    made_from = MadeFrom(weights_digest(model), context.made_from.tokenizer, context.made_from.texts)
-    return replace(context, config=context.config.model_copy(update={"model": told}), made_from=made_from)
+    made_from = replace(context.tasks[0].made_from, weights=weights_digest(model))
+    config = context.config.model_copy(update={"model": told})
+    return with_task(replace(context, config=config), made_from=made_from)
 
 
 def saved(context: Context, model: nn.Module, folder: Path, *kinds: str, name: str | None = None) -> Path:

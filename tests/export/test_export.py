@@ -63,7 +63,7 @@ def test_the_code_in_the_readme_predicts_as_the_adapter_does(
         np.testing.assert_allclose(printed[0][0].numpy(), expected[:, 0], atol=1e-4)
     else:
         np.testing.assert_allclose(np.stack([row.numpy() for _, row in printed]), expected, atol=1e-4)
-        assert [name for name, _ in printed] == [context.labels[row.argmax()] for row in expected]
+        assert [name for name, _ in printed] == [context.tasks[0].labels[row.argmax()] for row in expected]
 
 
 def test_the_code_in_the_readme_does_without_this_library(

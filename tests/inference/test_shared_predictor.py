@@ -16,8 +16,8 @@ from slat_search.inference.shared_predictor import load_shared, save_shared
 from slat_search.records import Measures
 from slat_search.structure import SharedStructure, Space, find_sites
 from slat_search.structure.space import Candidate
+from slat_search.training.context import Context, prepare
 from slat_search.training.jobs import TrainingJob, apply_job
-from slat_search.training.pool import PoolContext, prepare_pool
 from slat_search.training.protocol import trained_arrays
 from tests.conftest import small_config
 from tests.structure.test_kinds import shake
@@ -33,7 +33,7 @@ TEXTS: dict[str, list] = {
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pool whose tasks use different parts of it, with weights that show; as a run leaves it."""
-    pool: PoolContext = prepare_pool(several())[0]
+    pool: Context = prepare(several())[0]
     backbone = pool.backbone().model
     space = Space({"lora": Candidate(2), "serial": Candidate(2), "bias": Candidate(1)})
     whole = space.supernet(find_sites(backbone)).random_part(9000, seed=1)
@@ -42,7 +42,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     users = tuple(tuple(sorted(rng.choice(3, size=rng.integers(1, 4), replace=False).tolist())) for _ in range(jobs))
     structure = SharedStructure(tuple(task["name"] for task in TASKS), whole, users)
     job = TrainingJob("slat", "slat-abc", 3e-3, 0, options={"structure": structure.to_dict()})
-    models = [part.model() for part in pool.parts]
+    models = pool.models()
     applied = apply_job(job, backbone)
     assert applied.module is not None
     shake(applied.module)

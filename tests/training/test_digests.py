@@ -31,10 +31,9 @@ from slat_search.records import (
 )
 from slat_search.run_folder import RunFolder, read_json, write_json
 from slat_search.tasks import load_task
-from slat_search.training.context import Context
+from slat_search.training.context import Context, prepare
 from slat_search.training.digests import MadeFrom, texts_digest, weights_digest
 from slat_search.training.jobs import TrainingJob
-from slat_search.training.pool import prepare_pool
 
 Edit = Callable[[Path], None]
 
@@ -52,7 +51,7 @@ def begun(tmp_path: Path) -> tuple[Path, Path, RunFolder]:
     config.write_text("{name: mine, task: {name: mine, train: train.jsonl}}")
     checked = load_config(config)
     folder = RunFolder(tmp_path / "run")
-    folder.begin(checked, environment(*prepare_pool(checked)))
+    folder.begin(checked, environment(*prepare(checked)))
     return config, tmp_path / "train.jsonl", folder
 
 
@@ -200,7 +199,7 @@ def test_weights_in_half_precision_are_the_same_however_they_were_loaded(minilm:
 
 def test_an_adapter_keeps_what_it_was_made_from(context: Context, adapter: tuple[Path, Path]) -> None:
     kept = read_json(adapter[0] / "adapter.json")["made_from"]
-    assert MadeFrom(**kept) == context.made_from
+    assert MadeFrom(**kept) == context.tasks[0].made_from
     assert set(kept["texts"]) == {"train", "validation", "test"}
     again = Config.model_validate(context.config.model_dump())
-    assert prepare_pool(again)[0].parts[0].made_from == context.made_from
+    assert prepare(again)[0].tasks[0].made_from == context.tasks[0].made_from
