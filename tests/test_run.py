@@ -23,6 +23,7 @@ from slat_search import pipeline
 from slat_search.analysis.fronts import nondominated
 from slat_search.cli import main
 from slat_search.errors import SlatError
+from slat_search.records import SavedAdapter
 from slat_search.run_folder import RunFolder
 from slat_search.search.trial_log import Trial
 from slat_search.structure import Structure
@@ -155,8 +156,8 @@ def test_every_method_has_an_adapter_to_use(run: tuple[Path, str], tmp_path: Pat
     """Of its best seed on validation: its quality is what the run says."""
     results = pd.read_csv(run[0] / "results.csv")
     for method, trained in results.groupby("method"):
-        told = json.loads((run[0] / "adapters" / str(method) / "adapter.json").read_text())
-        assert told["measures"]["quality"] == trained["validation"].max()
+        adapter = SavedAdapter.read(run[0] / "adapters" / str(method) / "adapter.json")
+        assert adapter.tasks["bbc-headline"].measures.quality == trained["validation"].max()
     said = CliRunner().invoke(main, ["predict", str(run[0]), "--adapter", "lora-2", "--text", "Shares fall"])
     assert said.exit_code == 0, said.output
     assert sum(float(p) for p in re.findall(r"\d\.\d{3}", said.output)) == pytest.approx(1, abs=0.01)

@@ -6,13 +6,16 @@ import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from ..baselines.applied import SCALES
 from ..config import ALL_KINDS, Config
 from ..structure import (
+    Adapter,
     Candidate,
     ModuleOptions,
     SearchOptions,
+    SharedAdapter,
     Site,
     Space,
     Supernet,
@@ -65,6 +68,13 @@ def _supernet(
         return SampledNet(backbone, sampled_structure(config, sites, sampled))
     kinds = space(config, sampled.get("kinds", ALL_KINDS))
     return Supernet(backbone, sites, kinds, search_options(config, sampled), context.names)
+
+
+def final_values(adapter: Adapter | SharedAdapter) -> dict[str, Tensor]:
+    """Return the weights that a search ends with; of several tasks with the scale of each unit for each of them."""
+    if isinstance(adapter, Adapter):
+        return adapter.state_dict()
+    return {**adapter.adapter.state_dict(), SCALES: adapter.scales}
 
 
 def search_trial(
@@ -130,8 +140,7 @@ def search_trial(
                 "structure": structure,
             }
             if training.step == config.training.steps:
-                supernet.discretize()
-                return {**fields, "state": trained_arrays(supernet.adapter.state_dict(), models)}
+                return {**fields, "state": trained_arrays(final_values(supernet.discretize()), models)}
             states = {"supernet": supernet.state_dict(), "search": controller.state_dict() if controller else {}}
             return {**fields, "checkpoint": {**states, "training": training.state_dict(), "seconds": fields["seconds"]}}
 

@@ -10,7 +10,8 @@ import torch
 
 from slat_search import SlatError
 from slat_search.export import export
-from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.models.backbone import Backbone, load_backbone
 from slat_search.structure import find_sites
 from slat_search.tasks import cache

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from slat_search import SlatError
 from slat_search.baselines import METHODS
 from slat_search.config import Config
-from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.models import registry as models
 from slat_search.models.backbone import load_backbone
 from slat_search.models.registry import model_path

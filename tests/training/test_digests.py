@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from slat_search import SlatError, load, sensitivity
 from slat_search.cli import main
 from slat_search.config import Config, Task, load_config
-from slat_search.inference.predictor import save_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.models.backbone import Backbone
 from slat_search.models.registry import model_path
 from slat_search.pipeline import run
@@ -27,6 +27,7 @@ from slat_search.records import (
     Environment,
     Measures,
     ModelFacts,
+    SavedAdapter,
     TaskFacts,
 )
 from slat_search.run_folder import RunFolder, read_json, write_json
@@ -34,6 +35,7 @@ from slat_search.tasks import load_task
 from slat_search.training.context import Context, prepare
 from slat_search.training.digests import MadeFrom, texts_digest, weights_digest
 from slat_search.training.jobs import TrainingJob
+from tests.export.folders import description_of
 
 Edit = Callable[[Path], None]
 
@@ -185,9 +187,8 @@ def test_an_adapter_refuses_another_model_under_the_same_name(
         out = CliRunner().invoke(main, command)
         assert (out.exit_code, out.stderr.count(f"the {what} of the model")) == (2, 1)
         assert len(out.stderr.splitlines()) == 1
-    told = read_json(folder / "adapter.json")
-    del told["made_from"]
-    write_json(folder / "adapter.json", told)
+    with description_of(folder) as (description, _):
+        del description["digests"]
     assert load(folder)(["Chelsea win away"]).shape == (1, 5)  # of an earlier version
 
 
@@ -198,8 +199,8 @@ def test_weights_in_half_precision_are_the_same_however_they_were_loaded(minilm:
 
 
 def test_an_adapter_keeps_what_it_was_made_from(context: Context, adapter: tuple[Path, Path]) -> None:
-    kept = read_json(adapter[0] / "adapter.json")["made_from"]
-    assert MadeFrom(**kept) == context.tasks[0].made_from
-    assert set(kept["texts"]) == {"train", "validation", "test"}
+    saved = SavedAdapter.read(adapter[0] / "adapter.json")
+    assert MadeFrom(**saved.digests, texts=saved.tasks["bbc-headline"].digests) == context.tasks[0].made_from
+    assert set(saved.tasks["bbc-headline"].digests) == {"train", "validation", "test"}
     again = Config.model_validate(context.config.model_dump())
     assert prepare(again)[0].tasks[0].made_from == context.tasks[0].made_from

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from slat_search import SlatError
-from slat_search.inference.predictor import adapter_folder, load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import adapter_folder, save_bundle
 from slat_search.structure import Structure, description_bytes, find_sites
 from slat_search.training.context import Context
 from slat_search.training.evaluate import predict_logits, predict_sets, quality

@@ -146,6 +146,21 @@ def test_a_found_pool_is_trained_again_and_tested(pool: Context) -> None:
     assert again.validation == result.validation
 
 
+def test_a_search_of_soft_gates_is_tested_with_the_scales_that_it_ended_with(pool: Context) -> None:
+    gates, training = {"kind": "sigmoid", "warmup": 0.2, "settle": 0.8}, {"steps": 6, "batch_size": 8}
+    config = several(tasks=TASKS[:2], gates=gates, training=training)
+    tasks = tuple(replace(task, test=task.validation, test_perturbed={}) for task in pool.tasks[:2])
+    context = replace(pool, config=config, tasks=tasks)
+    options = {"sparsity": 1.0, "gate_learning_rate": 0.5, "sharing": 0.5}
+    searched, state = train_job(context, TrainingJob("search", "search", 3e-3, 0, options=options))
+    scales = state["adapter.scales"]
+    assert len(np.unique(scales)) > 2
+    job = TrainingJob("slat", "slat", 3e-3, 0, options={"structure": searched.structure})
+    tested, _ = evaluate_job(context, job, state)
+    for name, test in tested.tasks.items():
+        assert test.loss == pytest.approx(searched.validation.of(name).loss, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("method", "options"), [("lora", {"size": 2, "roles": ["q", "v"]}), ("full", {}), ("head", {})]
 )

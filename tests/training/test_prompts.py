@@ -13,7 +13,8 @@ import torch
 from slat_search import SlatError
 from slat_search.config import Config, Task, Training
 from slat_search.inference.label_file import label_rows
-from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.records import TrainingJob
 from slat_search.structure import Structure, find_sites
 from slat_search.tasks import load_task

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from slat_search.inference.label_file import label_rows
-from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.structure import Structure, find_sites
 from slat_search.tasks.bbc import articles
 from slat_search.tasks.rows import read_rows
