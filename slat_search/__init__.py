@@ -12,7 +12,6 @@ from .home import do_without_home
 if TYPE_CHECKING:
     from .inference.adapter_file import load_adapter, save_adapter
     from .inference.predictor import load_bundle as load
-    from .inference.shared_predictor import load_shared
     from .integrations.trainer import SlatCallback
     from .pipeline import run
     from .structure import Structure, Supernet, attach
@@ -31,7 +30,6 @@ __all__ = [
     "controller_for",
     "load",
     "load_adapter",
-    "load_shared",
     "run",
     "save_adapter",
 ]
@@ -40,7 +38,6 @@ __all__ = [
 _PLACES = {
     "load": ("inference.predictor", "load_bundle"),
     "load_adapter": ("inference.adapter_file", "load_adapter"),
-    "load_shared": ("inference.shared_predictor", "load_shared"),
     "run": ("pipeline", "run"),
     "save_adapter": ("inference.adapter_file", "save_adapter"),
     "SlatCallback": ("integrations.trainer", "SlatCallback"),

@@ -47,7 +47,7 @@ from .search.tune import run_search
 from .search.warm_start import check_warm_start, has_read_earlier
 from .structure import Structure, find_sites
 from .tasks import SPLITS, TaskData
-from .training.pool import PoolContext, clean, names, prepare_pool
+from .training.context import Context, prepare
 from .training.trial import space
 
 _log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def run(
     with folder.lock():
         folder.check_free()
         done = not overwrite and folder.already_done(config, resume, may_differ={STUDIES: True}, may_grow=_MAY_GROW)
-        context, tasks = prepare_pool(config)
+        context, tasks = prepare(config)
         now = environment(context, tasks)
         if not overwrite:
             check_unchanged(folder, now)
@@ -149,7 +149,7 @@ def _check_earlier(config: Config, folder: RunFolder, now: Environment, overwrit
         check_earlier_texts(config.search.warm_start, now)
 
 
-def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage: str | None) -> bool:
+def _work(context: Context, folder: RunFolder, stage: Stage | None, storage: str | None) -> bool:
     """Every stage, or one; whether that was all."""
     if stage == "baselines":
         trained = train_baselines(JobRunner(context, folder / "units"))
@@ -168,7 +168,7 @@ def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage:
     _log.info(f"test: {len(finals)} trained models, clean and perturbed; read once")
     runner.evaluate([job for _, job in finals])
     save_adapters(folder / "adapters", runner, finals)
-    if len(context.parts) > 1:
+    if len(context.tasks) > 1:
         tabulate(folder, read_run(folder))  # whatever fails after this, what trained together can be used
         _train_apart(context, folder, members, selection)
     data = read_run(folder)
@@ -178,12 +178,12 @@ def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage:
     return True
 
 
-def _train_apart(context: PoolContext, folder: RunFolder, members: Sequence[Trial], selection: Selection) -> None:
+def _train_apart(context: Context, folder: RunFolder, members: Sequence[Trial], selection: Selection) -> None:
     """Train and test each task alone, and what tasks use of a pool on other tasks; adds to ``selection.json`` and
     writes ``transfer.csv``."""
-    parts = dict(zip(names(context), context.parts, strict=True))
-    for task, part in parts.items():
-        runner = JobRunner(part, folder / "units" / "alone" / task)
+    alone = {task: context.of(number) for number, task in enumerate(context.names)}
+    for task, its in alone.items():
+        runner = JobRunner(its, folder / "units" / "alone" / task)
         chosen, tuning = train_alone(task, runner, members)
         save_adapters(folder / "adapters", runner, chosen, alone=task)
         named = {tuned_as(title, task): tried for title, tried in tuning.items()}
@@ -192,7 +192,7 @@ def _train_apart(context: PoolContext, folder: RunFolder, members: Sequence[Tria
     (folder / "transfer.csv").unlink(missing_ok=True)
     if context.config.multitask.transfer:
         where = folder / "units" / "transfer"
-        bare = {name: JobRunner(clean(part), where / name) for name, part in parts.items()}
+        bare = {task: JobRunner(its.tested_clean(), where / task) for task, its in alone.items()}
         best = max(members, key=lambda trial: trial.measures.quality)
         rows = frame(train_transfers(bare, best), TransferRow)
         write_text(folder / "transfer.csv", rows.to_csv(index=False))
@@ -204,7 +204,7 @@ def describe(task: TaskData) -> str:
     return "\n".join([f"task {task.name}: {sizes} texts, {len(task.labels)} classes", *task.notes])
 
 
-def check_methods(context: PoolContext) -> Structure:
+def check_methods(context: Context) -> Structure:
     """Put every method on the backbone once, before hours are spent; returns the whole supernet.
 
     Raises:

@@ -27,7 +27,7 @@ from .search.runtime import ray_session
 from .search.space import SearchSpace
 from .search.trial_log import trials_table
 from .search.tune import run_search
-from .training.pool import PoolContext, clean, prepare_pool
+from .training.context import Context, prepare
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def run(
         done = not overwrite and folder.already_done(
             config, resume, may_differ={"search": _NOT_SEARCHED, "multitask": _NOT_POOLED}, may_grow=_MAY_GROW
         )
-        context, tasks = prepare_pool(config)
+        context, tasks = prepare(config)
         now = environment(context, tasks)
         if not overwrite:
             check_unchanged(folder, now)
@@ -89,7 +89,7 @@ def run(
             _log.info(describe(task))
         with ray_session(address):
             runner = JobRunner(context, folder / "units")
-            clean_runner = JobRunner(clean(context), folder / "units")
+            clean_runner = JobRunner(context.tested_clean(), folder / "units")
             run_studies(runner, clean_runner, folder)
             if config.sensitivity.screening:
                 _screen(context, folder, storage)
@@ -119,7 +119,7 @@ _MAY_GROW = {
 }
 
 
-def _screen(context: PoolContext, folder: RunFolder, storage: str | None) -> None:
+def _screen(context: Context, folder: RunFolder, storage: str | None) -> None:
     """Run trials spread evenly over the whole search space, none of them stopped, so that all can be compared."""
     config = context.config
     trials = config.sensitivity.screening

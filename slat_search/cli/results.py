@@ -86,13 +86,15 @@ def predict(
         if as_json:
             raise SlatError("--json: is for what is printed; the ending of --out says what is written")
 
-    from ..inference.predictor import adapter_folder, load_bundle
+    from ..inference.predictor import load_bundle
+    from ..inference.saved import adapter_folder
     from ..tasks.rows import read_rows
     from ..tasks.stream import read_stream
 
     rows = None if file is None or file == STANDARD_INPUT else read_rows(file, "--file", quoting)
-    predictor = load_bundle(run, adapter, task)
-    note_on_adapter(adapter_folder(run, adapter, task))
+    folder = adapter_folder(run, adapter, task)
+    predictor = load_bundle(folder)
+    note_on_adapter(folder)
     if file == STANDARD_INPUT:
         rows = read_stream(sys.stdin.buffer.read(), predictor.columns, columns, quoting)
     if rows is None:
@@ -103,7 +105,7 @@ def predict(
 
 def note_on_adapter(folder: Path) -> None:
     """Say beside the result what speaks against an adapter."""
-    from ..inference.predictor import note_on
+    from ..inference.saved import note_on
 
     if note := note_on(folder):
         _log.info(f"note: adapter {folder}: {note}")

@@ -21,17 +21,17 @@ from ..records import (
     TrainingJob,
     read_training,
 )
+from ..training.context import Context
 from ..training.jobs import evaluate_job, train_job
 from ..training.loop import DivergedError
 from ..training.memory import OutOfMemoryError
-from ..training.pool import AnyContext
 from ..training.protocol import State
 
 _log = logging.getLogger(__name__)
 _RETRIES = 3  # of a task whose worker was killed
 
 
-def _train(context: AnyContext, job: TrainingJob, mine: Share) -> tuple[Trained | Failed, State]:
+def _train(context: Context, job: TrainingJob, mine: Share) -> tuple[Trained | Failed, State]:
     mine.take(cpus=1)
     try:
         return train_job(context, job)
@@ -39,7 +39,7 @@ def _train(context: AnyContext, job: TrainingJob, mine: Share) -> tuple[Trained 
         return Failed(job=job, error=str(error)), {}
 
 
-def _evaluate(context: AnyContext, job: TrainingJob, state: State, mine: Share) -> tuple[Tested, State]:
+def _evaluate(context: Context, job: TrainingJob, state: State, mine: Share) -> tuple[Tested, State]:
     mine.take(cpus=1)
     return evaluate_job(context, job, state)
 
@@ -52,7 +52,7 @@ class JobRunner:
     thread a job gives the most jobs an hour on a CPU, and the same numbers on every machine size.
     """
 
-    def __init__(self, context: AnyContext, folder: Path):
+    def __init__(self, context: Context, folder: Path):
         self.folder = folder
         self.context = context
         self._context = ray.put(context)

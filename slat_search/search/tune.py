@@ -14,9 +14,9 @@ from ray import tune  # isort: skip
 
 from ..config import Config, Objective
 from ..errors import SlatError
+from ..training.context import Context
 from ..training.loop import DivergedError
 from ..training.memory import OutOfMemoryError, in_parts_that_fit
-from ..training.pool import AnyContext
 from ..training.trial import search_trial
 from .asha import RungScheduler
 from .checkpoints import (
@@ -48,7 +48,7 @@ def rung_steps(config: Config) -> list[int]:
 
 def trainable(
     sampled: dict[str, Any],
-    context: AnyContext,
+    context: Context,
     stops: list[int],
     mine: Share,
     checkpoints: dict[int, bytes],
@@ -73,7 +73,7 @@ def trainable(
         tune.report({"diverged": str(error)})
 
 
-def run_search(context: AnyContext, folder: Path, storage: str | None = None) -> list[Trial]:
+def run_search(context: Context, folder: Path, storage: str | None = None) -> list[Trial]:
     """Run, or resume, the search in ``folder``; returns all trials in order of creation.
 
     The folder holds the trial log, the rungs, and one of Ray's experiment folders for each time that the search was
@@ -111,7 +111,7 @@ def run_search(context: AnyContext, folder: Path, storage: str | None = None) ->
 
 
 def _fit(
-    context: AnyContext,
+    context: Context,
     storage: Storage,
     ledger: TrialLog,
     searcher: OptunaSearcher,
