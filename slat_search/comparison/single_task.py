@@ -1,4 +1,4 @@
-"""Each task trained by itself, and what each uses of a pool on every other: beside tasks that share a pool."""
+"""Each task trained alone, and the part of a pool that each uses on every other: beside tasks that share it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def train_alone(
 
 
 def finals_alone(task: str, runner: JobRunner, chosen: Sequence[tuple[Contender, TrainingJob]]) -> Iterator[Final]:
-    """Yield what is kept of the trainings for one task alone."""
+    """Yield the records of the trainings for one task alone."""
     for contender, job in chosen:
         name = f"{contender.title}, each task alone"
         yield Final(
@@ -83,7 +83,8 @@ def tuned_as(title: str, task: str) -> str:
 
 
 def _found_alone(runner: JobRunner, members: Sequence[Trial]) -> Iterator[Contender]:
-    """For each found pool, what a search of one task alone finds with an equal part of its parameters."""
+    """Yield, for each found pool, the structures that searches of one task alone find in an equal part of its
+    parameters."""
     config = runner.context.config
     searches: list[tuple[str, str, Trial, TrainingJob]] = []
     for trial in members:
