@@ -58,7 +58,9 @@ def train_alone(
     trainings, tuning = tune_and_train(runner, contenders)
     runner.evaluate([job for _, job in trainings])
     finals = tuple(_final_alone(task, runner, contender, job) for contender, job in trainings)
-    return trainings, Selection(finals=finals, tuning={_tuned_as(title, task): its for title, its in tuning.items()})
+    return trainings, Selection(
+        finals=finals, tuning={_tuned_as(title, task): tried for title, tried in tuning.items()}
+    )
 
 
 def _final_alone(task: str, runner: JobRunner, contender: Contender, job: TrainingJob) -> Final:
