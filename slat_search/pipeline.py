@@ -22,12 +22,7 @@ from .comparison.contenders import (
     write_found,
 )
 from .comparison.job_runner import JobRunner
-from .comparison.single_task import (
-    finals_alone,
-    train_alone,
-    train_transfers,
-    tuned_as,
-)
+from .comparison.single_task import train_alone, train_transfers
 from .config import Config, load_config
 from .errors import SlatError
 from .provenance import check_earlier_texts, check_unchanged, environment
@@ -181,18 +176,17 @@ def _work(context: Context, folder: RunFolder, stage: Stage | None, storage: str
 def _train_apart(context: Context, folder: RunFolder, members: Sequence[Trial], selection: Selection) -> None:
     """Train and test each task alone, and what tasks use of a pool on other tasks; adds to ``selection.json`` and
     writes ``transfer.csv``."""
-    alone = {task: context.of(number) for number, task in enumerate(context.names)}
-    for task, its in alone.items():
-        runner = JobRunner(its, folder / "units" / "alone" / task)
-        chosen, tuning = train_alone(task, runner, members)
-        save_adapters(folder / "adapters", runner, chosen, alone=task)
-        named = {tuned_as(title, task): tried for title, tried in tuning.items()}
-        selection = selection.with_more(tuple(finals_alone(task, runner, chosen)), named)
+    contexts = {task: context.of(number) for number, task in enumerate(context.names)}
+    for task, single in contexts.items():
+        runner = JobRunner(single, folder / "units" / "alone" / task)
+        trainings, finals = train_alone(task, runner, members)
+        save_adapters(folder / "adapters", runner, trainings, alone=task)
+        selection = selection.with_more(finals.finals, finals.tuning)
     selection.write(folder / "selection.json")
     (folder / "transfer.csv").unlink(missing_ok=True)
     if context.config.multitask.transfer:
         where = folder / "units" / "transfer"
-        bare = {task: JobRunner(its.tested_clean(), where / task) for task, its in alone.items()}
+        bare = {task: JobRunner(single.tested_clean(), where / task) for task, single in contexts.items()}
         best = max(members, key=lambda trial: trial.measures.quality)
         rows = frame(train_transfers(bare, best), TransferRow)
         write_text(folder / "transfer.csv", rows.to_csv(index=False))

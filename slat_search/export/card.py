@@ -36,7 +36,7 @@ inference: to train on, take a class with a fresh head.
 
 @dataclass(frozen=True)
 class Export:
-    """What a README tells of.
+    """An export that a README describes.
 
     Attributes:
         form: ``merged`` or ``peft``.

@@ -164,8 +164,8 @@ def _base(standing: LoadedAdapter) -> tuple[str, str]:
 
 
 def with_a_head(standing: LoadedAdapter, form: str, target: Target) -> str:
-    """How to put what is made for a model without a head into a class with one; an encoder that was merged into has
-    none."""
+    """Return code that puts what is made for a model without a head into a class with one; an encoder that was merged
+    into has none."""
     if target.task_type != "FEATURE_EXTRACTION":
         return ""
     outputs = max(1, len(standing.task.labels))
@@ -177,7 +177,7 @@ def with_a_head(standing: LoadedAdapter, form: str, target: Target) -> str:
 
 
 def with_sentence_transformers(standing: LoadedAdapter) -> str:
-    """How sentence-transformers loads the folder."""
+    """Return code by which sentence-transformers loads the folder."""
     labels = standing.task.labels
     what = "logits, whose softmax are the probabilities of the labels" if labels else "the numbers"
     softmax = ".softmax(-1)" if labels else ""
@@ -185,7 +185,7 @@ def with_sentence_transformers(standing: LoadedAdapter) -> str:
 
 
 def with_pipeline(standing: LoadedAdapter, form: str) -> str:
-    """How a pipeline takes the export."""
+    """Return code of a pipeline over the export."""
     if len(standing.task.columns) == 2:
         texts = '[{"text": "first text", "text_pair": "second text"}]'
     else:

@@ -33,7 +33,7 @@ Again = Callable[[], nn.Module]
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """A written export.
 
     Attributes:
         out: the folder.

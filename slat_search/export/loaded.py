@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from ..baselines import Applied
 from ..errors import SlatError
-from ..inference.saved import load_modules, read_saved
+from ..inference.saved import read_saved
 from ..models.loading import (
     check_fit,
     read_config,
@@ -31,7 +31,7 @@ from ..models.registry import (
 from ..records import AdapterTask, SavedAdapter
 from ..structure import Adapter, Structure, attach
 from ..training.digests import check_model
-from ..training.jobs import apply_job
+from ..training.jobs import apply_job, load_state
 from ..training.protocol import those_of
 
 _PROBE = (
@@ -133,7 +133,7 @@ def stand(folder: Path) -> LoadedAdapter:
     adapter = attach(model, Structure()) if applied.module is None else applied.module
     if not isinstance(adapter, Adapter | PeftModel):
         raise SlatError(f"export: {folder} holds {saved.job.method!r}, which no other library can hold")
-    load_modules(applied, state)
+    load_state([], applied, state)
     return LoadedAdapter(
         saved,
         base,

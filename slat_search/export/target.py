@@ -49,7 +49,7 @@ class Target:
 
     @property
     def prefix(self) -> str:
-        """What stands before the names of the backbone's modules."""
+        """Return the prefix of the names of the backbone's modules."""
         inside = self.task_type in CLASSES and not self.is_own
         return f"{self.model.base_model_prefix}." if inside else ""
 

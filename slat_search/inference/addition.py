@@ -18,7 +18,7 @@ from ..training.context import prepare
 from ..training.digests import check_model
 from ..training.evaluate import predict_sets
 from ..training.gate_schedule import controller_for
-from ..training.jobs import apply_job
+from ..training.jobs import apply_job, load_state
 from ..training.loop import seed_everything
 from ..training.protocol import (
     State,
@@ -30,7 +30,7 @@ from ..training.protocol import (
     validation_measures,
 )
 from ..training.trial import final_values, search_options, search_plan, space
-from .saved import described, load_modules, part_of, read_saved, save_bundle, write_saved
+from .saved import described, part_of, read_saved, save_bundle, write_saved
 
 
 def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,5 +121,5 @@ def _pool(folder: Path, saved: SavedAdapter, state: State, model: TaskModel) -> 
     applied.undo()
     if applied.shared is None:
         raise SlatError(f"{folder}: holds no pool that a search over several tasks found, so no task can be added")
-    load_modules(applied, state)
+    load_state([], applied, state)
     return applied.shared

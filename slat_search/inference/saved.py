@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -16,7 +15,7 @@ from ..errors import SlatError
 from ..records import AdapterTask, Measures, Recommended, SavedAdapter, SavedPrompt, TrainingJob
 from ..structure import SharedAdapter
 from ..training.context import Context, TaskContext
-from ..training.jobs import apply_job
+from ..training.jobs import apply_job, load_state
 from ..training.protocol import State, head_names, those_of
 
 DESCRIPTION = "adapter.json"
@@ -44,15 +43,22 @@ def save_bundle(folder: Path, context: Context, job: TrainingJob, state: State, 
     )
     write_saved(folder, saved, state)
     if len(context.tasks) > 1:
-        applied = apply_job(job, context.backbone().model)
-        try:
-            load_modules(applied, state)
-            for number, (name, prefix) in enumerate(zip(context.names, head_names(len(context.tasks)), strict=True)):
-                its_job, modules = part_of(applied.shared, job, state, name)
-                head = {f"head.{key}": value for key, value in those_of(f"{prefix}.", state).items()}
-                save_bundle(folder / name, context.of(number), its_job, modules | head, measures.of(name))
-        finally:
-            applied.undo()
+        _save_parts(folder, context, job, state, measures)
+
+
+def _save_parts(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
+    """Write what each of several tasks uses of an adapter, as an adapter of its own."""
+    applied = Applied()  # a hand-made method is used whole by every task
+    try:
+        if job.method == "slat":
+            applied = apply_job(job, context.backbone().model)
+            load_state([], applied, state)
+        for number, (name, prefix) in enumerate(zip(context.names, head_names(len(context.tasks)), strict=True)):
+            its_job, modules = part_of(applied.shared, job, state, name)
+            head = {f"head.{key}": value for key, value in those_of(f"{prefix}.", state).items()}
+            save_bundle(folder / name, context.of(number), its_job, modules | head, measures.of(name))
+    finally:
+        applied.undo()
 
 
 def described(task: TaskContext, measures: Measures) -> AdapterTask:
@@ -88,12 +94,6 @@ def part_of(shared: SharedAdapter | None, job: TrainingJob, state: State, task: 
     structure, weights = shared.alone(task)
     modules = {f"adapter.{key}": value.cpu().numpy() for key, value in weights.items()}
     return replace(job, label=label, options={"structure": structure.to_dict()}), modules
-
-
-def load_modules(applied: Applied, state: State) -> None:
-    """Put trained weights into an adapter, without heads."""
-    tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
-    applied.load(those_of("adapter.", tensors))
 
 
 def write_saved(folder: Path, saved: SavedAdapter, state: State) -> None:

@@ -18,7 +18,7 @@ _EARLIER = tuple(f"slat-{kind}/{number}" for kind in ("adapter", "pool") for num
 
 
 class SavedPrompt(Record):
-    """How a causal language model is asked, see :class:`.Template`.
+    """Prompt of a causal language model, see :class:`.Template`.
 
     Attributes:
         prompt: format string, or the name of one; None where ``messages`` stand in its place.

@@ -1,4 +1,4 @@
-"""Units of work that a worker does from a context: a structure search, a fixed training, a test evaluation."""
+"""Jobs that a worker does from a context: a structure search, a fixed training, a test evaluation."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _test(model: TaskModel, context: TaskContext) -> tuple[TaskTest, dict[str, n
 
 
 def load_state(models: Sequence[TaskModel], applied: Applied, state: Mapping[str, np.ndarray]) -> None:
-    """Put trained weights into the models of all tasks with their method standing."""
+    """Put trained weights into the method that stands on a backbone, and into the heads of ``models``, none or all."""
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
     applied.load(those_of("adapter.", tensors))
     for prefix, model in zip(head_names(len(models)), models, strict=True):

@@ -1,4 +1,4 @@
-"""How much memory a training takes, and going on with smaller parts of a batch when a GPU has none for the whole."""
+"""Memory that a training takes, and smaller parts of a batch where a GPU has no memory for the whole."""
 
 from __future__ import annotations
 

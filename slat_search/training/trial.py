@@ -1,4 +1,4 @@
-"""One search trial: a differentiable structure search that reports at rungs and can be left there and gone on with."""
+"""One search trial: a differentiable structure search that reports at rungs and can be resumed there."""
 
 from __future__ import annotations
 

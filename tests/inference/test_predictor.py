@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def earlier(folder: Path, number: int) -> dict[str, Any]:
     saved = SavedAdapter.read(folder / "adapter.json")
     (task,) = saved.tasks.values()
     raw = task.to_dict() | {"format": f"slat-adapter/{number}", "model": saved.model.model_dump()}
-    raw |= {"unit": saved.job.as_dict(), "made_from": {**saved.digests, "texts": raw.pop("digests")}}
+    raw |= {"unit": asdict(saved.job), "made_from": {**saved.digests, "texts": raw.pop("digests")}}
     if number < 3:
         del raw["prompt"]
     if number < 2:
