@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..analysis.fronts import nondominated
+from .progress import duration
 from .trial_log import Trial, TrialLog
 
 _log = logging.getLogger(__name__)
@@ -81,18 +82,8 @@ def table(state: Overview, total: int, steps: int) -> Group:
 
 def _title(state: Overview, total: int) -> str:
     counts = [f"{number} {status}" for status, number in sorted(state.counts.items())]
-    left = "" if state.left is None else f", about {_duration(state.left)} left"
+    left = "" if state.left is None else f", about {duration(state.left)} left"
     return f"{total} trials: {', '.join(counts) or 'none yet'}; front of {len(state.front)}{left}"
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def _cells(trial: Trial, state: str, steps: int) -> list[str]:
