@@ -13,12 +13,13 @@ from .search.runtime import share_of, this_node  # first: sets Ray's environment
 import torch  # isort: skip
 
 from .comparison.contenders import Contender, baseline_contenders
+from .comparison.counts import rates_of_found
 from .config import Config
 from .pipeline import check_methods, describe
 from .run_folder import RunFolder
 from .search.progress import duration
 from .search.space import SearchSpace
-from .search.tune import rung_steps
+from .search.tune import expected_steps, rung_steps
 from .tasks import TaskData, load_task
 from .training.memory import resident_peak
 from .training.pace import Pace, job_pace, threads, trial_pace, validation_seconds
@@ -104,7 +105,7 @@ def forecast(config: Config) -> Forecast:
     usual = _mean(measured) if measured else trial
     methods = [_Method(len(c.grid), pace) for c, pace in zip(contenders, measured, strict=False)]
     methods += [_Method(len(c.grid), usual) for c in contenders[len(measured) :]]
-    methods += [_Method(rates, usual) for rates in _of_found(config)]
+    methods += [_Method(rates, usual) for rates in rates_of_found(config)]
 
     sets = 1 + len(config.evaluation.kinds) * sum(ratio > 0 for ratio in config.evaluation.ratios)
     test = usual.validation / (2 * texts["validation"]) * texts["test"] * sets
@@ -157,24 +158,10 @@ def _mean(paces: Sequence[Pace]) -> Pace:
     )
 
 
-def _of_found(config: Config) -> Iterator[int]:
-    """Yield the learning rates of each found structure, and of each baseline that is made in its size."""
-    search = config.search
-    for _ in range(search.num_selected):
-        for weights in search.final_weights:
-            yield len(search.refit_learning_rates) if weights == "retrained" else 1
-        yield from (len(baseline.learning_rates) for baseline in config.baselines if baseline.same_size)
-
-
 def _search(config: Config, trials: int, at_once: int, pace: Pace) -> Stage:
-    """The search; where weak trials are stopped, each rung lets one in ``reduction_factor`` pass."""
-    steps, scheduler = config.training.steps, config.search.scheduler
-    rungs = rung_steps(config)
-    expected, share, last = 0.0, 1.0, 0
-    for stop in (*rungs, steps):
-        expected += share * (stop - last)
-        last = stop
-        share /= scheduler.reduction_factor if scheduler.name == "asha" else 1
+    """The search; see :func:`.expected_steps`."""
+    steps, rungs = config.training.steps, rung_steps(config)
+    expected = expected_steps(config)
     early = f", about {expected / steps:.0%} of them before weak ones are stopped" if expected < steps else ""
     return Stage(
         "search",

@@ -21,6 +21,7 @@ from .comparison.contenders import (
     train_finals,
     write_found,
 )
+from .comparison.counts import stages_of, training_steps
 from .comparison.job_runner import JobRunner
 from .comparison.single_task import (
     finals_alone,
@@ -39,6 +40,7 @@ from .run_folder import (
     write_json,
     write_text,
 )
+from .search.overall import RunProgress
 from .search.runtime import ray_session
 from .search.space import SearchSpace
 from .search.trackers import trackers
@@ -61,7 +63,9 @@ _MAY_GROW = {
     "seeds": True,
     "baselines": True,
     "multitask": {"alone", "transfer"},
-    "search": {"trials", "num_selected", "final_weights", "refit_learning_rates", "tolerance", "trackers"},
+    "search": {
+        *("trials", "num_selected", "final_weights", "refit_learning_rates", "tolerance", "trackers"),
+    },
 }
 
 
@@ -121,8 +125,9 @@ def run(
             _log.info(describe(task))
         _log.info(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
         _log.info(f"supernet: {supernet.describe()}")
-        with ray_session(address):
-            whole = _work(context, folder, stage, storage)
+        progress = RunProgress(_stages(context, stage))
+        with ray_session(address), progress.shown():
+            whole = _work(context, folder, stage, storage, progress)
         if not whole:
             return folder
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
@@ -149,13 +154,24 @@ def _check_earlier(config: Config, folder: RunFolder, now: Environment, overwrit
         check_earlier_texts(config.search.warm_start, now)
 
 
-def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage: str | None) -> bool:
+def _stages(context: PoolContext, stage: Stage | None) -> dict[str, float]:
+    """Return the steps of what is to be done; see :func:`.stages_of`."""
+    if stage == "baselines":
+        return {"trainings": float(training_steps(context.config, selected=0))}
+    stages = stages_of(context)
+    return {"search": stages["search"]} if stage == "search" else stages
+
+
+def _work(
+    context: PoolContext, folder: RunFolder, stage: Stage | None, storage: str | None, progress: RunProgress
+) -> bool:
     """Every stage, or one; whether that was all."""
     if stage == "baselines":
-        trained = train_baselines(JobRunner(context, folder / "units"))
+        with progress.bars():
+            trained = train_baselines(JobRunner(context, folder / "units", progress))
         write_text(folder / "baselines.csv", trained.to_csv(index=False))
         return False
-    trials = run_search(context, folder / "search", storage)
+    trials = run_search(context, folder / "search", storage, progress)
     _write_trials(folder, trials)
     members = choose(trials, context.config.search.num_selected)
     folder.choose_anew()
@@ -163,14 +179,9 @@ def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage:
     if stage == "search":
         write_found(folder, members)
         return False
-    runner = JobRunner(context, folder / "units")
-    finals, selection = train_finals(runner, members, folder)
-    _log.info(f"test: {len(finals)} trained models, clean and perturbed; read once")
-    runner.evaluate([job for _, job in finals])
-    save_adapters(folder / "adapters", runner, finals)
-    if len(context.parts) > 1:
-        tabulate(folder, read_run(folder))  # whatever fails after this, what trained together can be used
-        _train_apart(context, folder, members, selection)
+    progress.expect("trainings", training_steps(context.config, len(members)))
+    with progress.bars():
+        _compare(context, folder, members, progress)
     data = read_run(folder)
     table = tabulate(folder, data)
     with results_stay(folder):
@@ -178,12 +189,26 @@ def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage:
     return True
 
 
-def _train_apart(context: PoolContext, folder: RunFolder, members: Sequence[Trial], selection: Selection) -> None:
+def _compare(context: PoolContext, folder: RunFolder, members: Sequence[Trial], progress: RunProgress) -> None:
+    """Train what was selected and the baselines, test them, and keep their adapters."""
+    runner = JobRunner(context, folder / "units", progress)
+    finals, selection = train_finals(runner, members, folder)
+    _log.info(f"test: {len(finals)} trained models, clean and perturbed; read once")
+    runner.evaluate([job for _, job in finals])
+    save_adapters(folder / "adapters", runner, finals)
+    if len(context.parts) > 1:
+        tabulate(folder, read_run(folder))  # whatever fails after this, what trained together can be used
+        _train_apart(context, folder, members, selection, progress)
+
+
+def _train_apart(
+    context: PoolContext, folder: RunFolder, members: Sequence[Trial], selection: Selection, progress: RunProgress
+) -> None:
     """Train and test each task alone, and what tasks use of a pool on other tasks; adds to ``selection.json`` and
     writes ``transfer.csv``."""
     parts = dict(zip(names(context), context.parts, strict=True))
     for task, part in parts.items():
-        runner = JobRunner(part, folder / "units" / "alone" / task)
+        runner = JobRunner(part, folder / "units" / "alone" / task, progress, "alone")
         chosen, tuning = train_alone(task, runner, members)
         save_adapters(folder / "adapters", runner, chosen, alone=task)
         named = {tuned_as(title, task): tried for title, tried in tuning.items()}
@@ -192,7 +217,7 @@ def _train_apart(context: PoolContext, folder: RunFolder, members: Sequence[Tria
     (folder / "transfer.csv").unlink(missing_ok=True)
     if context.config.multitask.transfer:
         where = folder / "units" / "transfer"
-        bare = {name: JobRunner(clean(part), where / name) for name, part in parts.items()}
+        bare = {name: JobRunner(clean(part), where / name, progress, "transfer") for name, part in parts.items()}
         best = max(members, key=lambda trial: trial.measures.quality)
         rows = frame(train_transfers(bare, best), TransferRow)
         write_text(folder / "transfer.csv", rows.to_csv(index=False))

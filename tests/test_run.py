@@ -24,6 +24,7 @@ from slat_search.analysis.fronts import nondominated
 from slat_search.cli import main
 from slat_search.errors import SlatError
 from slat_search.run_folder import RunFolder
+from slat_search.search.overall import RunProgress
 from slat_search.search.trial_log import Trial
 from slat_search.structure import Structure
 from slat_search.training.pool import PoolContext
@@ -266,7 +267,7 @@ def test_trials_are_kept_where_none_of_them_found_anything(tmp_path: Path, monke
     trials = [Trial(0, {"sparsity": 1.0}, "diverged", error="loss is nan")]
     monkeypatch.setattr(pipeline, "run_search", lambda *arguments: trials)
     with pytest.raises(SlatError, match="no trial reported a structure"):
-        pipeline._work(PoolContext(small_config(), ()), RunFolder(tmp_path), None, None)
+        pipeline._work(PoolContext(small_config(), ()), RunFolder(tmp_path), None, None, RunProgress({}))
     assert pd.read_csv(tmp_path / "trials.csv")["error"].tolist() == ["loss is nan"]
 
 

@@ -52,6 +52,15 @@ from .protocol import (
 )
 from .trial import search_trial
 
+#: forward and backward passes of a step against the forward pass of a test on as many texts
+_STEP = 3
+
+
+def test_steps(context: AnyContext) -> float:
+    """Return the optimizer steps that take about as long as testing one model, clean and perturbed."""
+    texts = sum(len(part.test) + sum(map(len, part.test_perturbed.values())) for part in context.parts)
+    return texts / (_STEP * context.config.training.batch_size)
+
 
 @contextmanager
 def _standing(context: AnyContext, job: TrainingJob) -> Iterator[tuple[list[TaskModel], Applied]]:
