@@ -59,12 +59,13 @@ Stage = Literal["search", "baselines"]
 #: a training that is there came to, only which of them there are, and what is made of them
 _MAY_GROW = {
     "name": True,
+    "preset": True,
     "resources": True,
     "seeds": True,
     "baselines": True,
     "multitask": {"alone", "transfer"},
     "search": {
-        *("trials", "num_selected", "final_weights", "refit_learning_rates", "tolerance", "trackers"),
+        *("trials", "time_limit", "num_selected", "final_weights", "refit_learning_rates", "tolerance", "trackers"),
     },
 }
 

@@ -105,7 +105,7 @@ def run(
 #: of the section ``search``, what the screening does not use
 _NOT_SEARCHED = {
     *("trials", "num_selected", "sampler", "initial_points", "warm_start", "tolerance", "refit_learning_rates"),
-    *("final_weights", "trackers"),
+    *("final_weights", "trackers", "time_limit"),
 }
 #: of the section ``multitask``, what they do not use
 _NOT_POOLED = {"alone", "transfer"}
@@ -113,6 +113,7 @@ _NOT_POOLED = {"alone", "transfer"}
 _MAY_GROW = {
     STUDIES: {"weights", "sharings", "noise_kinds", "noise_ratios", "screening"},
     "name": True,
+    "preset": True,
     "resources": True,
     "seeds": True,
     "baselines": True,
@@ -126,7 +127,7 @@ def _screen(context: PoolContext, folder: RunFolder, storage: str | None) -> Non
     _log.info(f"sensitivity: screening, {trials} trials over the whole space")
     scheduler = config.search.scheduler.model_copy(update={"name": "none"})
     spread = {"trials": trials, "sampler": "sobol", "initial_points": (), "warm_start": (), "scheduler": scheduler}
-    search = config.search.model_copy(update=spread)
+    search = config.search.model_copy(update={**spread, "time_limit": None})
     screening = replace(context, config=config.model_copy(update={"search": search}))
     table = trials_table(run_search(screening, folder / "screening", storage))
     write_text(folder / "screening.csv", table.to_csv(index=False))

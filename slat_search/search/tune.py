@@ -28,9 +28,10 @@ from .checkpoints import (
 )
 from .live_table import LiveTable
 from .overall import RunProgress, TrialProgress, is_watched
-from .progress import TrialReporter
+from .progress import TrialReporter, duration
 from .sampler import OptunaSearcher, todo
 from .space import SearchSpace
+from .time_limit import TimeLimit
 from .trackers import trackers
 from .trial_log import Trial, TrialLog
 from .warm_start import warm_start_trials
@@ -105,7 +106,12 @@ def run_search(
         _log.info(f"search: the grid has {space.trials} points")
     noted = TrialProgress(progress or RunProgress({}), space.trials)
     noted.resume(ledger.trials)
+    limit = None
+    if config.search.time_limit is not None:
+        limit = TimeLimit(config.search.time_limit, share(config.resources).concurrent, ledger.trials)
     left = len(todo(ledger, space.trials))
+    if limit is not None and not limit.fits_another(ledger.trials):
+        left = sum(not trial.is_over for trial in ledger.trials)
     if left and ledger.trials:
         _log.info(f"search: going on; {space.trials - left} of {space.trials} trials are over")
     if left:
@@ -118,10 +124,13 @@ def run_search(
             seed=config.seed,
             earlier=warm_start_trials(config, space, folder),
             journal=folder / "study.journal",
+            limit=limit,
         )
         _fit(context, Storage(folder, storage), ledger, searcher, noted)
     noted.close()
     trials = ledger.trials
+    if limit is not None and len(trials) < space.trials:
+        _log.info(f"search: {len(trials)} of {space.trials} trials fit into {duration(limit.seconds)}")
     failed = [trial for trial in trials if trial.status == "failed"]
     if len(failed) == len(trials):
         raise SlatError(f"search: every trial failed ({len(trials)}); the first: {failed[0].error}")
