@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -29,10 +29,11 @@ from .comparison.single_task import (
     train_transfers,
     tuned_as,
 )
-from .config import Config, load_config
+from .config import Config, as_config
 from .errors import SlatError
 from .provenance import check_earlier_texts, check_unchanged, environment
 from .records import Environment, Selection, TransferRow
+from .result import RunResult
 from .run_folder import (
     STUDIES,
     RunFolder,
@@ -71,7 +72,7 @@ _MAY_GROW = {
 
 
 def run(
-    config: Config | str | Path,
+    config: Config | Mapping[str, Any] | str | Path,
     out: str | Path | None = None,
     *,
     resume: bool = False,
@@ -79,11 +80,11 @@ def run(
     address: str | None = None,
     storage: str | None = None,
     stage: Stage | None = None,
-) -> RunFolder:
+) -> RunResult:
     """Do everything that a configuration asks for; see ``slat run --help``.
 
     Args:
-        config: a configuration or the path of its YAML.
+        config: a configuration, its fields as a mapping, or the path of its YAML.
         out: run folder; ``runs/<name>`` by default.
         resume: continue a run that was interrupted, or one whose trials, seeds, baselines or analysis settings have
             changed; resources may differ, too.
@@ -93,16 +94,18 @@ def run(
         stage: do this alone, and leave the rest to a later run with ``resume``: ``search`` ends when structures are
             chosen, ``baselines`` when hand-made methods are trained. Neither reads the test texts.
 
+    Returns:
+        The run folder, with its tables, what it recommends and a predictor.
+
     Raises:
         SlatError: wrong input, texts or a model that are not those of the run that is resumed, or a folder that holds
             another or an unfinished run.
     """
     check_options(resume, overwrite)
-    if not isinstance(config, Config):
-        config = load_config(config)
+    config = as_config(config)
     if not any(config.evaluation.ratios):
         raise SlatError("evaluation.ratios: one above 0 is needed; a run tells what perturbed text does to each method")
-    folder = RunFolder(out or Path("runs") / config.name)
+    folder = RunResult(out or Path("runs") / config.name)
     began = time.perf_counter()
     with folder.lock():
         folder.check_free()
