@@ -163,12 +163,12 @@ def _search(config: Config, trials: int, at_once: int, pace: Pace) -> Stage:
     steps, rungs = config.training.steps, rung_steps(config)
     expected = expected_steps(config)
     early = f", about {expected / steps:.0%} of them before weak ones are stopped" if expected < steps else ""
-    return Stage(
-        "search",
-        f"{trials} trials of {steps} steps, {at_once} at a time{early}",
-        trials * steps,
-        trials * pace.seconds(expected, 1 + len(rungs)) / at_once,
-    )
+    seconds, limit = trials * pace.seconds(expected, 1 + len(rungs)) / at_once, config.search.time_limit
+    fewer = ""
+    if limit is not None and seconds > limit:
+        seconds, fewer = limit, f"; as many as fit into {duration(limit)}"
+    what = f"{trials} trials of {steps} steps, {at_once} at a time{early}{fewer}"
+    return Stage("search", what, trials * steps, seconds)
 
 
 def _trainings(config: Config, methods: Sequence[_Method], baselines: int, at_once: int) -> Iterator[Stage]:
