@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from .inference.predictor import load_bundle as load
     from .integrations.trainer import SlatCallback
     from .pipeline import run
+    from .result import RunResult
     from .structure import Structure, Supernet, attach
     from .training.gate_schedule import ScreeningSearch, SearchPlan, StructureSearch, controller_for
 
 __version__ = "0.1.0"
 __all__ = [
+    "RunResult",
     "ScreeningSearch",
     "SearchPlan",
     "SlatCallback",
@@ -39,6 +41,7 @@ _PLACES = {
     "load": ("inference.predictor", "load_bundle"),
     "load_adapter": ("inference.adapter_file", "load_adapter"),
     "run": ("pipeline", "run"),
+    "RunResult": ("result", "RunResult"),
     "save_adapter": ("inference.adapter_file", "save_adapter"),
     "SlatCallback": ("integrations.trainer", "SlatCallback"),
     **{name: ("structure", name) for name in ("Structure", "Supernet", "attach")},

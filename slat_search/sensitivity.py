@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .analysis.importance import of_screening
 from .analysis.report import analyse
 from .analysis.studies import analyse_studies
 from .comparison.job_runner import JobRunner
 from .comparison.sensitivity import run_studies
-from .config import Config, load_config
+from .config import Config, as_config
 from .errors import SlatError
 from .pipeline import check_methods, check_options, describe
 from .provenance import check_unchanged, environment
@@ -33,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(
-    config: Config | str | Path,
+    config: Config | Mapping[str, Any] | str | Path,
     out: str | Path | None = None,
     *,
     resume: bool = False,
@@ -47,7 +49,7 @@ def run(
     The studies have a folder of their own in the run's; where the run is done, its report gets them as a section.
 
     Args:
-        config: a configuration or the path of its YAML.
+        config: a configuration, its fields as a mapping, or the path of its YAML.
         out: run folder; ``runs/<name>`` by default. The studies go to ``sensitivity`` in it.
         resume: continue studies that were interrupted, or that have become more: the lists of weights, kinds, ratios
             and baselines and the numbers of seeds and trials may have changed.
@@ -59,8 +61,7 @@ def run(
         SlatError: wrong input, or a folder that holds other or unfinished studies.
     """
     check_options(resume, overwrite)
-    if not isinstance(config, Config):
-        config = load_config(config)
+    config = as_config(config)
     sized = next((baseline.method for baseline in config.baselines if baseline.same_size), None)
     if sized:
         raise SlatError(f"baselines: {sized} has the size of found structures; studies have none, so give it a budget")
@@ -105,7 +106,7 @@ def run(
 #: of the section ``search``, what the screening does not use
 _NOT_SEARCHED = {
     *("trials", "num_selected", "sampler", "initial_points", "warm_start", "tolerance", "refit_learning_rates"),
-    *("final_weights", "trackers"),
+    *("final_weights", "trackers", "time_limit"),
 }
 #: of the section ``multitask``, what they do not use
 _NOT_POOLED = {"alone", "transfer"}
@@ -113,6 +114,7 @@ _NOT_POOLED = {"alone", "transfer"}
 _MAY_GROW = {
     STUDIES: {"weights", "sharings", "noise_kinds", "noise_ratios", "screening"},
     "name": True,
+    "preset": True,
     "resources": True,
     "seeds": True,
     "baselines": True,
@@ -126,7 +128,7 @@ def _screen(context: Context, folder: RunFolder, storage: str | None) -> None:
     _log.info(f"sensitivity: screening, {trials} trials over the whole space")
     scheduler = config.search.scheduler.model_copy(update={"name": "none"})
     spread = {"trials": trials, "sampler": "sobol", "initial_points": (), "warm_start": (), "scheduler": scheduler}
-    search = config.search.model_copy(update=spread)
+    search = config.search.model_copy(update={**spread, "time_limit": None})
     screening = replace(context, config=config.model_copy(update={"search": search}))
     table = trials_table(run_search(screening, folder / "screening", storage))
     write_text(folder / "screening.csv", table.to_csv(index=False))

@@ -185,6 +185,7 @@ def _plan(data: TaskData | None) -> Iterator[str]:
     yield ""
     yield "search:"
     yield "  trials: 16 # structure searches; more find more"
+    yield "  # time_limit: 1h # no trial begins that would not end in this time"
     yield "  num_selected: 3 # structures of the Pareto set that are trained again"
     yield "  tolerance: 0.01 # recommend the smallest method within this of the best on validation"
     yield "  # space: {budget: {low: 500, high: 50000}} # sizes to end at, in the place of sampled sparsity"

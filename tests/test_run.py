@@ -25,6 +25,7 @@ from slat_search.cli import main
 from slat_search.errors import SlatError
 from slat_search.records import SavedAdapter
 from slat_search.run_folder import RunFolder
+from slat_search.search.overall import RunProgress
 from slat_search.search.trial_log import Trial
 from slat_search.structure import Structure
 from slat_search.training.context import Context
@@ -269,7 +270,7 @@ def test_trials_are_kept_where_none_of_them_found_anything(
     trials = [Trial(0, {"sparsity": 1.0}, "diverged", error="loss is nan")]
     monkeypatch.setattr(pipeline, "run_search", lambda *arguments: trials)
     with pytest.raises(SlatError, match="no trial reported a structure"):
-        pipeline._work(context, RunFolder(tmp_path), None, None)
+        pipeline._work(context, RunFolder(tmp_path), None, None, RunProgress({}))
     assert pd.read_csv(tmp_path / "trials.csv")["error"].tolist() == ["loss is nan"]
 
 

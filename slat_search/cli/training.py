@@ -60,8 +60,9 @@ def _run_stage(stage: Stage | None, config: Path, settings: Sequence[str], optio
 
 
 @main.command()
+@click.option("--dry-run", is_flag=True, help="Say what will be trained and about what it takes, and train nothing.")
 @_run_options
-def run(config: Path, settings: tuple[str, ...], **options: Any) -> None:
+def run(config: Path, settings: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Search, train, test and report.
 
     CONFIG is a YAML file. Found structures are trained again beside the baselines, and all are tested once.
@@ -69,10 +70,24 @@ def run(config: Path, settings: tuple[str, ...], **options: Any) -> None:
     \b
     Example:
         slat run experiments/quickstart.yaml
+        slat run experiments/quickstart.yaml --dry-run
         slat run experiments/quickstart.yaml --resume
         slat run experiments/quickstart.yaml --set search.trials=12 --set evaluation.ratios=[0.1]
     """
-    _run_stage(None, config, settings, options)
+    if dry_run:
+        _foretell(config, settings, options)
+    else:
+        _run_stage(None, config, settings, options)
+
+
+def _foretell(config: Path, settings: Sequence[str], options: dict[str, Any]) -> None:
+    from ..config import load_config
+
+    checked = load_config(config, settings=settings)
+    from ..forecast import forecast, text_of
+    from ..run_folder import RunFolder
+
+    click.echo(text_of(forecast(checked), RunFolder(options["out"] or Path("runs") / checked.name)))
 
 
 @main.command()

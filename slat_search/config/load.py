@@ -35,6 +35,18 @@ def load_config(path: str | Path, kept: bool = False, settings: Sequence[str] = 
     return checked(raw, f"config {path}", path.resolve().parent, _name(path), kept, settings, mistakes)
 
 
+def as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
+    """Return a configuration as it is, of its fields, or of its YAML file; paths among fields count from the working
+    directory.
+
+    Raises:
+        SlatError: see :func:`load_config`.
+    """
+    if isinstance(config, Config):
+        return config
+    return checked(config, "config", Path.cwd()) if isinstance(config, Mapping) else load_config(config)
+
+
 def checked(
     fields: Mapping[Any, Any],
     where: str,

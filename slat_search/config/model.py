@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from .baselines import Baseline, entries
 from .multitask import MultiTask
+from .presets import Preset, with_preset
 from .search import Search
 from .section import (
     Fraction,
@@ -132,6 +133,11 @@ class Config(Section):
     """A whole run."""
 
     name: str = Field("run", description="names the run folder")
+    preset: Preset = Field(
+        "good",
+        description="values for what is not given: `quick` (6 trials, 1 structure, 1 seed, LoRA and head), `good` (the "
+        "defaults), `best` (64 trials, 4 structures, 5 seeds, fifteen baselines)",
+    )
     seed: int = Field(0, ge=0, description="everything random follows from it")
     seeds: int = Field(2, ge=1, description="repetitions of every final training")
     task: Task = Task()
@@ -158,7 +164,8 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _first_of_several(cls, data: Any) -> Any:
-        """``task`` stands for the first of several."""
+        """Fill in what a preset says; ``task`` stands for the first of several."""
+        data = with_preset(data) if isinstance(data, dict) else data
         if not isinstance(data, dict) or not isinstance(data.get("tasks"), list | tuple) or not data["tasks"]:
             return data
         return {"task": data["tasks"][0], **data}

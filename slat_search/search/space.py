@@ -62,6 +62,11 @@ class SearchSpace:
         """Return that of a run whose model is loaded; raises as :meth:`of` does."""
         return cls.of(context.config, context.backbone_params, context.layers)
 
+    def sample(self, seed: int) -> Point:
+        """Return a random point."""
+        draw = random.Random(seed)
+        return {name: _at(distribution, draw.random()) for name, distribution in self.distributions.items()}
+
     def holds(self, sampled: Mapping[str, Any]) -> bool:
         """Whether a trial that sampled so could be one of this space."""
         return sampled.keys() == self.distributions.keys() and all(

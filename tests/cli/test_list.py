@@ -12,6 +12,7 @@ import pytest
 
 from slat_search.analysis.listing import Listed, table_of
 from slat_search.config import Config
+from slat_search.doctor import Finding
 from slat_search.records import Created, Ended
 from slat_search.run_folder import RunFolder
 from tests.cli.commands import slat
@@ -113,3 +114,11 @@ def test_tasks_print_json() -> None:
     (task,) = [json.loads(line) for line in slat("tasks", "bbc-match", "--json", "--examples", "2").stdout.splitlines()]
     assert task["splits"]["train"]["labels"] == {"no": 0.5, "yes": 0.5}
     assert [len(example["texts"]) for example in task["examples"]] == [2, 2]
+
+
+def test_doctor_prints_json_and_its_exit_code_tells_of_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = [Finding("GPUs", "none that torch can use"), Finding("disk", "full; make room", "problem")]
+    monkeypatch.setattr("slat_search.doctor.examine", lambda address: iter(findings))
+    done = slat("doctor", "--json")
+    assert done.exit_code == 1
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [vars(finding) for finding in findings]
