@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from .search.runtime import share_of, this_node  # first: sets Ray's environment
 
@@ -94,30 +94,19 @@ def forecast(config: Config) -> Forecast:
     at_once = max(1, int(this_node().get("GPU", 0) / mine.gpus) if mine.gpus else int(this_node()["CPU"]))
     contenders = [*baseline_contenders(config)]
 
-    texts = {split: sum(len(task.splits[split]) for task in data) for split in ("validation", "test")}
-    larger = texts["validation"] / sum(len(task.validation) for task in context.tasks)
+    larger = _texts(data, "validation") / sum(len(task.validation) for task in context.tasks)
     with threads(1):
-        measured = _measured(context, contenders, larger)
+        methods = _methods(context, contenders, larger)
     with threads(mine.cpus):
         once = validation_seconds(context)
         trial = trial_pace(context, space.sample(config.seed), once)
     trial = replace(trial, validation=once * larger)
-    usual = _mean(measured) if measured else trial
-    methods = [_Method(len(c.grid), pace) for c, pace in zip(contenders, measured, strict=False)]
-    methods += [_Method(len(c.grid), usual) for c in contenders[len(measured) :]]
-    methods += [_Method(rates, usual) for rates in rates_of_found(config)]
-
-    sets = 1 + len(config.evaluation.kinds) * sum(ratio > 0 for ratio in config.evaluation.ratios)
-    test = usual.validation / (2 * texts["validation"]) * texts["test"] * sets
+    if not methods:
+        methods = [_Method(rates, trial) for rates in rates_of_found(config)]
     stages = (
         _search(config, space.trials, min(mine.concurrent, space.trials), trial),
         *_trainings(config, methods, len(contenders), at_once),
-        Stage(
-            "test",
-            f"{len(methods) * config.seeds} models on {texts['test']:,} texts, clean and perturbed {sets - 1} times",
-            0,
-            len(methods) * config.seeds * test / min(at_once, len(methods) * config.seeds),
-        ),
+        _test(config, methods, data, at_once),
     )
     lines = (
         f"{config.seeds} seeds, {config.training.steps} steps of {config.training.batch_size} texts each training",
@@ -142,11 +131,26 @@ def _small(config: Config, data: Sequence[TaskData]) -> Config:
     return config.model_copy(update={"task": task, "tasks": tasks})
 
 
-def _measured(context: Context, contenders: Sequence[Contender], larger: float) -> list[Pace]:
-    """Return the paces of the first few baselines, with validation as long as that of all texts."""
+def _texts(data: Sequence[TaskData], split: str) -> int:
+    return sum(len(task.splits[split]) for task in data)
+
+
+def _methods(context: Context, contenders: Sequence[Contender], larger: float) -> list[_Method]:
+    """Return the baselines, of which the first few are measured, and what will be found, which is taken to be like
+    them; none where there is no baseline.
+
+    Args:
+        larger: how many times as long as here a validation takes with all texts.
+    """
+    if not contenders:
+        return []
     once = validation_seconds(context)
-    paces = [job_pace(context, contender.grid[0], once) for contender in contenders[:_METHODS]]
-    return [replace(pace, validation=once * larger) for pace in paces]
+    measured = [job_pace(context, contender.grid[0], once) for contender in contenders[:_METHODS]]
+    measured = [replace(pace, validation=once * larger) for pace in measured]
+    usual = _mean(measured)
+    paces = [*measured, *[usual] * (len(contenders) - len(measured))]
+    found = [_Method(rates, usual) for rates in rates_of_found(context.config)]
+    return [*(_Method(len(c.grid), pace) for c, pace in zip(contenders, paces, strict=True)), *found]
 
 
 def _mean(paces: Sequence[Pace]) -> Pace:
@@ -154,7 +158,7 @@ def _mean(paces: Sequence[Pace]) -> Pace:
         fmean(pace.begin for pace in paces),
         fmean(pace.step for pace in paces),
         fmean(pace.validation for pace in paces),
-        min(pace.weights for pace in paces),
+        int(median(pace.weights for pace in paces)),
     )
 
 
@@ -181,6 +185,15 @@ def _trainings(config: Config, methods: Sequence[_Method], baselines: int, at_on
     others = [method.pace.seconds(steps) for method in methods for _ in range(config.seeds - 1)]
     what = f"{len(others)} trainings: {len(methods)} methods, further seeds of each"
     yield Stage("seeds", what, len(others) * steps, sum(others) / min(at_once, max(1, len(others))))
+
+
+def _test(config: Config, methods: Sequence[_Method], data: Sequence[TaskData], at_once: int) -> Stage:
+    """The tests, from the time of a validation, which is on two sets of texts."""
+    sets = 1 + len(config.evaluation.kinds) * sum(ratio > 0 for ratio in config.evaluation.ratios)
+    models, texts = len(methods) * config.seeds, _texts(data, "test")
+    ratio = texts * sets / (2 * _texts(data, "validation"))
+    seconds = sum(config.seeds * method.pace.validation * ratio for method in methods) / min(at_once, models)
+    return Stage("test", f"{models} models on {texts:,} texts, clean and perturbed {sets - 1} times", 0, seconds)
 
 
 def _notes(config: Config) -> Iterator[str]:

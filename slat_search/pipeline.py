@@ -124,9 +124,10 @@ def run(
             _log.info(describe(task))
         _log.info(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
         _log.info(f"supernet: {supernet.describe()}")
-        progress = RunProgress(_stages(context, stage))
-        with ray_session(address), progress.shown():
-            whole = _work(context, folder, stage, storage, progress)
+        with ray_session(address):
+            progress = RunProgress(_stages(context, stage))
+            with progress.shown():
+                whole = _work(context, folder, stage, storage, progress)
         if not whole:
             return folder
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 from pathlib import Path
 
 import pytest
 
 import slat_search
+from slat_search.search.overall import RunProgress
 from tests.cli.test_init import news
 from tests.whole import SLAT, TIMES
 
@@ -39,7 +39,7 @@ def slat(*arguments: object, cwd: Path, given: str | None = None) -> str:
 
 
 @pytest.mark.slow
-def test_the_first_hour(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_hour(tmp_path: Path) -> None:
     table = news()
     table.to_csv(tmp_path / "news.csv", index=False)
     settings = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={json.dumps(value)}")]
@@ -63,12 +63,19 @@ def test_the_first_hour(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     predicted = [json.loads(line) for line in lines.splitlines()]
     assert [row["headline"] for row in predicted] == texts
 
-    caplog.set_level(logging.INFO, "slat_search")
+    shares: list[RunProgress] = []
+
+    class Watched(RunProgress):
+        def __init__(self, stages: dict[str, float]):
+            super().__init__(stages)
+            shares.append(self)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        patch.setenv("CI", "true")
+        patch.setattr("slat_search.pipeline.RunProgress", Watched)
         config = slat_search.config.load_config("runs/news/config.yaml")
         again = slat_search.run(config.model_dump(mode="json"), "runs/again")
+    assert [progress.share for progress in shares] == [pytest.approx(1)]  # all that was foreseen was done
     first = slat_search.RunResult(tmp_path / "runs" / "news")
     columns = [column for column in first.table if column not in TIMES]
     assert again.table[columns].equals(first.table[columns])

@@ -43,9 +43,10 @@ def stages_of(context: Context) -> dict[str, float]:
     }
     if len(context.tasks) < 2:
         return stages
-    alone = sum(len(c.grid) + config.seeds - 1 for c in baseline_contenders(config) if c.grid[0].method in
-                methods_alone(config))  # fmt: skip
-    if "slat" in methods_alone(config):
+    wanted = methods_alone(config)
+    grids = [contender.grid for contender in baseline_contenders(config) if contender.grid[0].method in wanted]
+    alone = sum(len(grid) + config.seeds - 1 for grid in grids)
+    if "slat" in wanted:
         found = [*rates_of_found(config)]
         alone += sum(found) + len(found) * config.seeds
     stages["alone"] = float(alone * config.training.steps)  # each task has its share of the steps
