@@ -103,9 +103,7 @@ def test_hand_made_modules_serve_all_tasks_from_one_file(tmp_path: Path) -> None
     job = TrainingJob("lora", "lora-2", 1e-3, 0, options={"size": 2, "roles": ["q"]})
     models = pool.models()
     applied = apply_job(job, pool.backbone().model)
-    assert applied.module is not None
-    shake(applied.module)
-    state = trained_arrays(applied.saved(), models)
+    state = trained_arrays({name: value + 0.1 for name, value in applied.trained().items()}, models)
     applied.undo()
     save_bundle(tmp_path / "lora-2", pool, job, state, MEASURES)
     predict = load_bundle(tmp_path / "lora-2")
