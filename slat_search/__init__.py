@@ -12,14 +12,15 @@ from .home import do_without_home
 if TYPE_CHECKING:
     from .inference.adapter_file import load_adapter, save_adapter
     from .inference.predictor import load_bundle as load
-    from .inference.shared_predictor import load_shared
     from .integrations.trainer import SlatCallback
     from .pipeline import run
+    from .result import RunResult
     from .structure import Structure, Supernet, attach
     from .training.gate_schedule import ScreeningSearch, SearchPlan, StructureSearch, controller_for
 
 __version__ = "0.1.0"
 __all__ = [
+    "RunResult",
     "ScreeningSearch",
     "SearchPlan",
     "SlatCallback",
@@ -31,7 +32,6 @@ __all__ = [
     "controller_for",
     "load",
     "load_adapter",
-    "load_shared",
     "run",
     "save_adapter",
 ]
@@ -40,8 +40,8 @@ __all__ = [
 _PLACES = {
     "load": ("inference.predictor", "load_bundle"),
     "load_adapter": ("inference.adapter_file", "load_adapter"),
-    "load_shared": ("inference.shared_predictor", "load_shared"),
     "run": ("pipeline", "run"),
+    "RunResult": ("result", "RunResult"),
     "save_adapter": ("inference.adapter_file", "save_adapter"),
     "SlatCallback": ("integrations.trainer", "SlatCallback"),
     **{name: ("structure", name) for name in ("Structure", "Supernet", "attach")},

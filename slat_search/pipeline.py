@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -21,17 +21,14 @@ from .comparison.contenders import (
     train_finals,
     write_found,
 )
+from .comparison.counts import stages_of, training_steps
 from .comparison.job_runner import JobRunner
-from .comparison.single_task import (
-    finals_alone,
-    train_alone,
-    train_transfers,
-    tuned_as,
-)
-from .config import Config, load_config
+from .comparison.single_task import train_alone, train_transfers
+from .config import Config, as_config
 from .errors import SlatError
 from .provenance import check_earlier_texts, check_unchanged, environment
 from .records import Environment, Selection, TransferRow
+from .result import RunResult
 from .run_folder import (
     STUDIES,
     RunFolder,
@@ -39,6 +36,7 @@ from .run_folder import (
     write_json,
     write_text,
 )
+from .search.overall import RunProgress
 from .search.runtime import ray_session
 from .search.space import SearchSpace
 from .search.trackers import trackers
@@ -47,7 +45,7 @@ from .search.tune import run_search
 from .search.warm_start import check_warm_start, has_read_earlier
 from .structure import Structure, find_sites
 from .tasks import SPLITS, TaskData
-from .training.pool import PoolContext, clean, names, prepare_pool
+from .training.context import Context, prepare
 from .training.trial import space
 
 _log = logging.getLogger(__name__)
@@ -57,16 +55,19 @@ Stage = Literal["search", "baselines"]
 #: a training that is there came to, only which of them there are, and what is made of them
 _MAY_GROW = {
     "name": True,
+    "preset": True,
     "resources": True,
     "seeds": True,
     "baselines": True,
     "multitask": {"alone", "transfer"},
-    "search": {"trials", "num_selected", "final_weights", "refit_learning_rates", "tolerance", "trackers"},
+    "search": {
+        *("trials", "time_limit", "num_selected", "final_weights", "refit_learning_rates", "tolerance", "trackers"),
+    },
 }
 
 
 def run(
-    config: Config | str | Path,
+    config: Config | Mapping[str, Any] | str | Path,
     out: str | Path | None = None,
     *,
     resume: bool = False,
@@ -74,11 +75,11 @@ def run(
     address: str | None = None,
     storage: str | None = None,
     stage: Stage | None = None,
-) -> RunFolder:
+) -> RunResult:
     """Do everything that a configuration asks for; see ``slat run --help``.
 
     Args:
-        config: a configuration or the path of its YAML.
+        config: a configuration, its fields as a mapping, or the path of its YAML.
         out: run folder; ``runs/<name>`` by default.
         resume: continue a run that was interrupted, or one whose trials, seeds, baselines or analysis settings have
             changed; resources may differ, too.
@@ -88,21 +89,23 @@ def run(
         stage: do this alone, and leave the rest to a later run with ``resume``: ``search`` ends when structures are
             chosen, ``baselines`` when hand-made methods are trained. Neither reads the test texts.
 
+    Returns:
+        The run folder, with its tables, what it recommends and a predictor.
+
     Raises:
         SlatError: wrong input, texts or a model that are not those of the run that is resumed, or a folder that holds
             another or an unfinished run.
     """
     check_options(resume, overwrite)
-    if not isinstance(config, Config):
-        config = load_config(config)
+    config = as_config(config)
     if not any(config.evaluation.ratios):
         raise SlatError("evaluation.ratios: one above 0 is needed; a run tells what perturbed text does to each method")
-    folder = RunFolder(out or Path("runs") / config.name)
+    folder = RunResult(out or Path("runs") / config.name)
     began = time.perf_counter()
     with folder.lock():
         folder.check_free()
         done = not overwrite and folder.already_done(config, resume, may_differ={STUDIES: True}, may_grow=_MAY_GROW)
-        context, tasks = prepare_pool(config)
+        context, tasks = prepare(config)
         now = environment(context, tasks)
         if not overwrite:
             check_unchanged(folder, now)
@@ -122,7 +125,9 @@ def run(
         _log.info(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
         _log.info(f"supernet: {supernet.describe()}")
         with ray_session(address):
-            whole = _work(context, folder, stage, storage)
+            progress = RunProgress(_stages(context, stage))
+            with progress.shown():
+                whole = _work(context, folder, stage, storage, progress)
         if not whole:
             return folder
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
@@ -149,13 +154,22 @@ def _check_earlier(config: Config, folder: RunFolder, now: Environment, overwrit
         check_earlier_texts(config.search.warm_start, now)
 
 
-def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage: str | None) -> bool:
+def _stages(context: Context, stage: Stage | None) -> dict[str, float]:
+    """Return the steps of what is to be done; see :func:`.stages_of`."""
+    if stage == "baselines":
+        return {"trainings": float(training_steps(context.config, selected=0))}
+    stages = stages_of(context)
+    return {"search": stages["search"]} if stage == "search" else stages
+
+
+def _work(context: Context, folder: RunFolder, stage: Stage | None, storage: str | None, progress: RunProgress) -> bool:
     """Every stage, or one; whether that was all."""
     if stage == "baselines":
-        trained = train_baselines(JobRunner(context, folder / "units"))
+        with progress.bars():
+            trained = train_baselines(JobRunner(context, folder / "units", progress))
         write_text(folder / "baselines.csv", trained.to_csv(index=False))
         return False
-    trials = run_search(context, folder / "search", storage)
+    trials = run_search(context, folder / "search", storage, progress)
     _write_trials(folder, trials)
     members = choose(trials, context.config.search.num_selected)
     folder.choose_anew()
@@ -163,14 +177,9 @@ def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage:
     if stage == "search":
         write_found(folder, members)
         return False
-    runner = JobRunner(context, folder / "units")
-    finals, selection = train_finals(runner, members, folder)
-    _log.info(f"test: {len(finals)} trained models, clean and perturbed; read once")
-    runner.evaluate([job for _, job in finals])
-    save_adapters(folder / "adapters", runner, finals)
-    if len(context.parts) > 1:
-        tabulate(folder, read_run(folder))  # whatever fails after this, what trained together can be used
-        _train_apart(context, folder, members, selection)
+    progress.expect("trainings", training_steps(context.config, len(members)))
+    with progress.bars():
+        _compare(context, folder, members, progress)
     data = read_run(folder)
     table = tabulate(folder, data)
     with results_stay(folder):
@@ -178,21 +187,37 @@ def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage:
     return True
 
 
-def _train_apart(context: PoolContext, folder: RunFolder, members: Sequence[Trial], selection: Selection) -> None:
+def _compare(context: Context, folder: RunFolder, members: Sequence[Trial], progress: RunProgress) -> None:
+    """Train what was selected and the baselines, test them, and keep their adapters."""
+    runner = JobRunner(context, folder / "units", progress)
+    finals, selection = train_finals(runner, members, folder)
+    _log.info(f"test: {len(finals)} trained models, clean and perturbed; read once")
+    runner.evaluate([job for _, job in finals])
+    save_adapters(folder / "adapters", runner, finals)
+    if len(context.tasks) > 1:
+        tabulate(folder, read_run(folder))  # whatever fails after this, what trained together can be used
+        _train_apart(context, folder, members, selection, progress)
+
+
+def _train_apart(
+    context: Context, folder: RunFolder, members: Sequence[Trial], selection: Selection, progress: RunProgress
+) -> None:
     """Train and test each task alone, and what tasks use of a pool on other tasks; adds to ``selection.json`` and
     writes ``transfer.csv``."""
-    parts = dict(zip(names(context), context.parts, strict=True))
-    for task, part in parts.items():
-        runner = JobRunner(part, folder / "units" / "alone" / task)
-        chosen, tuning = train_alone(task, runner, members)
-        save_adapters(folder / "adapters", runner, chosen, alone=task)
-        named = {tuned_as(title, task): tried for title, tried in tuning.items()}
-        selection = selection.with_more(tuple(finals_alone(task, runner, chosen)), named)
+    contexts = {task: context.of(number) for number, task in enumerate(context.names)}
+    for task, single in contexts.items():
+        runner = JobRunner(single, folder / "units" / "alone" / task, progress, "alone")
+        trainings, finals = train_alone(task, runner, members)
+        save_adapters(folder / "adapters", runner, trainings, alone=task)
+        selection = selection.with_more(finals.finals, finals.tuning)
     selection.write(folder / "selection.json")
     (folder / "transfer.csv").unlink(missing_ok=True)
     if context.config.multitask.transfer:
         where = folder / "units" / "transfer"
-        bare = {name: JobRunner(clean(part), where / name) for name, part in parts.items()}
+        bare = {
+            task: JobRunner(single.tested_clean(), where / task, progress, "transfer")
+            for task, single in contexts.items()
+        }
         best = max(members, key=lambda trial: trial.measures.quality)
         rows = frame(train_transfers(bare, best), TransferRow)
         write_text(folder / "transfer.csv", rows.to_csv(index=False))
@@ -204,7 +229,7 @@ def describe(task: TaskData) -> str:
     return "\n".join([f"task {task.name}: {sizes} texts, {len(task.labels)} classes", *task.notes])
 
 
-def check_methods(context: PoolContext) -> Structure:
+def check_methods(context: Context) -> Structure:
     """Put every method on the backbone once, before hours are spent; returns the whole supernet.
 
     Raises:

@@ -16,7 +16,7 @@ from .records import Environment, ModelFacts, TaskFacts
 from .run_folder import RunFolder
 from .structure import find_blocks, find_sites
 from .tasks import TaskData
-from .training.pool import AnyContext
+from .training.context import Context
 
 _PACKAGES = ("torch", "transformers", "peft", "ray", "optuna", "datasets", "pandas", "numpy", "moocore")
 
@@ -30,11 +30,11 @@ def versions() -> dict[str, str]:
     }
 
 
-def environment(context: AnyContext, tasks: Sequence[TaskData]) -> Environment:
+def environment(context: Context, tasks: Sequence[TaskData]) -> Environment:
     """Return the content of ``environment.json``."""
     backbone = context.backbone().model
     prefix, blocks = find_blocks(backbone)
-    made_from = context.parts[0].made_from
+    made_from = context.tasks[0].made_from
     return Environment(
         versions=versions(),
         hardware={
@@ -45,13 +45,13 @@ def environment(context: AnyContext, tasks: Sequence[TaskData]) -> Environment:
         tasks=tuple(
             TaskFacts(
                 name=task.name,
-                labels=part.labels,
-                majority=part.majority,
+                labels=encoded.labels,
+                majority=encoded.majority,
                 **{split: len(rows) for split, rows in task.splits.items()},
                 notes=tuple(task.notes),
-                digests=part.made_from.texts,
+                digests=encoded.made_from.texts,
             )
-            for part, task in zip(context.parts, tasks, strict=True)
+            for encoded, task in zip(context.tasks, tasks, strict=True)
         ),
         model=ModelFacts(
             name=context.config.model.name,

@@ -133,6 +133,18 @@ class RunFolder:
         for chosen in ("structures", "adapters"):
             shutil.rmtree(self / chosen, ignore_errors=True)
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a process holds the folder."""
+        try:
+            with open(self / ".lock") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder; a second run in it is refused. The lock dies with the process.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .analysis.importance import of_screening
 from .analysis.report import analyse
 from .analysis.studies import analyse_studies
 from .comparison.job_runner import JobRunner
 from .comparison.sensitivity import run_studies
-from .config import Config, load_config
+from .config import Config, as_config
 from .errors import SlatError
 from .pipeline import check_methods, check_options, describe
 from .provenance import check_unchanged, environment
@@ -27,13 +29,13 @@ from .search.runtime import ray_session
 from .search.space import SearchSpace
 from .search.trial_log import trials_table
 from .search.tune import run_search
-from .training.pool import PoolContext, clean, prepare_pool
+from .training.context import Context, prepare
 
 _log = logging.getLogger(__name__)
 
 
 def run(
-    config: Config | str | Path,
+    config: Config | Mapping[str, Any] | str | Path,
     out: str | Path | None = None,
     *,
     resume: bool = False,
@@ -47,7 +49,7 @@ def run(
     The studies have a folder of their own in the run's; where the run is done, its report gets them as a section.
 
     Args:
-        config: a configuration or the path of its YAML.
+        config: a configuration, its fields as a mapping, or the path of its YAML.
         out: run folder; ``runs/<name>`` by default. The studies go to ``sensitivity`` in it.
         resume: continue studies that were interrupted, or that have become more: the lists of weights, kinds, ratios
             and baselines and the numbers of seeds and trials may have changed.
@@ -59,8 +61,7 @@ def run(
         SlatError: wrong input, or a folder that holds other or unfinished studies.
     """
     check_options(resume, overwrite)
-    if not isinstance(config, Config):
-        config = load_config(config)
+    config = as_config(config)
     sized = next((baseline.method for baseline in config.baselines if baseline.same_size), None)
     if sized:
         raise SlatError(f"baselines: {sized} has the size of found structures; studies have none, so give it a budget")
@@ -74,7 +75,7 @@ def run(
         done = not overwrite and folder.already_done(
             config, resume, may_differ={"search": _NOT_SEARCHED, "multitask": _NOT_POOLED}, may_grow=_MAY_GROW
         )
-        context, tasks = prepare_pool(config)
+        context, tasks = prepare(config)
         now = environment(context, tasks)
         if not overwrite:
             check_unchanged(folder, now)
@@ -89,7 +90,7 @@ def run(
             _log.info(describe(task))
         with ray_session(address):
             runner = JobRunner(context, folder / "units")
-            clean_runner = JobRunner(clean(context), folder / "units")
+            clean_runner = JobRunner(context.tested_clean(), folder / "units")
             run_studies(runner, clean_runner, folder)
             if config.sensitivity.screening:
                 _screen(context, folder, storage)
@@ -105,7 +106,7 @@ def run(
 #: of the section ``search``, what the screening does not use
 _NOT_SEARCHED = {
     *("trials", "num_selected", "sampler", "initial_points", "warm_start", "tolerance", "refit_learning_rates"),
-    *("final_weights", "trackers"),
+    *("final_weights", "trackers", "time_limit"),
 }
 #: of the section ``multitask``, what they do not use
 _NOT_POOLED = {"alone", "transfer"}
@@ -113,20 +114,21 @@ _NOT_POOLED = {"alone", "transfer"}
 _MAY_GROW = {
     STUDIES: {"weights", "sharings", "noise_kinds", "noise_ratios", "screening"},
     "name": True,
+    "preset": True,
     "resources": True,
     "seeds": True,
     "baselines": True,
 }
 
 
-def _screen(context: PoolContext, folder: RunFolder, storage: str | None) -> None:
+def _screen(context: Context, folder: RunFolder, storage: str | None) -> None:
     """Run trials spread evenly over the whole search space, none of them stopped, so that all can be compared."""
     config = context.config
     trials = config.sensitivity.screening
     _log.info(f"sensitivity: screening, {trials} trials over the whole space")
     scheduler = config.search.scheduler.model_copy(update={"name": "none"})
     spread = {"trials": trials, "sampler": "sobol", "initial_points": (), "warm_start": (), "scheduler": scheduler}
-    search = config.search.model_copy(update=spread)
+    search = config.search.model_copy(update={**spread, "time_limit": None})
     screening = replace(context, config=config.model_copy(update={"search": search}))
     table = trials_table(run_search(screening, folder / "screening", storage))
     write_text(folder / "screening.csv", table.to_csv(index=False))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,6 +89,11 @@ def small_config(**changes: object) -> Config:
 @pytest.fixture(scope="session")
 def context() -> Context:
     return prepare(small_config())[0]
+
+
+def with_task(context: Context, **fields: Any) -> Context:
+    """The context with other fields of its only task."""
+    return replace(context, tasks=(replace(context.tasks[0], **fields),))
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ ENVIRONMENT = Environment(
     model=ModelFacts(name="minilm", params=9, head_params=2, layers=1, site_columns=()),
 )
 
+QUICK = ("show", "tasks", "doctor", "init", "schema", "list")
+
 
 def slat(*arguments: object) -> Result:
     return CliRunner().invoke(main, [*map(str, arguments)])
@@ -48,6 +50,9 @@ def write(tmp_path: Path, text: str) -> Path:
         "show",
         "tasks",
         "doctor",
+        "init",
+        "schema",
+        "list",
     ],
 )
 def test_every_command_has_help_with_an_example(command: str) -> None:
@@ -57,7 +62,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     (line,) = [line for line in slat("--help").stdout.splitlines() if line.startswith(f"  {command} ")]
     assert line.endswith(".")  # a whole sentence
     assert not line.endswith("...")
-    assert ("--quiet" in out.stdout and "--verbose" in out.stdout) == (command not in ("show", "tasks", "doctor"))
+    assert ("--quiet" in out.stdout and "--verbose" in out.stdout) == (command not in QUICK)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_paths_count_from_the_file_and_stay_the_same_from_a_copy(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("tarining: {steps: 3}", r"unknown field tarining; did you mean training\? allowed here: name, seed"),
+        ("tarining: {steps: 3}", r"unknown field tarining; did you mean training\? allowed here: name, preset, seed"),
         ("training: {step: 3}", r"unknown field training\.step; did you mean steps\? allowed here: steps, batch_size"),
         ("search: {scheduler: {rung: [0.5]}}", r"unknown field search\.scheduler\.rung; did you mean rungs\?"),
         ("search: {space: {sparsity: {low: 1}}}", r"search\.space\.sparsity\.high: is missing"),

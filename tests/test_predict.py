@@ -16,7 +16,7 @@ from slat_search import load
 from slat_search.cli import main
 from slat_search.training.context import Context
 from tests.conftest import TEXTS
-from tests.export.folders import saved
+from tests.export.folders import description_of, saved
 
 TITLES = [*TEXTS, 'A "quoted", long\nheadline', "007", "NA", "Größe: 80 € mehr"]
 
@@ -28,8 +28,8 @@ def adapter(context: Context, backbone: nn.Module, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pairs(adapter: Path) -> Path:
-    told = json.loads((adapter / "adapter.json").read_text())
-    (adapter / "adapter.json").write_text(json.dumps({**told, "columns": ["headline", "article"]}))
+    with description_of(adapter) as (_, task):
+        task["columns"] = ["headline", "article"]
     return adapter
 
 
@@ -176,3 +176,62 @@ def test_what_is_wrong_is_one_sentence(
 def test_what_does_not_go_together(adapter: Path, arguments: tuple[str, ...], message: str) -> None:
     done = predict(adapter, *arguments)
     assert (done.exit_code, done.stderr) == (2, f"error: {message}\n")
+
+
+def piped(adapter: Path, given: str, *options: str) -> Result:
+    return CliRunner().invoke(main, ["predict", str(adapter), "--file", "-", *options], input=given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "".join(json.dumps({"headline": text}) + "\n" for text in TEXTS),
+        json.dumps([{"headline": text} for text in TEXTS]),
+        "number,headline\n" + "".join(f'{k},"{text}"\n' for k, text in enumerate(TEXTS)),
+        "headline\tnumber\n" + "".join(f"{text}\t{k}\n" for k, text in enumerate(TEXTS)),
+        "headline\n" + "".join(f"{text}\n" for text in TEXTS),
+        "".join(f"{text}\n\n" for text in TEXTS),
+    ],
+)
+def test_standard_input_is_read_in_every_form(adapter: Path, given: str) -> None:
+    done = piped(adapter, given, "--json")
+    assert done.exit_code == 0, done.output
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["headline"] for row in rows] == [*TEXTS]
+    wanted = load(adapter)([*TEXTS])
+    labels = load(adapter).labels
+    assert [row["predicted"] for row in rows] == [labels[k] for k in wanted.argmax(axis=1)]
+    assert ("names no column 'headline'" in done.stderr) == (given.startswith(TEXTS[0]))
+
+
+def test_lines_are_texts_with_all_their_signs(adapter: Path) -> None:
+    done = piped(adapter, 'he said "no", twice\n"quoted"\nwith, commas\n')
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(io.StringIO(done.stdout))
+    assert table["headline"].tolist() == ['he said "no", twice', '"quoted"', "with, commas"]
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        ("", (), "--file: nothing came in through standard input"),
+        ("\n \n", (), "--file: nothing came in"),
+        ('{"headline": ', (), "--file: cannot read standard input: line 1 is not JSON"),
+        ("text,label\na,b\n", ("--column", "body"), "--file: standard input has no column 'body'; it has text, label"),
+        ("headline\n", (), "--file: cannot read standard input: no row follows the header"),
+    ],
+)
+def test_a_fault_of_standard_input_is_one_sentence(
+    adapter: Path, given: str, options: tuple[str, ...], message: str
+) -> None:
+    done = piped(adapter, given, *options)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_pairs_do_not_come_as_lines(pairs: Path) -> None:
+    done = piped(pairs, "one text\n")
+    assert done.exit_code == 2
+    done = piped(pairs, "headline,article\none,two\n")
+    assert done.exit_code == 0, done.output

@@ -23,10 +23,12 @@ from slat_search import pipeline
 from slat_search.analysis.fronts import nondominated
 from slat_search.cli import main
 from slat_search.errors import SlatError
+from slat_search.records import SavedAdapter
 from slat_search.run_folder import RunFolder
+from slat_search.search.overall import RunProgress
 from slat_search.search.trial_log import Trial
 from slat_search.structure import Structure
-from slat_search.training.pool import PoolContext
+from slat_search.training.context import Context
 from tests.conftest import small_config
 from tests.whole import SLAT, assert_same, command_line, descendants, finish, kill_when, lines, start
 
@@ -155,8 +157,8 @@ def test_every_method_has_an_adapter_to_use(run: tuple[Path, str], tmp_path: Pat
     """Of its best seed on validation: its quality is what the run says."""
     results = pd.read_csv(run[0] / "results.csv")
     for method, trained in results.groupby("method"):
-        told = json.loads((run[0] / "adapters" / str(method) / "adapter.json").read_text())
-        assert told["measures"]["quality"] == trained["validation"].max()
+        adapter = SavedAdapter.read(run[0] / "adapters" / str(method) / "adapter.json")
+        assert adapter.tasks["bbc-headline"].measures.quality == trained["validation"].max()
     said = CliRunner().invoke(main, ["predict", str(run[0]), "--adapter", "lora-2", "--text", "Shares fall"])
     assert said.exit_code == 0, said.output
     assert sum(float(p) for p in re.findall(r"\d\.\d{3}", said.output)) == pytest.approx(1, abs=0.01)
@@ -262,11 +264,13 @@ def test_what_fails_after_training_leaves_results_and_analysis_may_change(
     assert (out / "report.html").is_file()
 
 
-def test_trials_are_kept_where_none_of_them_found_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_are_kept_where_none_of_them_found_anything(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trials = [Trial(0, {"sparsity": 1.0}, "diverged", error="loss is nan")]
     monkeypatch.setattr(pipeline, "run_search", lambda *arguments: trials)
     with pytest.raises(SlatError, match="no trial reported a structure"):
-        pipeline._work(PoolContext(small_config(), ()), RunFolder(tmp_path), None, None)
+        pipeline._work(context, RunFolder(tmp_path), None, None, RunProgress({}))
     assert pd.read_csv(tmp_path / "trials.csv")["error"].tolist() == ["loss is nan"]
 
 

@@ -207,7 +207,7 @@ def main() -> None:
         "search_rate": SEARCH_RATE,
         "variants": VARIANTS,
         "rates": {str(budget): list(rates(budget)) for budget in options.budgets},
-        "made_by": {task: made_by(context, data, options.data) for task, (context, data) in prepared.items()},
+        "made_by": {task: made_by(context, *data, options.data) for task, (context, data) in prepared.items()},
         "rows": [],
     }
     together(made, options.earlier)  # what does not fit says so before hours are spent

@@ -103,7 +103,7 @@ def main() -> None:
                 last = float(curves[name][-1][-1])
                 rows.append({"method": name, "seed": seed, "hypervolume": last, "steps": steps, "seconds": seconds})
                 print(rows[-1], flush=True)
-        made_by = {"config": config.model_dump(mode="json"), "environment": environment(context, [data]).to_dict()}
+        made_by = {"config": config.model_dump(mode="json"), "environment": environment(context, data).to_dict()}
     table = pd.DataFrame(rows)
     write_json(
         options.out / "search_efficiency.json",

@@ -295,7 +295,7 @@ def main() -> None:
     }
     for task, (context, data) in prepared.items():
         config = context.config.model_dump(mode="json", exclude={"task": {"train"}})
-        results["made_by"][task] = {"config": config, "environment": environment(context, [data]).to_dict()}
+        results["made_by"][task] = {"config": config, "environment": environment(context, data).to_dict()}
     with messages(), ray_session():
         for task, (context, _) in prepared.items():
             sites = find_sites(context.backbone().model)

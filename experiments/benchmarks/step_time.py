@@ -60,7 +60,7 @@ def supernet(share: float) -> Variant:
         if share < 1:
             with torch.no_grad():
                 nn.init.normal_(net.gates.each[0].alpha)
-                net.set_budget(share * net.total_cost)
+                net.set_budget(share * net.pressure.total)
                 net._close(net._users(), None)
                 net.budget = None
                 net.gates.each[0].shift.zero_()

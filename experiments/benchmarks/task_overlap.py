@@ -34,8 +34,8 @@ from slat_search.config import Config
 from slat_search.provenance import environment
 from slat_search.records import Trained
 from slat_search.run_folder import write_json
+from slat_search.training.context import prepare
 from slat_search.training.jobs import TrainingJob
-from slat_search.training.pool import prepare_pool
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -123,7 +123,7 @@ def main() -> None:
     if missing := set(options.related) - set(options.tasks):
         parser.error(f"--related: {min(missing)} is not among the tasks")
     config = configuration(options)
-    context, data = prepare_pool(config)
+    context, data = prepare(config)
     jobs = [search(options, budget, seed) for budget in options.budgets for seed in range(options.seeds)]
     work = kept_in(options.out / "work", config)
     with messages(), ray_session():

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from ..errors import SlatError
 from ..run_folder import (
@@ -15,6 +19,7 @@ from ..run_folder import (
 )
 from .data import read_csv
 from .formats import to_markdown
+from .listing import listed
 from .report import analyse, analyse_kept
 from .search import (
     NOTHING_TESTED,
@@ -41,6 +46,37 @@ def show(run: RunFolder, stage: str | None = None) -> str:
     if not parts:
         raise SlatError(without_results(run))
     return "\n".join(parts)
+
+
+def facts(run: RunFolder) -> dict[str, Any]:
+    """Return what :func:`show` prints as JSON values.
+
+    Returns:
+        The fields of :class:`.Listed`; ``answer``; ``table``, a row a method (of a search alone a row a chosen trial);
+        ``report``, a path or None.
+
+    Raises:
+        SlatError: there is nothing of a run.
+    """
+    text = show(run)  # which raises where there is nothing
+    state = vars(listed(run.root)) if run.exists else {"path": str(run.root), "state": ""}
+    answer, pages = run / "answer.md", [run / "report.html", run / "comparison.html"]
+    return {
+        **state,
+        "answer": answer.read_text(encoding="utf-8").strip() if answer.is_file() else text.strip(),
+        "table": json.loads(_table(run).to_json(orient="records")),
+        "report": next((str(page) for page in pages if page.is_file()), None),
+    }
+
+
+def _table(run: RunFolder) -> pd.DataFrame:
+    """Return the numbers behind the table that is shown; empty where there are none."""
+    if (run / "comparison.csv").is_file():
+        return read_csv(run / "comparison.csv", dtype={"structure": str})
+    if (run / "trials.csv").is_file() and not _is_studies(run):
+        trials = read_search(run).trials
+        return trials[trials["refitted"] == "yes"]
+    return read_csv(run / "baselines.csv", dtype=str) if (run / "baselines.csv").is_file() else pd.DataFrame()
 
 
 def _shown(run: RunFolder, stage: str | None) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How much structures have in common, from their JSON alone."""
+"""Overlap of structures, from their JSON alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the plots of a run show: its methods and its trials, and the words of their marks."""
+"""Content of the plots of a run: its methods and its trials, and the words of their marks."""
 
 from __future__ import annotations
 

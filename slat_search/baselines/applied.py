@@ -13,9 +13,13 @@ from ..errors import SlatError
 from ..structure import (
     VALUE,
     Adapter,
+    SharedAdapter,
     SharedStructure,
     Structure,
 )
+
+#: name under which the scale of each unit for each task is kept, (tasks, units)
+SCALES = "scales"
 
 
 @dataclass
@@ -29,7 +33,7 @@ class Applied:
         controller: steps of a training -> what the method does beside plain training.
         count: trained parameters that are left, where the method drops some of them.
         description: bytes that say what stands where, if that follows from no rule and no seed.
-        switch: number of a task -> its part of the method is open, where tasks share it and do not use the same of it.
+        shared: holds the modules, where tasks share them and do not all use the same.
     """
 
     module: nn.Module | None = None
@@ -38,7 +42,12 @@ class Applied:
     controller: Callable[[int], Controller] | None = None
     count: Callable[[], int] | None = None
     description: int = 0
-    switch: Callable[[int], None] = field(default=lambda task: None)
+    shared: SharedAdapter | None = None
+
+    def switch(self, task: int) -> None:
+        """Open the part of the task of this number, where tasks do not all use the same modules."""
+        if self.shared is not None:
+            self.shared.switch(self.shared.structure.tasks[task])
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Names and parameters that this method trains."""
@@ -49,7 +58,8 @@ class Applied:
     def saved(self) -> dict[str, Tensor]:
         """Names and values that are kept of this method: what it trains, and what a structure is checked by."""
         if isinstance(self.module, Adapter):
-            return self.module.state_dict()
+            scales = {} if self.shared is None else {SCALES: self.shared.scales}
+            return {**self.module.state_dict(), **scales}
         return {name: parameter.detach() for name, parameter in self.trained().items()}
 
     @property
@@ -74,7 +84,11 @@ class Applied:
             SlatError: names or shapes are not those of :meth:`saved`, or the model's singular directions have changed.
         """
         if isinstance(self.module, Adapter):
-            load_module(self.module, state)
+            load_module(self.module, {name: value for name, value in state.items() if name != SCALES})
+            if self.shared is not None and SCALES in state:  # files of earlier versions hold none
+                check_weights({SCALES: self.shared.scales}, {SCALES: state[SCALES]})
+                self.shared.scales.copy_(state[SCALES])
+                self.shared.switch(self.shared.task)
             return
         trained = self.trained()
         check_weights(trained, state)

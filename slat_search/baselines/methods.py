@@ -49,7 +49,7 @@ def slat(backbone: nn.Module, options: Options) -> Applied:
         found,
         shared.detach,
         description=description_bytes(found),
-        switch=lambda number: shared.switch(found.tasks[number]),
+        shared=shared,
     )
 
 

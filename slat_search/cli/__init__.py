@@ -1,6 +1,6 @@
 """The command line. Thin: every command calls one function of the library."""
 
-from . import exporting, looking, results, training  # each adds its commands to the group
+from . import exporting, looking, results, starting, training  # each adds its commands to the group
 from .group import main
 
-__all__ = ["exporting", "looking", "main", "results", "training"]
+__all__ = ["exporting", "looking", "main", "results", "starting", "training"]

@@ -58,7 +58,7 @@ def export(
     """
     from ..export.forms import export
     from ..export.hub import check_push, push
-    from ..inference.predictor import adapter_folder
+    from ..inference.saved import adapter_folder
 
     if private and repository is None:
         raise SlatError("--private: belongs to --push")

@@ -16,9 +16,9 @@ _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
 
 _SECTIONS = {
-    "Before a run": ("doctor", "tasks"),
+    "Before a run": ("doctor", "tasks", "init", "schema"),
     "Train": ("run", "search", "baselines", "sensitivity", "add-task"),
-    "Look": ("show", "report", "compare"),
+    "Look": ("list", "show", "report", "compare"),
     "Use": ("predict", "export"),
 }
 

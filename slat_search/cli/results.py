@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,10 @@ import click
 
 from ..errors import SlatError
 from .group import main
-from .terminal import echo_data, verbosity
+from .terminal import echo_data, echo_json, json_option, verbosity
 
 _log = logging.getLogger(__name__)
+STANDARD_INPUT = Path("-")
 _SHOWN = 8  # labels of a text, the likeliest; JSON has all
 
 if TYPE_CHECKING:
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--text", "texts", multiple=True, help="A text to label; may be given several times.")
 @click.option("--text-pair", "pairs", multiple=True, help="Second text, for tasks with text pairs.")
-@click.option("--file", type=click.Path(path_type=Path), help="A file of texts: .csv, .tsv, .json, .jsonl, .parquet.")
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path),
+    help="A file of texts: .csv, .tsv, .json, .jsonl, .parquet; - reads JSON, CSV, TSV or a text a line from a pipe.",
+)
 @click.option("--column", "columns", multiple=True, help="Where --file has a text.  [default: as in training]")
 @click.option("--out", type=click.Path(path_type=Path), help="A new file for the result.  [default: print CSV]")
 @click.option(
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("--adapter", help="Which adapter of the run.  [default: the best]")
 @click.option("--task", help="Whose adapter, in a run over several tasks.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
+@json_option
 @verbosity
 def predict(
     run: Path,
@@ -58,6 +64,7 @@ def predict(
     Example:
         slat predict runs/quickstart --text "Chelsea win away at Arsenal"
         slat predict runs/quickstart --file headlines.csv --column title --out labelled.csv
+        cat headlines.txt | slat predict runs/quickstart --file - --json
     """
     if bool(texts) == (file is not None):
         raise SlatError("predict: give either --text or --file")
@@ -79,12 +86,17 @@ def predict(
         if as_json:
             raise SlatError("--json: is for what is printed; the ending of --out says what is written")
 
-    from ..inference.predictor import adapter_folder, load_bundle
+    from ..inference.predictor import load_bundle
+    from ..inference.saved import adapter_folder
     from ..tasks.rows import read_rows
+    from ..tasks.stream import read_stream
 
-    rows = None if file is None else read_rows(file, "--file", quoting)
-    predictor = load_bundle(run, adapter, task)
-    note_on_adapter(adapter_folder(run, adapter, task))
+    rows = None if file is None or file == STANDARD_INPUT else read_rows(file, "--file", quoting)
+    folder = adapter_folder(run, adapter, task)
+    predictor = load_bundle(folder)
+    note_on_adapter(folder)
+    if file == STANDARD_INPUT:
+        rows = read_stream(sys.stdin.buffer.read(), predictor.columns, columns, quoting)
     if rows is None:
         _print_labels(predictor, texts, pairs, as_json)
     else:
@@ -93,7 +105,7 @@ def predict(
 
 def note_on_adapter(folder: Path) -> None:
     """Say beside the result what speaks against an adapter."""
-    from ..inference.predictor import note_on
+    from ..inference.saved import note_on
 
     if note := note_on(folder):
         _log.info(f"note: adapter {folder}: {note}")
@@ -141,7 +153,8 @@ def _label(
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def show(run: Path) -> None:
+@json_option
+def show(run: Path, as_json: bool) -> None:
     """Print the comparison table of a run.
 
     And what it comes to, and where its report lies. RUN may be a search or sensitivity studies alone, or a comparison.
@@ -150,10 +163,36 @@ def show(run: Path) -> None:
     Example:
         slat show runs/quickstart
     """
-    from ..analysis.folder import show
+    from ..analysis.folder import facts, show
     from ..run_folder import RunFolder
 
-    click.echo(show(RunFolder(run)))
+    if as_json:
+        echo_json([facts(RunFolder(run))])
+    else:
+        click.echo(show(RunFolder(run)))
+
+
+@main.command("list")
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
+@json_option
+def list_runs(folder: Path, as_json: bool) -> None:
+    """List the runs in a folder.
+
+    And below it, `runs` by default: what became of each, the quality of what it recommends on test (of a search alone
+    the best on validation), parameters, size on the disk, and when it was written to last.
+
+    \b
+    Example:
+        slat list
+        slat list experiments --json
+    """
+    from ..analysis.listing import runs_below, table_of
+
+    runs = runs_below(folder)
+    if as_json:
+        echo_json(map(vars, runs))
+    else:
+        click.echo(table_of(runs) if runs else f"{folder}: no runs there")
 
 
 @main.command()

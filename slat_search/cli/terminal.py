@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,6 +50,15 @@ def echo_data(text: str) -> None:
         click.echo(text.encode("utf-8"), nl=False)
     else:
         click.echo(text, nl=False)
+
+
+def echo_json(values: Iterable[Any]) -> None:
+    """Print JSON for programs, an object a line."""
+    for value in values:
+        echo_data(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
 
 
 class _StandardError(logging.Handler):
@@ -95,3 +105,12 @@ def verbosity(command: Callable[..., None]) -> Callable[..., None]:
         option = click.option(f"--{name}", f"-{name[0]}", is_flag=True, expose_value=False, callback=choose, help=text)
         command = option(command)
     return command
+
+
+def settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Option of commands that take a configuration: fields that are set beside the file."""
+    help = (
+        "Set a field of the configuration, e.g. `search.trials=40` or `baselines.0.size=4`: names and places in lists, "
+        "joined by dots, and a YAML value. May be given several times."
+    )
+    return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=help)(command)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .group import main
-from .terminal import verbosity
+from .terminal import settings, verbosity
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -31,6 +31,7 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--overwrite", is_flag=True, help="Throw away what is in the folder already."),
         click.option("--resume", is_flag=True, help="Continue what was interrupted, or has become more."),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]"),
+        settings,
         click.argument("config", type=click.Path(path_type=Path)),
     ):
         command = decorate(command)
@@ -49,18 +50,19 @@ def _run(work: Callable[..., RunFolder], config: Config, options: dict[str, Any]
     click.echo(show(folder, None if folder.is_done else stage))
 
 
-def _run_stage(stage: Stage | None, config: Path, options: dict[str, Any]) -> None:
+def _run_stage(stage: Stage | None, config: Path, settings: Sequence[str], options: dict[str, Any]) -> None:
     from ..config import load_config
 
-    checked = load_config(config)  # before the imports that take seconds
+    checked = load_config(config, settings=settings)  # before the imports that take seconds
     from .. import pipeline
 
     _run(pipeline.run, checked, {"stage": stage, **options}, stage)
 
 
 @main.command()
+@click.option("--dry-run", is_flag=True, help="Say what will be trained and about what it takes, and train nothing.")
 @_run_options
-def run(config: Path, **options: Any) -> None:
+def run(config: Path, settings: tuple[str, ...], dry_run: bool, **options: Any) -> None:
     """Search, train, test and report.
 
     CONFIG is a YAML file. Found structures are trained again beside the baselines, and all are tested once.
@@ -68,14 +70,29 @@ def run(config: Path, **options: Any) -> None:
     \b
     Example:
         slat run experiments/quickstart.yaml
+        slat run experiments/quickstart.yaml --dry-run
         slat run experiments/quickstart.yaml --resume
+        slat run experiments/quickstart.yaml --set search.trials=12 --set evaluation.ratios=[0.1]
     """
-    _run_stage(None, config, options)
+    if dry_run:
+        _foretell(config, settings, options)
+    else:
+        _run_stage(None, config, settings, options)
+
+
+def _foretell(config: Path, settings: Sequence[str], options: dict[str, Any]) -> None:
+    from ..config import load_config
+
+    checked = load_config(config, settings=settings)
+    from ..forecast import forecast, text_of
+    from ..run_folder import RunFolder
+
+    click.echo(text_of(forecast(checked), RunFolder(options["out"] or Path("runs") / checked.name)))
 
 
 @main.command()
 @_run_options
-def search(config: Path, **options: Any) -> None:
+def search(config: Path, settings: tuple[str, ...], **options: Any) -> None:
     """Search alone.
 
     Structures are found and chosen, nothing is trained again, and test is not read. They are in `structures` of the run
@@ -86,12 +103,12 @@ def search(config: Path, **options: Any) -> None:
         slat search experiments/quickstart.yaml
         slat run experiments/quickstart.yaml --resume
     """
-    _run_stage("search", config, options)
+    _run_stage("search", config, settings, options)
 
 
 @main.command()
 @_run_options
-def baselines(config: Path, **options: Any) -> None:
+def baselines(config: Path, settings: tuple[str, ...], **options: Any) -> None:
     """Tune and train the baselines alone.
 
     On validation; test is not read. Those in the size of found structures wait for the search. `slat run CONFIG
@@ -102,12 +119,12 @@ def baselines(config: Path, **options: Any) -> None:
         slat baselines experiments/quickstart.yaml
         slat run experiments/quickstart.yaml --resume
     """
-    _run_stage("baselines", config, options)
+    _run_stage("baselines", config, settings, options)
 
 
 @main.command()
 @_run_options
-def sensitivity(config: Path, **options: Any) -> None:
+def sensitivity(config: Path, settings: tuple[str, ...], **options: Any) -> None:
     """Study how much the settings matter.
 
     Three studies (sparsity weight, noise in training, perturbed text) of the search and each baseline, with every seed,
@@ -121,7 +138,7 @@ def sensitivity(config: Path, **options: Any) -> None:
     """
     from ..config import load_config
 
-    checked = load_config(config)
+    checked = load_config(config, settings=settings)
     from .. import sensitivity as studies
 
     _run(studies.run, checked, options)
@@ -130,6 +147,7 @@ def sensitivity(config: Path, **options: Any) -> None:
 @main.command("add-task")
 @click.argument("pool", type=click.Path(path_type=Path))
 @click.argument("config", type=click.Path(path_type=Path))
+@settings
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the larger pool.")
 @click.option("--sparsity", default=1.0, show_default=True, help="Weight of what new modules cost.")
 @click.option("--budget", type=float, help="Parameters of new modules, instead of a sparsity weight.")
@@ -137,7 +155,9 @@ def sensitivity(config: Path, **options: Any) -> None:
 @click.option("--learning-rate", default=2e-3, show_default=True, help="Of new modules; see `gates.lr_growth`.")
 @click.option("--gate-learning-rate", default=0.1, show_default=True, help="Of trained gates.")
 @verbosity
-def add_task(pool: Path, config: Path, out: Path, budget: float | None, **sampled: float) -> None:
+def add_task(
+    pool: Path, config: Path, settings: tuple[str, ...], out: Path, budget: float | None, **sampled: float
+) -> None:
     """Add a task to a trained pool.
 
     POOL is an adapter folder of a run over several tasks, CONFIG names the new one. It may use what the pool has, and
@@ -150,7 +170,7 @@ def add_task(pool: Path, config: Path, out: Path, budget: float | None, **sample
     """
     from ..config import load_config
 
-    checked = load_config(config)
+    checked = load_config(config, settings=settings)
     from ..inference.addition import add_task
 
     found = add_task(pool, checked, out, {**sampled, **({} if budget is None else {"budget": budget})})

@@ -86,10 +86,19 @@ def tune(
     return tuned, {contender.title: contender.tuning(trained) for contender in contenders}
 
 
+def tune_and_train(
+    runner: JobRunner, contenders: Sequence[Contender]
+) -> tuple[list[tuple[Contender, TrainingJob]], dict[str, Tuning]]:
+    """Tune each contender as :func:`tune` does, and train it with every seed; returns the trainings and the tuning."""
+    tuned, tuning = tune(runner, contenders)
+    return every_seed(runner, tuned, runner.context.config.seeds), tuning
+
+
 def every_seed(
     runner: JobRunner, tuned: Sequence[tuple[Contender, TrainingJob]], seeds: int
 ) -> list[tuple[Contender, TrainingJob]]:
     """Train each contender's chosen job with every seed; without those that diverged."""
+    _log.info(f"train each with {seeds} seed{'' if seeds == 1 else 's'}")
     jobs = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(seeds)]
     trained = runner.train_well([job for _, job in jobs])
     return [(contender, job) for contender, job in jobs if job.key in trained]
@@ -113,29 +122,28 @@ def train_finals(
     ]
     found = sum(bool(contender.digest) for contender in contenders)
     _log.info(f"tune the learning rates of {found} found structures and {len(contenders) - found} baselines")
-    tuned, tuning = tune(runner, contenders)
-    _log.info(f"train each with {config.seeds} seeds")
-    finals = every_seed(runner, tuned, config.seeds)
+    finals, tuning = tune_and_train(runner, contenders)
     if not finals:
         raise SlatError("search: training diverged for every structure that was found, and for every baseline")
     if not found_ones(finals):
         _log.warning("training diverged for every structure that was found; the baselines alone are left")
-    named = tuple(
-        Final(
-            key=job.key,
-            label=job.label,
-            name=contender.title,
-            structure=as_trained(runner, job).digest if contender.digest else "",
-            group=contender.group,
-            budget=contender.budget,
-        )
-        for contender, job in finals
-    )
     for label, job in best_seeds(runner, found_ones(finals)).items():
         write_text(folder / "structures" / f"{label}.json", as_trained(runner, job).to_json())
-    selection = Selection(finals=named, tuning=tuning)
+    selection = Selection(finals=tuple(final(runner, *each) for each in finals), tuning=tuning)
     selection.write(folder / "selection.json")
     return finals, selection
+
+
+def final(runner: JobRunner, contender: Contender, job: TrainingJob, **fields: str) -> Final:
+    """Return the record of a training that is compared, with some ``fields`` other than those of its contender."""
+    of_contender = {
+        "label": job.label,
+        "name": contender.title,
+        "structure": as_trained(runner, job).digest if contender.digest else "",
+        "group": contender.group,
+        "budget": contender.budget,
+    }
+    return Final.model_validate({"key": job.key, **of_contender, **fields})
 
 
 def train_baselines(runner: JobRunner) -> pd.DataFrame:
@@ -154,7 +162,6 @@ def train_baselines(runner: JobRunner) -> pd.DataFrame:
         raise SlatError("baselines: none is there that need not wait for the size of found structures")
     _log.info(f"tune the learning rates of {len(contenders)} baselines")
     tuned, _ = tune(runner, contenders)
-    _log.info(f"train each with {config.seeds} seeds")
     results = runner.train_well([job for _, job in every_seed(runner, tuned, config.seeds)])
     rows = []
     for contender, best in tuned:
@@ -221,8 +228,8 @@ def _found(trial: Trial, config: Config, folder: RunFolder) -> Iterator[Contende
 
 def search_again(label: str, trial: Trial, budget: float) -> TrainingJob:
     """A trial's search, held at ``budget`` parameters, whose own weights are the result."""
-    given = ("kinds", "gate_learning_rate", "sharing")
-    options = {"budget": budget, **{name: trial.sampled[name] for name in given if name in trial.sampled}}
+    names = ("kinds", "gate_learning_rate", "sharing")
+    options = {"budget": budget, **{name: trial.sampled[name] for name in names if name in trial.sampled}}
     rate, noise, ratio = (trial.sampled[name] for name in ("learning_rate", "noise_kind", "noise_ratio"))
     return TrainingJob("search", label, rate, 0, noise, ratio, options)
 

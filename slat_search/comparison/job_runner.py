@@ -21,17 +21,18 @@ from ..records import (
     TrainingJob,
     read_training,
 )
-from ..training.jobs import evaluate_job, train_job
+from ..search.overall import RunProgress
+from ..training.context import Context
+from ..training.jobs import evaluate_job, test_steps, train_job
 from ..training.loop import DivergedError
 from ..training.memory import OutOfMemoryError
-from ..training.pool import AnyContext
 from ..training.protocol import State
 
 _log = logging.getLogger(__name__)
 _RETRIES = 3  # of a task whose worker was killed
 
 
-def _train(context: AnyContext, job: TrainingJob, mine: Share) -> tuple[Trained | Failed, State]:
+def _train(context: Context, job: TrainingJob, mine: Share) -> tuple[Trained | Failed, State]:
     mine.take(cpus=1)
     try:
         return train_job(context, job)
@@ -39,7 +40,7 @@ def _train(context: AnyContext, job: TrainingJob, mine: Share) -> tuple[Trained 
         return Failed(job=job, error=str(error)), {}
 
 
-def _evaluate(context: AnyContext, job: TrainingJob, state: State, mine: Share) -> tuple[Tested, State]:
+def _evaluate(context: Context, job: TrainingJob, state: State, mine: Share) -> tuple[Tested, State]:
     mine.take(cpus=1)
     return evaluate_job(context, job, state)
 
@@ -50,11 +51,15 @@ class JobRunner:
     A unit's weights are ``<key>.safetensors``, its validation result ``<key>.train.json`` (written after the weights);
     what it predicts on test ``<key>.test.safetensors``, its test result ``<key>.test.json`` (written last). One CPU
     thread a job gives the most jobs an hour on a CPU, and the same numbers on every machine size.
+
+    Args:
+        progress: of the whole run, to be told of finished jobs; a training counts under ``stage``.
     """
 
-    def __init__(self, context: AnyContext, folder: Path):
+    def __init__(self, context: Context, folder: Path, progress: RunProgress | None = None, stage: str = "trainings"):
         self.folder = folder
         self.context = context
+        self._progress, self._stage = progress or RunProgress({}), stage
         self._context = ray.put(context)
         self._share = share(context.config.resources)
         options = {"num_cpus": 1, "num_gpus": self._share.gpus, "max_retries": _RETRIES}
@@ -63,12 +68,13 @@ class JobRunner:
 
     def train(self, jobs: Sequence[TrainingJob]) -> dict[str, Trained | Failed]:
         """Train those that are missing; returns the result of each by key."""
-        missing = self._missing(jobs, "train.json")
+        missing = self._missing(jobs, "train.json", self._stage)
         running = {self._train.remote(self._context, job, self._share): job for job in missing}
         for job, (result, state) in self._as_they_come(running):
             if isinstance(result, Trained):
                 self._store(job, "safetensors", state)
             result.write(self._path(job, "train.json"))
+            self._note(self._stage, job)
             if isinstance(result, Failed):
                 _log.info(f"train  {job.key}: {result.error}")
             else:
@@ -85,7 +91,7 @@ class JobRunner:
 
     def evaluate(self, jobs: Sequence[TrainingJob]) -> dict[str, Tested]:
         """Test jobs that were trained; returns results by key. What a search found stands as a structure."""
-        missing = self._missing(jobs, "test.json")
+        missing = self._missing(jobs, "test.json", "test")
         running = {
             self._evaluate.remote(self._context, self.as_found(job), self.state(job), self._share): job
             for job in missing
@@ -93,6 +99,7 @@ class JobRunner:
         for job, (result, predictions) in self._as_they_come(running):
             self._store(job, "test.safetensors", predictions)
             result.write(self._path(job, "test.json"))
+            self._note("test", job)
             _log.info(f"test   {job.key:<36} quality {result.quality:.3f}")
         return {job.key: Tested.read(self._path(job, "test.json")) for job in jobs}
 
@@ -100,10 +107,19 @@ class JobRunner:
         """Trained weights of a job."""
         return load_file(self._path(job, "safetensors"))
 
-    def _missing(self, jobs: Sequence[TrainingJob], ending: str) -> list[TrainingJob]:
+    def _note(self, stage: str, job: TrainingJob, fresh: bool = True) -> None:
+        config = self.context.config
+        steps = test_steps(self.context) if stage == "test" else config.training.steps
+        self._progress.note(stage, f"{self.folder}/{job.key}", steps, fresh)
+
+    def _missing(self, jobs: Sequence[TrainingJob], ending: str, stage: str) -> list[TrainingJob]:
         """Return the jobs that have no such file yet, each once."""
         once = {job.key: job for job in jobs}.values()
         missing = [job for job in once if not self._path(job, ending).exists()]
+        left = {job.key for job in missing}
+        for job in once:
+            if job.key not in left:
+                self._note(stage, job, fresh=False)
         _log.debug(f"{len(once) - len(missing)} of {len(once)} {ending} are in {self.folder} already")
         return missing
 

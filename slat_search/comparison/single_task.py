@@ -1,4 +1,4 @@
-"""Each task trained by itself, and what each uses of a pool on every other: beside tasks that share a pool."""
+"""Each task trained alone, and the part of a pool that each uses on every other: beside tasks that share it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ..config import Config
 from ..records import (
     ALONE_LABEL,
     Final,
+    Selection,
     TrainingJob,
     TransferRow,
-    Tuning,
 )
 from ..search.trial_log import Trial
 from ..structure import SharedStructure, Structure
@@ -19,11 +19,11 @@ from .contenders import (
     Contender,
     as_trained,
     baseline_contenders,
-    every_seed,
+    final,
     found_grid,
     search_again,
     short,
-    tune,
+    tune_and_train,
 )
 from .job_runner import JobRunner
 
@@ -40,50 +40,43 @@ def methods_alone(config: Config) -> tuple[str, ...]:
 
 def train_alone(
     task: str, runner: JobRunner, members: Sequence[Trial]
-) -> tuple[list[tuple[Contender, TrainingJob]], dict[str, Tuning]]:
+) -> tuple[list[tuple[Contender, TrainingJob]], Selection]:
     """Tune and train for one task alone, with its share of the steps; test every seed.
 
     A found pool is set beside a search for each task with an equal part of its parameters, so that the sums are equal.
     What both find is then trained again in the same way, or searched again by each seed, as configured.
 
     Returns:
-        The trainings, and by title what was tried and chosen.
+        The trainings, and their records.
     """
     config = runner.context.config
-    wanted = methods_alone(config)
-    contenders = [contender for contender in baseline_contenders(config) if contender.grid[0].method in wanted]
-    if "slat" in wanted:
+    methods = methods_alone(config)
+    contenders = [contender for contender in baseline_contenders(config) if contender.grid[0].method in methods]
+    if "slat" in methods:
         contenders += _found_alone(runner, members)
     _log.info(f"{task} alone: tune and train {len(contenders)} methods")
-    tuned, tuning = tune(runner, contenders)
-    chosen = every_seed(runner, tuned, config.seeds)
-    runner.evaluate([job for _, job in chosen])
-    return chosen, tuning
+    trainings, tuning = tune_and_train(runner, contenders)
+    runner.evaluate([job for _, job in trainings])
+    finals = tuple(_final_alone(task, runner, contender, job) for contender, job in trainings)
+    return trainings, Selection(
+        finals=finals, tuning={_tuned_as(title, task): tried for title, tried in tuning.items()}
+    )
 
 
-def finals_alone(task: str, runner: JobRunner, chosen: Sequence[tuple[Contender, TrainingJob]]) -> Iterator[Final]:
-    """Yield what is kept of the trainings for one task alone."""
-    for contender, job in chosen:
-        name = f"{contender.title}, each task alone"
-        yield Final(
-            key=job.key,
-            label=f"{ALONE_LABEL}{job.label}",
-            name=name,
-            structure=as_trained(runner, job).digest if contender.digest else "",
-            group=name,
-            budget=None,
-            task=task,
-            tuned_as=tuned_as(contender.title, task),
-        )
+def _final_alone(task: str, runner: JobRunner, contender: Contender, job: TrainingJob) -> Final:
+    name = f"{contender.title}, each task alone"
+    names = {"label": f"{ALONE_LABEL}{job.label}", "name": name, "group": name}
+    return final(runner, contender, job, **names, task=task, tuned_as=_tuned_as(contender.title, task))
 
 
-def tuned_as(title: str, task: str) -> str:
-    """Name in the record of what was tried of a method that was trained for one task."""
+def _tuned_as(title: str, task: str) -> str:
+    """Return the name in the record of the learning rates of a method that was trained for one task."""
     return f"{title}, {task} alone"
 
 
 def _found_alone(runner: JobRunner, members: Sequence[Trial]) -> Iterator[Contender]:
-    """For each found pool, what a search of one task alone finds with an equal part of its parameters."""
+    """Yield, for each found pool, the structures that searches of one task alone find in an equal part of its
+    parameters."""
     config = runner.context.config
     searches: list[tuple[str, str, Trial, TrainingJob]] = []
     for trial in members:
@@ -127,10 +120,9 @@ def train_transfers(runners: Mapping[str, JobRunner], member: Trial) -> list[Tra
             for name, structure in [*((other, shared.of(other)) for other in shared.tasks), ("random", random)]
             if structure.modules
         ]
-        tuned, _ = tune(runner, contenders)
-        chosen = every_seed(runner, tuned, config.seeds)
-        trained = runner.train_well([job for _, job in chosen])
-        tested = runner.evaluate([job for _, job in chosen])
+        trainings, _ = tune_and_train(runner, contenders)
+        trained = runner.train_well([job for _, job in trainings])
+        tested = runner.evaluate([job for _, job in trainings])
         rows += [
             TransferRow(
                 of=contender.title,
@@ -139,6 +131,6 @@ def train_transfers(runners: Mapping[str, JobRunner], member: Trial) -> list[Tra
                 params=trained[job.key].params,
                 quality=tested[job.key].quality,
             )
-            for contender, job in chosen
+            for contender, job in trainings
         ]
     return rows

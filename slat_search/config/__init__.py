@@ -2,7 +2,7 @@
 
 from .baselines import Baseline
 from .differences import differences, told
-from .load import load_config
+from .load import as_config, load_config
 from .model import (
     Config,
     Evaluation,
@@ -42,6 +42,7 @@ __all__ = [
     "SpaceConfig",
     "Task",
     "Training",
+    "as_config",
     "differences",
     "load_config",
     "told",

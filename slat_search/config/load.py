@@ -4,40 +4,94 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from ..errors import SlatError
-from .mistakes import explain
+from .mistakes import as_one, sentences
 from .model import Config
+from .reading import MalformedError, read_yaml
 from .section import OldNameWarning
+from .settings import apply_setting
 from .task import Task
 
 
-def load_config(path: str | Path, kept: bool = False) -> Config:
+def load_config(path: str | Path, kept: bool = False, settings: Sequence[str] = ()) -> Config:
     """Read and check a YAML file; paths of data files in it count from the file's folder.
 
     Args:
         kept: the file is that of a run, so it warns of no old names: nobody has to change it.
+        settings: fields that are set beside the file, ``KEY=VALUE`` each; see :func:`.apply_setting`.
 
     Raises:
-        SlatError: missing or empty file, malformed YAML, a field that stands there twice, or unknown or wrong fields,
-            each named by its path.
+        SlatError: missing or empty file, malformed YAML, and every field that is unknown, wrong or there twice, each
+            named by its path in a line of its own.
     """
     path = Path(path)
-    raw = _fields(path)
-    try:
-        with warnings.catch_warnings(record=True) as old_names:
-            warnings.simplefilter("always", OldNameWarning)
-            config = Config.model_validate({"name": _name(path), **raw})
-    except ValidationError as error:
-        raise SlatError(f"config {path}: {explain(error)}") from error
+    raw, mistakes = _fields(path)
+    return checked(raw, f"config {path}", path.resolve().parent, _name(path), kept, settings, mistakes)
+
+
+def as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
+    """Return a configuration as it is, of its fields, or of its YAML file; paths among fields count from the working
+    directory.
+
+    Raises:
+        SlatError: see :func:`load_config`.
+    """
+    if isinstance(config, Config):
+        return config
+    return checked(config, "config", Path.cwd()) if isinstance(config, Mapping) else load_config(config)
+
+
+def checked(
+    fields: Mapping[Any, Any],
+    where: str,
+    folder: Path,
+    name: str = Config.model_fields["name"].default,
+    kept: bool = False,
+    settings: Sequence[str] = (),
+    mistakes: Sequence[str] = (),
+) -> Config:
+    """Check the fields of a configuration.
+
+    Args:
+        where: the source of the fields, for messages.
+        folder: that paths of data files count from.
+        name: of the run, where the fields give none.
+        kept, settings: see :func:`load_config`.
+        mistakes: found before, a sentence each.
+
+    Raises:
+        SlatError: fields that are unknown or wrong; all of them, and the mistakes before them, a line each.
+    """
+    found, places = [*mistakes], {}
+    raw = dict(fields)
+    for setting in settings:
+        try:
+            raw, place = apply_setting(raw, setting)
+            places[place] = setting
+        except ValueError as error:
+            found.append(f"--set {setting}: {error}")
+    with warnings.catch_warnings(record=True) as old_names:
+        warnings.simplefilter("always", OldNameWarning)
+        try:
+            config = Config.model_validate({"name": name, **raw})
+        except ValidationError as error:
+            found += sentences(error, places)
+            raise SlatError(f"{where}: {as_one(found)}") from error
+    if found:
+        raise SlatError(f"{where}: {as_one(found)}")
     for warning in () if kept else old_names:
-        warnings.warn(f"config {path}: {warning.message}", warning.category, stacklevel=2)
-    folder = path.resolve().parent  # absolute, so that workers and the copy in the run folder mean the same file
+        warnings.warn(f"{where}: {warning.message}", warning.category, stacklevel=3)
+    return _with_paths(config, folder)
+
+
+def _with_paths(config: Config, folder: Path) -> Config:
+    """Return it with absolute paths, so that workers and the copy in the run folder mean the same files."""
     named = Path(config.model.name).expanduser()
     found = [place for place in (folder / named, named.absolute()) if config.model.name and place.is_dir()]
     model = {"name": str(found[0])} if found else {}
@@ -52,8 +106,8 @@ def load_config(path: str | Path, kept: bool = False) -> Config:
     )
 
 
-def _fields(path: Path) -> dict[Any, Any]:
-    """The mapping that a file holds."""
+def _fields(path: Path) -> tuple[dict[Any, Any], list[str]]:
+    """Return the mapping that a file holds, and the fields that stand in it twice."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -62,46 +116,19 @@ def _fields(path: Path) -> dict[Any, Any]:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise SlatError(f"config {path}: {reason}") from error
     try:
-        raw = yaml.load(text, _Loader)
-    except _RepeatedError as error:
+        raw, repeated = read_yaml(text)
+    except MalformedError as error:
         raise SlatError(f"config {path}: {error}") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" at line {where.line + 1}" if where else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        if problem == "but found another document":
-            problem = "a second document begins there; a run has one"
-        raise SlatError(f"config {path}: not valid YAML{line}: {problem}") from error
     if raw is None or raw == {}:
         raise SlatError(f"config {path}: is empty; the least is a task, such as `task: bbc-headline`")
     if not isinstance(raw, dict):
         raise SlatError(f"config {path}: must be a mapping of fields, not a {type(raw).__name__}")
-    return raw
+    return raw, repeated
 
 
 def _name(path: Path) -> str:
     """The file's name, as far as it can name a run."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._") or Config.model_fields["name"].default
-
-
-class _RepeatedError(yaml.YAMLError):
-    """A field stands twice in one mapping."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which no field of a mapping may stand twice; what ``<<`` merges may be said anew."""
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        lines: dict[Any, int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                continue
-            line = key.start_mark.line + 1
-            if (key.tag, key.value) in lines:
-                raise _RepeatedError(f"{key.value} stands there twice, at lines {lines[key.tag, key.value]} and {line}")
-            lines[key.tag, key.value] = line
-        return node
 
 
 def _found(task: Task, folder: Path) -> Task:

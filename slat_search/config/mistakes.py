@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard, get_args
 
 from pydantic import ValidationError
 
 from .model import Config
-from .section import Section
+from .section import ALSO, Section
 
 Location = tuple[int | str, ...]
 #: type of what should be text -> how YAML came to it
@@ -51,10 +51,28 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def explain(error: ValidationError) -> str:
     """Every problem in a sentence of its own: field path, what is wrong, what is allowed; a line each where there are
     several."""
-    told = list(dict.fromkeys(map(_sentence, _distinct(error))))
-    if len(told) == 1:
-        return told[0]
-    return "\n  ".join([f"{len(told)} mistakes", *told])
+    return as_one(sentences(error))
+
+
+def as_one(mistakes: Sequence[str]) -> str:
+    """Return one mistake as it is, and several with their number, a line each."""
+    told = list(dict.fromkeys(mistakes))
+    return told[0] if len(told) == 1 else "\n  ".join([f"{len(told)} mistakes", *told])
+
+
+def sentences(error: ValidationError, settings: Mapping[Location, str] | None = None) -> list[str]:
+    """Return a sentence for each problem.
+
+    Args:
+        settings: place of a field that was set beside the file -> how; its mistakes begin with that.
+    """
+    found = []
+    for details in _distinct(error):
+        location = tuple(part for part in details["loc"] if part != "[key]")
+        given = [text for place, text in (settings or {}).items() if location[: len(place)] == place]
+        source = f"--set {given[-1]}: " if given else ""
+        found += [source + _sentence({**details, "msg": problem}) for problem in details["msg"].split(ALSO)]
+    return list(dict.fromkeys(found))
 
 
 def _distinct(error: ValidationError) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 import yaml
@@ -10,12 +11,14 @@ from pydantic import Field, field_validator, model_validator
 
 from .baselines import Baseline, entries
 from .multitask import MultiTask
+from .presets import Preset, with_preset
 from .search import Search
 from .section import (
     Fraction,
     Positive,
     Section,
     by_name,
+    check_all,
 )
 from .sensitivity import Sensitivity
 from .supernet import GatesConfig, SpaceConfig
@@ -130,6 +133,11 @@ class Config(Section):
     """A whole run."""
 
     name: str = Field("run", description="names the run folder")
+    preset: Preset = Field(
+        "good",
+        description="values for what is not given: `quick` (6 trials, 1 structure, 1 seed, LoRA and head), `good` (the "
+        "defaults), `best` (64 trials, 4 structures, 5 seeds, fifteen baselines)",
+    )
     seed: int = Field(0, ge=0, description="everything random follows from it")
     seeds: int = Field(2, ge=1, description="repetitions of every final training")
     task: Task = Task()
@@ -156,7 +164,8 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _first_of_several(cls, data: Any) -> Any:
-        """``task`` stands for the first of several."""
+        """Fill in what a preset says; ``task`` stands for the first of several."""
+        data = with_preset(data) if isinstance(data, dict) else data
         if not isinstance(data, dict) or not isinstance(data.get("tasks"), list | tuple) or not data["tasks"]:
             return data
         return {"task": data["tasks"][0], **data}
@@ -183,38 +192,36 @@ class Config(Section):
         return baselines
 
     @model_validator(mode="after")
-    def _kinds_are_there(self) -> Self:
-        if not self.kind_sets:  # which raises where a set names a kind that the space lacks
-            raise ValueError("space.kinds: every kind has size 0, so there is nothing to search")
+    def _fits_together(self) -> Self:
+        check_all([*self._space_problems(), *(self._pool_problems() if self.tasks else ())])
         return self
 
-    @model_validator(mode="after")
-    def _weights_can_be_trained(self) -> Self:
+    def _space_problems(self) -> Iterator[str]:
+        try:
+            if not self.kind_sets:
+                yield "space.kinds: every kind has size 0, so there is nothing to search"
+        except ValueError as error:  # a set names a kind that the space lacks
+            yield str(error)
         if self.model.weights in ("nf4", "int8") and any(baseline.method == "full" for baseline in self.baselines):
-            raise ValueError(f"baselines: full fine-tuning has nothing to train in weights of {self.model.weights}")
-        return self
-
-    @model_validator(mode="after")
-    def _several(self) -> Self:
+            yield f"baselines: full fine-tuning has nothing to train in weights of {self.model.weights}"
         if "quality_worst" in self.search.scheduler.objectives and not self.tasks:
-            raise ValueError("search.scheduler.objectives: quality_worst is that of several tasks; there is one")
-        if not self.tasks:
-            return self
+            yield "search.scheduler.objectives: quality_worst is that of several tasks; there is one"
+
+    def _pool_problems(self) -> Iterator[str]:
         names = [task.name for task in self.tasks]
         if len(set(names)) < max(2, len(names)):
-            raise ValueError("tasks: two or more with different names share a pool; one alone is `task`")
+            yield "tasks: two or more with different names share a pool; one alone is `task`"
         if unfit := [name for name in names if not re.fullmatch(_FOLDER, name)]:
-            raise ValueError(f"tasks: {unfit[0]!r} cannot name a folder; give the task another name")
+            yield f"tasks: {unfit[0]!r} cannot name a folder; give the task another name"
         if self.task != self.tasks[0]:
-            raise ValueError("task and tasks are one task and several; give one of them")
+            yield "task and tasks are one task and several; give one of them"
         if len({task.is_prompted for task in self.tasks}) > 1:
-            raise ValueError("tasks: some have a prompt and some have none; the model has either a head or words")
+            yield "tasks: some have a prompt and some have none; the model has either a head or words"
         if self.search.method == "static":
-            raise ValueError("search.method: a static search has no gates that tasks could share; leave out tasks")
+            yield "search.method: a static search has no gates that tasks could share; leave out tasks"
         unknown = set(self.multitask.alone or ()) - {"slat", *(baseline.method for baseline in self.baselines)}
         if unknown:
-            raise ValueError(f"multitask.alone: {min(unknown)} is neither slat nor one of the baselines")
-        return self
+            yield f"multitask.alone: {min(unknown)} is neither slat nor one of the baselines"
 
     def of_task(self, number: int) -> Config:
         """Return the configuration of one task alone, with an equal share of the steps."""

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from .duration import Duration
 from .section import Fraction, Positive, Section
 
 NoiseKind = Literal["none", "mask", "replace", "drop", "label", "embedding", "mixed"]
@@ -154,6 +155,11 @@ class Search(Section):
     )
 
     trials: int = Field(16, ge=1, description="structure searches to run")
+    time_limit: Duration | None = Field(
+        None,
+        description="time of the search, such as `30m` or `2h`: no further trial begins that would not end in it, and "
+        "the comparison follows; the first trial always runs. Default: none",
+    )
     sampler: SamplerName = Field(
         "tpe",
         description="Optuna's multi-objective TPE, NSGA-II, NSGA-III, Gaussian process or random; the points of a "

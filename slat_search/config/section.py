@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+
+
+#: between the problems of a section that one error tells
+ALSO = "\n"
+
+
+def check_all(problems: Iterable[str]) -> None:
+    """Check that fields fit together.
+
+    Raises:
+        ValueError: the problems, all of them.
+    """
+    if found := list(problems):
+        raise ValueError(ALSO.join(found))
 
 
 class OldNameWarning(FutureWarning):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from .prompt import ALPACA, Message, as_text, check_words, columns
-from .section import Positive, Section, by_name
+from .section import Positive, Section, by_name, check_all
 
 Metric = Literal[
     "accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "token_accuracy", "exact_match", "rouge_l"
@@ -178,21 +178,25 @@ class Task(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Task:
-        if self.hub is not None and self.train is not None:
-            raise ValueError("train (a file) and hub (a dataset of the hub) are two sources; give one")
-        if self.train is None and (self.validation is not None or self.test is not None):
-            raise ValueError("validation and test files need a train file")
-        if self.hub is None and (self.subset is not None or self.hub_splits):
-            raise ValueError("subset and hub_splits belong to hub, which is not given")
-        if self.label_names is not None and len(set(self.label_names)) < len(self.label_names):
-            raise ValueError(f"label_names has {_twice(self.label_names)!r} twice")
-        if self.positive is not None and self.metric != "f1":
-            raise ValueError(f"positive names the label that f1 is measured of; the metric is {self.metric}")
-        if self.positive is not None and self.label_names is not None and self.positive not in self.label_names:
-            raise ValueError(f"positive {self.positive!r} is not among label_names: {', '.join(self.label_names)}")
-        if self.is_regression and self.label_names is not None:
-            raise ValueError(f"{self.metric} measures numbers, which have no label_names")
+        check_all(self._problems())
         return self
+
+    def _problems(self) -> Iterator[str]:
+        """Yield in which way fields contradict each other."""
+        if self.hub is not None and self.train is not None:
+            yield "train (a file) and hub (a dataset of the hub) are two sources; give one"
+        if self.train is None and (self.validation is not None or self.test is not None):
+            yield "validation and test files need a train file"
+        if self.hub is None and (self.subset is not None or self.hub_splits):
+            yield "subset and hub_splits belong to hub, which is not given"
+        if self.label_names is not None and len(set(self.label_names)) < len(self.label_names):
+            yield f"label_names has {_twice(self.label_names)!r} twice"
+        if self.positive is not None and self.metric != "f1":
+            yield f"positive names the label that f1 is measured of; the metric is {self.metric}"
+        if self.positive is not None and self.label_names is not None and self.positive not in self.label_names:
+            yield f"positive {self.positive!r} is not among label_names: {', '.join(self.label_names)}"
+        if self.is_regression and self.label_names is not None:
+            yield f"{self.metric} measures numbers, which have no label_names"
 
     @model_validator(mode="after")
     def _prompt_fits(self) -> Task:

@@ -36,7 +36,7 @@ inference: to train on, take a class with a fresh head.
 
 @dataclass(frozen=True)
 class Export:
-    """What a README tells of.
+    """An export that a README describes.
 
     Attributes:
         form: ``merged`` or ``peft``.
@@ -115,13 +115,13 @@ def front_matter(export: Export) -> str:
 def _pipeline_tag(export: Export) -> str | None:
     if export.standing.is_prompted:
         return "text-generation"
-    is_classes = bool(export.standing.description["labels"])
+    is_classes = bool(export.standing.task.labels)
     return "text-classification" if export.target.task_type == "SEQ_CLS" and is_classes else None
 
 
 def _data(export: Export) -> str:
-    measures, facts = export.standing.description["measures"], export.facts
-    validation = ", ".join(f"{name} {measures[name]:.3f}" for name in ("quality", "loss") if name in measures)
+    measures, facts = export.standing.task.measures, export.facts
+    validation = f"quality {measures.quality:.3f}, loss {measures.loss:.3f}"
     lines = ["## Data and quality", "", f"Validation, of these weights: {validation}."]
     if facts is not None:
         counts = ", ".join(f"{split} {count:,}" for split, count in facts.rows.items())

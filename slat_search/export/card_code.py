@@ -70,8 +70,8 @@ answers = classify({texts}, truncation=True)
 
 def code(standing: LoadedAdapter, form: str, target: Target) -> str:
     """Code that loads the export and prints labels and probabilities, or numbers."""
-    description = standing.description
-    labels, pair = description["labels"], len(description["columns"]) == 2
+    task = standing.task
+    labels, pair = list(task.labels), len(task.columns) == 2
     texts = '["first text"], ["second text"]' if pair else '["a text", "another"]'
     types = "" if pair else ", return_token_type_ids=False"  # as in training
     imported, loaded, compute = _classes(standing, form, target)
@@ -81,10 +81,10 @@ def code(standing: LoadedAdapter, form: str, target: Target) -> str:
         head = 'head = load_file(f"{folder}/head.safetensors")\n'
         logits = (
             f"    hidden = {compute}.last_hidden_state\n"
-            f"{_POOLING[description['model']['pooling']]}"
+            f"{_POOLING[standing.saved.model.pooling]}"
             '    logits = vectors @ head["weight"].T + head["bias"]\n'
         )
-        mean, spread = description["scale"] if not labels else (0, 1)
+        mean, spread = task.scale if not labels else (0, 1)
         result = f"    print(logits[:, 0] * {spread!r} + {mean!r})\n"
     if labels:
         result = f"""    for probabilities in logits.softmax(-1):
@@ -96,7 +96,7 @@ folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder)
 {loaded}
 {head}
-batch = tokenizer({texts}, truncation=True, max_length={description["max_length"]}, padding=True, padding_side="right",
+batch = tokenizer({texts}, truncation=True, max_length={task.max_length}, padding=True, padding_side="right",
                   return_tensors="pt"{types})
 with torch.inference_mode():
 {logits}{result}```"""
@@ -110,7 +110,7 @@ def _classes(standing: LoadedAdapter, form: str, target: Target) -> tuple[str, s
             "from transformers import AutoTokenizer\n"
         )
         names = "settings['id2label'] = {int(number): name for number, name in settings['id2label'].items()}\n"
-        names = names.replace("'", '"') if standing.description["labels"] else ""
+        names = names.replace("'", '"') if standing.task.labels else ""
         loaded = (
             'with open(f"{folder}/classifier.json") as file:\n    settings = json.load(file)\n'
             f"{names}"
@@ -164,11 +164,11 @@ def _base(standing: LoadedAdapter) -> tuple[str, str]:
 
 
 def with_a_head(standing: LoadedAdapter, form: str, target: Target) -> str:
-    """How to put what is made for a model without a head into a class with one; an encoder that was merged into has
-    none."""
+    """Return code that puts what is made for a model without a head into a class with one; an encoder that was merged
+    into has none."""
     if target.task_type != "FEATURE_EXTRACTION":
         return ""
-    outputs = max(1, len(standing.description["labels"]))
+    outputs = max(1, len(standing.task.labels))
     if form == "peft":
         base, file = _base(standing)
         inside = "model.base_model" + (".get_encoder()" if standing.is_taken_out else "")
@@ -177,16 +177,16 @@ def with_a_head(standing: LoadedAdapter, form: str, target: Target) -> str:
 
 
 def with_sentence_transformers(standing: LoadedAdapter) -> str:
-    """How sentence-transformers loads the folder."""
-    labels = standing.description["labels"]
+    """Return code by which sentence-transformers loads the folder."""
+    labels = standing.task.labels
     what = "logits, whose softmax are the probabilities of the labels" if labels else "the numbers"
     softmax = ".softmax(-1)" if labels else ""
     return _SENTENCES.format(what=what, softmax=softmax, texts=_rows(standing))
 
 
 def with_pipeline(standing: LoadedAdapter, form: str) -> str:
-    """How a pipeline takes the export."""
-    if len(standing.description["columns"]) == 2:
+    """Return code of a pipeline over the export."""
+    if len(standing.task.columns) == 2:
         texts = '[{"text": "first text", "text_pair": "second text"}]'
     else:
         texts = '["a text", "another"]'
@@ -194,4 +194,4 @@ def with_pipeline(standing: LoadedAdapter, form: str) -> str:
 
 
 def _rows(standing: LoadedAdapter) -> str:
-    return '[("first text", "second text")]' if len(standing.description["columns"]) == 2 else '["a text", "another"]'
+    return '[("first text", "second text")]' if len(standing.task.columns) == 2 else '["a text", "another"]'

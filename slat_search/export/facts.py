@@ -1,4 +1,4 @@
-"""What a run says of an adapter: data, test quality with its interval, and the license of the base model."""
+"""Facts of a run on an adapter: data, test quality with its interval, and the license of the base model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TestQuality:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the run of an adapter says.
+    """Facts of a run on an adapter.
 
     Attributes:
         task: name of the data.

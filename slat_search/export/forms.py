@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import SlatError
 from .card import Export, card
 from .facts import license_of, read_facts
-from .loaded import LoadedAdapter, stand
+from .loaded import LoadedAdapter, facts_json, stand
 from .peft_methods import headless_reason, on_class
 from .prompted import prompt_facts
 from .sentence_layout import write_sentence_layout
@@ -33,7 +33,7 @@ Again = Callable[[], nn.Module]
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """A written export.
 
     Attributes:
         out: the folder.
@@ -175,10 +175,10 @@ def _check(standing: LoadedAdapter, target: Target, again: nn.Module, expected: 
 
 def _write_rest(standing: LoadedAdapter, target: Target, out: Path, form: str) -> None:
     """Tokenizer, head and facts on it."""
-    description, tokenizer = standing.description, standing.tokenizer
-    tokenizer.model_max_length = description["max_length"]
+    task, tokenizer = standing.task, standing.tokenizer
+    tokenizer.model_max_length = task.max_length
     tokenizer.padding_side = "left" if standing.is_prompted else "right"
-    if len(description["columns"]) == 1:  # as in training; GPT-2 would add them to its embeddings
+    if len(task.columns) == 1:  # as in training; GPT-2 would add them to its embeddings
         inputs = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = inputs
     tokenizer.save_pretrained(out)
@@ -186,8 +186,8 @@ def _write_rest(standing: LoadedAdapter, target: Target, out: Path, form: str) -
         (out / "prompt.json").write_text(prompt_facts(standing), encoding="utf-8")
         return
     head = head_of(standing)
-    told = {name: description[name] for name in ("labels", "scale", "max_length", "measures")}
-    (out / "head.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    facts = facts_json(standing, "labels", "scale", "max_length", "measures")
+    (out / "head.json").write_text(facts, encoding="utf-8")
     if target.task_type == "SEQ_CLS":
         if form == "peft":
             (out / "classifier.json").write_text(json.dumps(target.settings, indent=2) + "\n", encoding="utf-8")
@@ -196,4 +196,4 @@ def _write_rest(standing: LoadedAdapter, target: Target, out: Path, form: str) -
     _, gguf = standing.published
     loads = standing.loader == "AutoModel" and not standing.is_taken_out and not (gguf and form == "peft")
     if target.task_type == "FEATURE_EXTRACTION" and loads:
-        write_sentence_layout(out, head, description["max_length"])
+        write_sentence_layout(out, head, task.max_length)

@@ -61,7 +61,7 @@ class LinearHead:
         return pooled @ self.weight.T + self.bias
 
     def differs(self, logits: Tensor, expected: Tensor) -> float:
-        """How far logits are off for each 1 of the largest; in classes a shift of all of them is no difference."""
+        """Return how far logits are off, as a share of the largest; of classes a shift of all does not count."""
         difference = logits - expected
         if not self.is_regression:
             difference = difference - difference.mean(1, keepdim=True)

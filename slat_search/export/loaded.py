@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from ..baselines import Applied
 from ..errors import SlatError
-from ..inference.predictor import READ, read_parts
+from ..inference.saved import read_saved
 from ..models.loading import (
     check_fit,
     read_config,
@@ -28,10 +28,10 @@ from ..models.registry import (
     published,
     text_model,
 )
-from ..records import TrainingJob
+from ..records import AdapterTask, SavedAdapter
 from ..structure import Adapter, Structure, attach
 from ..training.digests import check_model
-from ..training.jobs import apply_job
+from ..training.jobs import apply_job, load_state
 from ..training.protocol import those_of
 
 _PROBE = (
@@ -46,7 +46,7 @@ class LoadedAdapter:
     """An adapter that stands on its model; the model is whole, with its own dropout and what we do not use of it.
 
     Attributes:
-        description: the content of ``adapter.json``.
+        saved: the description of the adapter.
         base: folder or hub name that the bare model was loaded from.
         published: its name for others, and a GGUF file there or nothing.
         loader: class of transformers that loads the bare model.
@@ -56,7 +56,7 @@ class LoadedAdapter:
         head: ``weight`` (outputs, width) and ``bias`` (outputs,).
     """
 
-    description: dict[str, Any]
+    saved: SavedAdapter
     base: str
     published: tuple[str, str]
     loader: str
@@ -69,12 +69,18 @@ class LoadedAdapter:
 
     def bare(self) -> PreTrainedModel:
         """The model again in float32, without the adapter."""
-        return _bare(self.base, self.description)
+        return _bare(self.base, self.saved)
+
+    @property
+    def task(self) -> AdapterTask:
+        """Return the task of the adapter, which has but one."""
+        (task,) = self.saved.tasks.values()
+        return task
 
     @property
     def is_prompted(self) -> bool:
         """Whether the adapter stands on a causal language model that answers in words, and has no head."""
-        return bool(self.description.get("prompt"))
+        return self.task.prompt is not None
 
     def batch(self) -> dict[str, Tensor]:
         """A few texts of different length."""
@@ -95,7 +101,7 @@ class LoadedAdapter:
 
     def settings(self) -> dict[str, Any]:
         """Fields of the configuration of a class for classification: labels and their names."""
-        labels = self.description["labels"]
+        labels = self.task.labels
         if not labels:
             return {"num_labels": 1, "problem_type": "regression"}
         return {
@@ -113,32 +119,39 @@ def stand(folder: Path) -> LoadedAdapter:
         SlatError: not an adapter folder, damaged, of a method that is neither a structure nor one of peft's tuners, or
             a model that is not the one it was trained on.
     """
-    description, state = read_parts(folder, "adapter", *READ)
-    name = description["model"]["name"]
+    saved, state = read_saved(folder)
+    if len(saved.tasks) > 1:
+        raise SlatError(f"export: {folder} holds an adapter of several tasks; give the folder of one of them in it")
+    (task,) = saved.tasks.values()
+    name = saved.model.name
     base = model_path(name)
     config, tokenizer = read_config(base, name), read_tokenizer(base, name)
-    prompted = bool(description.get("prompt"))
-    model = _bare(base, description)
+    model = _bare(base, saved)
     check_fit(model, tokenizer, name)
-    check_model(f"export: adapter {folder}", description, model, tokenizer)
-    applied = apply_job(TrainingJob(**description["unit"]), model)
+    check_model(f"export: adapter {folder}", saved, model, tokenizer)
+    applied = apply_job(saved.job, model)
     adapter = attach(model, Structure()) if applied.module is None else applied.module
     if not isinstance(adapter, Adapter | PeftModel):
-        raise SlatError(f"export: {folder} holds {description['unit']['method']!r}, which no other library can hold")
-    tensors = {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
-    applied.load(those_of("adapter.", tensors))
+        raise SlatError(f"export: {folder} holds {saved.job.method!r}, which no other library can hold")
+    load_state([], applied, state)
     return LoadedAdapter(
-        description,
+        saved,
         base,
         _for_others(name),
-        "AutoModelForCausalLM" if prompted else text_model(config).__name__,
+        "AutoModelForCausalLM" if task.prompt is not None else text_model(config).__name__,
         needs_encoder(config),
         model,
         tokenizer,
         adapter,
-        _told(applied, description["unit"]["method"]),
-        those_of("head.", tensors),
+        _told(applied, saved.job.method),
+        {name: torch.from_numpy(value) for name, value in those_of("head.", state).items()},
     )
+
+
+def facts_json(standing: LoadedAdapter, *names: str) -> str:
+    """Return some fields of the adapter's task as the content of a file."""
+    facts = standing.task.to_dict()
+    return json.dumps({name: facts[name] for name in names}, indent=2) + "\n"
 
 
 def _for_others(name: str) -> tuple[str, str]:
@@ -153,8 +166,8 @@ def _told(applied: Applied, method: str) -> str:
     return applied.structure.describe()
 
 
-def _bare(base: str, description: dict[str, Any]) -> PreTrainedModel:
+def _bare(base: str, saved: SavedAdapter) -> PreTrainedModel:
     """The model in float32, with its weights rounded as those that the adapter was trained on."""
-    name, weights = description["model"]["name"], LOADED_AS[description["model"].get("weights", "float32")]
-    causal = bool(description.get("prompt"))
+    name, weights = saved.model.name, LOADED_AS[saved.model.weights]
+    causal = any(task.prompt is not None for task in saved.tasks.values())
     return read_model(base, name, read_config(base, name), weights, causal).float().requires_grad_(False)

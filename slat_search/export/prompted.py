@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from ..tasks import Template
-from .loaded import LoadedAdapter
+from .loaded import LoadedAdapter, facts_json
 
 _LABELS = """words = {words!r}  # token ids of each label's words
 scores = []
@@ -24,7 +21,8 @@ print(tokenizer.decode(answer[0, len(ids) :], skip_special_tokens=True).strip())
 
 def prompted_code(standing: LoadedAdapter, form: str) -> str:
     """Code that loads the export and prints a label with its probabilities, or a response."""
-    prompt: dict[str, Any] = standing.description["prompt"]
+    prompt = standing.task.prompt
+    assert prompt is not None
     template = template_of(standing)
     auto = "AutoPeftModelForCausalLM" if form == "peft" else "AutoModelForCausalLM"
     imported = (
@@ -32,10 +30,11 @@ def prompted_code(standing: LoadedAdapter, form: str) -> str:
         if form == "peft"
         else f"import torch\nfrom transformers import {auto}, AutoTokenizer"
     )
-    if prompt["max_new_tokens"]:
-        answer = _RESPONSE.format(most=prompt["max_new_tokens"])
+    if prompt.max_new_tokens:
+        answer = _RESPONSE.format(most=prompt.max_new_tokens)
     else:
-        answer = _LABELS.format(words=dict(zip(standing.description["labels"], prompt["words"], strict=True)))
+        words = {label: [*ids] for label, ids in zip(standing.task.labels, prompt.words, strict=True)}
+        answer = _LABELS.format(words=words)
     return f"""```python
 {imported}
 
@@ -65,12 +64,11 @@ def _filled(template: Template) -> str:
 
 def template_of(standing: LoadedAdapter) -> Template:
     """The template that the adapter was trained with."""
-    description = standing.description
-    prompt = description["prompt"]
-    return Template.of(standing.tokenizer, description["columns"], prompt["prompt"], prompt["messages"])
+    prompt = standing.task.prompt
+    assert prompt is not None
+    return Template.of(standing.tokenizer, standing.task.columns, prompt.prompt, prompt.messages)
 
 
 def prompt_facts(standing: LoadedAdapter) -> str:
     """Content of ``prompt.json``: what the adapter reads and how it answers."""
-    names = ("labels", "columns", "max_length", "measures", "prompt")
-    return json.dumps({name: standing.description[name] for name in names}, indent=2) + "\n"
+    return facts_json(standing, "labels", "columns", "max_length", "measures", "prompt")

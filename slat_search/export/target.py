@@ -49,7 +49,7 @@ class Target:
 
     @property
     def prefix(self) -> str:
-        """What stands before the names of the backbone's modules."""
+        """Return the prefix of the names of the backbone's modules."""
         inside = self.task_type in CLASSES and not self.is_own
         return f"{self.model.base_model_prefix}." if inside else ""
 
@@ -143,18 +143,18 @@ def _classifier(standing: LoadedAdapter) -> Target:
 def head_of(standing: LoadedAdapter) -> LinearHead:
     """The trained head; that of a regression with the scale of its numbers in it."""
     weight, bias = standing.head["weight"].float(), standing.head["bias"].float()
-    is_regression = not standing.description["labels"]
+    is_regression = not standing.task.labels
     if is_regression:
-        mean, spread = standing.description["scale"]
+        mean, spread = standing.task.scale
         weight, bias = weight * spread, bias * spread + mean
-    return LinearHead(weight, bias, standing.description["model"]["pooling"], is_regression)
+    return LinearHead(weight, bias, standing.saved.model.pooling, is_regression)
 
 
 def _load(task_type: str, standing: LoadedAdapter, settings: dict[str, Any]) -> PreTrainedModel:
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # that the head is new
     try:
-        kept = LOADED_AS[standing.description["model"].get("weights", "float32")]
+        kept = LOADED_AS[standing.saved.model.weights]
         load = partial(_LOADERS[task_type].from_pretrained, standing.base, dtype=kept)
         return load(trust_remote_code=False, **settings).float().requires_grad_(False).eval()
     finally:

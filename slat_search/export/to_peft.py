@@ -230,7 +230,7 @@ def _check_class(model: nn.Module, kind: str) -> None:
 
 
 def _prefix(adapter: Adapter, model: nn.Module) -> str:
-    """What stands in ``model`` before the names of the adapter's places.
+    """Return the prefix in ``model`` of the names of the adapter's places.
 
     Raises:
         SlatError: they are not there.

@@ -64,10 +64,10 @@ def load_adapter(backbone: nn.Module, path: str | PathLike[str]) -> Adapter:
 
 def _from_file(path: Path) -> tuple[Structure, dict[str, Tensor]]:
     with safe_open(path, framework="pt") as file:
-        found = file.metadata() or {}
-        if found.get("format") != _FORMAT:
-            raise SlatError(f"adapter {path}: format {found.get('format')!r} is not {_FORMAT!r}")
-    return Structure.from_json(found["structure"]), load_file(path)
+        metadata = file.metadata() or {}
+        if metadata.get("format") != _FORMAT:
+            raise SlatError(f"adapter {path}: format {metadata.get('format')!r} is not {_FORMAT!r}")
+    return Structure.from_json(metadata["structure"]), load_file(path)
 
 
 def _from_model(folder: Path) -> tuple[Structure, dict[str, Tensor]]:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save_file
-from torch import Tensor
-
-from ..config import Config, Model
+from ..config import Config
 from ..errors import SlatError
-from ..records import Measures, TrainingJob
+from ..models.task_model import TaskModel
+from ..records import Measures, SavedAdapter, TrainingJob
 from ..structure import SharedAdapter, Supernet, find_sites
 from ..tasks import Noise
-from ..training.context import Context, prepare
+from ..training.context import prepare
 from ..training.digests import check_model
 from ..training.evaluate import predict_sets
 from ..training.gate_schedule import controller_for
-from ..training.loop import Training, seed_everything
+from ..training.jobs import apply_job, load_state
+from ..training.loop import seed_everything
 from ..training.protocol import (
-    noise_ids,
+    State,
+    make_training,
     plan,
     qualities,
+    those_of,
+    trained_arrays,
     validation_measures,
 )
-from ..training.task_stream import Source
-from ..training.trial import search_options, search_plan, space
-from .predictor import save_bundle
-from .shared_predictor import pool_on, read_shared
+from ..training.trial import final_values, search_options, search_plan, space
+from .saved import described, part_of, read_saved, save_bundle, write_saved
 
 
 def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     other tasks are copied as they are. Test is read once, at the end.
 
     Args:
-        folder: of a pool, see :func:`.save_shared`.
+        folder: of an adapter of several tasks that a search found, see :func:`.save_bundle`.
         config: of the new task; its model is the pool's.
         out: a folder that is not there yet.
         sampled: ``sparsity`` or ``budget`` (of what is new), ``sharing`` and ``learning_rate``, and
@@ -56,70 +55,71 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     if config.tasks:
         raise SlatError("tasks: one task is added at a time; give it as `task`")
     folder, out, task = Path(folder), Path(out), config.task.name
-    description, tensors = read_shared(folder)
+    saved, state = read_saved(folder)
     if out.exists():
         raise SlatError(f"--out: {out} is there already; choose another")
-    if Model.model_validate(description["model"]) != config.model:
-        raise SlatError(f"model: that of the pool is {description['model']}, not {config.model.model_dump()}")
+    if saved.model != config.model:
+        raise SlatError(f"model: that of the pool is {saved.model.model_dump()}, not {config.model.model_dump()}")
     context, _ = prepare(config)
-    check_model(f"pool {folder}", description, context.frozen.model, context.frozen.tokenizer)
+    check_model(f"pool {folder}", saved, context.frozen.model, context.frozen.tokenizer)
     seed_everything(config.seed)
-    model = context.model()
-    pool = pool_on(model.backbone, description, tensors)
-    pool.detach()
-    sites = find_sites(model.backbone, config.space.include, config.space.exclude)
+    models = context.models()
+    pool = _pool(folder, saved, state, models[0])
+    sites = find_sites(models[0].backbone, config.space.include, config.space.exclude)
     options = search_options(config, sampled)
-    made = Supernet(model.backbone, sites, space(config), options, (task,), pool)
+    supernet = Supernet(models[0].backbone, sites, space(config), options, (task,), pool)
     try:
-        training = Training(
-            [Source(model, context.train)],
-            made.adapter,
+        training = make_training(
+            context,
+            models,
+            supernet.adapter,
             plan(config, sampled["learning_rate"], 0, Noise()),
-            controller=controller_for(made, search_plan(config, sampled, sites), config.training.steps),
-            switch=lambda _: made.switch(len(pool.structure.tasks)),
-            **noise_ids(context),
+            controller_for(supernet, search_plan(config, sampled, sites), config.training.steps),
+            lambda _: supernet.switch(len(pool.structure.tasks)),
         )
         for _ in training.run():
             pass
-        shared = made.discretize()
+        shared = supernet.discretize()
         assert isinstance(shared, SharedAdapter)
-        made.eval()
-        measures = Measures(**validation_measures(model, context))
-        (test,) = qualities(config.task.metric, [context.test], predict_sets(model, [context.test]))
-        own, weights = shared.alone(task)
+        supernet.eval()
+        measures = Measures(**validation_measures(context, models))
+        data = context.tasks[0].test
+        (test,) = qualities(config.task.metric, [data], predict_sets(models[0], [data]))
+        trained = trained_arrays(final_values(shared), models)
+        part, modules = part_of(shared, TrainingJob("slat", "added", sampled["learning_rate"], 0), trained, task)
     finally:
-        made.detach()
-    out.mkdir(parents=True)
-    for name in pool.structure.tasks:
-        shutil.copytree(folder / name, out / name)
-    head = {f"head.{name}": p.detach().cpu().numpy() for name, p in model.head.named_parameters()}
-    alone = {f"adapter.{name}": value.cpu().numpy() for name, value in weights.items()}
-    unit = TrainingJob("slat", f"added-{task}", sampled["learning_rate"], 0, options={"structure": own.to_dict()})
-    save_bundle(out / task, context, unit, {**alone, **head}, measures)
-    _save_pool(out, context, description, tensors, shared, head)
+        supernet.detach()
+    for other in saved.tasks:
+        shutil.copytree(folder / other, out / other)
+    head = those_of("head.", trained)
+    save_bundle(out / task, context, part, modules | {f"head.{name}": value for name, value in head.items()}, measures)
+    larger = saved.model_copy(
+        update={
+            "job": replace(saved.job, options={"structure": shared.structure.to_dict()}),
+            "tasks": {**saved.tasks, task: described(context.tasks[0], measures)},
+        }
+    )
+    heads = {name: value for name, value in state.items() if name.startswith("heads.")}
+    heads |= {f"heads.{len(saved.tasks)}.{name}": value for name, value in head.items()}
+    own = {name: value for name, value in trained.items() if name.startswith("adapter.")}
+    write_saved(out, larger, own | heads)
     return {
         "validation": measures,
         "test": test,
-        "params": own.params,
+        "params": shared.structure.of(task).params,
         "new": shared.structure.params - pool.structure.params,
     }
 
 
-def _save_pool(
-    out: Path,
-    context: Context,
-    description: dict[str, Any],
-    tensors: Mapping[str, Tensor],
-    shared: SharedAdapter,
-    head: Mapping[str, np.ndarray],
-) -> None:
-    """``shared.json`` and ``shared.safetensors`` of the pool with its new task."""
-    task, count = context.config.task.name, len(description["tasks"])
-    state = {name: value.numpy() for name, value in tensors.items() if name.startswith("heads.")}
-    state |= {f"heads.{count}.{name.removeprefix('head.')}": value for name, value in head.items()}
-    state |= {f"adapter.{name}": p.detach().cpu().numpy() for name, p in shared.adapter.named_parameters()}
-    state["scales"] = shared.scales.cpu().numpy()
-    tasks = {**description["tasks"], task: json.loads((out / task / "adapter.json").read_text())}
-    save_file(state, out / "shared.safetensors")
-    told = {**description, "structure": shared.structure.to_dict(), "tasks": tasks}
-    (out / "shared.json").write_text(json.dumps(told, indent=2) + "\n")
+def _pool(folder: Path, saved: SavedAdapter, state: State, model: TaskModel) -> SharedAdapter:
+    """Return a trained pool, taken off the model again.
+
+    Raises:
+        SlatError: its weights do not fit, or an adapter that is no pool.
+    """
+    applied = apply_job(saved.job, model.backbone)
+    applied.undo()
+    if applied.shared is None:
+        raise SlatError(f"{folder}: holds no pool that a search over several tasks found, so no task can be added")
+    load_state([], applied, state)
+    return applied.shared

@@ -15,7 +15,7 @@ _DECIMALS = 6
 
 
 def label_rows(predictor: Predictor, rows: Rows, columns: Sequence[str] = ()) -> Rows:
-    """All columns of a file and, beside them, ``predicted`` and the probability of each label as ``p(<label>)``.
+    """Return all columns of a file and, beside them, ``predicted`` and the probability of each label as ``p(<label>)``.
 
     In a regression ``predicted`` is a number, of an adapter that generates a response, and nothing else is added.
 
@@ -37,7 +37,7 @@ def label_rows(predictor: Predictor, rows: Rows, columns: Sequence[str] = ()) ->
             raise SlatError(f"{what} has a column {name!r} already")
     if predictor.generates:
         return rows.with_columns({"predicted": predictor.generate(texts)})
-    said = predictor(texts)
-    best = [predictor.labels[k] for k in said.argmax(axis=1)] if predictor.labels else None
-    shares = said.astype(np.float64).round(_DECIMALS).T.tolist()
+    outputs = predictor(texts)
+    best = [predictor.labels[k] for k in outputs.argmax(axis=1)] if predictor.labels else None
+    shares = outputs.astype(np.float64).round(_DECIMALS).T.tolist()
     return rows.with_columns(dict(zip(names, shares if best is None else [best, *shares], strict=True)))

@@ -64,7 +64,7 @@ class SlatCallback(TrainerCallback):
 
     @property
     def adapter(self) -> Adapter:
-        """What was found, with its weights, once the training has ended; before, all candidates that stand."""
+        """Return the found adapter once the training has ended; before, all candidates that stand."""
         return self.supernet.adapter
 
     @property
@@ -162,7 +162,7 @@ class SlatCallback(TrainerCallback):
                 stacklevel=2,
             )
             self.supernet.discretize(groups.optimizer)
-        self.supernet.wake()
+        self.supernet.adapter.active = True
         groups.remove()
         self._groups = self._state.placeholder = None
         self._mean.remove()

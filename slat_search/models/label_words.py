@@ -49,7 +49,7 @@ class LabelWords(nn.Module):
 
     @cached_property
     def _stems(self) -> dict[Ids, list[int]]:
-        """What has to be read behind a prompt for the scores of all labels: words without their last token, and the
+        """Return the continuations of a prompt that score all labels: words without their last token, and the
         numbers of the labels that each serves. Labels of one token share the bare prompt."""
         stems = sorted({word[:-1] for word in self.words}, key=len, reverse=True)
         longest = [stem for i, stem in enumerate(stems) if not any(other[: len(stem)] == stem for other in stems[:i])]

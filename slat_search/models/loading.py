@@ -256,7 +256,7 @@ def _others(keys: Collection[Any]) -> str:
 
 
 def _renamed(missing: Collection[str], unused: Collection[str]) -> str:
-    """How the files call what is missing, where that is the same name behind a prefix or deeper down."""
+    """Return the names in the files of what is missing, where that is the same name behind a prefix or deeper down."""
     if inside := sorted(_NESTED & set(unused)):
         return f"; they seem to be inside {inside[0]!r}, so save that alone"
     first = next(iter(missing))

@@ -1,4 +1,4 @@
-"""What a task trains on a backbone: a head that reads its vectors, or the words that it answers with."""
+"""The model of a task on a backbone: a head that reads its vectors, or the words that it answers with."""
 
 from __future__ import annotations
 

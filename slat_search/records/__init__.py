@@ -1,5 +1,6 @@
 """Values that pass between rooms or stand in a file of a run, as typed records with versions; no torch, no Ray."""
 
+from .adapters import AdapterTask, SavedAdapter, SavedPrompt
 from .base import FileRecord, Record
 from .config import KeptConfig, KeptTask
 from .jobs import (
@@ -51,6 +52,7 @@ __all__ = [
     "ALONE",
     "ALONE_LABEL",
     "POOLED",
+    "AdapterTask",
     "Created",
     "Decision",
     "EarlierTrial",
@@ -74,6 +76,8 @@ __all__ = [
     "Report",
     "Reported",
     "ResultRow",
+    "SavedAdapter",
+    "SavedPrompt",
     "Selection",
     "Sets",
     "StudyPoint",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,10 +38,6 @@ class TrainingJob:
     def key(self) -> str:
         """File name of the result."""
         return f"{self.label}_lr{self.learning_rate:g}_seed{self.seed}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
 
 
 class Measures(Record):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..analysis.fronts import nondominated
+from .overall import RunProgress
+from .progress import duration
 from .trial_log import Trial, TrialLog
 
-_log = logging.getLogger(__name__)
 _ROWS = 6  # of the front
 _EVERY = 0.5  # seconds between two looks at the ledger
 
@@ -81,18 +79,8 @@ def table(state: Overview, total: int, steps: int) -> Group:
 
 def _title(state: Overview, total: int) -> str:
     counts = [f"{number} {status}" for status, number in sorted(state.counts.items())]
-    left = "" if state.left is None else f", about {_duration(state.left)} left"
+    left = "" if state.left is None else f", about {duration(state.left)} left"
     return f"{total} trials: {', '.join(counts) or 'none yet'}; front of {len(state.front)}{left}"
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def _cells(trial: Trial, state: str, steps: int) -> list[str]:
@@ -116,10 +104,11 @@ class LiveTable(Callback):
         ledger: of the search, which its searcher writes.
         total: trials of the search.
         steps: of a full trial.
+        progress: of the whole run, whose bar stands below the table.
     """
 
-    def __init__(self, ledger: TrialLog, total: int, steps: int):
-        self._ledger, self._total, self._steps = ledger, total, steps
+    def __init__(self, ledger: TrialLog, total: int, steps: int, progress: RunProgress):
+        self._ledger, self._total, self._steps, self._progress = ledger, total, steps, progress
         self._before = sum(trial.is_over for trial in ledger.trials)
         self._began = self._looked = time.monotonic()
         self._live = Live(console=Console(stderr=True), auto_refresh=False)
@@ -127,11 +116,6 @@ class LiveTable(Callback):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray pickles callbacks for a restore of its own, which no search uses, and a terminal cannot be."""
         return {}
-
-    @staticmethod
-    def is_wanted() -> bool:
-        """Whether somebody looks: lines of progress are shown, in a terminal, and not in that of a CI."""
-        return _log.isEnabledFor(logging.INFO) and sys.stderr.isatty() and not os.environ.get("CI")
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         now = time.monotonic()
@@ -150,4 +134,5 @@ class LiveTable(Callback):
 
     def _show(self) -> None:
         state = overview(self._ledger.trials, self._total, time.monotonic() - self._began, self._before)
-        self._live.update(table(state, self._total, self._steps), refresh=True)
+        shown = Group(table(state, self._total, self._steps), self._progress.bar())
+        self._live.update(shown, refresh=True)

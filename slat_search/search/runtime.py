@@ -10,7 +10,7 @@ import re
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +170,17 @@ def share(resources: Resources) -> Share:
 
     Nodes that an autoscaler has yet to start are not there to be shared: set ``resources`` for them.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return share_of(resources, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+
+
+def this_node() -> dict[str, float]:
+    """Return what this machine has, without starting Ray."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"CPU": float(cpus), "GPU": float(torch.cuda.device_count())}
+
+
+def share_of(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Share:
+    """A share of what nodes have, by name of the resource."""
     gpus = sum(node.get("GPU", 0.0) for node in nodes)
     per_gpu = resources.trials_per_gpu
     if per_gpu is None:

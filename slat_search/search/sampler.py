@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.tune.search import Searcher
 
 from .space import SearchSpace
+from .time_limit import TimeLimit
 from .trial_log import Trial, TrialLog
 
 
@@ -71,6 +72,7 @@ class OptunaSearcher(Searcher):
         sampler: key of ``SAMPLERS``.
         seed: of the search.
         earlier: finished trials of other searches to learn from.
+        limit: on the time of the search; None for none.
         journal: file that mirrors the study for ``optuna-dashboard`` and the like; written anew, never read.
     """
 
@@ -84,11 +86,12 @@ class OptunaSearcher(Searcher):
         seed: int,
         earlier: Sequence[Trial] = (),
         journal: Path | None = None,
+        limit: TimeLimit | None = None,
     ):
         super().__init__()
         optuna.logging.set_verbosity(logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # journal, NSGA-III
-        self._ledger = ledger
+        self._ledger, self._limit = ledger, limit
         self._space = space.distributions
         self._objectives = dict(objectives)
         self._last_step = last_step
@@ -104,9 +107,12 @@ class OptunaSearcher(Searcher):
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True  # everything is given at construction
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if not self._todo:
             return None
+        if self._todo[0][1] is None and self._limit and not self._limit.fits_another(self._ledger.trials):
+            self._todo.clear()
+            return Searcher.FINISHED
         number, known = self._todo.pop(0)
         if known is None:
             known = self._new(number)

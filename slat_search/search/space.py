@@ -17,7 +17,7 @@ from ..config import Config
 from ..config.search import Range
 from ..config.supernet import MEASURED
 from ..errors import SlatError
-from ..training.pool import AnyContext
+from ..training.context import Context
 from ..training.sampled_structure import layer_bit, sizes
 
 Distribution: TypeAlias = FloatDistribution | CategoricalDistribution
@@ -58,9 +58,14 @@ class SearchSpace:
         return cls(distributions, tuple(dict(point) for point in search.initial_points[: search.trials]), search.trials)
 
     @classmethod
-    def in_context(cls, context: AnyContext) -> Self:
+    def in_context(cls, context: Context) -> Self:
         """Return that of a run whose model is loaded; raises as :meth:`of` does."""
         return cls.of(context.config, context.backbone_params, context.layers)
+
+    def sample(self, seed: int) -> Point:
+        """Return a random point."""
+        draw = random.Random(seed)
+        return {name: _at(distribution, draw.random()) for name, distribution in self.distributions.items()}
 
     def holds(self, sampled: Mapping[str, Any]) -> bool:
         """Whether a trial that sampled so could be one of this space."""

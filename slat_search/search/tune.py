@@ -14,9 +14,9 @@ from ray import tune  # isort: skip
 
 from ..config import Config, Objective
 from ..errors import SlatError
+from ..training.context import Context
 from ..training.loop import DivergedError
 from ..training.memory import OutOfMemoryError, in_parts_that_fit
-from ..training.pool import AnyContext
 from ..training.trial import search_trial
 from .asha import RungScheduler
 from .checkpoints import (
@@ -27,9 +27,11 @@ from .checkpoints import (
     written,
 )
 from .live_table import LiveTable
-from .progress import TrialReporter
+from .overall import RunProgress, TrialProgress, is_watched
+from .progress import TrialReporter, duration
 from .sampler import OptunaSearcher, todo
 from .space import SearchSpace
+from .time_limit import TimeLimit
 from .trackers import trackers
 from .trial_log import Trial, TrialLog
 from .warm_start import warm_start_trials
@@ -46,9 +48,20 @@ def rung_steps(config: Config) -> list[int]:
     return sorted({max(1, round(share * steps)) for share in config.search.scheduler.rungs} - {steps})
 
 
+def expected_steps(config: Config) -> float:
+    """Return the steps of a trial on average: each rung lets one in ``reduction_factor`` pass, where weak trials are
+    stopped."""
+    scheduler, expected, share, last = config.search.scheduler, 0.0, 1.0, 0
+    for stop in (*rung_steps(config), config.training.steps):
+        expected += share * (stop - last)
+        last = stop
+        share /= scheduler.reduction_factor if scheduler.name == "asha" else 1
+    return expected
+
+
 def trainable(
     sampled: dict[str, Any],
-    context: AnyContext,
+    context: Context,
     stops: list[int],
     mine: Share,
     checkpoints: dict[int, bytes],
@@ -73,7 +86,9 @@ def trainable(
         tune.report({"diverged": str(error)})
 
 
-def run_search(context: AnyContext, folder: Path, storage: str | None = None) -> list[Trial]:
+def run_search(
+    context: Context, folder: Path, storage: str | None = None, progress: RunProgress | None = None
+) -> list[Trial]:
     """Run, or resume, the search in ``folder``; returns all trials in order of creation.
 
     The folder holds the trial log, the rungs, and one of Ray's experiment folders for each time that the search was
@@ -81,6 +96,7 @@ def run_search(context: AnyContext, folder: Path, storage: str | None = None) ->
 
     Args:
         storage: where trials leave checkpoints, see :class:`.Storage`; in ``folder`` by default, on one node.
+        progress: of the whole run, to be told of the steps of trials.
 
     Raises:
         SlatError: every trial failed, or the storage cannot be written.
@@ -88,7 +104,14 @@ def run_search(context: AnyContext, folder: Path, storage: str | None = None) ->
     config, ledger, space = context.config, TrialLog(folder / "ledger.jsonl"), SearchSpace.in_context(context)
     if space.trials < config.search.trials:
         _log.info(f"search: the grid has {space.trials} points")
+    noted = TrialProgress(progress or RunProgress({}), space.trials)
+    noted.resume(ledger.trials)
+    limit = None
+    if config.search.time_limit is not None:
+        limit = TimeLimit(config.search.time_limit, share(config.resources).concurrent, ledger.trials)
     left = len(todo(ledger, space.trials))
+    if limit is not None and not limit.fits_another(ledger.trials):
+        left = sum(not trial.is_over for trial in ledger.trials)
     if left and ledger.trials:
         _log.info(f"search: going on; {space.trials - left} of {space.trials} trials are over")
     if left:
@@ -101,9 +124,13 @@ def run_search(context: AnyContext, folder: Path, storage: str | None = None) ->
             seed=config.seed,
             earlier=warm_start_trials(config, space, folder),
             journal=folder / "study.journal",
+            limit=limit,
         )
-        _fit(context, Storage(folder, storage), ledger, searcher, space.trials)
+        _fit(context, Storage(folder, storage), ledger, searcher, noted)
+    noted.close()
     trials = ledger.trials
+    if limit is not None and len(trials) < space.trials:
+        _log.info(f"search: {len(trials)} of {space.trials} trials fit into {duration(limit.seconds)}")
     failed = [trial for trial in trials if trial.status == "failed"]
     if len(failed) == len(trials):
         raise SlatError(f"search: every trial failed ({len(trials)}); the first: {failed[0].error}")
@@ -111,14 +138,14 @@ def run_search(context: AnyContext, folder: Path, storage: str | None = None) ->
 
 
 def _fit(
-    context: AnyContext,
+    context: Context,
     storage: Storage,
     ledger: TrialLog,
     searcher: OptunaSearcher,
-    total: int,
+    noted: TrialProgress,
 ) -> None:
-    """Run the trials that are left of ``total`` in an experiment of Ray's own; the ledger tells what became of them."""
-    config = context.config
+    """Run the trials that are left in an experiment of Ray's own; the ledger tells what became of them."""
+    config, total = context.config, noted.total
     stops = rung_steps(config)
     unfinished = [trial.number for trial in ledger.trials if not trial.is_over]
     storage.keep_only(unfinished)
@@ -131,8 +158,8 @@ def _fit(
         _log.debug(f"trial {number:>2}: a checkpoint of {len(raw):,} bytes")
     mine, steps = share(config.resources), config.training.steps
     _log.debug(f"search: {mine}, rungs at {stops}, checkpoints in {storage.uri if keeps else 'no place'}")
-    live = LiveTable(ledger, total, steps) if LiveTable.is_wanted() else None
-    callbacks = [TrialReporter(total, steps), Forget(storage), *trackers(config), *([live] if live else [])]
+    live = LiveTable(ledger, total, steps, noted.progress) if is_watched() else None
+    callbacks = [TrialReporter(total, steps), Forget(storage), noted, *trackers(config), *([live] if live else [])]
     trial = tune.with_resources(
         tune.with_parameters(
             trainable,

@@ -191,6 +191,11 @@ class Adapter(nn.Module):
             del self.sites[key]
 
     @torch.no_grad()
+    def open_gates(self) -> None:
+        """Let all units take part whole, whatever gates a supernet has set."""
+        for site in self.site_adapters():
+            site.gates.clear()
+
     def merge(self) -> Structure:
         """Fold what is linear (LoRA, IA3, norm, bias) into the backbone's own weights; returns what cannot be.
 

@@ -1,4 +1,4 @@
-"""What ties a supernet to its backbone: the hook that draws gates, and a place among the backbone's submodules."""
+"""The ties of a supernet to its backbone: the hook that draws gates, and a place among the backbone's submodules."""
 
 from __future__ import annotations
 

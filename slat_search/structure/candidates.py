@@ -1,14 +1,16 @@
-"""The candidates of a search on a backbone: what stands, and how some of it leaves."""
+"""The candidates of a search on a backbone, and their removal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .adapter import Adapter, attach
+from .gates import TaskGates
 from .layout import Layout
 from .multitask.frozen_pool import FrozenPool
 from .optimizer import replace_parameter
@@ -29,7 +31,7 @@ class Candidates:
     Attributes:
         adapter: holds their weights.
         layout: where atoms and units lie in flat tensors.
-        standing: (atoms,) the numbers that the atoms had at the start.
+        atoms: (atoms,) the numbers that the atoms had at the start.
     """
 
     def __init__(self, backbone: nn.Module, sites: Sequence[Site], space: Space, pool: FrozenPool | None = None):
@@ -38,7 +40,9 @@ class Candidates:
         self._space = pool.space if pool else space
         device = next(backbone.parameters()).device
         self.layout = Layout(self.adapter, self._space, 1 + max(site.layer for site in sites), device)
-        self.standing = torch.arange(len(self.layout.costs), device=device)
+        self.atoms = torch.arange(len(self.layout.costs), device=device)
+        if pool is not None:
+            pool.freeze(self.layout)
 
     def gradients(self) -> Tensor:
         """Return the gradients of all parameters laid end to end, (parameters,), as of :meth:`.Layout.parameters`."""
@@ -62,12 +66,27 @@ class Candidates:
 
     def to(self, device: torch.device) -> None:
         """Follow the adapter to ``device``."""
-        if device != self.standing.device:
-            self.standing = self.standing.to(device)
+        if device != self.atoms.device:
+            self.atoms = self.atoms.to(device)
             self.layout = Layout(self.adapter, self._space, self.layout.layers, device)
 
-    def remove(self, closed: Tensor, optimizer: Optimizer | None) -> None:
-        """Remove the ``closed`` (atoms,) of bool, physically; optimizer state follows."""
+    def close(self, uses: Tensor, gates: TaskGates[Any], optimizer: Optimizer | None) -> int:
+        """Keep only ``uses`` (tasks, atoms), and remove atoms that have none; returns how many."""
+        gates.close(uses)
+        return self.remove(~gates.active.any(dim=0), gates, optimizer)
+
+    def remove(self, closed: Tensor, gates: TaskGates[Any], optimizer: Optimizer | None = None) -> int:
+        """Remove the ``closed`` (atoms,) of bool, physically; optimizer state follows. Returns how many."""
+        removed = int(closed.sum())
+        if removed:
+            self._remove(closed, optimizer)
+            keep = (~closed).nonzero().squeeze(1)
+            for variable, rest in gates.keep(keep):
+                if optimizer is not None:
+                    replace_parameter(optimizer, variable, rest, 0, keep)
+        return removed
+
+    def _remove(self, closed: Tensor, optimizer: Optimizer | None) -> None:
         layout = self.layout
         flags = layout.by_part(~closed)
         kept: dict[nn.Module, Tensor] = {part.module: flag for part, flag in zip(layout.parts, flags, strict=True)}
@@ -78,7 +97,7 @@ class Candidates:
                 if optimizer is not None:
                     replace_parameter(optimizer, old, new, dim, index)
         self.adapter.drop_empty_sites()
-        self.standing = self.standing[~closed]
+        self.atoms = self.atoms[~closed]
         self.layout = Layout(self.adapter, self._space, layout.layers, closed.device)
         if self.pool is not None:
             self.pool.follow(kept)

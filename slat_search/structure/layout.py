@@ -101,6 +101,11 @@ class Layout:
         """Do as :meth:`by_part` with (atoms,) for blocks that go backward one by one, see :func:`.block_by_block`."""
         return block_by_block(values, self.unit_atom, [part.units for part in self.parts])
 
+    def fold(self, gates: Tensor) -> None:
+        """Multiply gates (atoms,) into the weights of their units."""
+        for part, gate in zip(self.parts, self.by_part(gates), strict=True):
+            part.module.fold(gate)
+
     def kept(self, is_open: Sequence[bool]) -> list[ModuleSpec]:
         """Return the modules that hold some of the atoms; one flag an atom."""
         modules: list[ModuleSpec] = []

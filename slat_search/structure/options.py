@@ -21,7 +21,7 @@ class ModuleOptions:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How a search chooses atoms, and when. Times are shares of the steps.
+    """Rules by which a search chooses atoms, and when. Times are shares of the steps.
 
     Attributes:
         kind: how atoms are chosen, a key of ``GATES``.

@@ -127,7 +127,7 @@ def _projected(directions: Tensor) -> Tensor:
 
 
 def directions(entries: Sequence[Entry]) -> int:
-    """How many leading directions some entries need."""
+    """Return the number of leading directions that some entries need."""
     return 1 + max((max(entry) for entry in entries), default=-1)
 
 

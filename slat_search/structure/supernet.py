@@ -10,20 +10,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import SlatError
-from . import sparsity
 from .adapter import Adapter
 from .attachment import Attachment
 from .candidates import Candidates
-from .extra_state import pack, unpack
+from .extra_state import pack, supernet_state
 from .gates import GATES, TaskGates
-from .gates.screening import ScreeningTaskGates
-from .layout import Layout, Part
+from .layout import Layout
 from .multitask.frozen_pool import FrozenPool
-from .multitask.outcome import scales_of_units, shared_structure
+from .multitask.outcome import Outcome, shared_structure
 from .multitask.shared_adapter import SharedAdapter
 from .multitask.shared_structure import SharedStructure
 from .optimizer import replace_parameter
 from .options import SearchOptions
+from .pressure import Pressure
 from .sites import Site
 from .space import Space
 from .structure import Structure
@@ -63,7 +62,7 @@ class Supernet(nn.Module):
         tasks: names of all tasks, those of the pool first.
         adapter: holds the weights of what stands.
         gates: rows of gates; None once the search has ended.
-        budget: parameters that the discretized structure fills, set by :meth:`set_budget`; None without one.
+        pressure: the weight of sparsity or the budget.
         reentrant: whether the backbone checkpoints activations with ``use_reentrant=True``.
 
     Raises:
@@ -82,8 +81,7 @@ class Supernet(nn.Module):
         super().__init__()
         if options.kind not in GATES:
             raise SlatError(f"gates: unknown kind {options.kind!r}; one of {', '.join(GATES)}")
-        space = space or Space()
-        self.options = options
+        self.options, space = options, space or Space()
         self._pool = FrozenPool(pool, space) if pool is not None else None
         self.tasks = (*(self._pool.tasks if self._pool else ()), *tasks)
         if len(set(self.tasks)) < len(self.tasks):
@@ -91,18 +89,13 @@ class Supernet(nn.Module):
         self._candidates = Candidates(backbone, sites, space, self._pool)
         self.adapter = self._candidates.adapter
         kind = GATES[options.kind]
-        given = self._pool.scales(self.layout) if self._pool else None
+        trained = self._pool.scales(self.layout) if self._pool else None
         rows = [kind.build(self.layout, options) for _ in self.tasks]
-        self.gates: TaskGates[Any] | None = kind.over_tasks(rows, options, given).to(self.costs.device)
-        self.budget: float | None = None
+        self.gates: TaskGates[Any] | None = kind.over_tasks(rows, options, trained).to(self.costs.device)
+        self.pressure = Pressure(float(self.params))
         self.reentrant = False
-        self._sparsity = 0.0
-        self.total_cost = float(self.params)
-        self._scales: Tensor | None = None  # (tasks, atoms) once settled, and which task uses which
-        self._uses: Tensor | None = None
+        self._outcome: Outcome | None = None  # of a search over several tasks that has ended
         self._attachment = Attachment(backbone, self)
-        if self._pool is not None:
-            self._pool.freeze(self.layout)
         self.switch(len(self.tasks) - 1 if self._pool else 0)
 
     @property
@@ -120,11 +113,6 @@ class Supernet(nn.Module):
         self._attachment.register()
 
     @property
-    def parts(self) -> list[Part]:
-        """The modules that stand."""
-        return self.layout.parts
-
-    @property
     def params(self) -> int:
         """Parameters that stand, open or not."""
         return self.layout.params
@@ -140,8 +128,6 @@ class Supernet(nn.Module):
             self._candidates.to(first.device)
         return self
 
-    # -- while searching -------------------------------------------------------------------------------
-
     def switch(self, task: int) -> None:
         """Open the gates of the task of this number for the batches that follow."""
         self._task = task
@@ -150,48 +136,31 @@ class Supernet(nn.Module):
 
     def sample_gates(self) -> None:
         """Give every module its gate for the coming forward pass (one gather for the whole model)."""
-        z = self._drawn() if self.parts and self.adapter.active else None
-        if z is None:
+        if not self.layout.parts or not self.adapter.active:
+            return
+        if self.gates is not None:
+            z = self.gates.sample() if self.training else (self.gates.values() * self._users())[self._task]
+        elif self._outcome is not None:
+            z = self._outcome.scales[self._task]
+        else:  # weights hold the gates of one task
             return
         by_part = self.layout.by_part_reentrant if self.reentrant else self.layout.by_part
-        for part, gate in zip(self.parts, by_part(z), strict=True):
+        for part, gate in zip(self.layout.parts, by_part(z), strict=True):
             part.site.gates[part.name] = gate
 
-    def _drawn(self) -> Tensor | None:
-        """Return the gates of the coming forward pass, (atoms,); None where weights hold them already."""
-        if self.gates is None:
-            return self._scales[self._task] if self._scales is not None else None
-        if self.training:
-            return self.gates.sample()
-        return (self.gates.values() * self._users())[self._task]
-
     def cost(self) -> Tensor:
-        """Return the expected cost as a share of the whole supernet's, a scalar; comparable when atoms have left.
-
-        It has a gradient where gates are trained. :meth:`sparsity_loss` presses on gates of all kinds.
-        """
-        if self.gates is None or not len(self.costs):
-            return self.costs.new_zeros(())
-        return sparsity.parameter_cost(self.gates.expected(), self.costs, self.total_cost)
+        """Return the expected cost as a share of the whole supernet's, a scalar, with a gradient of trained gates."""
+        return self.costs.new_zeros(()) if self.gates is None else self.pressure.cost(self.gates, self.costs)
 
     def sparsity_loss(self, weight: float) -> Tensor:
         """Press on the parameters that stand, whatever the kind of gates. To be called before each backward pass.
 
-        Gates that are trained learn from what is returned. Those that are measured have no gradient: atoms close with
+        Returns a scalar to add to the loss. Trained gates learn from it. Of measured gates it is 0: atoms close with
         :meth:`shrink` or :meth:`discretize` that are not worth ``weight`` times what an average parameter of the space
         is.
-
-        Args:
-            weight: of sparsity; 0 for none.
-
-        Returns:
-            A scalar to add to the loss; 0 of gates that are measured.
         """
-        self._sparsity = weight
-        if self.gates is None:
-            return self.costs.new_zeros(())
-        self.gates.price = weight * self.average_importance()
-        return weight * self.cost() if self.gates.variables else self.costs.new_zeros(())
+        self.pressure.weight = weight
+        return self.costs.new_zeros(()) if self.gates is None else self.pressure.loss(self.gates, self.costs)
 
     def set_budget(self, budget: float) -> None:
         """Shift all gates so that the expected parameters equal ``budget``, which the structure then fills.
@@ -199,23 +168,14 @@ class Supernet(nn.Module):
         To be called before each step, with a budget that anneals from the whole supernet down to the target. Beside a
         pool it is the budget of what is new.
         """
-        self.budget = budget + (self._pool.params if self._pool else 0)
-        if self.gates is not None and len(self.costs):
-            self.gates.set_budget(self.costs, self.budget)
-
-    def _is_open(self) -> Tensor:
-        """Return the atoms that stand, (atoms,) of bool: the open ones, or the most open within the budget."""
-        assert self.gates is not None
-        if self.budget is None:
-            return self.gates.is_open()
-        return sparsity.open_within(self.gates.logits().detach(), self.costs, self.budget, self.gates.importance())
+        self.pressure.set_budget(self.gates, self.costs, budget + (self._pool.params if self._pool else 0))
 
     def _users(self) -> Tensor:
         """Return who uses which atom of the discretized structure, (tasks, atoms) of bool."""
         if self.gates is not None:
-            return self.gates.users(self._is_open(), held=self.budget is not None)
-        assert self._uses is not None
-        return self._uses
+            return self.pressure.users(self.gates, self.costs)
+        assert self._outcome is not None
+        return self._outcome.uses
 
     def structure(self) -> Structure | SharedStructure:
         """Return the discretized structure: the atoms that stand, and of several tasks who uses them."""
@@ -230,86 +190,65 @@ class Supernet(nn.Module):
         if self._pool is not None:
             self._pool.restore()
 
-    # -- measured gates --------------------------------------------------------------------------------
-
-    def sleep(self) -> None:
-        """Let the backbone compute as if there were no candidates, until :meth:`wake`."""
-        self.adapter.active = False
-
-    def wake(self) -> None:
-        """Let candidates take part again."""
-        self.adapter.active = True
-
     def take_measurements(self, average: Callable[[Tensor], Tensor] | None = None) -> None:
-        """End a step whose number of backward passes was not told: see :meth:`.TaskGates.take_measurements`."""
+        """End a step of unknown many backward passes, see :meth:`.TaskGates.take_measurements`."""
         if self.gates is not None:
             self.gates.take_measurements(average)
 
     @torch.no_grad()
     def record_gradients(self) -> None:
-        """Take the gradients of the batch just gone through into account, for the current task of a screening."""
-        self._screening().record(self._candidates.gradients())
-
-    def _screening(self) -> ScreeningTaskGates:
-        """Return the gates, which are those of a screening.
+        """Take the gradients of the batch just gone through into account, for the current task of a screening.
 
         Raises:
-            ValueError: they are not.
+            ValueError: gates of another kind, or a search that has ended.
         """
-        if not isinstance(self.gates, ScreeningTaskGates):
-            raise ValueError(f"gates of kind {self.options.kind} are not judged by recorded gradients")
+        self._searching().record(self._candidates.gradients())
+
+    def _searching(self) -> TaskGates[Any]:
+        if self.gates is None:
+            raise ValueError("the search has ended, and there are no gates any more")
         return self.gates
 
     def decide(self, sparsity_weight: float | None = None, budget: float | None = None) -> None:
         """Judge the candidates by what was recorded; those that are not worth it leave with :meth:`discretize`.
 
         Args:
-            sparsity_weight: how many times what an average parameter of the space is worth an atom has to be worth for
-                each of its own; by default that of :meth:`sparsity_loss`. Not used under a budget.
+            sparsity_weight: see :class:`.Pressure`; by default that of :meth:`sparsity_loss`. Not used under a budget.
             budget: parameters to fill; None for the weight.
+
+        Raises:
+            ValueError: nothing was recorded, gates of another kind than screening, or a search that has ended.
         """
-        gates = self._screening()
+        gates = self._searching()
         gates.decide()
         if budget is not None:
             self.set_budget(budget)
         else:
-            weight = self._sparsity if sparsity_weight is None else sparsity_weight
-            gates.price = weight * self.average_importance()
-
-    def average_importance(self) -> float:
-        """Return what the loss is taken to lose without a parameter of the whole space, on the mean; 0 where gates are
-        not measured. Atoms that have left count as worth nothing."""
-        return self.gates.average_importance(self.costs, self.total_cost) if self.gates is not None else 0.0
+            weight = self.pressure.weight if sparsity_weight is None else sparsity_weight
+            self.pressure.set_price(gates, self.costs, weight)
 
     def rotate_to_svd(self, optimizer: Optimizer | None = None) -> None:
         """Write each LoRA in its principal directions, see :func:`.rotate_to_svd`."""
         if self.gates is not None:
             self._candidates.rotate_to_svd(self.gates.active, optimizer)
 
-    # -- closing atoms ---------------------------------------------------------------------------------
-
     @torch.no_grad()
     def drop_oversized(self, budget: float) -> int:
         """Remove atoms that alone are larger than ``budget``, which would only push out what fits. Returns how many."""
-        return 0 if self.gates is None else self._remove((self.costs > budget) & ~self.gates.paid, None)
+        if self.gates is None:
+            return 0
+        return self._candidates.remove((self.costs > budget) & ~self.gates.paid, self.gates)
 
     @torch.no_grad()
     def shrink(self, optimizer: Optimizer | None = None, below: float = 0.05) -> int:
         """Close uses, and physically remove atoms that have none left; optimizer state follows. Returns how many.
 
-        Args:
-            optimizer: of the training.
-            below: trained gates under it close; see :meth:`.TrainedTaskGates.still_needed`.
+        Trained gates ``below`` a value close, see :meth:`.TrainedTaskGates.still_needed`.
         """
         if self.gates is None:
             return 0
-        return self._close(self.gates.still_needed(self._users(), below, self.costs, self.budget), optimizer)
-
-    def _close(self, uses: Tensor, optimizer: Optimizer | None) -> int:
-        """Keep only ``uses`` (tasks, atoms), and remove atoms that have none; returns how many."""
-        assert self.gates is not None
-        self.gates.close(uses)
-        return self._remove(~self.gates.active.any(dim=0), optimizer)
+        uses = self.gates.still_needed(self._users(), below, self.costs, self.pressure.budget)
+        return self._candidates.close(uses, self.gates, optimizer)
 
     @torch.no_grad()
     def discretize(self, optimizer: Optimizer | None = None) -> Adapter | SharedAdapter:
@@ -319,69 +258,37 @@ class Supernet(nn.Module):
         weights; those of several stay as fixed scales. All atoms closed is a valid end: the bare head.
         """
         if self.gates is not None:
-            self._close(self._users(), optimizer)
+            self._candidates.close(self._users(), self.gates, optimizer)
             if optimizer is not None:
                 for variable in self.gates.variables:
                     replace_parameter(optimizer, variable, None)
             scales = self.gates.values()
             if len(self.tasks) > 1:
-                self._scales, self._uses = scales, self.gates.active
+                self._outcome = Outcome(scales, self.gates.active)
             else:
-                for part, gate in zip(self.parts, self.layout.by_part(scales[0]), strict=True):
-                    part.module.fold(gate)
-            self._drop_gates()
-        if self._scales is None:
-            return self.adapter
-        structure = shared_structure(self.layout, self.tasks, self._users(), self.adapter.options)
-        return SharedAdapter(self.adapter, structure, scales_of_units(self.layout, structure, self._scales))
-
-    def _drop_gates(self) -> None:
-        for site in self.adapter.site_adapters():
-            site.gates.clear()
-        self.gates = None
-
-    def _remove(self, closed: Tensor, optimizer: Optimizer | None) -> int:
-        removed = int(closed.sum())
-        if removed == 0 or self.gates is None:
-            return 0
-        self._candidates.remove(closed, optimizer)
-        keep = (~closed).nonzero().squeeze(1)
-        for variable, left in self.gates.keep(keep):
-            if optimizer is not None:
-                replace_parameter(optimizer, variable, left, 0, keep)
-        return removed
-
-    # -- saving ----------------------------------------------------------------------------------------
+                self.layout.fold(scales[0])
+            self.adapter.open_gates()
+            self.gates = None
+        return self.adapter if self._outcome is None else self._outcome.adapter(self.adapter, self.layout, self.tasks)
 
     def get_extra_state(self) -> Tensor:
-        """Return what stands, so that ``load_state_dict`` of a supernet that was made alike can shrink to it first."""
-        state: dict[str, Any] = {
-            "kind": self.options.kind,
-            "standing": self._candidates.standing,
-            "budget": self.budget,
-        }
-        state |= {"settled": self.gates is None, "scales": self._scales, "uses": self._uses}
+        """Return the atoms that stand, so that ``load_state_dict`` of a supernet made alike first shrinks to them."""
+        kind, atoms, outcome = self.options.kind, self._candidates.atoms, self._outcome
+        state: dict[str, Any] = {"kind": kind, "standing": atoms, "budget": self.pressure.budget}
+        state |= {"settled": self.gates is None, "scales": None, "uses": None} | (vars(outcome) if outcome else {})
         return pack({**state, "structure": self.adapter.structure.packed() if self.gates is None else None})
 
     def set_extra_state(self, state: Tensor | Mapping[str, Any]) -> None:
-        """Shrink to what stood; weights and gates are loaded after this.
-
-        Raises:
-            SlatError: something stood there that has left this supernet, or gates of another kind.
-        """
-        # checkpoints of earlier versions hold plain values, without the kind
-        values = unpack(state) if isinstance(state, Tensor) else {"kind": self.options.kind, **state}
-        standing = self._candidates.standing
-        if values["kind"] != self.options.kind:
-            raise SlatError(f"structure: the state is of gates of kind {values['kind']!r}, not {self.options.kind!r}")
-        stood = values["standing"].to(standing.device)
-        if not torch.isin(stood, standing).all() or (self.gates is None and not values["settled"]):
-            raise SlatError("structure: the state is of a supernet with candidates that have left this one; load it "
-                            "into a fresh one")  # fmt: skip
-        self._remove(~torch.isin(standing, stood), None)
-        self.budget, self._scales, self._uses = values["budget"], values["scales"], values["uses"]
+        """Shrink to the atoms of a state; weights and gates load after this. Raises as :func:`.supernet_state` does."""
+        atoms = self._candidates.atoms
+        values = supernet_state(state, self.options.kind, atoms, self.gates is None)
+        if self.gates is not None:
+            self._candidates.remove(~torch.isin(atoms, values["standing"].to(atoms.device)), self.gates)
+        self.pressure.budget = values["budget"]
+        self._outcome = None if values["scales"] is None else Outcome(values["scales"], values["uses"])
         if values["settled"]:
-            self._drop_gates()
+            self.adapter.open_gates()
+            self.gates = None
 
     def detach(self) -> None:
         """Take everything off the backbone again."""

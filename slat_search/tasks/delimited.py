@@ -31,7 +31,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the fields of a file are written.
+    """Form in which the fields of a file are written.
 
     Attributes:
         separator: one character.
@@ -176,7 +176,7 @@ def other_separator(header: Sequence[str]) -> str:
 
 
 def _check_swallowed(rows: Sequence[Record], header: Sequence[str], layout: Layout, labels: str | None) -> None:
-    """That no field of several lines is a stray quote's: one whose lines are rows of the file themselves.
+    """Check that no field of several lines is a stray quote's: one whose lines are rows of the file themselves.
 
     Such a field has as many separators on each line as a row has, and what stands between them looks like the other
     values of those columns. A column of any text says nothing; where all are such, rows are told from prose by

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from .examples import SPLITS, Example, TaskData
 from .sources import load_task
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+_MOMENTS = ("mean", "std", "min", "max")
 _WIDTH = 110
 _NAME_WIDTH = 30  # of a label in a table
 _ACROSS = 8  # labels that stand side by side; more stand one below the other
@@ -27,6 +29,44 @@ def catalogue() -> str:
         text = " + ".join(fields["text"])
         lines.append(f"  {name:<14}{fields['hub']} {fields['subset']}: {text}; {fields['metric']}")
     return "\n".join([*lines, "text of your own: task.train (files) or task.hub in the YAML"])
+
+
+def known_tasks() -> list[dict[str, Any]]:
+    """Return the tasks that are known by name, as JSON values."""
+    embedded = [{"name": name, "source": "embedded", "what": task.what} for name, task in bbc.TASKS.items()]
+    hub = [
+        {"name": name, "source": fields["hub"], "subset": fields["subset"], "text": [*fields["text"]]}
+        | {"metric": fields["metric"]}
+        for name, fields in PRESETS.items()
+    ]
+    return [*embedded, *hub]
+
+
+def task_facts(task: cfg.Task, seed: int, examples: int = 3) -> dict[str, Any]:
+    """Return what :func:`description` tells, as JSON values.
+
+    Raises:
+        SlatError: see :func:`.load_task`.
+    """
+    data = load_task(task, seed)
+    splits = {}
+    for split in SPLITS:
+        words = [_words(example) for example in data.splits[split]]
+        spread = dict(zip(data.labels or _MOMENTS, _measures(data, split), strict=True))
+        quantiles = dict(zip(map(str, _QUANTILES), np.quantile(words, _QUANTILES).tolist(), strict=True))
+        splits[split] = {"rows": len(words), "labels": spread, "words": quantiles}
+    shown = [
+        {"texts": [*e.texts], "label": data.labels[int(e.label)] if data.labels else e.response or e.label}
+        for e in data.splits["train"][:examples]
+    ]
+    return {
+        "name": data.name,
+        "labels": [*data.labels],
+        "metric": data.metric,
+        "notes": [*data.notes],
+        "splits": splits,
+        "examples": shown,
+    }
 
 
 def description(task: cfg.Task, seed: int, examples: int = 3) -> str:
@@ -48,7 +88,7 @@ def description(task: cfg.Task, seed: int, examples: int = 3) -> str:
 
 def _balance(data: TaskData) -> str:
     """Rows of each split: how many, and the share of each label or the spread of the numbers."""
-    names = data.labels or ("mean", "std", "min", "max")
+    names = data.labels or _MOMENTS
     columns = [_spread(data, split) for split in SPLITS]
     cells = [[f"{len(data.splits[split]):,}", *column] for split, column in zip(SPLITS, columns, strict=True)]
     heads = ["rows", *map(_short, names)]
@@ -58,12 +98,17 @@ def _balance(data: TaskData) -> str:
 
 
 def _spread(data: TaskData, split: str) -> list[str]:
+    return [f"{value:.1%}" if data.labels else f"{value:.3g}" for value in _measures(data, split)]
+
+
+def _measures(data: TaskData, split: str) -> list[float]:
+    """Return the share of each label; of numbers, and of the words of responses, the moments."""
     labels = [e.label if not e.response else len(e.response.split()) for e in data.splits[split]]
     if data.labels:
         count = Counter(labels)
-        return [f"{count[i] / len(labels):.1%}" for i in range(len(data.labels))]
+        return [count[i] / len(labels) for i in range(len(data.labels))]
     values = np.array(labels)
-    return [f"{value:.3g}" for value in (values.mean(), values.std(), values.min(), values.max())]
+    return [float(value) for value in (values.mean(), values.std(), values.min(), values.max())]
 
 
 def _short(name: str) -> str:

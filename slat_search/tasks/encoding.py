@@ -54,7 +54,7 @@ class Encoded:
         return np.diff(self.offsets)
 
     def weight(self, rows: np.ndarray) -> float:
-        """What some texts count in a loss beside others: their number."""
+        """Return the weight of some texts in a loss beside others: their number."""
         return float(len(rows))
 
     def keys(self) -> Iterator[bytes]:

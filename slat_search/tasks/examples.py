@@ -101,7 +101,7 @@ def cut(given: Mapping[str, Sequence[Example]], shares: Sequence[float], seed: i
 
 
 def _counts(sizes: Sequence[int], shares: Sequence[float], seed: int) -> list[list[int]]:
-    """How many rows each stratum gives to each split that is cut: its share, rounded.
+    """Return the number of rows that each stratum gives to each split that is cut: its share, rounded.
 
     Strata whose share rounds to nothing give together what is due of them, in an order drawn by ``seed``.
     """

@@ -68,7 +68,7 @@ def tables_of_files(task: cfg.Task) -> dict[str, Table]:
     else:
         paths = {"train": task.train}
         if task.train.is_dir():
-            paths, notes = _in_folder(task.train, given)
+            paths, notes = in_folder(task.train, given)
         tables = {name: _read(name, path, task) for name, path in paths.items()}
     tables |= {name: _read(name, path, task) for name, path in given.items()}
     train = tables["train"]
@@ -180,8 +180,12 @@ def _first_line(rows: Rows) -> str:
     return other_separator(names) or ("; the first line of a .csv or .tsv names the columns" if long else "")
 
 
-def _in_folder(folder: Path, given: Collection[str]) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The files of the splits that are not ``given``, and what to say of the others."""
+def in_folder(folder: Path, given: Collection[str]) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The files of the splits that are not ``given``, and what to say of the others.
+
+    Raises:
+        SlatError: no file of train, or two of one split.
+    """
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
     found = {name: [p for p in files if p.stem.lower() in ALIASES[name]] for name in SPLITS}
     if not found["train"]:

@@ -93,12 +93,27 @@ def read_rows(path: Path, field: str, quoting: Quoting | None = None, labels: st
     try:
         if suffix == ".parquet":
             return _parquet(path)
-        text = _decoded(path.read_bytes())
-        if suffix in _SEPARATORS:
-            return _delimited(text, str(path), _layout(suffix, quoting, field), labels)
-        return Rows(str(path), objects_in(text, suffix))
+        return parse_rows(path.read_bytes(), suffix, str(path), field, quoting, labels)
     except (MalformedError, OSError, pyarrow.ArrowException) as error:
         raise SlatError(f"{field}: cannot read {path}: {first_line(error)}") from error
+
+
+def parse_rows(
+    raw: bytes, suffix: str, where: str, field: str, quoting: Quoting | None = None, labels: str | None = None
+) -> Rows:
+    """Parse CSV, TSV or JSON; see :func:`read_rows`.
+
+    Args:
+        suffix: ending of a file of this form.
+        where: source, for messages.
+
+    Raises:
+        MalformedError: it is not of this form.
+    """
+    text = _decoded(raw)
+    if suffix in _SEPARATORS:
+        return _delimited(text, where, _layout(suffix, quoting, field), labels)
+    return Rows(where, objects_in(text, suffix))
 
 
 def columns_of(rows: Rows) -> str:

@@ -1,4 +1,4 @@
-"""Whose turn it is, where several tasks train together."""
+"""Order in which several tasks take turns."""
 
 from __future__ import annotations
 

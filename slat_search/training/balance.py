@@ -1,4 +1,4 @@
-"""How the losses of several tasks are weighed against each other."""
+"""Weights of the losses of several tasks."""
 
 from __future__ import annotations
 

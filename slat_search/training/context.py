@@ -1,13 +1,14 @@
-"""The context that all trainings of a run share: encoded text and the model. Made once, on the driver."""
+"""The context that all trainings of a run share: encoded text of its tasks, and the model. Made once, on the driver."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
-from ..config import Config
+from ..config import Config, Task
 from ..errors import SlatError
 from ..metrics import majority_quality
 from ..models.backbone import Backbone, shared_backbone
@@ -32,23 +33,22 @@ from .digests import MadeFrom
 
 
 @dataclass(frozen=True)
-class Context:
-    """Everything that a worker needs; picklable and read-only.
+class TaskContext:
+    """Encoded text of one task, and what its model is made of.
 
     Attributes:
-        config: the run's.
+        config: its section of the configuration.
         labels: label names; none in a regression.
         train, validation, test: encoded splits.
         validation_perturbed: validation text as seen at every rung.
         test_perturbed: (kind, ratio) -> perturbed test text.
         majority: quality on test of always saying the most frequent training label.
         scale: mean and standard deviation of the labels that a regression learns at mean 0 and deviation 1.
-        frozen: the model, which travels with the rest.
         made_from: digests of text and model.
         words: token ids of the words of each label, where a causal language model answers in words; else none.
     """
 
-    config: Config
+    config: Task
     labels: tuple[str, ...]
     train: Encoded
     validation: Encoded
@@ -57,14 +57,33 @@ class Context:
     test_perturbed: dict[tuple[str, float], Encoded]
     majority: float
     scale: tuple[float, float]
-    frozen: Backbone
     made_from: MadeFrom
     words: Words
 
     @property
-    def parts(self) -> tuple[Context, ...]:
-        """The tasks that train together: this one."""
-        return (self,)
+    def outputs(self) -> int:
+        """Return the outputs of the head: one a label, or one number in a regression."""
+        return max(1, len(self.labels))
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything that a worker needs to train one task, or several on one backbone; picklable and read-only.
+
+    Attributes:
+        config: the run's.
+        frozen: the model, which travels with the rest.
+        tasks: what there is of each task, in training order.
+    """
+
+    config: Config
+    frozen: Backbone
+    tasks: tuple[TaskContext, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the task names in training order."""
+        return tuple(each.config.name for each in self.tasks)
 
     @property
     def backbone_params(self) -> int:
@@ -78,13 +97,13 @@ class Context:
 
     @property
     def head_params(self) -> int:
-        """Parameters of the head; none where the model answers in words."""
-        return 0 if self.config.task.is_prompted else (self.frozen.width + 1) * self.outputs
+        """Parameters of all heads; none where the model answers in words."""
+        return sum(0 if each.config.is_prompted else (self.frozen.width + 1) * each.outputs for each in self.tasks)
 
     @property
-    def outputs(self) -> int:
-        """Return the outputs of the head: one a label, or one number in a regression."""
-        return max(1, len(self.labels))
+    def majority(self) -> float:
+        """Mean over tasks of the quality of always saying the most frequent label."""
+        return float(np.mean([each.majority for each in self.tasks]))
 
     def backbone(self) -> Backbone:
         """The frozen model of this process, on the GPU when there is one."""
@@ -93,30 +112,53 @@ class Context:
         self.frozen.place(device, model.precision, model.gradient_checkpointing)
         return self.frozen
 
-    def model(self) -> TaskModel:
-        """The task's model on this worker's backbone, with a fresh head."""
-        task, backbone = self.config.task, self.backbone()
+    def models(self) -> list[TaskModel]:
+        """Return the model of each task on this worker's backbone, with a fresh head."""
+        backbone = self.backbone()
         backbone.quantize()
-        return task_model(
-            backbone,
-            self.outputs,
-            self.config.model.pooling,
-            words=self.words,
-            max_new_tokens=task.max_new_tokens if task.is_generated else None,
-            metric=task.metric,
-        )
+        return [
+            task_model(
+                backbone,
+                each.outputs,
+                self.config.model.pooling,
+                words=each.words,
+                max_new_tokens=each.config.max_new_tokens if each.config.is_generated else None,
+                metric=each.config.metric,
+            )
+            for each in self.tasks
+        ]
+
+    def of(self, number: int) -> Context:
+        """Return the context of one task alone, with its share of the steps."""
+        config = self.config.of_task(number) if self.config.tasks else self.config
+        return replace(self, config=config, tasks=(self.tasks[number],))
+
+    def tested_clean(self) -> Context:
+        """Return the same, but tested on clean text alone."""
+        return replace(self, tasks=tuple(replace(each, test_perturbed={}) for each in self.tasks))
 
 
-def prepare(config: Config) -> tuple[Context, TaskData]:
-    """Load the task and tokenise it once, clean and perturbed.
+def prepare(config: Config) -> tuple[Context, list[TaskData]]:
+    """Load what workers need, and the text of each task; all tasks share one model.
 
     Raises:
         SlatError: a wrong task or model, in one sentence.
     """
-    task = load_task(config.task, config.seed)
-    prompted, generated = config.task.is_prompted, config.task.is_generated
+    configs = [config.of_task(number) for number in range(len(config.tasks))] or [config]
+    texts = [load_task(each.task, each.seed) for each in configs]
+    prompted = config.task.is_prompted
     backbone = shared_backbone(config.model.name, config.model.dropout, config.model.weights, prompted)
+    tasks = tuple(_encoded(each, backbone, text) for each, text in zip(configs, texts, strict=True))
+    return Context(config, backbone, tasks), texts
 
+
+def _encoded(config: Config, backbone: Backbone, task: TaskData) -> TaskContext:
+    """Tokenize the task of a configuration once, clean and perturbed.
+
+    Raises:
+        SlatError: texts or prompts that the model cannot take.
+    """
+    prompted, generated = config.task.is_prompted, config.task.is_generated
     longest = backbone.longest
     if longest is not None and task.max_length > longest:
         raise SlatError(f"task.max_length: {task.max_length} tokens are more than the {longest} that the model takes")
@@ -141,8 +183,8 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
     clean = {split: encoded(task.splits[split], f"prompts of task {task.name} ({split})") for split in SPLITS}
     for split, data in clean.items():
         check_tokens(backbone.tokenizer, data, sides, f"task {task.name}'s {split} texts")
-    context = Context(
-        config=config,
+    return TaskContext(
+        config=config.task,
         labels=task.labels,
         train=clean["train"],
         validation=clean["validation"],
@@ -158,11 +200,9 @@ def prepare(config: Config) -> tuple[Context, TaskData]:
         },
         majority=majority_quality(task.metric, clean["train"].labels, clean["test"].labels),
         scale=task.scale,
-        frozen=backbone,
         made_from=MadeFrom.of(backbone, config.model.weights, task),
         words=words,
     )
-    return context, task
 
 
 def _words(config: Config, task: TaskData) -> list[str]:
@@ -171,8 +211,8 @@ def _words(config: Config, task: TaskData) -> list[str]:
     Raises:
         SlatError: the configuration has words for some labels alone.
     """
-    given = config.task.response
-    words = given if isinstance(given, dict) else {label: label for label in task.labels}
+    response = config.task.response
+    words = response if isinstance(response, dict) else {label: label for label in task.labels}
     for label in task.labels:
         if label not in words:
             raise SlatError(f"task.response: no words for the label {label!r}; it has {', '.join(words)}")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..errors import SlatError
 from ..models.backbone import Backbone
 from ..models.quantized import LOADED_AS
+from ..records import SavedAdapter
 from ..tasks import SPLITS, Example, TaskData
 
 _SIZE = 16  # bytes of a digest
@@ -46,9 +47,6 @@ class MadeFrom:
         """From a loaded model, the type of its weights as configured, and a task in memory."""
         texts = {split: texts_digest(task.labels, task.splits[split]) for split in SPLITS}
         return cls(weights_digest(backbone.model, weights), tokenizer_digest(backbone.tokenizer), texts)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def weights_digest(model: nn.Module, dtype: str = "float32") -> str:
@@ -95,26 +93,22 @@ def _digest(parts: Any) -> str:
     return found.hexdigest()
 
 
-def check_model(where: str, description: Mapping[str, Any], model: nn.Module, tokenizer: Any) -> None:
-    """Whether a bare model is the one that an adapter was trained on; adapters that kept no digest pass.
+def check_model(where: str, saved: SavedAdapter, model: nn.Module, tokenizer: Any) -> None:
+    """Check that a bare model is the one that an adapter was trained on; adapters that kept no digest pass.
 
     Args:
         where: what was loaded, for the message.
-        description: content of its JSON file.
+        saved: the adapter.
 
     Raises:
         SlatError: other weights, or another tokenizer.
     """
-    made_from = description.get("made_from")
-    if made_from is None:
+    if not saved.digests:
         return
-    now = {
-        "weights": weights_digest(model, description["model"].get("weights", "float32")),
-        "tokenizer": tokenizer_digest(tokenizer),
-    }
-    changed = [what for what, digest in now.items() if made_from[what] != digest]
+    now = {"weights": weights_digest(model, saved.model.weights), "tokenizer": tokenizer_digest(tokenizer)}
+    changed = [what for what, digest in now.items() if saved.digests.get(what, digest) != digest]
     if changed:
         raise SlatError(
-            f"{where}: the {' and '.join(changed)} of the model {description['model']['name']} have changed since it "
+            f"{where}: the {' and '.join(changed)} of the model {saved.model.name} have changed since it "
             "was trained; it fits only what it was trained on"
         )

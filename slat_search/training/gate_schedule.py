@@ -58,7 +58,7 @@ class SupernetController(Controller):
 
     def _keep_pace(self) -> None:
         """Set the factor on the modules' learning rate: how many times fewer parameters stand, to a power."""
-        whole, left = self.plan.whole or self.supernet.total_cost, self.supernet.params
+        whole, left = self.plan.whole or self.supernet.pressure.total, self.supernet.params
         self.pace = (whole / left) ** self.supernet.options.lr_growth if left else 1.0
 
 
@@ -85,9 +85,9 @@ class ScreeningSearch(SupernetController):
         if self.supernet.gates is None:
             return
         if step < self.start:
-            self.supernet.sleep()
+            self.supernet.adapter.active = False
         else:
-            self.supernet.wake()
+            self.supernet.adapter.active = True
             self.pace = 0.0
 
     def load_state_dict(self, state: Mapping[str, float], step: int) -> None:
@@ -173,9 +173,9 @@ class StructureSearch(SupernetController):
         self.ramp = min(1.0, 2 * passed)
         first, last = options.temperature
         gates.set_temperature(first * (last / first) ** passed)
-        gates.price = self.ramp * self.plan.sparsity * self.supernet.average_importance()
+        self.supernet.pressure.set_price(gates, self.supernet.costs, self.ramp * self.plan.sparsity)
         if self.plan.budget is not None:
-            whole = self.supernet.total_cost
+            whole = self.supernet.pressure.total
             self.supernet.set_budget(whole * (min(1.0, self.plan.budget / whole)) ** self.ramp)
         if step > self.start and (step - self.start) % self.every == 0:
             self.supernet.shrink(optimizer)

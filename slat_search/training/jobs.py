@@ -1,4 +1,4 @@
-"""Units of work that a worker does from a context: a structure search, a fixed training, a test evaluation."""
+"""Jobs that a worker does from a context: a structure search, a fixed training, a test evaluation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..records import (
 )
 from ..structure import VALUE, description_bytes
 from ..tasks import Noise
-from .context import Context
+from .context import Context, TaskContext
 from .evaluate import (
     confidence,
     loss,
@@ -32,32 +32,35 @@ from .evaluate import (
     predict_sets,
     predicted,
 )
-from .loop import Training, seed_everything
+from .loop import seed_everything
 from .memory import Peak, in_parts_that_fit
-from .pool import (
-    AnyContext,
-    balance,
-    measured,
-    sources,
-    task_turns,
-)
 from .protocol import (
     State,
     head_names,
-    noise_ids,
+    make_training,
     plan,
     qualities,
     those_of,
     trained_arrays,
+    validation_measures,
 )
 from .trial import search_trial
 
+#: forward and backward passes of a step against the forward pass of a test on as many texts
+_STEP = 3
+
+
+def test_steps(context: Context) -> float:
+    """Return the optimizer steps that take about as long as testing one model, clean and perturbed."""
+    texts = sum(len(task.test) + sum(map(len, task.test_perturbed.values())) for task in context.tasks)
+    return texts / (_STEP * context.config.training.batch_size)
+
 
 @contextmanager
-def _standing(context: AnyContext, job: TrainingJob) -> Iterator[tuple[list[TaskModel], Applied]]:
-    """The model of each task with the unit's method on their backbone, seeded; it is bare again afterwards."""
+def _applied(context: Context, job: TrainingJob) -> Iterator[tuple[list[TaskModel], Applied]]:
+    """The model of each task with the job's method on their backbone, seeded; it is bare again afterwards."""
     seed_everything(context.config.seed + job.seed)
-    models = [part.model() for part in context.parts]
+    models = context.models()
     applied = apply_job(job, models[0].backbone)
     try:
         yield models, applied
@@ -70,7 +73,7 @@ def apply_job(job: TrainingJob, backbone: nn.Module) -> Applied:
     return apply_method(job.method, backbone, {**job.options, "seed": job.seed})
 
 
-def train_job(context: AnyContext, job: TrainingJob) -> tuple[Trained, State]:
+def train_job(context: Context, job: TrainingJob) -> tuple[Trained, State]:
     """Train a method; returns what it came to and the trained weights (adapter and head).
 
     The result of a search tells its ``structure``, too; with it the job can be evaluated as ``slat``.
@@ -79,36 +82,27 @@ def train_job(context: AnyContext, job: TrainingJob) -> tuple[Trained, State]:
         DivergedError: the loss was not finite.
         OutOfMemoryError: the GPU has no memory for a single text.
     """
-    training = context.config.training
-    (trained,) = in_parts_that_fit(training.batch_size, partial(_trained, context, job), training.accumulation)
+    batches = context.config.training
+    (trained,) = in_parts_that_fit(batches.batch_size, partial(_trained, context, job), batches.accumulation)
     return trained
 
 
-def _trained(context: AnyContext, job: TrainingJob, parts: int) -> Generator[tuple[Trained, State]]:
+def _trained(context: Context, job: TrainingJob, parts: int) -> Generator[tuple[Trained, State]]:
     yield (_search_job if job.method == "search" else _fixed_job)(context, job, parts)
 
 
-def _fixed_job(context: AnyContext, job: TrainingJob, parts: int) -> tuple[Trained, State]:
-    with _standing(context, job) as (models, applied):
+def _fixed_job(context: Context, job: TrainingJob, parts: int) -> tuple[Trained, State]:
+    with _applied(context, job) as (models, applied):
         noise = Noise(job.noise_kind, job.noise_ratio)
         training = plan(context.config, job.learning_rate, job.seed, noise, applied.module is None, parts)
         peak, began = Peak(), time.perf_counter()
         controller = applied.controller(training.steps) if applied.controller is not None else None
-        for _ in Training(
-            sources(context, models),
-            applied.module,
-            training,
-            controller=controller,
-            turns=task_turns(context),
-            switch=applied.switch,
-            balance=balance(context),
-            **noise_ids(context),
-        ).run():
+        for _ in make_training(context, models, applied.module, training, controller, applied.switch).run():
             pass
         seconds, memory = time.perf_counter() - began, peak.bytes
         result = Trained(
             job=job,
-            validation=Measures(**measured(models, context, applied.switch)),
+            validation=Measures(**validation_measures(context, models, applied.switch)),
             params=applied.params,
             bytes=applied.bytes,
             steps=training.steps,
@@ -120,7 +114,7 @@ def _fixed_job(context: AnyContext, job: TrainingJob, parts: int) -> tuple[Train
     return result, state
 
 
-def _search_job(context: AnyContext, job: TrainingJob, parts: int) -> tuple[Trained, State]:
+def _search_job(context: Context, job: TrainingJob, parts: int) -> tuple[Trained, State]:
     seeded = replace(context, config=context.config.model_copy(update={"seed": context.config.seed + job.seed}))
     sampled = {name: getattr(job, name) for name in ("learning_rate", "noise_kind", "noise_ratio")}
     peak = Peak()
@@ -139,7 +133,7 @@ def _search_job(context: AnyContext, job: TrainingJob, parts: int) -> tuple[Trai
     return result, last["state"]
 
 
-def evaluate_job(context: AnyContext, job: TrainingJob, state: State) -> tuple[Tested, dict[str, np.ndarray]]:
+def evaluate_job(context: Context, job: TrainingJob, state: State) -> tuple[Tested, dict[str, np.ndarray]]:
     """Test quality of trained weights, clean and perturbed, and the seconds that logits take for a clean text.
 
     Returns:
@@ -149,21 +143,21 @@ def evaluate_job(context: AnyContext, job: TrainingJob, state: State) -> tuple[T
     """
     tests: dict[str, TaskTest] = {}
     predictions: dict[str, np.ndarray] = {}
-    with _standing(context, job) as (models, applied):
+    with _applied(context, job) as (models, applied):
         load_state(models, applied, state)
-        for number, (model, part) in enumerate(zip(models, context.parts, strict=True)):
+        for number, (model, task) in enumerate(zip(models, context.tasks, strict=True)):
             applied.switch(number)
-            test, arrays = _test(model, part)
-            tests[part.config.task.name] = test
+            test, arrays = _test(model, task)
+            tests[task.config.name] = test
             predictions |= {f"{number}.{name}": values for name, values in arrays.items()}
     return Tested(quality=float(np.mean([test.quality for test in tests.values()])), tasks=tests), predictions
 
 
-def _test(model: TaskModel, context: Context) -> tuple[TaskTest, dict[str, np.ndarray]]:
+def _test(model: TaskModel, context: TaskContext) -> tuple[TaskTest, dict[str, np.ndarray]]:
     """Evaluate on the test texts of one task; see :func:`evaluate_job`."""
     sets = [context.test, *context.test_perturbed.values()]
     logits = predict_sets(model, sets)
-    clean, *perturbed = qualities(context.config.task.metric, sets, logits)
+    clean, *perturbed = qualities(context.config.metric, sets, logits)
     began = time.perf_counter()
     predict_logits(model, context.test)
     latency = (time.perf_counter() - began) / len(context.test)
@@ -174,15 +168,15 @@ def _test(model: TaskModel, context: Context) -> tuple[TaskTest, dict[str, np.nd
     labels = context.test.labels
     predictions = {
         "labels": np.asarray(labels),
-        "outputs": np.stack([predicted(labels, found) for found in logits]),
-        "confidence": np.stack([confidence(labels, found) for found in logits]),
+        "outputs": np.stack([predicted(labels, outputs) for outputs in logits]),
+        "confidence": np.stack([confidence(labels, outputs) for outputs in logits]),
     }
-    told = loss(context.test, logits[0])
-    return TaskTest(quality=clean, loss=told, perturbed=curve, seconds_per_text=latency), predictions
+    test_loss = loss(context.test, logits[0])
+    return TaskTest(quality=clean, loss=test_loss, perturbed=curve, seconds_per_text=latency), predictions
 
 
 def load_state(models: Sequence[TaskModel], applied: Applied, state: Mapping[str, np.ndarray]) -> None:
-    """Put trained weights into the models of all tasks with their method standing."""
+    """Put trained weights into the method that stands on a backbone, and into the heads of ``models``, none or all."""
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
     applied.load(those_of("adapter.", tensors))
     for prefix, model in zip(head_names(len(models)), models, strict=True):

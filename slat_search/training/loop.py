@@ -25,7 +25,7 @@ class DivergedError(SlatError):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train; the same for every method that is compared.
+    """Length and rates of a training; the same for every method that is compared.
 
     Attributes:
         steps: optimizer steps.

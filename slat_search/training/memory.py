@@ -1,7 +1,9 @@
-"""How much memory a training takes, and going on with smaller parts of a batch when a GPU has none for the whole."""
+"""Memory that a training takes, and smaller parts of a batch where a GPU has no memory for the whole."""
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TypeVar
@@ -41,6 +43,13 @@ class Peak:
             return None
         now = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _resident("VmHWM")
         return max(0, now - self._before)
+
+
+def resident_peak() -> int:
+    """Return the most bytes that this process has taken: of the GPU, or else of main memory, as far as it is known."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _resident(field: str) -> int:

@@ -1,29 +1,26 @@
-"""Shared by all trainings: the plan, the measures on validation, and the format of trained weights."""
+"""Shared by all trainings: the plan, whose turn it is, the measures on validation, the format of trained weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import Config
-from ..models.backbone import Backbone
+from ..controller import Controller
 from ..models.task_model import TaskModel
 from ..tasks import Encoded, Noise
-from .context import Context
+from ..tasks.turns import shares, turns
+from .balance import Uncertainty
+from .context import Context, TaskContext
 from .evaluate import loss, predict_sets, quality
-from .loop import Plan
+from .loop import Plan, Training
+from .task_stream import Source
 
 State = dict[str, np.ndarray]
 T = TypeVar("T")
-
-
-class HasBackbone(Protocol):
-    """A context, of one task or of several."""
-
-    def backbone(self) -> Backbone: ...
 
 
 def plan(
@@ -44,8 +41,38 @@ def plan(
     )
 
 
-def noise_ids(context: HasBackbone) -> dict[str, Any]:
-    """Token ids that noise leaves alone, and the one that it masks with."""
+def make_training(
+    context: Context,
+    models: Sequence[TaskModel],
+    adapter: nn.Module | None,
+    plan: Plan,
+    controller: Controller | None = None,
+    switch: Callable[[int], None] = lambda task: None,
+) -> Training:
+    """Return the training of all tasks of a context in turns.
+
+    Args:
+        models: of each task.
+        adapter, controller, switch: see :class:`.Training`.
+        plan: of the training.
+    """
+    tasks, multitask = context.tasks, context.config.multitask
+    share = shares([len(each.train) for each in tasks], multitask.sampling, multitask.temperature)
+    weighed = len(tasks) > 1 and multitask.balance == "uncertainty"
+    return Training(
+        [Source(model, each.train) for model, each in zip(models, tasks, strict=True)],
+        adapter,
+        plan,
+        controller=controller,
+        turns=turns(share),
+        switch=switch,
+        balance=Uncertainty(len(tasks)) if weighed else None,
+        **noise_ids(context),
+    )
+
+
+def noise_ids(context: Context) -> dict[str, Any]:
+    """Return the token ids that noise leaves alone, and the one that it masks with."""
     tokenizer = context.backbone().tokenizer
     mask = tokenizer.mask_token_id
     return {
@@ -54,9 +81,21 @@ def noise_ids(context: HasBackbone) -> dict[str, Any]:
     }
 
 
-def validation_measures(model: TaskModel, context: Context) -> dict[str, float]:
-    """Quality on validation, clean and perturbed, their ratio, and the loss on clean text."""
-    sets, metric = [context.validation, context.validation_perturbed], context.config.task.metric
+def validation_measures(
+    context: Context, models: Sequence[TaskModel], switch: Callable[[int], None] = lambda task: None
+) -> dict[str, Any]:
+    """Return the measures on validation; of several tasks their means, the worst quality, and those of each under
+    ``tasks``."""
+    by_task = {}
+    for number, (model, task) in enumerate(zip(models, context.tasks, strict=True)):
+        switch(number)
+        by_task[task.config.name] = _measures(model, task)
+    return next(iter(by_task.values())) if len(by_task) == 1 else _together(by_task)
+
+
+def _measures(model: TaskModel, context: TaskContext) -> dict[str, float]:
+    """Return quality on validation, clean and perturbed, their ratio, and the loss on clean text."""
+    sets, metric = [context.validation, context.validation_perturbed], context.config.metric
     logits = predict_sets(model, sets)
     clean, perturbed = qualities(metric, sets, logits)
     return {
@@ -67,9 +106,17 @@ def validation_measures(model: TaskModel, context: Context) -> dict[str, float]:
     }
 
 
+def _together(by_task: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Return the means over tasks of all measures, and ``quality_worst``."""
+    names = next(iter(by_task.values()))
+    means = {name: float(np.mean([measures[name] for measures in by_task.values()])) for name in names}
+    worst = min(measures["quality"] for measures in by_task.values())
+    return {**means, "quality_worst": worst, "tasks": dict(by_task)}
+
+
 def qualities(metric: str, sets: Sequence[Encoded], logits: Sequence[np.ndarray]) -> list[float]:
     """The task's metric on each set."""
-    return [quality(metric, data.labels, found) for data, found in zip(sets, logits, strict=True)]
+    return [quality(metric, data.labels, outputs) for data, outputs in zip(sets, logits, strict=True)]
 
 
 def trained_arrays(saved: Mapping[str, Tensor], models: Sequence[TaskModel]) -> State:

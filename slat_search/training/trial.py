@@ -1,4 +1,4 @@
-"""One search trial: a differentiable structure search that reports at rungs and can be left there and gone on with."""
+"""One search trial: a differentiable structure search that reports at rungs and can be resumed there."""
 
 from __future__ import annotations
 
@@ -6,30 +6,26 @@ import time
 from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from ..baselines.applied import SCALES
 from ..config import ALL_KINDS, Config
 from ..structure import (
+    Adapter,
     Candidate,
     ModuleOptions,
     SearchOptions,
+    SharedAdapter,
     Site,
     Space,
     Supernet,
     find_sites,
 )
 from ..tasks import Noise
+from .context import Context
 from .gate_schedule import SearchPlan, controller_for
-from .loop import Training, seed_everything
-from .pool import (
-    AnyContext,
-    balance,
-    measured,
-    names,
-    sources,
-    task_turns,
-)
-from .protocol import noise_ids, plan, trained_arrays
+from .loop import seed_everything
+from .protocol import make_training, plan, trained_arrays, validation_measures
 from .sampled_structure import SampledNet, sampled_structure
 
 Checkpoint = dict[str, Any]
@@ -64,18 +60,25 @@ def search_options(config: Config, sampled: Mapping[str, Any]) -> SearchOptions:
 
 
 def _supernet(
-    context: AnyContext, backbone: nn.Module, sites: Sequence[Site], sampled: Mapping[str, Any]
+    context: Context, backbone: nn.Module, sites: Sequence[Site], sampled: Mapping[str, Any]
 ) -> Supernet | SampledNet:
     """Put the supernet of a trial on a bare backbone."""
     config = context.config
     if config.search.method == "static":
         return SampledNet(backbone, sampled_structure(config, sites, sampled))
     kinds = space(config, sampled.get("kinds", ALL_KINDS))
-    return Supernet(backbone, sites, kinds, search_options(config, sampled), names(context))
+    return Supernet(backbone, sites, kinds, search_options(config, sampled), context.names)
+
+
+def final_values(adapter: Adapter | SharedAdapter) -> dict[str, Tensor]:
+    """Return the weights that a search ends with; of several tasks with the scale of each unit for each of them."""
+    if isinstance(adapter, Adapter):
+        return adapter.state_dict()
+    return {**adapter.adapter.state_dict(), SCALES: adapter.scales}
 
 
 def search_trial(
-    context: AnyContext,
+    context: Context,
     sampled: Mapping[str, Any],
     stops: Collection[int],
     checkpoint: Checkpoint | None = None,
@@ -101,7 +104,7 @@ def search_trial(
     """
     config = context.config
     seed_everything(config.seed)
-    models = [part.model() for part in context.parts]
+    models = context.models()
     sites = find_sites(models[0].backbone, config.space.include, config.space.exclude)
     supernet = _supernet(context, models[0].backbone, sites, sampled)
     try:
@@ -112,24 +115,22 @@ def search_trial(
             planned = search_plan(config, sampled, sites)
             controller = controller_for(supernet, planned, config.training.steps)
         noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
-        training = Training(
-            sources(context, models),
+        training = make_training(
+            context,
+            models,
             supernet.adapter,
             plan(config, sampled["learning_rate"], 0, noise, parts=parts),
-            controller=controller,
-            turns=task_turns(context),
-            switch=supernet.switch,
-            balance=balance(context),
-            **noise_ids(context),
+            controller,
+            supernet.switch,
         )
         began = time.perf_counter()
 
         def report() -> dict[str, Any]:
             supernet.eval()
-            measures = measured(models, context, supernet.switch)
+            measures = validation_measures(context, models, supernet.switch)
             supernet.train()
             structure = supernet.structure()
-            found = {
+            fields = {
                 "step": training.step,
                 **measures,
                 "params": structure.params,
@@ -139,10 +140,9 @@ def search_trial(
                 "structure": structure,
             }
             if training.step == config.training.steps:
-                supernet.discretize()
-                return {**found, "state": trained_arrays(supernet.adapter.state_dict(), models)}
+                return {**fields, "state": trained_arrays(final_values(supernet.discretize()), models)}
             states = {"supernet": supernet.state_dict(), "search": controller.state_dict() if controller else {}}
-            return {**found, "checkpoint": {**states, "training": training.state_dict(), "seconds": found["seconds"]}}
+            return {**fields, "checkpoint": {**states, "training": training.state_dict(), "seconds": fields["seconds"]}}
 
         if checkpoint is not None:
             training.load_state_dict(checkpoint["training"])

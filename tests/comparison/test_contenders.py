@@ -15,7 +15,8 @@ from slat_search import SlatError
 from slat_search.comparison.contenders import best_seeds, train_baselines, train_finals
 from slat_search.comparison.job_runner import JobRunner
 from slat_search.config import Config
-from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.pipeline import choose
 from slat_search.records import Report, Selection, Trained
 from slat_search.run_folder import RunFolder

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from slat_search.inference.predictor import save_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.models.backbone import load_backbone
 from slat_search.models.registry import model_path
 from slat_search.records import Measures
@@ -25,9 +26,9 @@ from slat_search.structure import (
     find_sites,
 )
 from slat_search.training.context import Context
-from slat_search.training.digests import MadeFrom, weights_digest
+from slat_search.training.digests import weights_digest
 from slat_search.training.jobs import TrainingJob, apply_job
-from tests.conftest import TEXTS
+from tests.conftest import TEXTS, with_task
 from tests.structure.test_kinds import shake
 
 MEASURES = Measures(quality=0.5, quality_perturbed=0.5, retained=1.0, loss=1.25)
@@ -50,8 +51,9 @@ def _on(context: Context, model: nn.Module, name: str | None) -> Context:
     if name is None:
         return context
     told = context.config.model.model_copy(update={"name": name})
-    made_from = MadeFrom(weights_digest(model), context.made_from.tokenizer, context.made_from.texts)
-    return replace(context, config=context.config.model_copy(update={"model": told}), made_from=made_from)
+    made_from = replace(context.tasks[0].made_from, weights=weights_digest(model))
+    config = context.config.model_copy(update={"model": told})
+    return with_task(replace(context, config=config), made_from=made_from)
 
 
 def saved(context: Context, model: nn.Module, folder: Path, *kinds: str, name: str | None = None) -> Path:
@@ -121,15 +123,24 @@ def as_if_on_the_hub(out: Path) -> None:
     config.write_text(config.read_text().replace(HERE, model_path("minilm")))
 
 
+@contextmanager
+def description_of(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The content of ``adapter.json`` and its only task, to be changed."""
+    description = json.loads((folder / "adapter.json").read_text())
+    (task,) = description["tasks"].values()
+    yield description, task
+    (folder / "adapter.json").write_text(json.dumps(description))
+
+
 def retold(folder: Path, pooling: str = "mean", pair: bool = False, regression: bool = False) -> Path:
     """Change what an adapter folder says of its task; a regression keeps the first row of the head."""
-    told = json.loads((folder / "adapter.json").read_text())
-    told["model"]["pooling"], told["columns"] = pooling, ["text"] * (1 + pair)
+    with description_of(folder) as (description, task):
+        description["model"]["pooling"], task["columns"] = pooling, ["text"] * (1 + pair)
+        if regression:
+            task["labels"], task["scale"] = [], [3.5, 1.25]
     if regression:
-        told["labels"], told["scale"] = [], [3.5, 1.25]
         state = load_file(folder / "adapter.safetensors")
         save_file({n: v[:1] if n.startswith("head.") else v for n, v in state.items()}, folder / "adapter.safetensors")
-    (folder / "adapter.json").write_text(json.dumps(told))
     return folder
 
 

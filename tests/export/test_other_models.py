@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from slat_search.models.backbone import Backbone, load_backbone
 from slat_search.structure import Structure, find_sites
 from slat_search.training.context import Context
 from tests.conftest import TEXTS
-from tests.export.folders import code_of, code_with_a_head, saved, structure_of
+from tests.export.folders import code_of, code_with_a_head, description_of, saved, structure_of
 from tests.models.test_backbone import TRANSLATOR
 from tests.structure.test_families import GROUPED, SMALL
 
@@ -94,11 +93,10 @@ def test_a_shift_that_a_norm_cannot_hold_is_refused(context: Context, minilm: Ba
     model.save_pretrained(tmp_path / "model")
     minilm.tokenizer.save_pretrained(tmp_path / "model")
     folder = saved(context, model, tmp_path / "adapter", "lora", name=str(tmp_path / "model"))
-    told = json.loads((folder / "adapter.json").read_text())
     norm = next(site for site in find_sites(model) if site.is_norm)
     lora = structure_of(model, "lora")
-    told["unit"]["options"]["structure"] = (lora | Structure.at([norm], "bias", 1)).to_dict()
-    (folder / "adapter.json").write_text(json.dumps(told))
+    with description_of(folder) as (description, _):
+        description["job"]["options"]["structure"] = (lora | Structure.at([norm], "bias", 1)).to_dict()
     state = load_file(folder / "adapter.safetensors")
     shift = f"adapter.sites.{norm.name.replace('.', '/')}.parts.Bias.shift"
     save_file(state | {shift: np.ones((1, 16), dtype=np.float32)}, folder / "adapter.safetensors")

@@ -11,7 +11,8 @@ import pytest
 
 from slat_search import SlatError
 from slat_search.export import export
-from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.records import TrainingJob
 from slat_search.structure import Structure, attach, find_sites
 from slat_search.training.context import Context, prepare

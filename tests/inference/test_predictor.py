@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from slat_search import SlatError, load
-from slat_search.inference.predictor import read_parts
+from slat_search.inference.saved import read_saved
 from slat_search.models.backbone import Backbone
+from slat_search.records import SavedAdapter
 from slat_search.training.context import Context
-from tests.export.folders import saved
+from tests.export.folders import description_of, saved
 
 State = dict[str, np.ndarray]
 HEAD = "head.weight"
@@ -29,28 +31,58 @@ def adapter(context: Context, backbone: nn.Module, tmp_path: Path) -> Path:
     return saved(context, backbone, tmp_path / "adapter", "lora", "bias")
 
 
-def tell(folder: Path, **fields: Any) -> None:
-    """Other fields in ``adapter.json``; None leaves one out."""
-    told = json.loads((folder / "adapter.json").read_text()) | fields
-    (folder / "adapter.json").write_text(json.dumps({n: v for n, v in told.items() if v is not None}))
-
-
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
-        ({"unit": None}, r"adapter: damaged \(adapter.json has no unit\)"),
-        ({"labels": None}, r"adapter: damaged \(adapter.json has no labels\)"),
-        ({"model": {"name": "minilm", "size": 1}}, r"adapter: damaged \(model.size: Extra inputs are not permitted\)"),
-        ({"unit": {"method": "slat"}}, r"adapter: damaged \(.*missing 3 required"),
-        ({"unit": {"method": "slta", "label": "a", "learning_rate": 0.1, "seed": 0}}, "no method is called 'slta'"),
-        ({"format": "slat-adapter/1"}, "format 'slat-adapter/1' is not 'slat-adapter/3'"),
+        ({"job": None}, r"adapter.json: damaged, or made by an earlier version, which kept less \(job is missing\)"),
+        ({"tasks": {}}, r"adapter.json: damaged \(tasks: Dictionary should have at least 1 item"),
+        ({"tasks": {"a": {"labels": []}}}, r"adapter.json: damaged, or .* \(tasks.a.scale is missing\)"),
+        ({"model": {"name": "minilm", "size": 1}}, r"damaged \(model.size: Extra inputs are not permitted\)"),
+        ({"job": {"method": "slat"}}, r"adapter.json: damaged, or .* \(job.label is missing\)"),
+        ({"job": {"method": "slta", "label": "a", "learning_rate": 0.1, "seed": 0}}, "no method is called 'slta'"),
+        ({"version": 9}, "adapter.json: is of version 9; this library reads versions up to 4"),
+        (
+            {"format": "slat-adapter/9"},
+            "is of format 'slat-adapter/9'; this library reads slat-adapter/1",
+        ),
     ],
 )
-def test_what_the_description_lacks_is_said(adapter: Path, fields: dict[str, Any], said: str) -> None:
-    tell(adapter, **fields)
-    with pytest.raises(SlatError, match=said) as told:
-        read_parts(adapter, "adapter", "slat-adapter/3")
-    assert "\n" not in str(told.value)
+def test_an_error_names_what_the_description_lacks(adapter: Path, fields: dict[str, Any], message: str) -> None:
+    with description_of(adapter) as (description, _):
+        description.update(fields)
+        for name in [name for name, value in fields.items() if value is None]:
+            del description[name]
+    with pytest.raises(SlatError, match=message) as error:
+        read_saved(adapter)
+    assert "\n" not in str(error.value)
+
+
+def earlier(folder: Path, number: int) -> dict[str, Any]:
+    """The description of an adapter of one task as versions 1 to 3 wrote it."""
+    saved = SavedAdapter.read(folder / "adapter.json")
+    (task,) = saved.tasks.values()
+    raw = task.to_dict() | {"format": f"slat-adapter/{number}", "model": saved.model.model_dump()}
+    raw |= {"unit": asdict(saved.job), "made_from": {**saved.digests, "texts": raw.pop("digests")}}
+    if number < 3:
+        del raw["prompt"]
+    if number < 2:
+        del raw["made_from"]
+        raw["texts"] = len(raw.pop("columns"))
+    return raw
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_adapter_of_an_earlier_version_predicts_the_same(adapter: Path, number: int) -> None:
+    expected, raw = load(adapter)(["Chelsea win away"]), earlier(adapter, number)
+    (adapter / "adapter.json").write_text(json.dumps(raw))
+    predict = load(adapter)
+    assert np.array_equal(predict(["Chelsea win away"]), expected)
+    assert predict.columns == (("text 1",) if number == 1 else ("headline",))
+    assert predict.saved.digests.keys() == (set() if number == 1 else {"weights", "tokenizer"})
+    del raw["unit"]
+    (adapter / "adapter.json").write_text(json.dumps(raw))
+    with pytest.raises(SlatError, match=r"adapter.json: damaged \(job: Input should be"):
+        load(adapter)
 
 
 CHANGES: list[tuple[Callable[[State], State], str]] = [
@@ -59,23 +91,24 @@ CHANGES: list[tuple[Callable[[State], State], str]] = [
     (lambda s: s | {HEAD: s[HEAD][:2].copy()}, r"weight has shape \(2, 384\), and \(5, 384\) in this model"),
     (lambda s: {n: v for n, v in s.items() if n != BIAS}, f"do not fit: {BIAS.removeprefix('adapter.')}$"),
     (lambda s: s | {BIAS: np.ones(1, np.float32)}, r"Bias.shift has shape \(1,\), and \(1, 384\) in this model"),
-    (lambda s: s | {BIAS: s[BIAS] * np.nan}, rf"adapter: damaged \({BIAS} holds NaN or infinity\)"),
+    (lambda s: s | {BIAS: s[BIAS] * np.nan}, rf"adapter.safetensors: damaged \({BIAS} holds NaN or infinity\)"),
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), CHANGES)
-def test_weights_that_do_not_fit_are_said(adapter: Path, change: Callable[[State], State], said: str) -> None:
+@pytest.mark.parametrize(("change", "message"), CHANGES)
+def test_weights_that_do_not_fit_are_an_error(adapter: Path, change: Callable[[State], State], message: str) -> None:
     """A single number, too, which would otherwise be spread over a whole vector."""
     save_file(change(load_file(adapter / "adapter.safetensors")), adapter / "adapter.safetensors")
-    with pytest.raises(SlatError, match=said):
+    with pytest.raises(SlatError, match=message):
         load(adapter)
 
 
-def test_an_adapter_of_another_model_is_said(adapter: Path, minilm: Backbone, tmp_path: Path) -> None:
+def test_an_adapter_of_another_model_is_an_error(adapter: Path, minilm: Backbone, tmp_path: Path) -> None:
     """As when the files in a model's folder have been replaced."""
     shape = {"num_attention_heads": 4, "intermediate_size": 96, "num_hidden_layers": 6}
     hf.BertModel(hf.BertConfig(hidden_size=48, **shape)).save_pretrained(tmp_path / "model")
     minilm.tokenizer.save_pretrained(tmp_path / "model")
-    tell(adapter, model={"name": str(tmp_path / "model")})
+    with description_of(adapter) as (description, _):
+        description["model"] = {"name": str(tmp_path / "model")}
     with pytest.raises(SlatError, match=r"the weights of the model .* have changed since it was trained"):
         load(adapter)

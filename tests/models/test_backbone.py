@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from slat_search import SlatError
 from slat_search.baselines import METHODS
 from slat_search.config import Config
-from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.models import registry as models
 from slat_search.models.backbone import load_backbone
 from slat_search.models.registry import model_path
@@ -132,13 +133,13 @@ def test_the_real_encoder_learns_in_half_precision(tmp_path: Path) -> None:
     )
     unit = TrainingJob("uniform", "uniform", 0.01, 0, options={"budget": 20_000})
     (expected, _), (result, state) = train_job(whole, unit), train_job(half, unit)
-    assert expected.validation.loss < np.log(len(whole.labels)) - 0.1  # it has learned
+    assert expected.validation.loss < np.log(len(whole.tasks[0].labels)) - 0.1  # it has learned
     assert result.validation.loss == pytest.approx(expected.validation.loss, rel=0.05)
     save_bundle(tmp_path / "bundle", half, unit, state, result.validation)
     predictor = load_bundle(tmp_path / "bundle")
     assert next(predictor.model.backbone.parameters()).dtype == BF16
-    logits = predict_logits(predictor.model, half.validation)
-    assert (logits.argmax(axis=1) == half.validation.labels).mean() == result.validation.quality
+    logits = predict_logits(predictor.model, half.tasks[0].validation)
+    assert (logits.argmax(axis=1) == half.tasks[0].validation.labels).mean() == result.validation.quality
 
 
 def test_of_an_encoder_decoder_the_encoder_is_taken(saved: Saved) -> None:
@@ -201,8 +202,8 @@ def test_bart_trains(saved: Saved, tmp_path: Path) -> None:
     result, state = train_job(context, unit)
     assert np.isfinite(result.validation.loss)
     save_bundle(tmp_path / "adapter", context, unit, state, result.validation)
-    logits = predict_logits(load_bundle(tmp_path / "adapter").model, context.validation)
-    assert (logits.argmax(axis=1) == context.validation.labels).mean() == result.validation.quality
+    logits = predict_logits(load_bundle(tmp_path / "adapter").model, context.tasks[0].validation)
+    assert (logits.argmax(axis=1) == context.tasks[0].validation.labels).mean() == result.validation.quality
 
 
 def test_what_an_unused_decoder_lacks_is_no_fault(saved: Saved) -> None:

@@ -12,7 +12,8 @@ from torch import nn
 
 from slat_search import SlatError
 from slat_search.export import export
-from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.models.backbone import load_backbone
 from slat_search.models.object_store import packed, unpacked
 from slat_search.models.quantized import QUANTIZED

@@ -23,6 +23,7 @@ from slat_search.cli.terminal import messages
 from slat_search.config import Config
 from slat_search.records import Report
 from slat_search.search.live_table import LiveTable, overview, table
+from slat_search.search.overall import RunProgress, is_watched
 from slat_search.search.trackers import trackers
 from slat_search.search.trial_log import Trial, TrialLog
 from slat_search.structure import Site, Structure
@@ -69,11 +70,11 @@ def test_the_table_reads_well() -> None:
 def test_a_terminal_gets_it_and_a_ci_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.delenv("CI", raising=False)
-    assert not LiveTable.is_wanted()  # a library without a log that is read
+    assert not is_watched()  # a library without a log that is read
     with messages():
-        assert LiveTable.is_wanted()
+        assert is_watched()
         monkeypatch.setenv("CI", "true")
-        assert not LiveTable.is_wanted()
+        assert not is_watched()
 
 
 def test_lines_of_progress_pass_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +83,7 @@ def test_lines_of_progress_pass_above_it(tmp_path: Path, monkeypatch: pytest.Mon
     with os.fdopen(theirs, "w") as terminal, messages():
         monkeypatch.setattr(sys, "stderr", terminal)
         monkeypatch.setenv("TERM", "xterm")
-        live = LiveTable(TrialLog(tmp_path / "ledger.jsonl"), 3, 10)
+        live = LiveTable(TrialLog(tmp_path / "ledger.jsonl"), 3, 10, RunProgress({}))
         live.on_step_begin(1, [])
         logging.getLogger("slat_search.search.progress").info("trial  0 of 3  finished")
         live.close()
@@ -121,11 +122,13 @@ def test_a_run_on_a_terminal_and_ctrl_c(config: Path, tmp_path: Path) -> None:
 
 def test_ray_pickles_callbacks(tmp_path: Path) -> None:
     """A tuner does so with all of them before anything runs; the lock of a terminal cannot be."""
-    assert isinstance(pickle.loads(pickle.dumps(LiveTable(TrialLog(tmp_path / "ledger.jsonl"), 3, 10))), LiveTable)
+    assert isinstance(
+        pickle.loads(pickle.dumps(LiveTable(TrialLog(tmp_path / "ledger.jsonl"), 3, 10, RunProgress({})))), LiveTable
+    )
 
 
 def test_an_empty_search_is_closed_as_well(tmp_path: Path) -> None:
-    live = LiveTable(TrialLog(tmp_path / "ledger.jsonl"), 3, 10)
+    live = LiveTable(TrialLog(tmp_path / "ledger.jsonl"), 3, 10, RunProgress({}))
     live.close()
     live.on_step_begin(1, [])
     live.close()

@@ -59,7 +59,7 @@ def test_gates_go_backward_block_by_block(bare: nn.Module, kind: str) -> None:
         supernet.reentrant = reentrant
         supernet.zero_grad()
         supernet.sample_gates()
-        gates = [part.site.gates[part.name] for part in supernet.parts]
+        gates = [part.site.gates[part.name] for part in supernet.layout.parts]
         if not issubclass(GATES[kind], TrainedGates):
             assert all(not gate.requires_grad for gate in gates) or kind == "saliency"
             break

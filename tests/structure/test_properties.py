@@ -93,7 +93,7 @@ def test_the_compact_model_equals_the_discretised_supernet(
     nn.init.normal_(supernet.gates.each[0].alpha, std=spread)
     shake(supernet.adapter, seed)
     if share is not None:
-        supernet.set_budget(share * supernet.total_cost)
+        supernet.set_budget(share * supernet.pressure.total)
     if shrunk:
         supernet.shrink()
     supernet.eval()
@@ -102,5 +102,5 @@ def test_the_compact_model_equals_the_discretised_supernet(
     torch.testing.assert_close(output(MODEL), discretised, atol=1e-5, rtol=1e-5)
     assert adapter.structure == structure
     if share is not None:
-        assert structure.params <= share * supernet.total_cost
+        assert structure.params <= share * supernet.pressure.total
     supernet.detach()

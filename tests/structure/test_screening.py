@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from slat_search.structure import (
     Candidate,
     ModuleOptions,
+    SearchOptions,
     Space,
     Supernet,
     find_sites,
@@ -105,19 +106,19 @@ def test_whatever_the_weight_the_best_atom_stays(backbone: nn.Module, batch: Inp
         sizes.append(supernet.structure().params)
         supernet.detach()
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] == supernet.total_cost
+    assert sizes[0] == supernet.pressure.total
     assert sizes[-1] == 1
 
 
 def test_asleep_candidates_cost_no_backward_pass_and_report_the_bare_head(backbone: nn.Module, batch: Inputs) -> None:
     bare = backbone(**batch).last_hidden_state
     supernet = Supernet(backbone, find_sites(backbone), Space(KINDS, ModuleOptions()))
-    supernet.sleep()
+    supernet.adapter.active = False
     out = backbone(**batch).last_hidden_state
     assert torch.equal(out, bare)
     assert not out.requires_grad
     assert not supernet.structure().modules
-    supernet.wake()
+    supernet.adapter.active = True
     awake = backbone(**batch).last_hidden_state
     assert awake.requires_grad
     torch.testing.assert_close(awake, bare)
@@ -128,4 +129,16 @@ def test_nothing_recorded_is_nothing_to_judge_by(backbone: nn.Module) -> None:
     supernet = Supernet(backbone, find_sites(backbone)[-2:], Space(KINDS))
     with pytest.raises(ValueError, match="no batch was recorded"):
         supernet.decide(1.0, None)
+    supernet.discretize()
+    for judge in (supernet.record_gradients, supernet.decide):
+        with pytest.raises(ValueError, match="the search has ended"):
+            judge()
+    supernet.detach()
+
+
+def test_gates_of_another_kind_are_not_judged_by_recorded_gradients(backbone: nn.Module) -> None:
+    supernet = Supernet(backbone, find_sites(backbone)[-2:], Space(KINDS), SearchOptions(kind="sigmoid"))
+    for judge in (supernet.record_gradients, supernet.decide):
+        with pytest.raises(ValueError, match="gates of class Sigmoid are not judged by recorded gradients"):
+            judge()
     supernet.detach()

@@ -333,7 +333,7 @@ def test_shrinking_under_a_budget_removes_no_use_that_the_structure_has(
     kind: str, share: float, bare: nn.Module
 ) -> None:
     made = searched(bare, kind, sharing=0.0)
-    made.set_budget(share * made.total_cost)
+    made.set_budget(share * made.pressure.total)
     before = made.structure()
     made.shrink(below=1.0)
     assert made.structure() == before

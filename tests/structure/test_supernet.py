@@ -91,7 +91,7 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
     optimizer.step()
     moments = {
         (part.site.site.name, part.name, name): (p, optimizer.state[p]["exp_avg"].clone())
-        for part in supernet.parts
+        for part in supernet.layout.parts
         for name, p in part.site.parts[part.name].named_parameters()
     }
     # gates that are measured are 1 or nothing: what is not open leaves
@@ -99,7 +99,7 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
     kept = {
         (part.site.site.name, part.name): ~flag
         for part, flag in zip(
-            supernet.parts,
+            supernet.layout.parts,
             supernet.layout.by_part(closed),
             strict=True,
         )
@@ -108,7 +108,7 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert held == {id(p) for p in (*supernet.adapter.parameters(), *supernet.gates.variables)}
     compared = 0
-    for part in supernet.parts:
+    for part in supernet.layout.parts:
         module = part.site.parts[part.name]
         for name, p in module.named_parameters():
             _, old = moments[part.site.site.name, part.name, name]
@@ -124,7 +124,7 @@ def test_optimiser_state_follows(backbone: nn.Module, batch: Inputs, supernet: S
 def test_cost_is_the_closed_form(supernet: Supernet) -> None:
     shake(supernet)
     expected = supernet.gates.expected().tolist()
-    atoms = [units * KINDS[kind].unit_cost(part.site.site) for part in supernet.parts for kind, units in part.atoms]
+    atoms = [units * KINDS[kind].unit_cost(site) for site, kind, units in supernet.layout.atoms()]
     by_hand = sum(c * z for c, z in zip(atoms, expected, strict=True)) / sum(atoms)
     assert supernet.cost().item() == pytest.approx(by_hand, rel=1e-5)
     assert sum(atoms) == SPACE.supernet([s.site for s in supernet.adapter.site_adapters()]).params

@@ -38,7 +38,7 @@ def test_long_text_is_cut(minilm: Backbone) -> None:
 
 
 def test_an_epoch_sees_every_row_at_most_once_and_follows_the_seed(context: Context) -> None:
-    data = context.train
+    data = context.tasks[0].train
     epoch = len(data) // 8
     rows = np.concatenate(list(islice(training_batches(data, 8, seed=1), epoch)))
     assert len(set(rows.tolist())) == len(rows) == epoch * 8
@@ -49,7 +49,7 @@ def test_an_epoch_sees_every_row_at_most_once_and_follows_the_seed(context: Cont
 
 
 def test_bucketing_saves_padding(context: Context) -> None:
-    data = context.train
+    data = context.tasks[0].train
     bucketed = list(islice(training_batches(data, 8, seed=0), len(data) // 8))
     shuffled = np.random.default_rng(0).permutation(len(data))[: len(bucketed) * 8].reshape(-1, 8)
     padded = [sum(data.lengths[rows].max() * len(rows) for rows in batches) for batches in (bucketed, shuffled)]
@@ -57,12 +57,12 @@ def test_bucketing_saves_padding(context: Context) -> None:
 
 
 def test_evaluation_sees_every_row_once(context: Context) -> None:
-    rows = np.concatenate(list(evaluation_batches(context.test, 7)))
-    assert sorted(rows.tolist()) == list(range(len(context.test)))
+    rows = np.concatenate(list(evaluation_batches(context.tasks[0].test, 7)))
+    assert sorted(rows.tolist()) == list(range(len(context.tasks[0].test)))
 
 
 def test_joint_set_holds_every_text_once(context: Context) -> None:
-    sets = [context.test, *context.test_perturbed.values()]
+    sets = [context.tasks[0].test, *context.tasks[0].test_perturbed.values()]
     joint, places = join(sets)
     assert len(joint) < 0.8 * sum(map(len, sets))
     for data, rows in zip(sets, places, strict=True):

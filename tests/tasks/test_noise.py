@@ -22,7 +22,7 @@ from slat_search.training.context import Context
 
 
 def apply(context: Context, minilm: Backbone, kind: str, ratio: float, seed: int = 0) -> tuple[dict, dict]:
-    batch = context.train.batch(range(len(context.train)))
+    batch = context.tasks[0].train.batch(range(len(context.tasks[0].train)))
     tokenizer = minilm.tokenizer
     vocabulary = torch.arange(1000, 2000)
     generator = torch.Generator().manual_seed(seed)
@@ -69,12 +69,12 @@ def test_mixed_noise_has_a_third_of_each(context: Context, minilm: Backbone) -> 
     for hit in (hidden, masked, replaced):
         assert not hit[special].any()
         assert float(hit[~special].float().mean()) == pytest.approx(0.1 / 3, abs=0.015)
-    assert 0 < (noisy_labels(context.train, noise, 5, 0).labels != context.train.labels).mean() < 0.25
+    assert 0 < (noisy_labels(context.tasks[0].train, noise, 5, 0).labels != context.tasks[0].train.labels).mean() < 0.25
 
 
 def test_numbers_are_shuffled_among_their_rows(context: Context) -> None:
-    labels = np.random.default_rng(0).normal(size=len(context.train)).astype(np.float32)
-    noisy = noisy_labels(replace(context.train, labels=labels), Noise("label", 0.3), 1, 0)
+    labels = np.random.default_rng(0).normal(size=len(context.tasks[0].train)).astype(np.float32)
+    noisy = noisy_labels(replace(context.tasks[0].train, labels=labels), Noise("label", 0.3), 1, 0)
     assert noisy.labels.dtype == np.float32
     assert sorted(noisy.labels) == sorted(labels)
     assert 0.1 < (noisy.labels != labels).mean() <= 0.45
@@ -90,7 +90,7 @@ from tests.conftest import small_config
 
 context, _ = prepare(small_config())
 noise, generator = Noise("mixed", 0.3), torch.Generator().manual_seed(5)
-data = noisy_labels(context.train, noise, 5, 5)
+data = noisy_labels(context.tasks[0].train, noise, 5, 5)
 batches, seen = training_batches(data, 16, 5), hashlib.sha256()
 embeddings = context.frozen.model.get_input_embeddings()
 for _ in range(4):
@@ -111,7 +111,7 @@ print(seen.hexdigest())
 
 
 def test_moved_labels_are_other_labels(context: Context) -> None:
-    data = context.train
+    data = context.tasks[0].train
     noisy = noisy_labels(data, Noise("label", 0.25), 5, seed=0)
     moved = (noisy.labels != data.labels).mean()
     assert moved == pytest.approx(0.25, abs=0.12)

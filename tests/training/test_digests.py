@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from slat_search import SlatError, load, sensitivity
 from slat_search.cli import main
 from slat_search.config import Config, Task, load_config
-from slat_search.inference.predictor import save_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.models.backbone import Backbone
 from slat_search.models.registry import model_path
 from slat_search.pipeline import run
@@ -27,14 +27,15 @@ from slat_search.records import (
     Environment,
     Measures,
     ModelFacts,
+    SavedAdapter,
     TaskFacts,
 )
 from slat_search.run_folder import RunFolder, read_json, write_json
 from slat_search.tasks import load_task
-from slat_search.training.context import Context
+from slat_search.training.context import Context, prepare
 from slat_search.training.digests import MadeFrom, texts_digest, weights_digest
 from slat_search.training.jobs import TrainingJob
-from slat_search.training.pool import prepare_pool
+from tests.export.folders import description_of
 
 Edit = Callable[[Path], None]
 
@@ -52,7 +53,7 @@ def begun(tmp_path: Path) -> tuple[Path, Path, RunFolder]:
     config.write_text("{name: mine, task: {name: mine, train: train.jsonl}}")
     checked = load_config(config)
     folder = RunFolder(tmp_path / "run")
-    folder.begin(checked, environment(*prepare_pool(checked)))
+    folder.begin(checked, environment(*prepare(checked)))
     return config, tmp_path / "train.jsonl", folder
 
 
@@ -186,9 +187,8 @@ def test_an_adapter_refuses_another_model_under_the_same_name(
         out = CliRunner().invoke(main, command)
         assert (out.exit_code, out.stderr.count(f"the {what} of the model")) == (2, 1)
         assert len(out.stderr.splitlines()) == 1
-    told = read_json(folder / "adapter.json")
-    del told["made_from"]
-    write_json(folder / "adapter.json", told)
+    with description_of(folder) as (description, _):
+        del description["digests"]
     assert load(folder)(["Chelsea win away"]).shape == (1, 5)  # of an earlier version
 
 
@@ -199,8 +199,8 @@ def test_weights_in_half_precision_are_the_same_however_they_were_loaded(minilm:
 
 
 def test_an_adapter_keeps_what_it_was_made_from(context: Context, adapter: tuple[Path, Path]) -> None:
-    kept = read_json(adapter[0] / "adapter.json")["made_from"]
-    assert MadeFrom(**kept) == context.made_from
-    assert set(kept["texts"]) == {"train", "validation", "test"}
+    saved = SavedAdapter.read(adapter[0] / "adapter.json")
+    assert MadeFrom(**saved.digests, texts=saved.tasks["bbc-headline"].digests) == context.tasks[0].made_from
+    assert set(saved.tasks["bbc-headline"].digests) == {"train", "validation", "test"}
     again = Config.model_validate(context.config.model_dump())
-    assert prepare_pool(again)[0].parts[0].made_from == context.made_from
+    assert prepare(again)[0].tasks[0].made_from == context.tasks[0].made_from

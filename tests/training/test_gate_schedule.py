@@ -157,7 +157,7 @@ def test_the_engine_alone_does_what_the_command_line_does(context: Context) -> N
     (by_config,) = search_trial(replace(context, config=config), {**SAMPLED, "sparsity": 3.0}, [])
 
     torch.manual_seed(config.seed)
-    model = context.model()
+    model = context.models()[0]
     supernet = Supernet(model.backbone, find_sites(model.backbone))
     steps, noise = config.training.steps, Noise(SAMPLED["noise_kind"], SAMPLED["noise_ratio"])
     training = Plan(
@@ -165,7 +165,9 @@ def test_the_engine_alone_does_what_the_command_line_does(context: Context) -> N
     )
     search = controller_for(supernet, SearchPlan(sparsity=3.0), steps)
     ids = noise_ids(context)
-    for _ in Training([Source(model, context.train)], supernet.adapter, training, controller=search, **ids).run():
+    for _ in Training(
+        [Source(model, context.tasks[0].train)], supernet.adapter, training, controller=search, **ids
+    ).run():
         pass
     adapter = supernet.discretize()
     supernet.detach()
@@ -234,7 +236,7 @@ def test_phases(minilm: Backbone, sites: tuple[Site, ...]) -> None:
 
 def test_the_learning_rate_grows_as_the_supernet_shrinks(context: Context) -> None:
     """By the given power of how many times fewer parameters stand; the head's rate is left alone."""
-    model = context.model()
+    model = context.models()[0]
     sites = find_sites(model.backbone)[:16]
     options = SearchOptions("saliency", warmup=0.0, settle=0.8, shrink_every=0.1, lr_growth=0.5)
     supernet = Supernet(model.backbone, sites, Space({"lora": Candidate(2), "bias": Candidate(1)}), options)
@@ -251,7 +253,7 @@ def test_the_learning_rate_grows_as_the_supernet_shrinks(context: Context) -> No
     try:
         training = Plan(steps, 16, 1e-3, 1e-2, warmup=0.0)
         search = StructureSearch(supernet, plan, steps)
-        for _ in Training([Source(model, context.train)], supernet.adapter, training, controller=search).run():
+        for _ in Training([Source(model, context.tasks[0].train)], supernet.adapter, training, controller=search).run():
             pass
     finally:
         handle.remove()

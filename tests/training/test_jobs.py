@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from slat_search import SlatError
-from slat_search.inference.predictor import adapter_folder, load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import adapter_folder, save_bundle
 from slat_search.structure import Structure, description_bytes, find_sites
 from slat_search.training.context import Context
 from slat_search.training.evaluate import predict_logits, predict_sets, quality
 from slat_search.training.jobs import TrainingJob, evaluate_job, train_job
-from tests.conftest import TEXTS, small_config
+from tests.conftest import TEXTS, small_config, with_task
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,9 @@ def test_training_learns(context: Context, job: TrainingJob) -> None:
 
 def test_test_quality_is_that_of_the_trained_weights(context: Context, job: TrainingJob) -> None:
     result, state = train_job(context, job)
-    on_validation = replace(
-        context, test=context.validation, test_perturbed={("typos", 0.2): context.validation_perturbed}
-    )
+    task = context.tasks[0]
+    perturbed = {("typos", 0.2): task.validation_perturbed}
+    on_validation = with_task(context, test=task.validation, test_perturbed=perturbed)
     tested, predictions = evaluate_job(on_validation, job, state)
     (test,) = tested.by_number
     assert tested.quality == test.quality == result.validation.quality
@@ -61,15 +62,15 @@ def test_the_head_alone_learns_at_its_own_rate(context: Context) -> None:
 @pytest.mark.parametrize("pooling", ["mean", "first", "last"])
 def test_padding_does_not_change_a_prediction(context: Context, pooling: str) -> None:
     config = context.config.model_copy(update={"model": context.config.model.model_copy(update={"pooling": pooling})})
-    model = replace(context, config=config).model()
-    together = predict_logits(model, context.validation, batch_size=len(context.validation))
-    alone = predict_logits(model, context.validation, batch_size=1)
+    model = replace(context, config=config).models()[0]
+    data = context.tasks[0].validation
+    together, alone = (predict_logits(model, data, batch_size=size) for size in (len(data), 1))
     np.testing.assert_allclose(together, alone, atol=2e-5)
 
 
 def test_joint_prediction_is_that_of_each_set(context: Context) -> None:
-    model = context.model()
-    sets = [context.test, *context.test_perturbed.values()]
+    model = context.models()[0]
+    sets = [context.tasks[0].test, *context.tasks[0].test_perturbed.values()]
     for data, logits in zip(sets, predict_sets(model, sets), strict=True):
         np.testing.assert_allclose(logits, predict_logits(model, data), atol=2e-5)
 
@@ -94,7 +95,8 @@ def test_a_saved_adapter_predicts_as_it_did(context: Context, job: TrainingJob, 
     probabilities = predictor(TEXTS)
     assert probabilities.shape == (3, 5)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-    correct = predict_logits(predictor.model, context.validation).argmax(axis=1) == context.validation.labels
+    data = context.tasks[0].validation
+    correct = predict_logits(predictor.model, data).argmax(axis=1) == data.labels
     assert correct.mean() == pytest.approx(result.validation.quality)
     assert not any(p.suffix in (".pkl", ".bin", ".pt") for p in (tmp_path / "adapter").iterdir())
 
@@ -134,7 +136,7 @@ def test_a_search_is_a_unit_whose_own_weights_are_the_result(context: Context) -
     assert result.bytes == 4 * structure.params + description_bytes(structure)
     trained = {name for name in state if name.startswith("adapter.") and not name.endswith(".probe")}
     assert sum(state[name].size for name in trained) == structure.params
-    on_validation = replace(context, test=context.validation, test_perturbed={})
+    on_validation = with_task(context, test=context.tasks[0].validation, test_perturbed={})
     found = replace(job, method="slat", options={"structure": structure.to_dict()})
     assert evaluate_job(on_validation, found, state)[0].quality == result.validation.quality
     _, other = train_job(context, replace(job, seed=2))

@@ -14,9 +14,8 @@ from slat_search.config import Config
 from slat_search.structure import SharedStructure, Structure, find_sites
 from slat_search.tasks.turns import shares, turns
 from slat_search.training.balance import Uncertainty
-from slat_search.training.context import Context
+from slat_search.training.context import Context, prepare
 from slat_search.training.jobs import TrainingJob, evaluate_job, train_job
-from slat_search.training.pool import PoolContext, prepare_pool
 from slat_search.training.trial import search_trial
 from tests.conftest import small_config
 
@@ -40,8 +39,8 @@ def several(**changes: object) -> Config:
 
 
 @pytest.fixture(scope="module")
-def pool() -> PoolContext:
-    return prepare_pool(several())[0]
+def pool() -> Context:
+    return prepare(several())[0]
 
 
 def without_times(reports: list[dict]) -> list[dict]:
@@ -75,7 +74,7 @@ def test_uncertainty_counts_a_task_with_a_high_loss_less() -> None:
     torch.testing.assert_close((-weigh.log_variance).exp(), 1 / (2 * losses), rtol=0.02, atol=0)
 
 
-def test_a_search_over_several_tasks_reports_their_means_and_one_shared_structure(pool: PoolContext) -> None:
+def test_a_search_over_several_tasks_reports_their_means_and_one_shared_structure(pool: Context) -> None:
     saliency = replace(pool, config=several(gates={"kind": "saliency", "warmup": 0.5, "settle": 0.9}))
     first, last = list(search_trial(saliency, SAMPLED, [9]))
     for report in (first, last):
@@ -105,7 +104,7 @@ def test_a_search_over_several_tasks_reports_their_means_and_one_shared_structur
     ],
 )
 def test_left_at_any_report_and_gone_on_with_is_never_left(
-    pool: PoolContext, gates: dict, sampled: dict, multitask: dict
+    pool: Context, gates: dict, sampled: dict, multitask: dict
 ) -> None:
     config = several(gates={**gates, "warmup": 0.4, "settle": 0.8}, multitask=multitask)
     context, values, stops = replace(pool, config=config), {**SAMPLED, **sampled}, [4, 11, 16]
@@ -124,7 +123,7 @@ def test_left_at_any_report_and_gone_on_with_is_never_left(
         assert without_times(again) == without_times(whole)[place:], stops[place]
 
 
-def test_each_task_screens_its_own_entries_of_one_pool(pool: PoolContext) -> None:
+def test_each_task_screens_its_own_entries_of_one_pool(pool: Context) -> None:
     first, last = list(search_trial(pool, {**SAMPLED, "budget": 300.0, "kinds": "spectral", "sharing": 1.0}, [9]))
     assert first["params"] == 0  # before anything is chosen
     assert 0.9 * 300 <= last["params"] <= 300
@@ -134,7 +133,7 @@ def test_each_task_screens_its_own_entries_of_one_pool(pool: PoolContext) -> Non
     assert all(0 < structure.params < last["params"] for structure in structures)
 
 
-def test_a_found_pool_is_trained_again_and_tested(pool: PoolContext) -> None:
+def test_a_found_pool_is_trained_again_and_tested(pool: Context) -> None:
     *_, last = search_trial(pool, SAMPLED, [])
     unit = TrainingJob("slat", "slat", 3e-3, 0, options={"structure": last["structure"].to_dict()})
     result, state = train_job(pool, unit)
@@ -147,10 +146,25 @@ def test_a_found_pool_is_trained_again_and_tested(pool: PoolContext) -> None:
     assert again.validation == result.validation
 
 
+def test_a_search_of_soft_gates_is_tested_with_the_scales_that_it_ended_with(pool: Context) -> None:
+    gates, training = {"kind": "sigmoid", "warmup": 0.2, "settle": 0.8}, {"steps": 6, "batch_size": 8}
+    config = several(tasks=TASKS[:2], gates=gates, training=training)
+    tasks = tuple(replace(task, test=task.validation, test_perturbed={}) for task in pool.tasks[:2])
+    context = replace(pool, config=config, tasks=tasks)
+    options = {"sparsity": 1.0, "gate_learning_rate": 0.5, "sharing": 0.5}
+    searched, state = train_job(context, TrainingJob("search", "search", 3e-3, 0, options=options))
+    scales = state["adapter.scales"]
+    assert len(np.unique(scales)) > 2
+    job = TrainingJob("slat", "slat", 3e-3, 0, options={"structure": searched.structure})
+    tested, _ = evaluate_job(context, job, state)
+    for name, test in tested.tasks.items():
+        assert test.loss == pytest.approx(searched.validation.of(name).loss, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("method", "options"), [("lora", {"size": 2, "roles": ["q", "v"]}), ("full", {}), ("head", {})]
 )
-def test_hand_made_methods_are_shared_by_all_tasks(pool: PoolContext, method: str, options: dict) -> None:
+def test_hand_made_methods_are_shared_by_all_tasks(pool: Context, method: str, options: dict) -> None:
     before = {name: value.clone() for name, value in pool.backbone().model.state_dict().items()}
     unit = TrainingJob(method, method, 1e-3, 0, options=options)
     result, state = train_job(pool, unit)
@@ -160,15 +174,14 @@ def test_hand_made_methods_are_shared_by_all_tasks(pool: PoolContext, method: st
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_task_in_a_pool_of_its_own_trains_as_it_does_alone(pool: PoolContext) -> None:
+def test_a_task_in_a_pool_of_its_own_trains_as_it_does_alone(pool: Context) -> None:
     """Modules that nothing is shared of: what another task does in between changes nothing but the number of steps."""
-    part: Context = pool.parts[0]
-    sites = find_sites(part.backbone().model)
+    sites = find_sites(pool.backbone().model)
     lora = Structure.lora(sites, r=1)
     alone = TrainingJob("slat", "alone", 3e-3, 0, options={"structure": lora.to_dict()})
     apart = SharedStructure.apart({task["name"]: lora for task in TASKS})
     shared = TrainingJob("slat", "apart", 3e-3, 0, options={"structure": apart.to_dict()})
-    one, _ = train_job(part, alone)
+    one, _ = train_job(pool.of(0), alone)
     three, _ = train_job(pool, shared)
     assert three.params == 3 * one.params
     found = three.validation.tasks[TASKS[0]["name"]]

@@ -13,7 +13,8 @@ import torch
 from slat_search import SlatError
 from slat_search.config import Config, Task, Training
 from slat_search.inference.label_file import label_rows
-from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.records import TrainingJob
 from slat_search.structure import Structure, find_sites
 from slat_search.tasks import load_task
@@ -88,8 +89,8 @@ def test_a_saved_adapter_answers_as_it_did(words: Context, tmp_path: Path) -> No
     tested, _ = evaluate_job(words, job, state)
     save_bundle(tmp_path / "adapter", words, job, state, trained.validation)
     predictor = load_bundle(tmp_path / "adapter")
-    logits = predict_logits(predictor.model, words.test)
-    assert (logits.argmax(1) == words.test.labels).mean() == tested.quality
+    logits = predict_logits(predictor.model, words.tasks[0].test)
+    assert (logits.argmax(1) == words.tasks[0].test.labels).mean() == tested.quality
     texts = ["Chelsea win away", "Markets fall"]
     probabilities = predictor(texts)
     assert probabilities.shape == (2, 5)
@@ -117,7 +118,7 @@ def test_a_search_that_was_left_goes_on_as_if_it_never_was(model: Path) -> None:
 
 def test_perturbed_prompts_keep_their_template(words: Context) -> None:
     tokenizer = words.frozen.tokenizer
-    for data in words.test_perturbed.values():
+    for data in words.tasks[0].test_perturbed.values():
         for start, end in zip(data.offsets, data.offsets[1:], strict=False):
             text = tokenizer.decode(data.ids[start:end])
             assert text.startswith("<s>Headline: ")

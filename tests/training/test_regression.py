@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from slat_search.inference.label_file import label_rows
-from slat_search.inference.predictor import load_bundle, save_bundle
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import save_bundle
 from slat_search.structure import Structure, find_sites
 from slat_search.tasks.bbc import articles
 from slat_search.tasks.rows import read_rows
@@ -31,11 +32,12 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 
 def test_a_regression_is_trained_tested_and_predicted_in_its_own_unit(numbers: Context, tmp_path: Path) -> None:
-    assert numbers.labels == ()
-    assert numbers.outputs == 1
-    assert numbers.majority == 0
-    assert numbers.train.labels.mean() == pytest.approx(0, abs=1e-5)
-    assert numbers.train.labels.std() == pytest.approx(1, abs=1e-5)
+    (task,) = numbers.tasks
+    assert task.labels == ()
+    assert task.outputs == 1
+    assert task.majority == numbers.majority == 0
+    assert task.train.labels.mean() == pytest.approx(0, abs=1e-5)
+    assert task.train.labels.std() == pytest.approx(1, abs=1e-5)
     structure = Structure.lora(find_sites(numbers.backbone().model)[:8], r=2)
     job = TrainingJob("slat", "slat-test", 5e-3, 0, options={"structure": structure.to_dict()})
     result, state = train_job(numbers, job)
@@ -44,7 +46,7 @@ def test_a_regression_is_trained_tested_and_predicted_in_its_own_unit(numbers: C
     tested, predictions = evaluate_job(numbers, job, state)
     assert 0.4 < tested.quality <= 1
     assert np.isnan(predictions["0.confidence"]).all()
-    assert np.array_equal(predictions["0.labels"], numbers.test.labels)
+    assert np.array_equal(predictions["0.labels"], task.test.labels)
     save_bundle(tmp_path, numbers, job, state, result.validation)
     predicted = load_bundle(tmp_path)(TEXTS)
     assert predicted.shape == (3, 1)

@@ -97,6 +97,25 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
             average: the mean of a tensor over processes; None for one process.
         """
 
+    def record(self, gradient: Tensor) -> None:
+        """Take the gradients (parameters,) of one batch of the current task into account, and :meth:`decide` by them.
+
+        Raises:
+            ValueError: gates that are not judged so.
+        """
+        raise self._not_judged()
+
+    def decide(self) -> None:
+        """Judge the atoms of every task by the recorded gradients.
+
+        Raises:
+            ValueError: nothing was recorded, or gates that are not judged so.
+        """
+        raise self._not_judged()
+
+    def _not_judged(self) -> ValueError:
+        return ValueError(f"gates of class {type(self.each[0]).__name__} are not judged by recorded gradients")
+
     @abstractmethod
     def expected(self) -> Tensor:
         """Return the share of each atom's cost that is expected to be paid, (atoms,); above 1 where users pay again."""

@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..adapter import Adapter
 from ..layout import Layout
 from ..options import ModuleOptions
 from ..sites import Site
 from ..structure import Structure
+from .shared_adapter import SharedAdapter
 from .shared_structure import SharedStructure, Users
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Who uses which atom at the end of a search, and at what scale.
+
+    Attributes:
+        scales: (tasks, atoms) factor of each atom for each task.
+        uses: (tasks, atoms) of bool.
+    """
+
+    scales: Tensor
+    uses: Tensor
+
+    def adapter(self, adapter: Adapter, layout: Layout, tasks: Sequence[str]) -> SharedAdapter:
+        """Return the adapter that the tasks share.
+
+        Args:
+            adapter: holds the weights.
+            layout: the atoms.
+            tasks: names.
+        """
+        structure = shared_structure(layout, tasks, self.uses, adapter.options)
+        return SharedAdapter(adapter, structure, _scales_of_units(layout, structure, self.scales))
 
 
 def shared_structure(layout: Layout, tasks: Sequence[str], uses: Tensor, options: ModuleOptions) -> SharedStructure:
@@ -33,7 +60,7 @@ def shared_structure(layout: Layout, tasks: Sequence[str], uses: Tensor, options
     return SharedStructure(tuple(tasks), pool, ordered)
 
 
-def scales_of_units(layout: Layout, structure: SharedStructure, scales: Tensor) -> Tensor:
+def _scales_of_units(layout: Layout, structure: SharedStructure, scales: Tensor) -> Tensor:
     """Return the scales of atoms (tasks, atoms) as those of the structure's units, (tasks, units)."""
     by_module: dict[tuple[Site, str], list[Tensor]] = {}
     for atom, (site, kind, units) in enumerate(layout.atoms()):

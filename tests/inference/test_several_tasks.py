@@ -1,25 +1,30 @@
-"""A trained pool as a folder: all tasks from one file, each task from its own, and the command line."""
+"""An adapter of several tasks as a folder: all from one file, each task from its own, and the command line."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors.numpy import load_file, save_file
 
 from slat_search import SlatError
 from slat_search.cli import main
-from slat_search.inference.predictor import adapter_folder, load_bundle
-from slat_search.inference.shared_predictor import load_shared, save_shared
-from slat_search.records import Measures
+from slat_search.inference.addition import add_task
+from slat_search.inference.predictor import load_bundle
+from slat_search.inference.saved import adapter_folder, save_bundle
+from slat_search.records import SavedAdapter
 from slat_search.structure import SharedStructure, Space, find_sites
 from slat_search.structure.space import Candidate
+from slat_search.training.context import Context, prepare
 from slat_search.training.jobs import TrainingJob, apply_job
-from slat_search.training.pool import PoolContext, prepare_pool
 from slat_search.training.protocol import trained_arrays
 from tests.conftest import small_config
+from tests.export.folders import MEASURES
+from tests.inference.test_predictor import earlier
 from tests.structure.test_kinds import shake
 from tests.training.test_pool import TASKS, several
 
@@ -33,7 +38,7 @@ TEXTS: dict[str, list] = {
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pool whose tasks use different parts of it, with weights that show; as a run leaves it."""
-    pool: PoolContext = prepare_pool(several())[0]
+    pool: Context = prepare(several())[0]
     backbone = pool.backbone().model
     space = Space({"lora": Candidate(2), "serial": Candidate(2), "bias": Candidate(1)})
     whole = space.supernet(find_sites(backbone)).random_part(9000, seed=1)
@@ -42,31 +47,68 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     users = tuple(tuple(sorted(rng.choice(3, size=rng.integers(1, 4), replace=False).tolist())) for _ in range(jobs))
     structure = SharedStructure(tuple(task["name"] for task in TASKS), whole, users)
     job = TrainingJob("slat", "slat-abc", 3e-3, 0, options={"structure": structure.to_dict()})
-    models = [part.model() for part in pool.parts]
+    models = pool.models()
     applied = apply_job(job, backbone)
     assert applied.module is not None
     shake(applied.module)
-    state = trained_arrays(applied.trained(), models)
+    state = trained_arrays(applied.saved(), models)
     applied.undo()
     run = tmp_path_factory.mktemp("pool")
-    one = Measures(quality=0.5, quality_perturbed=0.5, retained=1.0, loss=1.0)
-    measures = one.model_copy(update={"tasks": {task["name"]: one for task in TASKS}})
-    save_shared(run / "adapters" / "slat-abc", pool, job, structure, state, measures)
+    measures = MEASURES.model_copy(update={"tasks": {task["name"]: MEASURES for task in TASKS}})
+    save_bundle(run / "adapters" / "slat-abc", pool, job, state, measures)
     (run / "adapters" / "best.json").write_text(json.dumps({"adapter": "slat-abc"}))
     return run
 
 
 def test_all_tasks_from_one_file_say_what_each_says_from_its_own(saved: Path) -> None:
     folder = saved / "adapters" / "slat-abc"
-    predict = load_shared(folder)
-    assert predict.tasks == load_shared(saved).tasks == tuple(TEXTS)
+    predict = load_bundle(folder)
+    assert predict.tasks == load_bundle(saved).tasks == tuple(TEXTS)
     for task in (*TEXTS, "bbc-headline"):  # back and forth
         alone = load_bundle(folder / task)
-        assert predict.labels(task) == alone.labels
-        np.testing.assert_allclose(predict(task, TEXTS[task]), alone(TEXTS[task]), atol=1e-5)
-    assert len({np.round(predict(task, TEXTS[task])[0, 0], 6) for task in TEXTS}) == 3
-    with pytest.raises(SlatError, match="no task 'cola'"):
-        predict("cola", ["text"])
+        assert predict.of(task).labels == alone.labels
+        np.testing.assert_allclose(predict(TEXTS[task], task), alone(TEXTS[task]), atol=1e-5)
+    assert len({np.round(predict(TEXTS[task], task)[0, 0], 6) for task in TEXTS}) == 3
+    with pytest.raises(SlatError, match="no task 'cola'; there are bbc-headline, bbc-topic, bbc-match"):
+        predict(["text"], "cola")
+    with pytest.raises(SlatError, match="several tasks; name one of bbc-headline"):
+        predict(["text"])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_pool_of_an_earlier_version_predicts_the_same(saved: Path, tmp_path: Path, number: int) -> None:
+    folder, old = saved / "adapters" / "slat-abc", tmp_path / "slat-abc"
+    adapter = SavedAdapter.read(folder / "adapter.json")
+    raw = {"format": f"slat-pool/{number}", "model": adapter.model.model_dump(), "tasks": {}}
+    raw["structure"] = adapter.job.options["structure"]
+    for task in adapter.tasks:
+        shutil.copytree(folder / task, old / task)
+        raw["tasks"][task] = earlier(old / task, number)
+        (old / task / "adapter.json").write_text(json.dumps(raw["tasks"][task]))
+    (old / "shared.json").write_text(json.dumps(raw))
+    weights = load_file(folder / "adapter.safetensors")
+    if number == 2:  # as `add-task` wrote one
+        weights["scales"] = weights["adapter.scales"]
+    del weights["adapter.scales"]
+    save_file(weights, old / "shared.safetensors")
+    predict, again = load_bundle(folder), load_bundle(old)
+    for task in TEXTS:
+        assert np.array_equal(again(TEXTS[task], task), predict(TEXTS[task], task))
+    part = load_bundle(old, task="bbc-topic")
+    np.testing.assert_allclose(part(TEXTS["bbc-topic"]), predict(TEXTS["bbc-topic"], "bbc-topic"), atol=1e-6)
+
+
+def test_hand_made_modules_serve_all_tasks_from_one_file(tmp_path: Path) -> None:
+    pool, _ = prepare(several())
+    job = TrainingJob("lora", "lora-2", 1e-3, 0, options={"size": 2, "roles": ["q"]})
+    models = pool.models()
+    applied = apply_job(job, pool.backbone().model)
+    state = trained_arrays({name: value + 0.1 for name, value in applied.trained().items()}, models)
+    applied.undo()
+    save_bundle(tmp_path / "lora-2", pool, job, state, MEASURES)
+    predict = load_bundle(tmp_path / "lora-2")
+    for task in TEXTS:
+        np.testing.assert_allclose(predict(TEXTS[task], task), load_bundle(tmp_path / "lora-2" / task)(TEXTS[task]))
 
 
 def test_the_command_line_asks_whose_adapter(saved: Path) -> None:
@@ -101,29 +143,29 @@ def test_a_task_is_added_and_the_others_stay_bit_for_bit(saved: Path, tmp_path: 
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("again: validation ")
-    before, after = load_shared(folder), load_shared(out)
+    before, after = load_bundle(folder), load_bundle(out)
     assert after.tasks == (*before.tasks, "again")
     for task in before.tasks:
         for name in ("adapter.json", "adapter.safetensors"):
             assert (out / task / name).read_bytes() == (folder / task / name).read_bytes()
         assert np.array_equal(load_bundle(out / task)(TEXTS[task]), load_bundle(folder / task)(TEXTS[task]))
-        np.testing.assert_allclose(after(task, TEXTS[task]), before(task, TEXTS[task]), atol=1e-6)
+        np.testing.assert_allclose(after(TEXTS[task], task), before(TEXTS[task], task), atol=1e-6)
     texts = ["sport 99", "business 99"]
     alone = load_bundle(out / "again")
-    np.testing.assert_allclose(after("again", texts), alone(texts), atol=1e-5)
-    new = SharedStructure.from_dict(json.loads((out / "shared.json").read_text())["structure"])
-    old = SharedStructure.from_dict(json.loads((folder / "shared.json").read_text())["structure"])
+    np.testing.assert_allclose(after(texts, "again"), alone(texts), atol=1e-5)
+    old, new = (
+        SharedStructure.from_dict(SavedAdapter.read(place / "adapter.json").job.options["structure"])
+        for place in (folder, out)
+    )
     assert {task: new.of(task) for task in old.tasks} == {task: old.of(task) for task in old.tasks}
     assert f"{new.params - old.params:,} of them new" in done.stdout
     again = CliRunner().invoke(main, command)
     assert (again.exit_code, "is there already" in again.stderr) == (2, True)
 
 
-def test_what_is_damaged_is_one_sentence(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(SlatError, match=r"no shared\.json there"):
-        load_shared(tmp_path)
-    folder = saved / "adapters" / "slat-abc"
-    (tmp_path / "shared.json").write_text((folder / "shared.json").read_text())
-    (tmp_path / "shared.safetensors").write_bytes(b"no weights")
-    with pytest.raises(SlatError, match="damaged"):
-        load_shared(tmp_path)
+def test_a_task_is_added_to_a_found_pool_alone(saved: Path, tmp_path: Path) -> None:
+    config = small_config(task={"name": "bbc-headline", "max_rows": 48})
+    with pytest.raises(SlatError, match="bbc-topic: holds no pool that a search over several tasks found"):
+        add_task(saved / "adapters" / "slat-abc" / "bbc-topic", config, tmp_path / "out", {"learning_rate": 0.01})
+    with pytest.raises(SlatError, match=r"adapter\.json: no such file"):
+        add_task(tmp_path, config, tmp_path / "out", {"learning_rate": 0.01})

@@ -1,0 +1,30 @@
+"""Sets of values that go together, for a first look, for everyday and for a result to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from .search import Search
+
+Preset = Literal["quick", "good", "best"]
+#: preset -> fields that it sets; `good` is what the fields are by default
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"seeds": 1, "search": {"trials": 6, "num_selected": 1}, "baselines": ["lora", "head"]},
+    "good": {},
+    "best": {"seeds": 5, "search": {"trials": 64, "num_selected": 4}, "baselines": "standard"},
+}
+
+
+def with_preset(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a configuration with those of its preset, as far as they are not given."""
+    name = fields.get("preset")
+    merged = dict(fields)
+    for field, value in PRESETS.get(name, {}).items() if isinstance(name, str) else ():
+        given = merged.get(field)
+        if isinstance(value, dict) and isinstance(given, Mapping):
+            known = {Search.OLD_NAMES.get(key, key) for key in given}
+            merged[field] = {**{key: item for key, item in value.items() if key not in known}, **given}
+        else:
+            merged.setdefault(field, value)
+    return merged

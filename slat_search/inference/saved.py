@@ -1,0 +1,192 @@
+"""Trained adapters as folders, ``adapter.safetensors`` and ``adapter.json``, no pickle; and where a run keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ..baselines import METHODS, Applied
+from ..config import Model
+from ..errors import SlatError
+from ..records import AdapterTask, Measures, Recommended, SavedAdapter, SavedPrompt, TrainingJob
+from ..structure import SharedAdapter
+from ..training.context import Context, TaskContext
+from ..training.jobs import apply_job, load_state
+from ..training.protocol import State, head_names, those_of
+
+DESCRIPTION = "adapter.json"
+_EARLIER_POOL = "shared.json"  # an adapter of several tasks, to version 3
+
+
+def save_bundle(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
+    """Write adapter, heads and all that is needed to use them on the same backbone.
+
+    Of several tasks, each gets a folder of its name with its part, which is an adapter of its own.
+
+    Args:
+        folder: where to.
+        context: that the adapter was trained in.
+        job: the training; of a search that of the structure that it found.
+        state: trained weights, see :func:`.trained_arrays`.
+        measures: on validation.
+    """
+    made_from, config = context.tasks[0].made_from, context.config.model.model_dump()
+    saved = SavedAdapter(
+        model=Model.model_validate(config),  # with every field, as defaults may change
+        job=job,
+        tasks={task.config.name: described(task, measures.of(task.config.name)) for task in context.tasks},
+        digests={"weights": made_from.weights, "tokenizer": made_from.tokenizer},
+    )
+    write_saved(folder, saved, state)
+    if len(context.tasks) > 1:
+        _save_parts(folder, context, job, state, measures)
+
+
+def _save_parts(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
+    """Write what each of several tasks uses of an adapter, as an adapter of its own."""
+    applied = Applied()  # a hand-made method is used whole by every task
+    try:
+        if job.method == "slat":
+            applied = apply_job(job, context.backbone().model)
+            load_state([], applied, state)
+        for number, (name, prefix) in enumerate(zip(context.names, head_names(len(context.tasks)), strict=True)):
+            its_job, modules = part_of(applied.shared, job, state, name)
+            head = {f"head.{key}": value for key, value in those_of(f"{prefix}.", state).items()}
+            save_bundle(folder / name, context.of(number), its_job, modules | head, measures.of(name))
+    finally:
+        applied.undo()
+
+
+def described(task: TaskContext, measures: Measures) -> AdapterTask:
+    """Return the record of a task of an adapter, with its ``measures`` on validation."""
+    config = task.config
+    prompt = None
+    if config.is_prompted:
+        most = config.max_new_tokens if config.is_generated else None
+        prompt = SavedPrompt(**config.prompt_fields, words=task.words, max_new_tokens=most)
+    return AdapterTask(
+        labels=task.labels,
+        scale=task.scale,
+        max_length=config.max_length,
+        columns=config.text,
+        prompt=prompt,
+        measures=measures,
+        digests=task.made_from.texts,
+    )
+
+
+def part_of(shared: SharedAdapter | None, job: TrainingJob, state: State, task: str) -> tuple[TrainingJob, State]:
+    """Return what one of several tasks uses of an adapter, as a training and its modules by name.
+
+    Args:
+        shared: the modules, where tasks do not all use the same.
+        job: the training of the adapter.
+        state: its weights.
+        task: name of the task.
+    """
+    label = f"{job.label}-{task}"
+    if shared is None:
+        return replace(job, label=label), {key: value for key, value in state.items() if key.startswith("adapter.")}
+    structure, weights = shared.alone(task)
+    modules = {f"adapter.{key}": value.cpu().numpy() for key, value in weights.items()}
+    return replace(job, label=label, options={"structure": structure.to_dict()}), modules
+
+
+def write_saved(folder: Path, saved: SavedAdapter, state: State) -> None:
+    """Write the two files of an adapter: the weights, then the description."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(state, (folder / DESCRIPTION).with_suffix(".safetensors"))
+    saved.write(folder / DESCRIPTION)
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether a folder holds an adapter."""
+    return (folder / DESCRIPTION).is_file() or (folder / _EARLIER_POOL).is_file()
+
+
+def read_saved(folder: Path) -> tuple[SavedAdapter, State]:
+    """Read the two files of an adapter: its description, and its weights by name.
+
+    Raises:
+        SlatError: not such a folder, damaged, or of a version that is not known.
+    """
+    path = folder / (DESCRIPTION if (folder / DESCRIPTION).is_file() or not is_saved(folder) else _EARLIER_POOL)
+    saved, weights = SavedAdapter.read(path), path.with_suffix(".safetensors")
+    if saved.job.method not in METHODS:
+        raise SlatError(f"{path}: damaged (no method is called {saved.job.method!r})")
+    try:
+        state = load_file(weights)
+    except FileNotFoundError as error:
+        raise SlatError(f"{weights}: no such file") from error
+    except (OSError, SafetensorError) as error:
+        raise SlatError(f"{weights}: damaged ({error})") from error
+    if broken := sorted(name for name, value in state.items() if not np.isfinite(value).all()):
+        raise SlatError(f"{weights}: damaged ({broken[0]} holds NaN or infinity)")
+    if "scales" in state:  # of a pool of an earlier version
+        state["adapter.scales"] = state.pop("scales")
+    return saved, state
+
+
+def adapter_folder(run: Path, adapter: str | None = None, task: str | None = None) -> Path:
+    """Return the folder of the adapter of one task: ``run`` itself if it is one, else the named or the recommended one
+    of a run folder; of several tasks the part of ``task``.
+
+    Raises:
+        SlatError: no adapter there, or no such task.
+    """
+    folder = run if is_saved(run) else _named(run, adapter)
+    tasks = _parts(folder)
+    if tasks:
+        if task not in tasks:
+            raise SlatError(f"--task: {run} has several tasks, so one of {', '.join(tasks)} is needed (got {task!r})")
+        return folder / task
+    if task is not None and folder != run:
+        raise SlatError(f"--task: {run} has one task; leave it out")
+    return folder
+
+
+def whole_folder(run: Path, adapter: str | None = None) -> Path:
+    """Return the folder of the adapter of all tasks: ``run`` itself if it is one, else the named or the recommended one
+    of a run folder; where that was trained for each task alone, the recommended found one.
+
+    Raises:
+        SlatError: no adapter there, or one for each task alone.
+    """
+    folder = run if is_saved(run) else _named(run, adapter)
+    if not is_saved(folder) and adapter is None:
+        folder = _named(run, Recommended.read(folder.parent / "best.json").found)
+    return folder if is_saved(folder) else adapter_folder(run, adapter)
+
+
+def _parts(folder: Path) -> list[str]:
+    """Return the names of the tasks that have a folder of their own in that of an adapter."""
+    return sorted(path.parent.name for path in folder.glob(f"*/{DESCRIPTION}"))
+
+
+def _named(run: Path, adapter: str | None) -> Path:
+    """Return the folder of the named or the recommended adapter of a run.
+
+    Raises:
+        SlatError: not a run that is finished, or no such adapter.
+    """
+    folder = run / "adapters"
+    if not (folder / "best.json").is_file():
+        raise SlatError(f"{run}: neither an adapter folder nor a finished run")
+    name = adapter or Recommended.read(folder / "best.json").adapter
+    known = sorted({path.relative_to(folder).parts[0] for path in folder.glob(f"**/{DESCRIPTION}")})
+    if name not in known:
+        raise SlatError(f"--adapter: no {name!r} in {run}; there are {', '.join(known)}")
+    return folder / name
+
+
+def note_on(folder: Path) -> str:
+    """Return the doubts that the run of an adapter has about it: that it is hand-made, or no better than the bare head;
+    empty where it holds what it promises, or lies in no run."""
+    for place in (folder, folder.parent):
+        if (place.parent / "best.json").is_file():
+            return Recommended.read(place.parent / "best.json").notes.get(place.name, "")
+    return ""

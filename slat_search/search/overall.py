@@ -1,0 +1,166 @@
+"""Progress of a whole run: all its stages, and the time that is left."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ray.tune import Callback
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from .progress import duration
+from .trial_log import Trial
+
+_log = logging.getLogger(__name__)
+_EVERY = 60.0  # seconds between two lines where there is no terminal
+_WIDTH = 40  # signs of the bar
+
+
+def is_watched() -> bool:
+    """Whether somebody looks: lines of progress are shown, in a terminal, and not in that of a CI."""
+    return _log.isEnabledFor(logging.INFO) and sys.stderr.isatty() and not os.environ.get("CI")
+
+
+class RunProgress:
+    """What is done of a run and what is left, in optimizer steps; tests count as the steps that take as long.
+
+    Work that was there before, of a run that is resumed, is done but tells nothing of the pace.
+
+    Args:
+        stages: name -> steps of all its work, about, in order.
+    """
+
+    def __init__(self, stages: dict[str, float]):
+        self._total = dict(stages)
+        self._done: dict[str, dict[str, float]] = {stage: {} for stage in stages}
+        self._fresh = 0.0
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+
+    def expect(self, stage: str, steps: float) -> None:
+        """Say anew how much work a stage is."""
+        with self._lock:
+            self._total[stage] = steps
+            self._done.setdefault(stage, {})  # a stage that was not foreseen
+
+    def note(self, stage: str, work: str, steps: float, fresh: bool = True) -> None:
+        """Note how many steps of a piece of work are done, in all; ``fresh`` where this process did them."""
+        with self._lock:
+            before = self._done.setdefault(stage, {}).get(work, 0.0)
+            self._done[stage][work] = max(before, steps)
+            self._fresh += max(0.0, steps - before) if fresh else 0.0
+
+    @property
+    def share(self) -> float:
+        """Return what is done, 0 to 1."""
+        with self._lock:
+            done = {stage: min(sum(works.values()), self._whole(stage)) for stage, works in self._done.items()}
+            whole = sum(map(self._whole, self._done))
+        return sum(done.values()) / whole if whole else 0.0
+
+    def left(self, elapsed: float) -> float | None:
+        """Return the seconds that the rest takes at the pace of the first ``elapsed`` ones; None without a pace."""
+        if not self._fresh:
+            return None
+        with self._lock:
+            rest = sum(max(0.0, self._whole(stage) - sum(works.values())) for stage, works in self._done.items())
+        return rest * elapsed / self._fresh
+
+    def line(self, elapsed: float | None = None) -> str:
+        """Return the state in one line."""
+        elapsed = time.monotonic() - self._began if elapsed is None else elapsed
+        left = self.left(elapsed)
+        with self._lock:
+            stages = [f"{stage} {self._percent(stage)}" for stage in self._total if self._whole(stage)]
+        rest = "" if left is None else f", about {duration(left)} left"
+        return f"{self.share:.0%} of the run after {duration(elapsed)}{rest} ({', '.join(stages)})"
+
+    def _whole(self, stage: str) -> float:
+        return self._total.get(stage, 0.0)
+
+    def _percent(self, stage: str) -> str:
+        return f"{min(1.0, sum(self._done[stage].values()) / self._whole(stage)):.0%}"
+
+    def bar(self) -> Group:
+        """Return the bar and the line below it."""
+        return Group(ProgressBar(total=1.0, completed=self.share, width=_WIDTH), Text(self.line()))
+
+    @contextmanager
+    def shown(self, every: float = _EVERY) -> Iterator[None]:
+        """Log the line every so many seconds, but where a terminal shows bars."""
+        over = threading.Event()
+
+        def tell() -> None:
+            while not over.wait(every):
+                _log.info(self.line())
+
+        teller = None if is_watched() else threading.Thread(target=tell, daemon=True, name="progress")
+        if teller is not None:
+            teller.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if teller is not None:
+                teller.join()
+
+    @contextmanager
+    def bars(self) -> Iterator[None]:
+        """Keep the bar at the bottom of a terminal, below lines of progress."""
+        if not is_watched():
+            yield
+            return
+        with Live(get_renderable=self.bar, console=Console(stderr=True), refresh_per_second=1):
+            yield
+
+
+class TrialProgress(Callback):
+    """Notes the steps of trials as they report; where some are stopped, the others are expected to be stopped alike.
+
+    Args:
+        progress: of the run, an attribute as well.
+        total: trials of the search, an attribute as well.
+    """
+
+    STAGE = "search"
+
+    def __init__(self, progress: RunProgress, total: int):
+        self.progress, self.total = progress, total
+        self._over: dict[int, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray pickles callbacks for a restore of its own, which no search uses."""
+        return {}
+
+    def resume(self, trials: Sequence[Trial]) -> None:
+        """Note the trials of a search that goes on."""
+        for trial in trials:
+            if trial.report is not None:
+                self.progress.note(self.STAGE, str(trial.number), trial.report.step, fresh=False)
+            if trial.is_over:
+                self._end(trial.number, trial.report.step if trial.report is not None else 0)
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        if "step" in result:
+            self.progress.note(self.STAGE, str(trial.config["number"]), result["step"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._end(trial.config["number"], (trial.last_result or {}).get("step", 0))
+
+    def close(self) -> None:
+        """Note that no more trials come."""
+        self.progress.expect(self.STAGE, sum(self._over.values()))
+
+    def _end(self, number: int, steps: int) -> None:
+        self._over[number] = steps
+        mean = sum(self._over.values()) / len(self._over)
+        self.progress.expect(self.STAGE, sum(self._over.values()) + mean * (self.total - len(self._over)))

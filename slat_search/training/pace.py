@@ -1,0 +1,92 @@
+"""How long a training takes on this machine, from a few steps of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ..records import TrainingJob
+from .context import Context
+from .jobs import train_job
+from .protocol import validation_measures
+from .trial import search_trial
+
+_TRIAL_STEPS, _JOB_STEPS = 20, 5
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that a training takes.
+
+    Attributes:
+        begin: before its first step.
+        step: of one step.
+        validation: of measuring it once, on clean and perturbed validation text.
+        weights: bytes that are kept of it.
+    """
+
+    begin: float
+    step: float
+    validation: float
+    weights: int = 0
+
+    def seconds(self, steps: float, reports: int = 1) -> float:
+        """Return those of a training that reports so many times."""
+        return self.begin + steps * self.step + reports * self.validation
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def validation_seconds(context: Context) -> float:
+    """Measure untrained models on validation."""
+    models = context.models()
+    began = time.perf_counter()
+    validation_measures(context, models)
+    return time.perf_counter() - began
+
+
+def trial_pace(context: Context, sampled: Mapping[str, Any], validation: float) -> Pace:
+    """Train a trial of few steps: all its phases, in the shares that a whole one gives them."""
+    short = _of_steps(context, _TRIAL_STEPS)
+    began = time.perf_counter()
+    (report,) = search_trial(short, dict(sampled), ())
+    whole = time.perf_counter() - began
+    steps = short.config.training.steps
+    trained = max(0.0, report["seconds"] - validation)
+    return Pace(max(0.0, whole - report["seconds"]), trained / steps, validation)
+
+
+def job_pace(context: Context, job: TrainingJob, validation: float) -> Pace:
+    """Train a method for few steps.
+
+    Raises:
+        DivergedError: the loss was not finite.
+        OutOfMemoryError: the GPU has no memory for a single text.
+    """
+    short = _of_steps(context, _JOB_STEPS)
+    began = time.perf_counter()
+    trained, weights = train_job(short, job)
+    begin = time.perf_counter() - began - trained.seconds - validation
+    size = sum(array.nbytes for array in weights.values())
+    return Pace(max(0.0, begin), trained.seconds / short.config.training.steps, validation, size)
+
+
+def _of_steps(context: Context, steps: int) -> Context:
+    """Return the context of a run of so many steps at most."""
+    config = context.config
+    training = config.training.model_copy(update={"steps": min(config.training.steps, steps)})
+    return replace(context, config=config.model_copy(update={"training": training}))

@@ -1,0 +1,130 @@
+"""Progress of a whole run: shares, the time that is left, and where it is shown."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import pty
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from slat_search.cli.terminal import messages
+from slat_search.records import Report
+from slat_search.search.overall import RunProgress, TrialProgress
+from slat_search.search.trial_log import Trial
+
+
+@dataclass
+class Running:
+    """A trial as Ray hands it to callbacks."""
+
+    config: dict[str, Any]
+    last_result: dict[str, Any] = field(default_factory=dict)
+
+
+def report(step: int) -> Report:
+    return Report(step=step, quality=0.5, quality_perturbed=0.5, retained=1, loss=1, params=9, atoms=9, seconds=1)
+
+
+def test_the_share_is_that_of_the_work_of_all_stages() -> None:
+    progress = RunProgress({"search": 100, "trainings": 300, "test": 100})
+    assert progress.share == 0
+    assert progress.left(5.0) is None
+    progress.note("search", "0", 50)
+    progress.note("search", "0", 100)
+    assert progress.share == pytest.approx(0.2)
+    assert progress.left(10.0) == pytest.approx(40.0)  # 400 steps at 10 a second
+    progress.note("trainings", "lora", 150)
+    progress.note("trainings", "lora", 150)  # asked for again by every seed
+    assert progress.share == pytest.approx(0.5)
+    assert progress.line(25.0) == ("50% of the run after 25 s, about 25 s left (search 100%, trainings 50%, test 0%)")
+
+
+def test_what_was_there_before_tells_nothing_of_the_pace() -> None:
+    progress = RunProgress({"trainings": 100})
+    progress.note("trainings", "kept", 50, fresh=False)
+    assert (progress.share, progress.left(10.0)) == (0.5, None)
+    progress.note("trainings", "new", 25)
+    assert progress.left(10.0) == pytest.approx(10.0)
+
+
+def test_a_stage_that_becomes_less_work_is_done_sooner() -> None:
+    progress = RunProgress({"search": 100, "trainings": 100})
+    progress.note("search", "0", 50)
+    progress.expect("search", 50)
+    assert progress.share == pytest.approx(1 / 3)
+    progress.note("search", "0", 80)  # more than was expected
+    assert progress.share == pytest.approx(1 / 3)
+
+
+def test_trials_that_are_stopped_shorten_what_is_expected_of_others() -> None:
+    progress = RunProgress({"search": 4 * 100, "trainings": 100})
+    trials = TrialProgress(progress, 4)
+    trials.on_trial_result(1, [], Running({"number": 0}), {"step": 30})
+    assert progress.share == pytest.approx(30 / 500)
+    trials.on_trial_complete(1, [], Running({"number": 0}, {"step": 30}))
+    assert progress.share == pytest.approx(30 / (4 * 30 + 100))
+    trials.on_trial_result(1, [], Running({"number": 1}), {"step": 100})
+    trials.on_trial_complete(1, [], Running({"number": 1}, {"step": 100}))
+    assert progress.share == pytest.approx(130 / (130 + 2 * 65 + 100))
+    trials.on_trial_result(1, [], Running({"number": 2}), {"diverged": "loss is nan"})
+    trials.on_trial_complete(1, [], Running({"number": 2}, {"diverged": "loss is nan"}))
+    trials.close()
+    assert progress.share == pytest.approx(130 / 230)
+    assert isinstance(pickle.loads(pickle.dumps(trials)), TrialProgress)  # as Ray does with all callbacks
+
+
+def test_trials_of_a_search_that_goes_on_are_done() -> None:
+    progress = RunProgress({"search": 200})
+    over = Trial(0, {}, "completed", (report(50), report(100)))
+    left = Trial(1, {}, "running", (report(50),))
+    TrialProgress(progress, 2).resume([over, left])
+    assert progress.share == pytest.approx(0.75)
+    assert progress.left(10.0) is None
+
+
+def test_without_a_terminal_a_line_is_logged_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, enough = [], threading.Event()
+
+    class Reader(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+            if len(seen) == 2:
+                enough.set()
+
+    monkeypatch.setenv("CI", "true")
+    reader = Reader()
+    with messages():
+        logging.getLogger("slat_search").addHandler(reader)
+        progress = RunProgress({"search": 4})
+        with progress.shown(every=0.01):
+            progress.note("search", "0", 1)
+            assert enough.wait(60)
+        told = len(seen)
+        logging.getLogger("slat_search").removeHandler(reader)
+    assert seen[-1].startswith("25% of the run after ")
+    assert len(seen) == told
+    assert "progress" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_in_a_terminal_a_bar_stays_below_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal, messages():
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.delenv("CI", raising=False)
+        progress = RunProgress({"trainings": 2})
+        with progress.shown(every=0.01), progress.bars():
+            progress.note("trainings", "lora", 1)
+            logging.getLogger("slat_search.comparison").info("train  lora")
+    seen = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "train  lora\r\n" in seen
+    assert "50% of the run after" in seen
+    assert seen.rindex("50% of the run") > seen.index("train  lora")
+    assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h")  # the cursor is there again
