@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ELSEWHERE = {"export_and_reload"}  # tests/export/test_example.py
-LARGE = {"qlora"}  # of the embedded decoder, and of bitsandbytes
+LARGE = {"label_words", "qlora"}  # of the embedded decoder, and of bitsandbytes
 EXAMPLES = [
     pytest.param(path, marks=pytest.mark.llm if path.stem in LARGE else ())
     for path in sorted((ROOT / "examples").glob("*.py"))
@@ -22,6 +22,7 @@ ENDS = {
     "own_loop": ("1,000 parameters: ", "adapter.safetensors"),
     "trainer": ("1,000 parameters: ", "trainer-output/adapter.safetensors"),
     "sft_trainer": ("2000 parameters", "sft-output/adapter.safetensors"),
+    "label_words": ("zero-shot", "label-words/report.html"),
     "qlora": ("4,000 parameters: ", "qlora-output/adapter.safetensors"),
 }
 

@@ -1,4 +1,5 @@
-"""A new kind of module is one class and one entry: written into a copy of the package, it goes through a whole run."""
+"""A new kind of module, or of gates, is one class and one entry: written into a copy of the package, both go through a
+whole run."""
 
 from __future__ import annotations
 
@@ -46,6 +47,26 @@ ENTRY = """
             color="#123456",
         ),
 """
+GATES_CLASS = '''
+from .saliency import Saliency
+
+
+class Forgetful(Saliency):
+    """Saliency that soon forgets."""
+
+    def __init__(self, costs, crowd, blocks, options):
+        super().__init__(costs, crowd, blocks, options)
+        self.smoothing = 0.5
+'''
+GATES_ENTRY = """
+        GateKind("forgetful", "forgetful:Forgetful", measured=True),
+"""
+
+
+def add_entry(registry: Path, entry: str) -> None:
+    before = registry.read_text()
+    registry.write_text(before.replace("    for kind in (\n", f"    for kind in (\n{entry.lstrip(chr(10))}"))
+    assert registry.read_text() != before
 
 
 @pytest.mark.slow
@@ -53,12 +74,12 @@ def test_a_new_kind_is_searched_trained_and_drawn(tmp_path: Path) -> None:
     package = tmp_path / "code" / "slat_search"
     shutil.copytree(Path(slat_search.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "structure" / "gain.py").write_text(CLASS)
-    registry = package / "structure" / "kinds.py"
-    before = registry.read_text()
-    registry.write_text(before.replace("    for kind in (\n", f"    for kind in (\n{ENTRY.lstrip(chr(10))}"))
-    assert registry.read_text() != before
+    (package / "structure" / "gates" / "forgetful.py").write_text(GATES_CLASS)
+    add_entry(package / "structure" / "kinds.py", ENTRY)
+    add_entry(package / "structure" / "gate_kinds.py", GATES_ENTRY)
 
     raw = yaml.safe_load(small_config(name="gain", seeds=1).to_yaml())
+    raw["gates"]["kind"] = "forgetful"
     raw["space"]["kinds"] = {"gain": {"size": 1}, "bias": {"size": 1}}
     raw["search"] |= {"trials": 2, "num_selected": 1, "refit_learning_rates": [0.01]}
     raw["baselines"] = ["head"]

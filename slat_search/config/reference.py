@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -101,7 +101,8 @@ def _plain(value: Any) -> Any:
 
 
 def _values(field: FieldInfo) -> str:
-    choices = _choices(field.annotation)
+    schemas = [item.json_schema or {} for item in _metadata(field) if isinstance(item, WithJsonSchema)]
+    choices = _choices(field.annotation) or next((tuple(s["enum"]) for s in schemas if "enum" in s), ())
     if choices:
         return ", ".join(f"`{c}`" for c in choices)
     bounds = {

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from ..structure.gate_kinds import GATE_KINDS
 from ..structure.kinds import KINDS, unknown_kind
 from ..structure.options import ModuleOptions, SearchOptions
 from .section import Fraction, Positive, Section
 
-GateKind = Literal["sigmoid", "hard_concrete", "saliency", "screening"]
-#: gates that are measured and not trained
-MEASURED: tuple[GateKind, ...] = ("saliency", "screening")
 Activation = Literal["gelu", "relu", "silu", "tanh"]
 #: fields of gates that are gone, none of which gained anything where it was measured
 _REMOVED = ("held_out", "groups", "depth", "entropy", "diversity")
 
 
-def _registered(name: str) -> str:
-    """Return the name of a registered kind.
+def _among(known: Collection[str]) -> Callable[[str], str]:
+    """Return a validator of names that are registered."""
 
-    Raises:
-        ValueError: there is none.
-    """
-    if name not in KINDS:
-        raise ValueError(unknown_kind(name))
-    return name
+    def registered(name: str) -> str:
+        if name not in known:
+            raise ValueError(unknown_kind(name, known))
+        return name
+
+    return registered
 
 
-KindName = Annotated[str, AfterValidator(_registered)]
+KindName = Annotated[str, AfterValidator(_among(KINDS.keys()))]
+GateKindName = Annotated[str, AfterValidator(_among(GATE_KINDS.keys())), WithJsonSchema({"enum": [*GATE_KINDS]})]
 
 
 class Candidate(Section):
@@ -74,8 +73,8 @@ class GatesConfig(Section):
         "reach": "depth_exponent",
     }
 
-    kind: GateKind = Field(
-        cast(GateKind, SearchOptions.kind),
+    kind: GateKindName = Field(
+        SearchOptions.kind,
         description="how atoms are chosen: `screening` judges candidates at zero before any of them trains; `saliency` "
         "trains all and measures what the loss would lose without each; the others train gates (`sigmoid` is the form "
         "of arXiv 2509.03057)",

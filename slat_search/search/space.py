@@ -15,8 +15,8 @@ from scipy.stats import qmc
 
 from ..config import Config
 from ..config.search import Range
-from ..config.supernet import MEASURED
 from ..errors import SlatError
+from ..structure.gate_kinds import GATE_KINDS
 from ..training.context import Context
 from ..training.sampled_structure import layer_bit, sizes
 
@@ -81,7 +81,7 @@ def _ranges(config: Config, backbone: int) -> dict[str, _Axis]:
     return {
         **({"budget": space.budget.in_parameters(backbone)} if space.budget else {"sparsity": space.sparsity}),
         "learning_rate": space.learning_rate,
-        **({} if config.gates.kind in MEASURED else {"gate_learning_rate": space.gate_learning_rate}),
+        **({} if GATE_KINDS[config.gates.kind].measured else {"gate_learning_rate": space.gate_learning_rate}),
         **({"sharing": space.sharing} if config.tasks else {}),
         "noise_ratio": space.noise_ratio,
     }

@@ -7,7 +7,7 @@ export. This file needs no torch.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -108,8 +108,8 @@ KINDS: dict[str, Kind] = {
 # fmt: on
 
 
-def unknown_kind(name: str) -> str:
-    """Return a sentence on a kind that is not registered."""
-    close = difflib.get_close_matches(name, KINDS, n=1)
+def unknown_kind(name: str, known: Collection[str] = KINDS.keys()) -> str:
+    """Return a sentence on a kind that is not among the registered ones."""
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return f"unknown kind {name!r}; kinds are {', '.join(KINDS)}{hint}"
+    return f"unknown kind {name!r}; kinds are {', '.join(known)}{hint}"

@@ -24,7 +24,7 @@ class SearchOptions:
     """Rules by which a search chooses atoms, and when. Times are shares of the steps.
 
     Attributes:
-        kind: how atoms are chosen, a key of ``GATES``.
+        kind: how atoms are chosen, a key of ``GATE_KINDS``.
         init: first value of structure variables that are trained or smoothed; positive = open.
         temperature: of trained gates, at the start and at the end of the search phase (geometric between).
         warmup: gates rest before this; screening trains the head alone meanwhile.

@@ -15,6 +15,7 @@ from .attachment import Attachment
 from .candidates import Candidates
 from .extra_state import pack, supernet_state
 from .gates import GATES, TaskGates
+from .kinds import unknown_kind
 from .layout import Layout
 from .multitask.frozen_pool import FrozenPool
 from .multitask.outcome import Outcome, shared_structure
@@ -80,7 +81,7 @@ class Supernet(nn.Module):
     ):
         super().__init__()
         if options.kind not in GATES:
-            raise SlatError(f"gates: unknown kind {options.kind!r}; one of {', '.join(GATES)}")
+            raise SlatError(f"gates: {unknown_kind(options.kind, GATES)}")
         self.options, space = options, space or Space()
         self._pool = FrozenPool(pool, space) if pool is not None else None
         self.tasks = (*(self._pool.tasks if self._pool else ()), *tasks)

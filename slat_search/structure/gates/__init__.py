@@ -1,5 +1,6 @@
-"""Gate kinds, each a class. Adding one: write a :class:`.Gates` and one entry in ``GATES``."""
+"""Gates, a class a kind; :mod:`..gate_kinds` registers them."""
 
+from ..gate_kinds import GATE_KINDS
 from .base import Gates
 from .measured import MeasuredGates
 from .saliency import Saliency
@@ -7,12 +8,7 @@ from .screening import Screening
 from .task_gates import TaskGates
 from .trained import HardConcrete, Sigmoid, TrainedGates
 
-GATES: dict[str, type[Gates]] = {
-    "sigmoid": Sigmoid,
-    "hard_concrete": HardConcrete,
-    "saliency": Saliency,
-    "screening": Screening,
-}
+GATES: dict[str, type[Gates]] = {name: kind.gates for name, kind in GATE_KINDS.items()}
 
 __all__ = [
     "GATES",
