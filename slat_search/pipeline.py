@@ -12,6 +12,7 @@ import pandas as pd
 
 from .adapters import save_adapters
 from .analysis.data import frame, read_run
+from .analysis.formats import to_csv
 from .analysis.fronts import choose_members
 from .analysis.report import illustrate, tabulate
 from .baselines import apply_method
@@ -30,15 +31,10 @@ from .comparison.single_task import (
 )
 from .config import Config, load_config
 from .errors import SlatError
+from .files import write_json, write_listed
 from .provenance import check_earlier_texts, check_unchanged, environment
 from .records import Environment, Selection, TransferRow
-from .run_folder import (
-    STUDIES,
-    RunFolder,
-    results_stay,
-    write_json,
-    write_text,
-)
+from .run_folder import STUDIES, RunFolder, results_stay
 from .search.runtime import ray_session
 from .search.space import SearchSpace
 from .search.trackers import trackers
@@ -153,7 +149,7 @@ def _work(context: PoolContext, folder: RunFolder, stage: Stage | None, storage:
     """Every stage, or one; whether that was all."""
     if stage == "baselines":
         trained = train_baselines(JobRunner(context, folder / "units"))
-        write_text(folder / "baselines.csv", trained.to_csv(index=False))
+        write_listed(folder / "baselines.csv", to_csv(trained))
         return False
     trials = run_search(context, folder / "search", storage)
     _write_trials(folder, trials)
@@ -195,7 +191,7 @@ def _train_apart(context: PoolContext, folder: RunFolder, members: Sequence[Tria
         bare = {name: JobRunner(clean(part), where / name) for name, part in parts.items()}
         best = max(members, key=lambda trial: trial.measures.quality)
         rows = frame(train_transfers(bare, best), TransferRow)
-        write_text(folder / "transfer.csv", rows.to_csv(index=False))
+        write_listed(folder / "transfer.csv", to_csv(rows))
 
 
 def describe(task: TaskData) -> str:
@@ -244,6 +240,6 @@ def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[
     table = trials_table(trials)
     refitted = {t.number for t in members}
     table["refitted"] = ["yes" if number in refitted else "" for number in table["trial"]]
-    write_text(folder / "trials.csv", table.to_csv(index=False))
+    write_listed(folder / "trials.csv", to_csv(table))
     history = [{"trial": t.number, **report.row()} for t in trials for report in t.history]
-    write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
+    write_listed(folder / "history.csv", to_csv(pd.DataFrame(history)))

@@ -16,7 +16,7 @@ from slat_search import load
 from slat_search.cli import main
 from slat_search.training.context import Context
 from tests.conftest import TEXTS
-from tests.export.folders import saved
+from tests.export.folders import rewrite, saved
 
 TITLES = [*TEXTS, 'A "quoted", long\nheadline', "007", "NA", "Größe: 80 € mehr"]
 
@@ -28,8 +28,7 @@ def adapter(context: Context, backbone: nn.Module, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pairs(adapter: Path) -> Path:
-    told = json.loads((adapter / "adapter.json").read_text())
-    (adapter / "adapter.json").write_text(json.dumps({**told, "columns": ["headline", "article"]}))
+    rewrite(adapter, columns=["headline", "article"])
     return adapter
 
 

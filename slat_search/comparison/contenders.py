@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..config import Baseline, Config
 from ..errors import SlatError
+from ..files import write_text
 from ..records import (
     Final,
     Selection,
@@ -19,7 +20,7 @@ from ..records import (
     TrainingJob,
     Tuning,
 )
-from ..run_folder import RunFolder, write_text
+from ..run_folder import RunFolder
 from ..search.trial_log import Trial
 from ..structure import SharedStructure, Structure, read_structure
 from .job_runner import JobRunner

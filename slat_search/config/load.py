@@ -11,10 +11,14 @@ import yaml
 from pydantic import ValidationError
 
 from ..errors import SlatError
+from ..files import read_bytes, read_listed
 from .mistakes import explain
 from .model import Config
 from .section import OldNameWarning
 from .task import Task
+
+_MOST_BYTES = 2**19
+_MOST_VALUES = 100_000
 
 
 def load_config(path: str | Path, kept: bool = False) -> Config:
@@ -28,7 +32,7 @@ def load_config(path: str | Path, kept: bool = False) -> Config:
             each named by its path.
     """
     path = Path(path)
-    raw = _fields(path)
+    raw = _fields(path, kept)
     try:
         with warnings.catch_warnings(record=True) as old_names:
             warnings.simplefilter("always", OldNameWarning)
@@ -52,19 +56,21 @@ def load_config(path: str | Path, kept: bool = False) -> Config:
     )
 
 
-def _fields(path: Path) -> dict[Any, Any]:
-    """The mapping that a file holds."""
+def _fields(path: Path, kept: bool) -> dict[Any, Any]:
+    """The mapping that a file holds; that of a run is compared with its digest."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = (read_listed(path) if kept else read_bytes(path, _MOST_BYTES)).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SlatError(f"config {path}: is not UTF-8 text ({error})") from error
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise SlatError(f"config {path}: {reason}") from error
+    except SlatError as error:
+        raise SlatError(f"config {error}") from error
     try:
         raw = yaml.load(text, _Loader)
-    except _RepeatedError as error:
+    except _RefusedError as error:
         raise SlatError(f"config {path}: {error}") from error
+    except (ValueError, RecursionError) as error:  # a date that is none, a number of thousands of digits, deep nesting
+        detail = "it is nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise SlatError(f"config {path}: not valid YAML: {detail}") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where else ""
@@ -84,12 +90,29 @@ def _name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-._") or Config.model_fields["name"].default
 
 
-class _RepeatedError(yaml.YAMLError):
-    """A field stands twice in one mapping."""
+class _RefusedError(yaml.YAMLError):
+    """YAML that we take no configuration from, in words."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no field of a mapping may stand twice; what ``<<`` merges may be said anew."""
+    """YAML in which no field of a mapping may stand twice; what ``<<`` merges may be said anew.
+
+    What aliases repeat counts each time, so that a small file cannot stand for millions of values.
+    """
+
+    def __init__(self, stream: Any):
+        super().__init__(stream)
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        node = super().compose_node(parent, index)
+        if node is not None and id(node) not in self._sizes:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+            parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in pairs for part in pair]
+            self._sizes[id(node)] = size = 1 + sum(self._sizes.get(id(part), 0) for part in parts)
+            if size > _MOST_VALUES:
+                raise _RefusedError(f"stands for more than {_MOST_VALUES:,} values; a configuration has hundreds")
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -99,7 +122,7 @@ class _Loader(yaml.SafeLoader):
                 continue
             line = key.start_mark.line + 1
             if (key.tag, key.value) in lines:
-                raise _RepeatedError(f"{key.value} stands there twice, at lines {lines[key.tag, key.value]} and {line}")
+                raise _RefusedError(f"{key.value} stands there twice, at lines {lines[key.tag, key.value]} and {line}")
             lines[key.tag, key.value] = line
         return node
 

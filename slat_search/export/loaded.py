@@ -12,9 +12,10 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..baselines import Applied
+from ..baselines import Applied, check_weights
 from ..errors import SlatError
-from ..inference.predictor import READ, read_parts
+from ..inference.parts import read_parts
+from ..inference.predictor import READ
 from ..models.loading import (
     check_fit,
     read_config,
@@ -127,6 +128,8 @@ def stand(folder: Path) -> LoadedAdapter:
         raise SlatError(f"export: {folder} holds {description['unit']['method']!r}, which no other library can hold")
     tensors = {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
     applied.load(those_of("adapter.", tensors))
+    if not prompted:
+        _check_head(those_of("head.", tensors), max(1, len(description["labels"])), model.config.hidden_size)
     return LoadedAdapter(
         description,
         base,
@@ -139,6 +142,11 @@ def stand(folder: Path) -> LoadedAdapter:
         _told(applied, description["unit"]["method"]),
         those_of("head.", tensors),
     )
+
+
+def _check_head(head: dict[str, Tensor], outputs: int, width: int) -> None:
+    """Raise where a head is not that of so many outputs on vectors of this width."""
+    check_weights({"weight": torch.empty(outputs, width), "bias": torch.empty(outputs)}, head)
 
 
 def _for_others(name: str) -> tuple[str, str]:

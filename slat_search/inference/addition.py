@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 from torch import Tensor
 
 from ..config import Config, Model
 from ..errors import SlatError
+from ..files import read_json, sync_folder
 from ..records import Measures, TrainingJob
 from ..structure import SharedAdapter, Supernet, find_sites
 from ..tasks import Noise
@@ -30,6 +29,7 @@ from ..training.protocol import (
 )
 from ..training.task_stream import Source
 from ..training.trial import search_options, search_plan, space
+from .parts import write_parts
 from .predictor import save_bundle
 from .shared_predictor import pool_on, read_shared
 
@@ -89,14 +89,18 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
         own, weights = shared.alone(task)
     finally:
         made.detach()
-    out.mkdir(parents=True)
+    unfinished = out.with_name(f".{out.name}.unfinished")  # what fails, as on a full disk, leaves no folder in the way
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
     for name in pool.structure.tasks:
-        shutil.copytree(folder / name, out / name)
+        shutil.copytree(folder / name, unfinished / name)
     head = {f"head.{name}": p.detach().cpu().numpy() for name, p in model.head.named_parameters()}
     alone = {f"adapter.{name}": value.cpu().numpy() for name, value in weights.items()}
     unit = TrainingJob("slat", f"added-{task}", sampled["learning_rate"], 0, options={"structure": own.to_dict()})
-    save_bundle(out / task, context, unit, {**alone, **head}, measures)
-    _save_pool(out, context, description, tensors, shared, head)
+    save_bundle(unfinished / task, context, unit, {**alone, **head}, measures)
+    _save_pool(unfinished, context, description, tensors, shared, head)
+    unfinished.rename(out)
+    sync_folder(out.parent)
     return {
         "validation": measures,
         "test": test,
@@ -119,7 +123,5 @@ def _save_pool(
     state |= {f"heads.{count}.{name.removeprefix('head.')}": value for name, value in head.items()}
     state |= {f"adapter.{name}": p.detach().cpu().numpy() for name, p in shared.adapter.named_parameters()}
     state["scales"] = shared.scales.cpu().numpy()
-    tasks = {**description["tasks"], task: json.loads((out / task / "adapter.json").read_text())}
-    save_file(state, out / "shared.safetensors")
-    told = {**description, "structure": shared.structure.to_dict(), "tasks": tasks}
-    (out / "shared.json").write_text(json.dumps(told, indent=2) + "\n")
+    tasks = {**description["tasks"], task: read_json(out / task / "adapter.json")}
+    write_parts(out, "shared", {**description, "structure": shared.structure.to_dict(), "tasks": tasks}, state)

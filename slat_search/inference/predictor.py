@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
-from safetensors.numpy import load_file, save_file
 
-from ..baselines import METHODS
 from ..config import Model
 from ..errors import SlatError
 from ..models.backbone import Backbone, load_backbone, products_in
@@ -28,17 +24,16 @@ from ..training.digests import check_model
 from ..training.evaluate import predict_logits
 from ..training.jobs import apply_job, load_state
 from ..training.protocol import State
+from .parts import read_parts, write_parts
 
 _log = logging.getLogger(__name__)
 FORMAT = "slat-adapter/3"
 READ = (FORMAT, "slat-adapter/2")  # which knew no prompts
 _AT_ONCE = 16  # responses that are generated together
-_FIELDS = {"model", "labels", "scale", "max_length", "columns", "unit", "measures"}  # of `adapter.json`
 
 
 def save_bundle(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
     """Write adapter, head and all that is needed to use them on the same backbone."""
-    folder.mkdir(parents=True, exist_ok=True)
     config = context.config
     description = {
         "format": FORMAT,
@@ -52,8 +47,7 @@ def save_bundle(folder: Path, context: Context, job: TrainingJob, state: State, 
         "measures": measures.to_dict(),
         "made_from": context.made_from.as_dict(),
     }
-    save_file(state, folder / "adapter.safetensors")
-    (folder / "adapter.json").write_text(json.dumps(description, indent=2) + "\n")
+    write_parts(folder, "adapter", description, state)
 
 
 @dataclass
@@ -196,46 +190,6 @@ def own_backbone(where: str, description: Mapping[str, Any]) -> tuple[Backbone, 
         backbone.place(device, settings.precision)
     backbone.quantize()
     return backbone, device
-
-
-def read_parts(folder: Path, stem: str, *formats: str) -> tuple[dict[str, Any], State]:
-    """The two files of a saved adapter or pool: the content of ``<stem>.json``, and the weights.
-
-    Raises:
-        SlatError: not such a folder, damaged, or of none of the ``formats``.
-    """
-    try:
-        description = json.loads((folder / f"{stem}.json").read_text())
-        state = load_file(folder / f"{stem}.safetensors")
-    except FileNotFoundError as error:
-        raise SlatError(f"{stem} {folder}: no {Path(error.filename or '').name or f'{stem}.json'} there") from error
-    except Exception as error:  # broken JSON or a damaged weight file, told alike
-        raise SlatError(f"{stem} {folder}: damaged ({error})") from error
-    found = description.get("format") if isinstance(description, dict) else None
-    if found not in formats:
-        raise SlatError(f"{stem} {folder}: format {found!r} is not {formats[0]!r}")
-    if damage := _damage(description, state, stem):
-        raise SlatError(f"{stem} {folder}: damaged ({damage})")
-    return description, state
-
-
-def _damage(description: dict[str, Any], state: State, stem: str) -> str:
-    """Say what a saved adapter lacks; else nothing."""
-    if broken := sorted(name for name, value in state.items() if not np.isfinite(value).all()):
-        return f"{broken[0]} holds NaN or infinity"
-    if stem != "adapter":
-        return ""
-    if missing := sorted(_FIELDS - description.keys()):
-        return f"adapter.json has no {missing[0]}"
-    try:
-        Model.model_validate(description["model"])
-        job = TrainingJob(**description["unit"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        return f"model.{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    except TypeError as error:  # fields of a job
-        return str(error)
-    return "" if job.method in METHODS else f"no method is called {job.method!r}"
 
 
 def adapter_folder(run: Path, adapter: str | None = None, task: str | None = None) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -10,21 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
 from torch import nn
 
-from ..baselines import load_module
+from ..baselines import check_weights, load_module
 from ..config import Model
+from ..files import read_json
 from ..records import Measures, TrainingJob
 from ..structure import SharedAdapter, SharedStructure, attach_shared
 from ..training.pool import PoolContext, names
 from ..training.protocol import State, those_of
+from .parts import read_parts, write_parts
 from .predictor import (
     Predictor,
     described_model,
     named_in,
     own_backbone,
-    read_parts,
     save_bundle,
 )
 
@@ -36,7 +35,6 @@ def save_shared(
     folder: Path, context: PoolContext, job: TrainingJob, structure: SharedStructure, state: State, measures: Measures
 ) -> None:
     """Write ``shared.safetensors`` and ``shared.json``, and in a folder a task what :func:`.save_bundle` writes."""
-    folder.mkdir(parents=True, exist_ok=True)
     shared = attach_shared(context.backbone().model, structure)
     try:
         weights = those_of("adapter.", state)
@@ -55,11 +53,10 @@ def save_shared(
         "format": FORMAT,
         "model": context.config.model.model_dump(),
         "structure": structure.to_dict(),
-        "tasks": {task: json.loads((folder / task / "adapter.json").read_text()) for task in names(context)},
+        "tasks": {task: read_json(folder / task / "adapter.json") for task in names(context)},
         "made_from": context.parts[0].made_from.as_dict(),
     }
-    save_file(state, folder / "shared.safetensors")
-    (folder / "shared.json").write_text(json.dumps(description, indent=2) + "\n")
+    write_parts(folder, "shared", description, state)
 
 
 class SharedPredictor:
@@ -144,6 +141,7 @@ def pool_on(backbone: nn.Module, description: dict[str, Any], tensors: Mapping[s
     shared = attach_shared(backbone, SharedStructure.from_dict(description["structure"]))
     load_module(shared.adapter, those_of("adapter.", tensors))
     if "scales" in tensors:
+        check_weights({"scales": shared.scales}, {"scales": tensors["scales"]})
         shared.scales.copy_(tensors["scales"])
         shared.switch(shared.task)
     return shared

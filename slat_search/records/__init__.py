@@ -1,5 +1,6 @@
 """Values that pass between rooms or stand in a file of a run, as typed records with versions; no torch, no Ray."""
 
+from .adapters import AdapterFacts, Origin, PromptFacts
 from .base import FileRecord, Record
 from .config import KeptConfig, KeptTask
 from .jobs import (
@@ -51,6 +52,7 @@ __all__ = [
     "ALONE",
     "ALONE_LABEL",
     "POOLED",
+    "AdapterFacts",
     "Created",
     "Decision",
     "EarlierTrial",
@@ -66,8 +68,10 @@ __all__ = [
     "KeptTask",
     "Measures",
     "ModelFacts",
+    "Origin",
     "PerturbationRow",
     "PerturbedQuality",
+    "PromptFacts",
     "Recommended",
     "Record",
     "ReferencePoint",

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field
 
-from ..run_folder import RunFolder, read_json
+from ..files import read_json
+from ..run_folder import RunFolder
 from ..structure_text import by_line
 from .base import FileRecord, Record
 

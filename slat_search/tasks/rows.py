@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from ..config.task import Quoting
 from ..errors import SlatError
+from ..files import whole_file
 from .delimited import (
     Layout,
     MalformedError,
@@ -167,6 +168,8 @@ def _looks_quoted(field: str) -> bool:
 def _parquet(path: Path) -> Rows:
     with path.open("rb") as file:  # a path would be searched for partitions
         table = pyarrow.parquet.ParquetFile(file).read()
+    table.validate(full=True)  # that texts are UTF-8, too
+    table.validate(full=True)  # that texts are UTF-8, too
     if not table.num_rows:
         raise MalformedError("it has no row")
     for name in table.column_names:
@@ -212,13 +215,15 @@ def write_rows(rows: Rows, path: Path, field: str, quoting: Quoting | None = Non
         SlatError: what cannot stand in such a file, or cannot be written there; the message begins with ``field``.
     """
     content = _content(rows, path, field, quoting)
+    if path.exists():
+        raise SlatError(f"{field}: {path} exists already")
     try:
-        if isinstance(content, str):
-            with path.open("x", encoding="utf-8", newline="") as file:
-                file.write(content)
-        else:
-            with path.open("xb") as file:
-                pyarrow.parquet.write_table(content, file)
+        with whole_file(path) as part:
+            if isinstance(content, str):
+                part.write_bytes(content.encode("utf-8"))
+            else:
+                with part.open("wb") as file:
+                    pyarrow.parquet.write_table(content, file)
     except OSError as error:
         raise SlatError(f"{field}: cannot write {path}: {error.strerror or error}") from error
 

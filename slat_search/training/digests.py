@@ -68,6 +68,12 @@ def weights_digest(model: nn.Module, dtype: str = "float32") -> str:
     return known[dtype]
 
 
+def tensors_digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """Digest of names, types, shapes and values of tensors, and of a text that belongs to them."""
+    named = sorted(tensors.items())
+    return _digest([text.encode(), *(_of_tensor(f"{name} {value.dtype}", value, value.dtype) for name, value in named)])
+
+
 def _of_tensor(name: str, value: Tensor, dtype: torch.dtype) -> bytes:
     value = value.detach().cpu()
     value = value.to(dtype) if value.is_floating_point() else value

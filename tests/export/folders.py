@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from torch import nn
 
+from slat_search.files import check_signature, read_json
+from slat_search.inference.parts import write_parts
 from slat_search.inference.predictor import save_bundle
 from slat_search.models.backbone import load_backbone
 from slat_search.models.registry import model_path
@@ -121,15 +122,23 @@ def as_if_on_the_hub(out: Path) -> None:
     config.write_text(config.read_text().replace(HERE, model_path("minilm")))
 
 
+def rewrite(folder: Path, state: dict[str, np.ndarray] | None = None, **fields: Any) -> None:
+    """Write an adapter folder again with other weights or other fields of ``adapter.json``, as if it had been saved so;
+    a field that is None is left out."""
+    told = {**check_signature(read_json(folder / "adapter.json"), folder), **fields}
+    state = load_file(folder / "adapter.safetensors") if state is None else state
+    write_parts(folder, "adapter", {name: value for name, value in told.items() if value is not None}, state)
+
+
 def retold(folder: Path, pooling: str = "mean", pair: bool = False, regression: bool = False) -> Path:
     """Change what an adapter folder says of its task; a regression keeps the first row of the head."""
-    told = json.loads((folder / "adapter.json").read_text())
+    told = read_json(folder / "adapter.json")
     told["model"]["pooling"], told["columns"] = pooling, ["text"] * (1 + pair)
+    state = load_file(folder / "adapter.safetensors")
     if regression:
         told["labels"], told["scale"] = [], [3.5, 1.25]
-        state = load_file(folder / "adapter.safetensors")
-        save_file({n: v[:1] if n.startswith("head.") else v for n, v in state.items()}, folder / "adapter.safetensors")
-    (folder / "adapter.json").write_text(json.dumps(told))
+        state = {n: v[:1] if n.startswith("head.") else v for n, v in state.items()}
+    rewrite(folder, state, **{name: told[name] for name in ("model", "columns", "labels", "scale")})
     return folder
 
 

@@ -13,7 +13,7 @@ import peft
 import pytest
 import torch
 import transformers as hf
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from torch import nn
 
 from slat_search import SlatError, load
@@ -22,7 +22,7 @@ from slat_search.models.backbone import Backbone
 from slat_search.models.registry import model_path
 from slat_search.training.context import Context
 from tests.conftest import TEXTS
-from tests.export.folders import HERE, code_of, code_with_a_head, saved, saved_baseline, structure_of
+from tests.export.folders import HERE, code_of, code_with_a_head, retold, saved, saved_baseline, structure_of
 
 SHOWN = [
     ("merged", ("lora", "ia3", "norm", "bias"), {"pooling": "mean"}),
@@ -45,14 +45,8 @@ def test_the_code_in_the_readme_predicts_as_the_adapter_does(
     as_told: dict[str, Any],
 ) -> None:
     folder = saved(context, backbone, tmp_path / "adapter", *kinds)
-    told = json.loads((folder / "adapter.json").read_text())
     pair, regression = as_told.get("pair", False), as_told.get("regression", False)
-    told["model"]["pooling"], told["columns"] = as_told["pooling"], ["text"] * (1 + pair)
-    if regression:
-        told["labels"], told["scale"] = [], [3.5, 1.25]
-        state = load_file(folder / "adapter.safetensors")
-        save_file({n: v[:1] if n.startswith("head.") else v for n, v in state.items()}, folder / "adapter.safetensors")
-    (folder / "adapter.json").write_text(json.dumps(told))
+    retold(folder, as_told["pooling"], pair, regression)
     export(folder, tmp_path / "out", form)
     expected = load(folder)([*zip(TEXTS, reversed(TEXTS), strict=True)] if pair else TEXTS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,17 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from torch import nn
 
 from slat_search import SlatError, load
 from slat_search.export import export
+from slat_search.files import read_json
 from slat_search.models.backbone import Backbone, load_backbone
 from slat_search.structure import Structure, find_sites
 from slat_search.training.context import Context
 from tests.conftest import TEXTS
-from tests.export.folders import code_of, code_with_a_head, saved, structure_of
+from tests.export.folders import code_of, code_with_a_head, rewrite, saved, structure_of
 from tests.models.test_backbone import TRANSLATOR
 from tests.structure.test_families import GROUPED, SMALL
 
@@ -94,14 +94,13 @@ def test_a_shift_that_a_norm_cannot_hold_is_refused(context: Context, minilm: Ba
     model.save_pretrained(tmp_path / "model")
     minilm.tokenizer.save_pretrained(tmp_path / "model")
     folder = saved(context, model, tmp_path / "adapter", "lora", name=str(tmp_path / "model"))
-    told = json.loads((folder / "adapter.json").read_text())
+    unit = read_json(folder / "adapter.json")["unit"]
     norm = next(site for site in find_sites(model) if site.is_norm)
     lora = structure_of(model, "lora")
-    told["unit"]["options"]["structure"] = (lora | Structure.at([norm], "bias", 1)).to_dict()
-    (folder / "adapter.json").write_text(json.dumps(told))
+    unit["options"]["structure"] = (lora | Structure.at([norm], "bias", 1)).to_dict()
     state = load_file(folder / "adapter.safetensors")
     shift = f"adapter.sites.{norm.name.replace('.', '/')}.parts.Bias.shift"
-    save_file(state | {shift: np.ones((1, 16), dtype=np.float32)}, folder / "adapter.safetensors")
+    rewrite(folder, state | {shift: np.ones((1, 16), dtype=np.float32)}, unit=unit)
     for form, why in (("merged", "bias cannot be merged"), ("peft", "a norm that has no bias")):
         with pytest.raises(SlatError, match=why):
             export(folder, tmp_path / "out", form)

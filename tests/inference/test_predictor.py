@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import transformers as hf
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from torch import nn
 
 from slat_search import SlatError, load
-from slat_search.inference.predictor import read_parts
+from slat_search.inference.parts import read_parts
 from slat_search.models.backbone import Backbone
 from slat_search.training.context import Context
-from tests.export.folders import saved
+from tests.export.folders import rewrite, saved
 
 State = dict[str, np.ndarray]
 HEAD = "head.weight"
@@ -27,12 +26,6 @@ BIAS = "adapter.sites.encoder/layer/0/attention/output/LayerNorm.parts.Bias.shif
 @pytest.fixture
 def adapter(context: Context, backbone: nn.Module, tmp_path: Path) -> Path:
     return saved(context, backbone, tmp_path / "adapter", "lora", "bias")
-
-
-def tell(folder: Path, **fields: Any) -> None:
-    """Other fields in ``adapter.json``; None leaves one out."""
-    told = json.loads((folder / "adapter.json").read_text()) | fields
-    (folder / "adapter.json").write_text(json.dumps({n: v for n, v in told.items() if v is not None}))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +40,7 @@ def tell(folder: Path, **fields: Any) -> None:
     ],
 )
 def test_what_the_description_lacks_is_said(adapter: Path, fields: dict[str, Any], said: str) -> None:
-    tell(adapter, **fields)
+    rewrite(adapter, **fields)
     with pytest.raises(SlatError, match=said) as told:
         read_parts(adapter, "adapter", "slat-adapter/3")
     assert "\n" not in str(told.value)
@@ -66,7 +59,7 @@ CHANGES: list[tuple[Callable[[State], State], str]] = [
 @pytest.mark.parametrize(("change", "said"), CHANGES)
 def test_weights_that_do_not_fit_are_said(adapter: Path, change: Callable[[State], State], said: str) -> None:
     """A single number, too, which would otherwise be spread over a whole vector."""
-    save_file(change(load_file(adapter / "adapter.safetensors")), adapter / "adapter.safetensors")
+    rewrite(adapter, change(load_file(adapter / "adapter.safetensors")))
     with pytest.raises(SlatError, match=said):
         load(adapter)
 
@@ -76,6 +69,6 @@ def test_an_adapter_of_another_model_is_said(adapter: Path, minilm: Backbone, tm
     shape = {"num_attention_heads": 4, "intermediate_size": 96, "num_hidden_layers": 6}
     hf.BertModel(hf.BertConfig(hidden_size=48, **shape)).save_pretrained(tmp_path / "model")
     minilm.tokenizer.save_pretrained(tmp_path / "model")
-    tell(adapter, model={"name": str(tmp_path / "model")})
+    rewrite(adapter, model={"name": str(tmp_path / "model")})
     with pytest.raises(SlatError, match=r"the weights of the model .* have changed since it was trained"):
         load(adapter)

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from slat_search import SlatError, load, sensitivity
 from slat_search.cli import main
 from slat_search.config import Config, Task, load_config
+from slat_search.files import read_json, write_json
 from slat_search.inference.predictor import save_bundle
 from slat_search.models.backbone import Backbone
 from slat_search.models.registry import model_path
@@ -29,12 +30,13 @@ from slat_search.records import (
     ModelFacts,
     TaskFacts,
 )
-from slat_search.run_folder import RunFolder, read_json, write_json
+from slat_search.run_folder import RunFolder
 from slat_search.tasks import load_task
 from slat_search.training.context import Context
 from slat_search.training.digests import MadeFrom, texts_digest, weights_digest
 from slat_search.training.jobs import TrainingJob
 from slat_search.training.pool import prepare_pool
+from tests.export.folders import rewrite
 
 Edit = Callable[[Path], None]
 
@@ -100,7 +102,7 @@ def test_what_did_not_change_passes_and_so_does_a_run_without_digests(
     data.touch()
     run(config, folder.root)
     kept = read_json(folder / "environment.json")
-    del kept["tasks"][0]["digests"], kept["model"]["digests"]
+    del kept["digest"], kept["tasks"][0]["digests"], kept["model"]["digests"]
     write_json(folder / "environment.json", kept)
     replaced(data)
     run(config, folder.root)
@@ -186,9 +188,7 @@ def test_an_adapter_refuses_another_model_under_the_same_name(
         out = CliRunner().invoke(main, command)
         assert (out.exit_code, out.stderr.count(f"the {what} of the model")) == (2, 1)
         assert len(out.stderr.splitlines()) == 1
-    told = read_json(folder / "adapter.json")
-    del told["made_from"]
-    write_json(folder / "adapter.json", told)
+    rewrite(folder, made_from=None)
     assert load(folder)(["Chelsea win away"]).shape == (1, 5)  # of an earlier version
 
 
