@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,13 +15,13 @@ from .config import (
     told,
 )
 from .errors import SlatError
-from .files import MANIFEST, as_text, keep_digests, read_json, read_listed, write_listed
+from .files import MANIFEST, HeldError, as_text, keep_digests, locked, read_json, read_listed, write_listed
 
 #: folder of the sensitivity studies inside a run's
 STUDIES = "sensitivity"
 #: file that marks the folder of a comparison of runs
 COMPARISON = "compared.json"
-_NOT_THE_RUN = (".lock", STUDIES)
+_NOT_THE_RUN = (".lock", ".lock.held", STUDIES)
 #: what is there when a run was stopped before its configuration was
 _BEGUN = (MANIFEST, "environment.json", ".*.part")
 #: all that a run or its studies write, as patterns
@@ -147,14 +146,14 @@ class RunFolder:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            handle = open(self / ".lock", "w")  # noqa: SIM115 - closed by the `with` below
+            with ExitStack() as stack:
+                stack.enter_context(locked(self / ".lock"))
+                held = stack.pop_all()
+        except HeldError as error:
+            raise SlatError(f"--out: another run is at work in {self.root}{error}") from error
         except OSError as error:
             raise SlatError(f"--out: cannot write to {self.root}: {error.strerror}") from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise SlatError(f"--out: another run is at work in {self.root}") from error
+        with held:
             yield
 
 

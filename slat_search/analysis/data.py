@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import SlatError
-from ..files import read_json
 from ..records import (
     POOLED,
     Environment,
@@ -23,9 +19,9 @@ from ..records import (
     ResultRow,
     Selection,
     TransferRow,
+    read_kept_structure,
 )
 from ..run_folder import RunFolder
-from ..structure_text import by_line
 from . import robustness
 from .fronts import Reference
 from .robustness import Predictions, Robustness, mean_of
@@ -146,7 +142,7 @@ def read_run(run: RunFolder) -> RunData:
         results=summed(frame(rows, ResultRow), environment.model.params),
         perturbed=frame(curves, PerturbationRow),
         transfer=read_table(run / "transfer.csv", TransferRow),
-        structures=read_structures(run, selection),
+        structures=read_structures(run),
         predictions=predictions,
     )
 
@@ -158,17 +154,17 @@ def read_kept(run: RunFolder) -> RunData:
         SlatError: a file is missing, damaged, or of a version that kept less.
     """
     environment = Environment.read(run / "environment.json")
-    robust, selection = run / "robustness.csv", Selection.of(run)
+    robust = run / "robustness.csv"
     return RunData(
         config=KeptConfig.of(run),
         environment=environment,
         trials=read_trials(run),
         history=read_csv(run / "history.csv"),
-        selection=selection,
+        selection=Selection.of(run),
         results=read_results(run, environment),
         perturbed=read_table(run / "perturbation.csv", PerturbationRow, later=("task",)),
         transfer=read_table(run / "transfer.csv", TransferRow),
-        structures=read_structures(run, selection),
+        structures=read_structures(run),
         kept_robust=read_csv(robust) if robust.is_file() else pd.DataFrame(),
     )
 
@@ -213,39 +209,13 @@ def read_trials(run: RunFolder) -> pd.DataFrame:
     return with_numbers(read_csv(path, dtype={"structure": str}), ("trial", *_MEASURES), path)
 
 
-def read_structures(run: RunFolder, selection: Selection | None = None) -> dict[str, dict[str, Any]]:
+def read_structures(run: RunFolder) -> dict[str, dict[str, Any]]:
     """Return label -> JSON of each found structure that was trained.
-
-    Args:
-        selection: has the digest of each; without one the label begins with it.
 
     Raises:
         SlatError: one is damaged.
     """
-    finals = selection.finals if selection is not None else ()
-    found = {}
-    for path in sorted((run / "structures").glob("slat-*.json")):
-        known = {final.structure for final in finals if final.label == path.stem}
-        found[path.stem] = read_structure(path, known or {path.stem.split("-")[1]})
-    return found
-
-
-def read_structure(path: Path, digests: Collection[str]) -> dict[str, Any]:
-    """Return the JSON of a found structure.
-
-    Args:
-        digests: one of which begins the structure's own.
-
-    Raises:
-        SlatError: missing or damaged.
-    """
-    raw = read_json(path)
-    if not isinstance(raw, dict) or not isinstance(raw.get("modules"), list):
-        raise SlatError(f"{path}: damaged (no modules in it)")
-    own = hashlib.sha256(by_line(raw).encode()).hexdigest()
-    if not any(known and own.startswith(known) for known in digests):
-        raise SlatError(f"{path}: damaged (its digest is not {' or '.join(sorted(digests))})")
-    return raw
+    return {path.stem: read_kept_structure(path) for path in sorted((run / "structures").glob("slat-*.json"))}
 
 
 def frame(rows: list[Any], kind: type[Record]) -> pd.DataFrame:

@@ -49,8 +49,9 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 
 def _without_formulas(column: pd.Series) -> pd.Series:
-    is_text = not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column))
-    return column.map(lambda cell: without_formula(cell) if isinstance(cell, str) else cell) if is_text else column
+    if pd.api.types.is_numeric_dtype(column):
+        return column
+    return column.map(lambda cell: without_formula(cell.replace("\r", " ")) if isinstance(cell, str) else cell)
 
 
 def to_latex(frame: pd.DataFrame) -> str:

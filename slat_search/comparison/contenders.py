@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..config import Baseline, Config
 from ..errors import SlatError
-from ..files import write_text
+from ..files import keep_digests, write_listed
 from ..records import (
     Final,
     Selection,
@@ -132,8 +132,9 @@ def train_finals(
         )
         for contender, job in finals
     )
+    keep_digests(folder / "structures")
     for label, job in best_seeds(runner, found_ones(finals)).items():
-        write_text(folder / "structures" / f"{label}.json", as_trained(runner, job).to_json())
+        write_listed(folder / "structures" / f"{label}.json", as_trained(runner, job).to_json())
     selection = Selection(finals=named, tuning=tuning)
     selection.write(folder / "selection.json")
     return finals, selection
@@ -175,9 +176,10 @@ def train_baselines(runner: JobRunner) -> pd.DataFrame:
 
 def write_found(folder: RunFolder, members: Sequence[Trial]) -> None:
     """``structures/*.json`` of what a search has chosen, before any of it is trained again."""
+    keep_digests(folder / "structures")
     for trial in members:
         if trial.structure is not None:
-            write_text(folder / "structures" / f"{_label(trial.structure)}.json", trial.structure.to_json())
+            write_listed(folder / "structures" / f"{_label(trial.structure)}.json", trial.structure.to_json())
 
 
 def _label(structure: Structure | SharedStructure) -> str:

@@ -4,12 +4,14 @@ from .arrays import arrays_digest, check_finite, load_arrays, save_arrays
 from .digests import DIGEST, check_signature, digest, signed
 from .formulas import with_formula, without_formula
 from .listed import MANIFEST, keep_digests, read_listed, write_listed
+from .locks import HeldError, locked
 from .reading import as_text, parse_json, read_bytes, read_json, read_lines, read_text
 from .writing import append_line, sync_folder, sync_tree, whole_file, write_bytes, write_json, write_text
 
 __all__ = [
     "DIGEST",
     "MANIFEST",
+    "HeldError",
     "append_line",
     "arrays_digest",
     "as_text",
@@ -18,6 +20,7 @@ __all__ = [
     "digest",
     "keep_digests",
     "load_arrays",
+    "locked",
     "parse_json",
     "read_bytes",
     "read_json",

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from ..errors import SlatError
 from ..files import append_line, check_signature, read_json, read_lines, signed, write_json
+
+
+def _names_a_file(name: str) -> str:
+    if not name or name in (".", "..") or not {"/", "\\", "\0"}.isdisjoint(name):
+        raise ValueError(f"{name!r} cannot name a file")
+    return name
+
+
+#: text that stands in the name of a file or folder, and leads nowhere else
+FileName = Annotated[str, AfterValidator(_names_a_file)]
 
 
 class Record(BaseModel):

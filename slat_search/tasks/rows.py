@@ -18,7 +18,7 @@ import pyarrow.parquet
 
 from ..config.task import Quoting
 from ..errors import SlatError
-from ..files import whole_file
+from ..files import whole_file, without_formula
 from .delimited import (
     Layout,
     MalformedError,
@@ -187,6 +187,17 @@ def _label_names(features: bytes | None) -> dict[str, tuple[str, ...]]:
         return {name: tuple(column["names"]) for name, column in columns if column.get("_type") == "ClassLabel"}
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise MalformedError("what `datasets` notes in it on its columns is damaged") from error
+
+
+def without_formulas(rows: Rows, suffix: str) -> Rows:
+    """Return rows for a file of this ending in which no text is a formula to a spreadsheet: those of CSV and TSV by
+    :func:`.without_formula`, others as they are."""
+    if suffix not in _SEPARATORS:
+        return rows
+    columns = {
+        without_formula(name): [without_formula(_cell(value)) for value in rows.values(name)] for name in rows.columns
+    }
+    return replace(rows, columns=columns)
 
 
 def check_writable(rows: Rows, path: Path, field: str, quoting: Quoting | None = None) -> None:

@@ -20,7 +20,7 @@ from slat_search.analysis.data import read_kept, read_results
 from slat_search.analysis.robustness import Predictions
 from slat_search.analysis.tables import comparison
 from slat_search.config import load_config
-from slat_search.files import keep_digests, save_arrays, write_json, write_listed
+from slat_search.files import keep_digests, save_arrays, write_listed
 from slat_search.inference.adapter_file import load_adapter, save_adapter
 from slat_search.inference.parts import read_parts, write_parts
 from slat_search.records import (
@@ -238,8 +238,9 @@ def _run(folder: Path, name: str, digests: bool = True) -> Path:
         for seed in (0, 1)
     ]
     Selection.model_validate({"finals": finals, "tuning": records.TUNING}).write(folder / "selection.json")
-    write_json(folder / "structures" / "slat-a.json", structure().to_dict())
-    (folder / "structures" / "slat-a.json").write_text(structure().to_json())
+    if digests:
+        keep_digests(folder / "structures")
+    write_listed(folder / "structures" / "slat-a.json", structure().to_json())
     write_listed(folder / "results.csv", pd.DataFrame([_row(final) for final in finals]).to_csv(index=False))
     trial = {"trial": 0, "status": "completed", "sparsity": 1.0, "step": 10, "quality": 0.8, "params": 64,
              "retained": 0.9, "structure": structure().digest, "refitted": "yes", "error": ""}  # fmt: skip
@@ -331,6 +332,9 @@ READERS: dict[str, Reader] = {
     "config.yaml of a user": Reader(_own_config, load_config, has_digest=False, may_list=True),
     "results.csv of an earlier version": Reader(_old_run("results.csv"), _whole_run, has_digest=False),
     "trials.csv of an earlier version": Reader(_old_run("trials.csv"), _whole_run, has_digest=False),
+    "structure of an earlier version": Reader(
+        _old_run("structures/slat-a.json"), lambda path: _whole_run(path.parent), has_digest=False, is_json=True
+    ),
     "config.yaml of an earlier version": Reader(_old_run("config.yaml"), _whole_run, has_digest=False),
     "texts in .csv": Reader(_data("a.csv", _LINES.encode()), _rows, has_digest=False),
     "texts in .tsv": Reader(_data("a.tsv", b"text\tlabel\n" + b"a text\t1\n" * 20), _rows, has_digest=False),

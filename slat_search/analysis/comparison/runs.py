@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from ...errors import SlatError
-from ...records import POOLED, Environment, KeptConfig
+from ...records import POOLED, Environment, KeptConfig, read_kept_structure
 from ...run_folder import RunFolder, without_results
 from ..choice import recommended
-from ..data import read_results, read_run, read_structure
+from ..data import read_results, read_run
 from ..fronts import Reference
 from ..shared import part_of
 from ..tables import comparison, found_ones
@@ -130,7 +130,7 @@ def _read(run: RunFolder) -> list[Compared]:
     rows["as"] = [name if fits else "" for name, fits in zip(names, beside, strict=True)]
     rows = with_best(rows, found, BEST + (SHARED if several else ""))
     path = run / "structures" / f"{best}.json"
-    structure = read_structure(path, set(results["structure"][results["method"] == best])) if path.is_file() else None
+    structure = read_kept_structure(path) if path.is_file() else None
     return [
         Compared(
             name=config.name,
