@@ -29,14 +29,16 @@ def canonical(value: Any) -> bytes:
 
 
 def signed(fields: Mapping[str, Any], before: bytes = b"") -> dict[str, Any]:
-    """Return fields of JSON with the digest of all of them.
+    """Return fields of JSON with the digest of all of them before them.
+
+    As it comes first, what cuts it out of a file cuts out other fields that are needed, or nothing else.
 
     Args:
         fields: JSON values.
         before: what else the digest covers, such as the line before.
     """
     plain = json.loads(json.dumps(fields))  # as a reader finds them
-    return {**fields, DIGEST: digest(before, canonical(plain))}
+    return {DIGEST: digest(before, canonical(plain)), **fields}
 
 
 def check_signature(raw: Mapping[str, Any], where: str | Path, before: bytes = b"", remedy: str = "") -> dict[str, Any]:

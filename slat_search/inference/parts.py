@@ -82,10 +82,12 @@ def _damage(description: Mapping[str, Any]) -> str:
     try:
         facts = {name: value for name, value in description.items() if name not in ("format", _WEIGHTS, DIGEST)}
         AdapterFacts.model_validate(facts)
-        if "structure" in job.options:
+        if job.method == "slat":
             read_structure(job.options["structure"])
     except ValidationError as error:
         return _first(error)
+    except KeyError:
+        return "unit.options has no structure"
     except (TypeError, AttributeError, SlatError) as error:
         return str(error)
     return ""

@@ -6,8 +6,11 @@ Files are opened by their path and by nothing else, so that a name is never take
 from __future__ import annotations
 
 import codecs
+import errno
 import json
+import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +36,8 @@ _DEFAULT_QUOTING: dict[str, Quoting] = {".csv": "quoted", ".tsv": "none"}
 ENDINGS = (*_SEPARATORS, ".jsonl", ".json", ".parquet")
 _ENDINGS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
 _NAMES_SHOWN = 20
+_ROWS_AT_ONCE = 4096  # of Parquet
+_MOST_BYTES = 2**32  # of a Parquet file in memory
 _NAME_WIDTH = 40
 
 
@@ -167,17 +172,27 @@ def _looks_quoted(field: str) -> bool:
 
 def _parquet(path: Path) -> Rows:
     with path.open("rb") as file:  # a path would be searched for partitions
-        table = pyarrow.parquet.ParquetFile(file).read()
+        table = _bounded(pyarrow.parquet.ParquetFile(file))
     table.validate(full=True)  # that texts are UTF-8, too
     table.validate(full=True)  # that texts are UTF-8, too
     if not table.num_rows:
         raise MalformedError("it has no row")
-    for name in table.column_names:
-        if table.column_names.count(name) > 1:
-            raise MalformedError(f"it has two columns {name!r}")
+    if twice := [name for name, count in Counter(table.column_names).items() if count > 1]:
+        raise MalformedError(f"it has two columns {twice[0]!r}")
     metadata = table.schema.metadata or {}
     columns = dict(zip(table.column_names, table.columns, strict=True))
     return Rows(str(path), columns, _label_names(metadata.get(b"huggingface")), (), metadata)
+
+
+def _bounded(file: pyarrow.parquet.ParquetFile) -> pyarrow.Table:
+    """Read a file part by part: a small one may stand for more than memory holds."""
+    batches, size = [], 0
+    for batch in file.iter_batches(_ROWS_AT_ONCE):
+        batches.append(batch)
+        size += batch.nbytes
+        if size > _MOST_BYTES:
+            raise MalformedError(f"it expands to more than {_MOST_BYTES // 2**30} GiB; part it into several files")
+    return pyarrow.Table.from_batches(batches, file.schema_arrow)
 
 
 def _label_names(features: bytes | None) -> dict[str, tuple[str, ...]]:
@@ -226,9 +241,9 @@ def write_rows(rows: Rows, path: Path, field: str, quoting: Quoting | None = Non
         SlatError: what cannot stand in such a file, or cannot be written there; the message begins with ``field``.
     """
     content = _content(rows, path, field, quoting)
-    if path.exists():
-        raise SlatError(f"{field}: {path} exists already")
     try:
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         with whole_file(path) as part:
             if isinstance(content, str):
                 part.write_bytes(content.encode("utf-8"))
