@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import transformers as hf
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from slat_search import SlatError, load
+from slat_search.files import save_arrays
 from slat_search.inference.parts import read_parts
 from slat_search.models.backbone import Backbone
 from slat_search.training.context import Context
@@ -52,7 +54,8 @@ CHANGES: list[tuple[Callable[[State], State], str]] = [
     (lambda s: s | {HEAD: s[HEAD][:2].copy()}, r"weight has shape \(2, 384\), and \(5, 384\) in this model"),
     (lambda s: {n: v for n, v in s.items() if n != BIAS}, f"do not fit: {BIAS.removeprefix('adapter.')}$"),
     (lambda s: s | {BIAS: np.ones(1, np.float32)}, r"Bias.shift has shape \(1,\), and \(1, 384\) in this model"),
-    (lambda s: s | {BIAS: s[BIAS] * np.nan}, rf"adapter: damaged \({BIAS} holds NaN or infinity\)"),
+    (lambda s: s | {BIAS: s[BIAS] * np.nan}, rf"adapter\.safetensors: damaged \({BIAS} holds NaN or infinity\)"),
+    (lambda s: s | {BIAS: np.ones((1, 384), np.int32)}, r"Bias.shift is of int32, and float32 in this model"),
 ]
 
 
@@ -72,3 +75,19 @@ def test_an_adapter_of_another_model_is_said(adapter: Path, minilm: Backbone, tm
     rewrite(adapter, model={"name": str(tmp_path / "model")})
     with pytest.raises(SlatError, match=r"the weights of the model .* have changed since it was trained"):
         load(adapter)
+
+
+def test_weights_of_another_adapter_are_said(adapter: Path) -> None:
+    """As when one of the two files was copied without the other."""
+    weights = load_file(adapter / "adapter.safetensors")
+    save_arrays(adapter / "adapter.safetensors", weights | {HEAD: weights[HEAD][::-1].copy()})
+    with pytest.raises(SlatError, match=r"adapter\.safetensors: damaged, or of another adapter"):
+        load(adapter)
+
+
+def test_adapters_of_earlier_versions_have_no_digests(adapter: Path) -> None:
+    before = load(adapter)(["Chelsea win away"])
+    told = json.loads((adapter / "adapter.json").read_text())
+    (adapter / "adapter.json").write_text(json.dumps({n: v for n, v in told.items() if n not in ("digest", "weights")}))
+    save_file(load_file(adapter / "adapter.safetensors"), adapter / "adapter.safetensors")
+    assert np.array_equal(load(adapter)(["Chelsea win away"]), before)
