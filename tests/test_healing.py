@@ -28,7 +28,7 @@ def test_damaged_trainings_and_tests_are_made_again(run: tuple[Path, str], confi
     weights[1].write_bytes(b"")
     flip(tests[-1], rng)
     tests[-2].with_suffix(".json").write_bytes(b"")
-    weights[-1].with_suffix(".train.json").write_text("{")
+    weights[2].with_suffix(".train.json").write_text("{")
     for name in ("results.csv", "report.html", "done.json", "figures/pareto.png", "adapters/best.json"):
         (folder / name).write_bytes(b"")
     output = finish(start(config, folder, "--resume"))

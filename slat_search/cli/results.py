@@ -69,8 +69,8 @@ def predict(
     if bool(texts) == (file is not None):
         raise SlatError("predict: give either --text or --file")
     if file is None:
-        if columns or out or quoting:
-            raise SlatError("predict: --column, --quoting and --out belong to --file")
+        if columns or out or quoting or raw:
+            raise SlatError("predict: --column, --quoting, --raw and --out belong to --file")
         if pairs and len(pairs) != len(texts):
             raise SlatError(f"--text-pair: given {len(pairs)} times, but --text {len(texts)} times")
     elif pairs:

@@ -12,14 +12,14 @@ from ..errors import SlatError
 from ..files import append_line, check_signature, read_json, read_lines, signed, write_json
 
 
-def _names_a_file(name: str) -> str:
-    if not name or name in (".", "..") or not {"/", "\\", "\0"}.isdisjoint(name):
-        raise ValueError(f"{name!r} cannot name a file")
+def _stays_inside(name: str) -> str:
+    if not name or name.startswith("/") or "\0" in name or {".", ".."} & set(name.split("/")):
+        raise ValueError(f"{name!r} cannot name a file of the run")
     return name
 
 
-#: text that stands in the name of a file or folder, and leads nowhere else
-FileName = Annotated[str, AfterValidator(_names_a_file)]
+#: text that stands in the path of a file, and leads to no other folder
+FileName = Annotated[str, AfterValidator(_stays_inside)]
 
 
 class Record(BaseModel):

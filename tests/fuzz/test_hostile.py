@@ -92,7 +92,7 @@ def test_what_is_no_file_is_never_waited_for(tmp_path: Path) -> None:
         load_config(tmp_path / "a.json")
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "", "a\0b", "a\\b"])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..", "", "a\0b"])
 def test_names_in_records_lead_nowhere_else(name: str, tmp_path: Path) -> None:
     Selection.model_validate({"finals": [FINAL], "tuning": TUNING})
     for field in ("key", "label"):
