@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from ..baselines import Applied, check_weights
 from ..errors import SlatError
-from ..inference.parts import read_parts
+from ..inference.parts import naming, read_parts
 from ..inference.predictor import READ
 from ..models.loading import (
     check_fit,
@@ -122,14 +122,16 @@ def stand(folder: Path) -> LoadedAdapter:
     model = _bare(base, description)
     check_fit(model, tokenizer, name)
     check_model(f"export: adapter {folder}", description, model, tokenizer)
-    applied = apply_job(TrainingJob(**description["unit"]), model)
+    with naming("export: adapter", folder):
+        applied = apply_job(TrainingJob(**description["unit"]), model)
     adapter = attach(model, Structure()) if applied.module is None else applied.module
     if not isinstance(adapter, Adapter | PeftModel):
         raise SlatError(f"export: {folder} holds {description['unit']['method']!r}, which no other library can hold")
     tensors = {key: torch.from_numpy(np.array(value)) for key, value in state.items()}
-    applied.load(those_of("adapter.", tensors))
-    if not prompted:
-        _check_head(those_of("head.", tensors), max(1, len(description["labels"])), model.config.hidden_size)
+    with naming("export: adapter", folder):
+        applied.load(those_of("adapter.", tensors))
+        if not prompted:
+            _check_head(those_of("head.", tensors), max(1, len(description["labels"])), model.config.hidden_size)
     return LoadedAdapter(
         description,
         base,

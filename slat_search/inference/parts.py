@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from ..training.protocol import State
 
 _WEIGHTS = "weights"  # field of the JSON: digest of the arrays that belong to it
 _FIELDS = {"model", "labels", "scale", "max_length", "columns", "unit", "measures"}  # of `adapter.json`
+
+
+@contextmanager
+def naming(stem: str, folder: Path) -> Iterator[None]:
+    """Let the message on what does not fit a model begin with the adapter or pool."""
+    try:
+        yield
+    except SlatError as error:
+        raise SlatError(f"{stem} {folder}: {error}") from error
 
 
 def write_parts(folder: Path, stem: str, description: Mapping[str, Any], state: State) -> None:

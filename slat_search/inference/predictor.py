@@ -24,7 +24,7 @@ from ..training.digests import check_model
 from ..training.evaluate import predict_logits
 from ..training.jobs import apply_job, load_state
 from ..training.protocol import State
-from .parts import read_parts, write_parts
+from .parts import naming, read_parts, write_parts
 
 _log = logging.getLogger(__name__)
 FORMAT = "slat-adapter/3"
@@ -138,7 +138,8 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
     settings = Model.model_validate(description["model"])
     job = TrainingJob(**description["unit"])
     model = described_model(description, backbone)
-    load_state([model], apply_job(job, model.backbone), state)
+    with naming("adapter", folder):
+        load_state([model], apply_job(job, model.backbone), state)
     model.to(device).eval()
     return Predictor(model, backbone.tokenizer, description, settings.precision)
 

@@ -18,7 +18,7 @@ from ..records import Measures, TrainingJob
 from ..structure import SharedAdapter, SharedStructure, attach_shared
 from ..training.pool import PoolContext, names
 from ..training.protocol import State, those_of
-from .parts import read_parts, write_parts
+from .parts import naming, read_parts, write_parts
 from .predictor import (
     Predictor,
     described_model,
@@ -126,7 +126,8 @@ def load_shared(run: str | PathLike[str], adapter: str | None = None) -> SharedP
     description, tensors = read_shared(place)
     backbone, device = own_backbone(f"pool {place}", description)
     settings = Model.model_validate(description["model"])
-    shared = pool_on(backbone.model, description, tensors)
+    with naming("pool", place):
+        shared = pool_on(backbone.model, description, tensors)
     predictors = {}
     for number, (task, told) in enumerate(description["tasks"].items()):
         model = described_model(told, backbone)

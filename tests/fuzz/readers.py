@@ -22,7 +22,7 @@ from slat_search.analysis.tables import comparison
 from slat_search.config import load_config
 from slat_search.files import keep_digests, save_arrays, write_listed
 from slat_search.inference.adapter_file import load_adapter, save_adapter
-from slat_search.inference.parts import read_parts, write_parts
+from slat_search.inference.parts import naming, read_parts, write_parts
 from slat_search.records import (
     Created,
     Decision,
@@ -105,12 +105,13 @@ def _adapter(folder: Path) -> None:
 def _used(path: Path) -> Any:
     """Put a saved adapter on its model, as a predictor does."""
     description, state = read_parts(path.parent, "adapter", "slat-adapter/3")
-    applied = apply_job(TrainingJob(**description["unit"]), tiny())
-    try:
-        tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
-        applied.load(those_of("adapter.", tensors))
-    finally:
-        applied.undo()
+    with naming("adapter", path.parent):
+        applied = apply_job(TrainingJob(**description["unit"]), tiny())
+        try:
+            tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+            applied.load(those_of("adapter.", tensors))
+        finally:
+            applied.undo()
     return description, {name: value.tobytes() for name, value in state.items()}
 
 

@@ -42,12 +42,12 @@ def _variants(reader: Reader, raw: bytes, count: int, rng: random.Random) -> Ite
             yield as_json({**changed, "digest": whole["digest"]}), True
 
 
-def _outcome(reader: Reader, path: Path, expected: Any, has_digest: bool) -> str:
+def _outcome(reader: Reader, path: Path, folder: Path, expected: Any, has_digest: bool) -> str:
     try:
         found = reader.read(path)
     except SlatError as error:
-        is_one = bool(str(error)) and (reader.may_list or "\n" not in str(error))
-        return "one sentence" if is_one else "traceback"
+        is_one = str(folder) in str(error) and (reader.may_list or "\n" not in str(error))
+        return "one sentence" if is_one else f"traceback: {error!r}"
     except Exception as error:
         return f"traceback: {error!r}"
     if found is AGAIN:
@@ -65,7 +65,7 @@ def fuzz(name: str, folder: Path, count: int) -> Counter[str]:
     found: Counter[str] = Counter()
     for variant, has_digest in _variants(reader, raw, count, rng):
         path.write_bytes(variant)
-        outcome = _outcome(reader, path, expected, has_digest)
+        outcome = _outcome(reader, path, folder, expected, has_digest)
         found[outcome] += 1
         if outcome.startswith(("traceback", "other")):
             shutil.copy(path, folder.with_name(f"{folder.name}-{sum(found.values())}"))
