@@ -9,6 +9,8 @@ import zlib
 from pathlib import Path
 
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from slat_search import SlatError
@@ -21,6 +23,7 @@ from slat_search.files import read_json
 from slat_search.records import Recommended, Selection
 from slat_search.structure import Structure
 from slat_search.structure.packed import unpacked
+from slat_search.tasks import rows
 from slat_search.tasks.rows import Rows, as_text, read_rows, without_formulas
 from tests.records.test_records import FINAL, TUNING
 
@@ -116,12 +119,12 @@ def test_no_text_of_a_table_is_a_formula_and_each_is_read_again(tmp_path: Path) 
 
 
 def test_texts_of_a_labelled_file_are_no_formulas_in_csv_alone() -> None:
-    rows = Rows("it", {"text": [*FORMULAS[:4], *PLAIN], "n": [1, -2, 3.5, None, *PLAIN]})
-    safe = without_formulas(rows, ".csv")
+    it = Rows("it", {"text": [*FORMULAS[:4], *PLAIN], "n": [1, -2, 3.5, None, *PLAIN]})
+    safe = without_formulas(it, ".csv")
     assert safe.values("text") == [*(f"'{cell}" for cell in FORMULAS[:4]), *PLAIN]
     assert safe.values("n")[:4] == ["1", "-2", "3.5", ""]
     assert "\n=1+1" not in as_text(safe, ".csv")
-    assert without_formulas(rows, ".jsonl") is rows
+    assert without_formulas(it, ".jsonl") is it
 
 
 def test_names_are_no_markup_in_tables() -> None:
@@ -148,3 +151,13 @@ def test_names_in_the_readme_of_an_export_are_literals(name: str) -> None:
     assert "\n" not in _literal(name)
     assert _code(name).count("`") == 2
     assert "\n" not in _code(name)
+
+
+def test_parquet_that_expands_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pyarrow.table({"text": ["x" * 1000] * 100_000, "label": [0] * 100_000})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert (tmp_path / "a.parquet").stat().st_size < 50_000
+    assert read_rows(tmp_path / "a.parquet", "task.train").values("label") == [0] * 100_000
+    monkeypatch.setattr(rows, "_MOST_BYTES", 2**24)
+    with pytest.raises(SlatError, match=r"a\.parquet: it expands to more than"):
+        read_rows(tmp_path / "a.parquet", "task.train")
