@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,12 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import torch
-import transformers as hf
-from safetensors.numpy import save_file
 
 from slat_search.analysis.data import read_kept, read_results
 from slat_search.analysis.robustness import Predictions
 from slat_search.analysis.tables import comparison
 from slat_search.config import load_config
-from slat_search.files import keep_digests, save_arrays, write_json, write_listed
-from slat_search.inference.adapter_file import load_adapter, save_adapter
-from slat_search.inference.saved import naming, read_saved, write_saved
+from slat_search.files import keep_digests, save_arrays, write_listed
 from slat_search.records import (
     Created,
     Decision,
@@ -33,18 +28,23 @@ from slat_search.records import (
     Report,
     Reported,
     ResultRow,
-    SavedAdapter,
     Selection,
-    TrainingJob,
     read_training,
 )
 from slat_search.run_folder import RunFolder, outcome
 from slat_search.search.checkpoints import loaded, written
 from slat_search.search.trial_log import TrialLog, trials_table
-from slat_search.structure import SharedStructure, Structure, attach, find_sites
 from slat_search.tasks.rows import read_rows
-from slat_search.training.jobs import apply_job, load_state
 from tests.conftest import small_config
+from tests.fuzz.adapters import (
+    TASKS,
+    adapter_file,
+    earlier_adapter,
+    read_adapter_file,
+    saved_adapter,
+    structure,
+    used_adapter,
+)
 from tests.records import test_records as records
 
 AGAIN = "made again"
@@ -67,93 +67,6 @@ class Reader:
     has_digest: bool = True
     is_json: bool = False
     may_list: bool = False
-
-
-@cache
-def tiny() -> hf.PreTrainedModel:
-    torch.manual_seed(0)
-    shape = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 2}
-    return hf.BertModel(hf.BertConfig(vocab_size=64, max_position_embeddings=16, **shape)).eval()
-
-
-@cache
-def structure() -> Structure:
-    sites = find_sites(tiny())
-    return Structure.lora(sites, r=2) | Structure.bitfit(sites[:3]) | Structure.cores(sites[:1], 2)
-
-
-def _job(*tasks: str) -> TrainingJob:
-    whole = SharedStructure.everything(tasks, structure()) if tasks else structure()
-    return TrainingJob("slat", "slat-test", 0.003, 0, options={"structure": whole.to_dict()})
-
-
-def _weights(job: TrainingJob) -> dict[str, np.ndarray]:
-    applied = apply_job(job, tiny())
-    state = {f"adapter.{name}": value.detach().numpy().copy() for name, value in applied.saved().items()}
-    applied.undo()
-    rng = np.random.default_rng(0)
-    return state | {"head.weight": rng.normal(size=(2, 16)).astype(np.float32), "head.bias": np.ones(2, np.float32)}
-
-
-def _adapter(*tasks: str) -> Callable[[Path], None]:
-    """Write an adapter of several tasks; of one task where none are named."""
-    task = {
-        "labels": ["a", "b"], "scale": [0.0, 1.0], "max_length": 64, "columns": ["text"], "prompt": None,
-        "measures": records.MEASURES, "digests": {"train": "c"},
-    }  # fmt: skip
-
-    def make(folder: Path) -> None:
-        job = _job(*tasks)
-        fields = {"model": small_config().model.model_dump(), "job": asdict(job), "digests": {"weights": "a"}}
-        saved = SavedAdapter.model_validate({**fields, "tasks": dict.fromkeys(tasks or ("one",), task)})
-        write_saved(folder, saved, _weights(job))
-
-    return make
-
-
-def _earlier(number: int, *tasks: str) -> Callable[[Path], None]:
-    """Write an adapter as versions 1 to 3 did; of several tasks where they are named."""
-
-    def make(folder: Path) -> None:
-        job, model = _job(), small_config().model.model_dump()
-        raw: dict[str, Any] = {
-            "format": f"slat-adapter/{number}", "model": model, "labels": ["a", "b"], "scale": [0.0, 1.0],
-            "max_length": 64, "unit": asdict(job), "measures": records.MEASURES,
-            **({"texts": 1} if number == 1 else {"columns": ["text"], "made_from": {"weights": "a", "texts": {}}}),
-        }  # fmt: skip
-        name, job = ("shared", _job(*tasks)) if tasks else ("adapter", job)
-        if tasks:
-            form = {"format": f"slat-pool/{number}", "model": model, "structure": job.options["structure"]}
-            raw = {**form, "tasks": dict.fromkeys(tasks, raw)}
-        write_json(folder / f"{name}.json", raw)
-        save_file(_weights(job), folder / f"{name}.safetensors")
-
-    return make
-
-
-def _used(path: Path) -> Any:
-    """Put a saved adapter on its model, as a predictor does."""
-    saved, state = read_saved(path.parent)
-    with naming("adapter", path.parent):
-        applied = apply_job(saved.job, tiny())
-        try:
-            load_state([], applied, state)
-        finally:
-            applied.undo()
-    return saved, {name: value.tobytes() for name, value in state.items()}
-
-
-def _single(folder: Path) -> Path:
-    adapter = attach(tiny(), structure())
-    path = save_adapter(adapter, folder)
-    adapter.detach()
-    return path
-
-
-def _read_single(path: Path) -> Any:
-    adapter = load_adapter(tiny(), path)
-    adapter.detach()
-    return adapter.structure, {name: value.numpy().tobytes() for name, value in adapter.state_dict().items()}
 
 
 def _ledger(folder: Path) -> Path:
@@ -326,21 +239,23 @@ def _old_run(name: str) -> Callable[[Path], Path]:
 _OBJECTS = [{"text": f'text {i}, "quoted"\n and more', "label": i % 2} for i in range(20)]
 _LINES = "text,label\n" + "".join(f'"text {i}, ""more""",{i % 2}\n' for i in range(20))
 READERS: dict[str, Reader] = {
-    "adapter.json": Reader(_in(_adapter(), "adapter.json"), _used, is_json=True),
-    "adapter.safetensors": Reader(_in(_adapter(), "adapter.safetensors"), _used),
-    "adapter.json of several tasks": Reader(_in(_adapter("one", "two"), "adapter.json"), _used, is_json=True),
-    "adapter.safetensors of several tasks": Reader(_in(_adapter("one", "two"), "adapter.safetensors"), _used),
+    "adapter.json": Reader(_in(saved_adapter(), "adapter.json"), used_adapter, is_json=True),
+    "adapter.safetensors": Reader(_in(saved_adapter(), "adapter.safetensors"), used_adapter),
+    "adapter.json of several tasks": Reader(_in(saved_adapter(*TASKS), "adapter.json"), used_adapter, is_json=True),
+    "adapter.safetensors of several tasks": Reader(_in(saved_adapter(*TASKS), "adapter.safetensors"), used_adapter),
     **{
         f"adapter.json of version {number}": Reader(
-            _in(_earlier(number), "adapter.json"), _used, has_digest=False, is_json=True
+            _in(earlier_adapter(number), "adapter.json"), used_adapter, has_digest=False, is_json=True
         )
         for number in (1, 3)
     },
-    "adapter.safetensors of version 3": Reader(_in(_earlier(3), "adapter.safetensors"), _used, has_digest=False),
-    "shared.json of version 3": Reader(
-        _in(_earlier(3, "one", "two"), "shared.json"), _used, has_digest=False, is_json=True
+    "adapter.safetensors of version 3": Reader(
+        _in(earlier_adapter(3), "adapter.safetensors"), used_adapter, has_digest=False
     ),
-    "adapter file of its own": Reader(_single, _read_single),
+    "shared.json of version 3": Reader(
+        _in(earlier_adapter(3, *TASKS), "shared.json"), used_adapter, has_digest=False, is_json=True
+    ),
+    "adapter file of its own": Reader(adapter_file, read_adapter_file),
     "ledger.jsonl": Reader(_ledger, _trials),
     "rungs.jsonl": Reader(_rungs, lambda path: _read_lines(path, lambda p: [*Decision.read_lines(p)], 6)),
     **{name: Reader(_record(name), _read_record, is_json=True) for name in records.FILES if name != "environment.json"},
