@@ -194,13 +194,17 @@ def test_a_lock_is_held_once_where_flock_is_not_known(tmp_path: Path, monkeypatc
         ):
             pass
         assert held.exists()
+        assert RunFolder(tmp_path).is_at_work
     assert not held.exists()
+    assert not RunFolder(tmp_path).is_at_work
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     held.write_text(json.dumps({"host": socket.gethostname(), "process": gone.pid}))
+    assert not RunFolder(tmp_path).is_at_work
     with locked(tmp_path / ".lock"):
         assert read_json(held)["process"] == os.getpid()
     held.write_text(json.dumps({"host": "elsewhere", "process": 1}))
+    assert RunFolder(tmp_path).is_at_work
     with pytest.raises(HeldError, match=r"process 1 on elsewhere; remove .* if it is gone"), locked(tmp_path / ".lock"):
         pass
     held.write_text("")

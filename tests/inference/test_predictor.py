@@ -41,6 +41,14 @@ def adapter(context: Context, backbone: nn.Module, tmp_path: Path) -> Path:
         ({"model": {"name": "minilm", "size": 1}}, r"damaged \(model.size: Extra inputs are not permitted\)"),
         ({"job": {"method": "slat"}}, r"adapter.json: damaged, or .* \(job.label is missing\)"),
         ({"job": {"method": "slta", "label": "a", "learning_rate": 0.1, "seed": 0}}, "no method is called 'slta'"),
+        (
+            {"job": {"method": "slat", "label": "a", "learning_rate": 0.1, "seed": 0}},
+            r"adapter.json: damaged \(job.options has no structure\)",
+        ),
+        (
+            {"job": {"method": "slat", "label": "a", "learning_rate": 0.1, "seed": 0, "options": {"structure": {}}}},
+            r"adapter.json: damaged \(structure: not a structure",
+        ),
         ({"version": 9}, "adapter.json: is of version 9; this library reads versions up to 4"),
         (
             {"format": "slat-adapter/9"},

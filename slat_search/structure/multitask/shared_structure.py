@@ -36,7 +36,8 @@ class SharedStructure:
     users: tuple[Users, ...]
 
     def __post_init__(self) -> None:
-        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+        named = all(isinstance(task, str) for task in self.tasks)
+        if not self.tasks or not named or len(set(self.tasks)) < len(self.tasks):
             raise SlatError("structure: a shared one needs tasks with different names")
         units = sum(m.size for m in self.pool.modules)
         if len(self.users) != units:
