@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from slat_search import SlatError
 from slat_search.cli import main
+from slat_search.config import Config
 from slat_search.inference import addition
 from slat_search.inference.addition import add_task
 from slat_search.inference.predictor import load_bundle
@@ -129,23 +130,22 @@ def test_the_command_line_asks_whose_adapter(saved: Path) -> None:
     )
 
 
-def new_task(folder: Path) -> dict[str, str]:
-    """A task of one's own, written into a folder."""
+def one_more(folder: Path) -> Config:
+    """The configuration of a task of one's own, whose texts are written into a folder."""
     rows = [f"{word} {i},{word}" for i in range(20) for word in ("sport", "business")]
     (folder / "again.csv").write_text("text,label\n" + "\n".join(rows))
-    return {"name": "again", "train": str(folder / "again.csv")}
+    return small_config(
+        name="four",
+        task={"name": "again", "train": str(folder / "again.csv")},
+        training={"steps": 12, "batch_size": 8},
+        space={"kinds": {"lora": {"size": 2}, "serial": {"size": 2}, "norm": {"size": 1}}},
+    )
 
 
 @pytest.mark.parametrize("pressure", [["--sparsity", "0.05"], ["--budget", "3000", "--sharing", "1"]])
 def test_a_task_is_added_and_the_others_stay_bit_for_bit(saved: Path, tmp_path: Path, pressure: list[str]) -> None:
     folder, out = saved / "adapters" / "slat-abc", tmp_path / "four"
-    config = small_config(
-        name="four",
-        task=new_task(tmp_path),
-        training={"steps": 12, "batch_size": 8},
-        space={"kinds": {"lora": {"size": 2}, "serial": {"size": 2}, "norm": {"size": 1}}},
-    )
-    (tmp_path / "four.yaml").write_text(config.to_yaml())
+    (tmp_path / "four.yaml").write_text(one_more(tmp_path).to_yaml())
     command = ["add-task", str(folder), str(tmp_path / "four.yaml"), "--out", str(out), *pressure]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
@@ -179,7 +179,7 @@ def test_a_task_that_cannot_be_written_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(addition, "write_saved", no_space)
-    config = small_config(task=new_task(tmp_path), training={"steps": 12, "batch_size": 8})
+    config = one_more(tmp_path)
     sampled = {"learning_rate": 0.01, "sparsity": 0.05, "sharing": 0.5}
     with pytest.raises(OSError, match="No space left"):
         add_task(saved / "adapters" / "slat-abc", config, tmp_path / "out", sampled)
