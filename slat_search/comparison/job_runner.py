@@ -29,8 +29,6 @@ from ..training.memory import OutOfMemoryError
 from ..training.protocol import State
 
 _log = logging.getLogger(__name__)
-#: record -> the arrays that belong to it
-_ARRAYS = {"train.json": "safetensors", "test.json": "test.safetensors"}
 #: record of a job -> the arrays that belong to it
 _ARRAYS = {"train.json": "safetensors", "test.json": "test.safetensors"}
 _RETRIES = 3  # of a task whose worker was killed
