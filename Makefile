@@ -3,6 +3,7 @@
 # make test-slow   the checks that take minutes: whole runs, killed and resumed
 # make test-cluster   two and three nodes, an autoscaler, S3, submitted jobs: all on this machine
 # make test-browser   the pages in headless Chromium (CHROMIUM=path)
+# make test-fuzz   thousands of damaged files for every reader (FUZZ=number of each)
 # make test-llm   the embedded decoder, Gemma 3 270M: installs 255 MB
 # make test-side-by-side   against the adapters library, in a venv of its own
 # make results/NAME   run experiments/NAME.yaml and keep its tables and figures in experiments/results/NAME
@@ -12,17 +13,18 @@
 # make site   build the pages of docs/ and the API reference in build/site
 
 PYTHON ?= python3
+FUZZ ?= 1500
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-llm test-side-by-side lint format docs site sensitivity-demo clean
+.PHONY: demo test test-slow test-cluster test-browser test-fuzz test-llm test-side-by-side lint format docs site sensitivity-demo clean
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not cluster and not browser and not llm and not side_by_side" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not cluster and not browser and not llm and not side_by_side and not fuzz" $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow $(ARGS)
@@ -34,6 +36,9 @@ test-cluster: $(READY)
 test-browser: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,browser]'
 	$(BIN)/pytest -m browser $(ARGS)
+
+test-fuzz: $(READY)
+	FUZZ=$(FUZZ) $(BIN)/pytest -s -m fuzz tests/fuzz $(ARGS)
 
 LLM = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,llm,quantized]'
 

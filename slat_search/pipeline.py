@@ -12,6 +12,7 @@ import pandas as pd
 
 from .adapters import save_adapters
 from .analysis.data import frame, read_run
+from .analysis.formats import to_csv
 from .analysis.fronts import choose_members
 from .analysis.report import illustrate, tabulate
 from .baselines import apply_method
@@ -26,16 +27,11 @@ from .comparison.job_runner import JobRunner
 from .comparison.single_task import train_alone, train_transfers
 from .config import Config, as_config
 from .errors import SlatError
+from .files import write_json, write_listed
 from .provenance import check_earlier_texts, check_unchanged, environment
 from .records import Environment, Selection, TransferRow
 from .result import RunResult
-from .run_folder import (
-    STUDIES,
-    RunFolder,
-    results_stay,
-    write_json,
-    write_text,
-)
+from .run_folder import STUDIES, RunFolder, results_stay
 from .search.overall import RunProgress
 from .search.runtime import ray_session
 from .search.space import SearchSpace
@@ -167,7 +163,7 @@ def _work(context: Context, folder: RunFolder, stage: Stage | None, storage: str
     if stage == "baselines":
         with progress.bars():
             trained = train_baselines(JobRunner(context, folder / "units", progress))
-        write_text(folder / "baselines.csv", trained.to_csv(index=False))
+        write_listed(folder / "baselines.csv", to_csv(trained))
         return False
     trials = run_search(context, folder / "search", storage, progress)
     _write_trials(folder, trials)
@@ -220,7 +216,7 @@ def _train_apart(
         }
         best = max(members, key=lambda trial: trial.measures.quality)
         rows = frame(train_transfers(bare, best), TransferRow)
-        write_text(folder / "transfer.csv", rows.to_csv(index=False))
+        write_listed(folder / "transfer.csv", to_csv(rows))
 
 
 def describe(task: TaskData) -> str:
@@ -269,6 +265,6 @@ def _write_trials(folder: RunFolder, trials: Sequence[Trial], members: Sequence[
     table = trials_table(trials)
     refitted = {t.number for t in members}
     table["refitted"] = ["yes" if number in refitted else "" for number in table["trial"]]
-    write_text(folder / "trials.csv", table.to_csv(index=False))
+    write_listed(folder / "trials.csv", to_csv(table))
     history = [{"trial": t.number, **report.row()} for t in trials for report in t.history]
-    write_text(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
+    write_listed(folder / "history.csv", to_csv(pd.DataFrame(history)))

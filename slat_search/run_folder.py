@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,19 +15,22 @@ from .config import (
     told,
 )
 from .errors import SlatError
+from .files import MANIFEST, HeldError, as_text, is_held, keep_digests, locked, read_json, read_listed, write_listed
 
 #: folder of the sensitivity studies inside a run's
 STUDIES = "sensitivity"
 #: file that marks the folder of a comparison of runs
 COMPARISON = "compared.json"
-_NOT_THE_RUN = (".lock", STUDIES)
+_NOT_THE_RUN = (".lock", ".lock.held", STUDIES)
+#: what is there when a run was stopped before its configuration was
+_BEGUN = (MANIFEST, "environment.json", ".*.part")
 #: all that a run or its studies write, as patterns
 _TABLES = (
     *("trials", "history", "results", "comparison", "pareto", "perturbation", "robustness", "budget", "transfer"),
     *("baselines", "curves", "curves_by_task", "screening", "importance"),
 )
 _WRITTEN = (
-    *("config.yaml", "environment.json", "done.json", "selection.json", "alone.json", "points.json"),
+    *("config.yaml", "environment.json", "done.json", "selection.json", "alone.json", "points.json", MANIFEST),
     *("hypervolume.json", "comparison.md", "comparison.tex", "answer.md", "report.html", ".*.part"),
     *("search", "screening", "units", "structures", "adapters", "figures"),
     *(f"{name}.csv" for name in _TABLES),
@@ -63,7 +63,10 @@ class RunFolder:
 
     @property
     def is_done(self) -> bool:
-        return (self / "done.json").is_file()
+        try:
+            return isinstance(read_json(self / "done.json"), dict)
+        except SlatError:  # missing, or cut: what it marks is then done again
+            return False
 
     @property
     def exists(self) -> bool:
@@ -80,7 +83,7 @@ class RunFolder:
         Raises:
             SlatError: the folder holds things that no run made.
         """
-        if self.content and not self.exists:
+        if not self.exists and not all(any(map(path.match, _BEGUN)) for path in self.content):
             raise SlatError(f"--out: {self.root} is not empty and not a run folder; choose another")
 
     def clear(self) -> None:
@@ -125,8 +128,9 @@ class RunFolder:
     def begin(self, config: Config, environment: Writable) -> None:
         """Mark the folder as a run in progress."""
         (self / "done.json").unlink(missing_ok=True)
+        keep_digests(self.root)
         environment.write(self / "environment.json")
-        write_text(self / "config.yaml", config.to_yaml())
+        write_listed(self / "config.yaml", config.to_yaml())
 
     def choose_anew(self) -> None:
         """Remove what was made of earlier choices: more trials may choose others. Trainings stay."""
@@ -136,14 +140,7 @@ class RunFolder:
     @property
     def is_at_work(self) -> bool:
         """Whether a process holds the folder."""
-        try:
-            with open(self / ".lock") as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        return is_held(self / ".lock")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -154,14 +151,14 @@ class RunFolder:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            handle = open(self / ".lock", "w")  # noqa: SIM115 - closed by the `with` below
+            with ExitStack() as stack:
+                stack.enter_context(locked(self / ".lock"))
+                held = stack.pop_all()
+        except HeldError as error:
+            raise SlatError(f"--out: another run is at work in {self.root}{error}") from error
         except OSError as error:
             raise SlatError(f"--out: cannot write to {self.root}: {error.strerror}") from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise SlatError(f"--out: another run is at work in {self.root}") from error
+        with held:
             yield
 
 
@@ -184,7 +181,7 @@ def without_results(folder: RunFolder) -> str:
 def outcome(folder: RunFolder) -> str:
     """The comparison of a run whose tests are done, and what it comes to."""
     texts = [folder / name for name in ("comparison.md", "answer.md")]
-    return "\n".join(path.read_text(encoding="utf-8") for path in texts if path.is_file())
+    return "\n".join(as_text(read_listed(path), path) for path in texts if path.is_file())
 
 
 @contextmanager
@@ -203,57 +200,3 @@ def results_stay(folder: RunFolder) -> Iterator[None]:
             f"{folder / 'report.html'}: could not be made ({type(error).__name__}: {error}); trainings, tables and "
             f"adapters are kept and can be used, and `slat report {folder.root}` makes it anew"
         ) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write through a neighbouring file, so that a reader or a crash never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Parsed content.
-
-    Raises:
-        SlatError: missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SlatError(f"{path}: no such file") from error
-    except json.JSONDecodeError as error:
-        raise SlatError(f"{path}: damaged ({error})") from error
-
-
-def append_line(path: Path, value: Any) -> None:
-    """Add one JSON line; it is on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(value) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_lines(path: Path) -> list[Any]:
-    """All JSON lines of a file, none if it is missing; a last line that a killed process tore is cut off.
-
-    Raises:
-        SlatError: another line is damaged.
-    """
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_text(path, whole)
-    try:
-        return [json.loads(line) for line in whole.splitlines()]
-    except json.JSONDecodeError as error:
-        raise SlatError(f"{path}: damaged ({error})") from error

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .analysis.formats import to_csv
 from .analysis.importance import of_screening
 from .analysis.report import analyse
 from .analysis.studies import analyse_studies
@@ -16,15 +17,10 @@ from .comparison.job_runner import JobRunner
 from .comparison.sensitivity import run_studies
 from .config import Config, as_config
 from .errors import SlatError
+from .files import write_json, write_listed
 from .pipeline import check_methods, check_options, describe
 from .provenance import check_unchanged, environment
-from .run_folder import (
-    STUDIES,
-    RunFolder,
-    results_stay,
-    write_json,
-    write_text,
-)
+from .run_folder import STUDIES, RunFolder, results_stay
 from .search.runtime import ray_session
 from .search.space import SearchSpace
 from .search.trial_log import trials_table
@@ -131,6 +127,6 @@ def _screen(context: Context, folder: RunFolder, storage: str | None) -> None:
     search = config.search.model_copy(update={**spread, "time_limit": None})
     screening = replace(context, config=config.model_copy(update={"search": search}))
     table = trials_table(run_search(screening, folder / "screening", storage))
-    write_text(folder / "screening.csv", table.to_csv(index=False))
+    write_listed(folder / "screening.csv", to_csv(table))
     mattered = of_screening(table, SearchSpace.in_context(screening).distributions, config.seed)
-    write_text(folder / "importance.csv", mattered.to_csv(index=False))
+    write_listed(folder / "importance.csv", to_csv(mattered))

@@ -18,7 +18,7 @@ from .config.reading import read_yaml
 from .config.schema import schema
 from .config.task import EMBEDDED, PRESETS
 from .errors import SlatError
-from .run_folder import write_text
+from .files import write_text
 from .tasks import TaskData, load_task
 from .tasks.columns import Columns, columns_in
 from .tasks.files import ALIASES, in_folder

@@ -169,7 +169,7 @@ def test_what_is_wrong_is_one_sentence(
     ("arguments", "message"),
     [
         ((), "predict: give either --text or --file"),
-        (("--text", "a", "--out", "out.csv"), "predict: --column, --quoting and --out belong to --file"),
+        (("--text", "a", "--out", "out.csv"), "predict: --column, --quoting, --raw and --out belong to --file"),
         (("--text", "a", "--text", "b", "--text-pair", "c"), "--text-pair: given 1 times, but --text 2 times"),
     ],
 )
@@ -235,3 +235,16 @@ def test_pairs_do_not_come_as_lines(pairs: Path) -> None:
     assert done.exit_code == 2
     done = piped(pairs, "headline,article\none,two\n")
     assert done.exit_code == 0, done.output
+
+
+def test_a_text_is_no_formula_in_csv_unless_it_is_asked_for(adapter: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('headline,n\n"=HYPERLINK(""http://x"")",-1\n- a dash,2\n')
+    for options, first, second in (((), "'=HYPERLINK", "'- a dash"), (("--raw",), "=HYPERLINK", "- a dash")):
+        out = tmp_path / f"out{len(options)}.csv"
+        told = predict(adapter, "--file", tmp_path / "in.csv", "--column", "headline", "--out", out, *options)
+        assert told.exit_code == 0, told.output
+        labelled = pd.read_csv(out)
+        assert labelled["headline"][0].startswith(first)
+        assert labelled["headline"][1] == second
+        assert labelled["n"].tolist() == [-1, 2]
+    assert predict(adapter, "--text", "a", "--raw").exit_code == 2

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from slat_search import sensitivity
 from slat_search.cli import main
 from slat_search.errors import SlatError
-from slat_search.run_folder import read_json
+from slat_search.files import read_json
 from tests.conftest import small_config
 from tests.training.test_pool import TASKS, several
 from tests.whole import assert_same, finish, kill_when, start

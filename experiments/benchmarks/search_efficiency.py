@@ -24,8 +24,8 @@ from slat_search.search.runtime import ray_session  # first: sets Ray's environm
 from slat_search.analysis.fronts import Reference, hypervolume  # isort: skip
 from slat_search.cli.terminal import messages
 from slat_search.config import Config
+from slat_search.files import write_json
 from slat_search.provenance import environment
-from slat_search.run_folder import write_json
 from slat_search.search.trial_log import Trial
 from slat_search.search.tune import run_search
 from slat_search.training.context import prepare

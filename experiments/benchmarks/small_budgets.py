@@ -51,9 +51,9 @@ from slat_search.comparison.job_runner import JobRunner
 from slat_search.config import Config
 from slat_search.config.baselines import Baseline, MethodName
 from slat_search.config.task import EMBEDDED
+from slat_search.files import write_json, write_text
 from slat_search.provenance import environment
 from slat_search.records import Tested, Trained
-from slat_search.run_folder import write_json, write_text
 from slat_search.structure import Site, Structure, find_sites
 from slat_search.training.context import Context, prepare
 from slat_search.training.jobs import TrainingJob

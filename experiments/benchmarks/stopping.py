@@ -23,8 +23,8 @@ import pandas as pd
 
 from slat_search.analysis.fronts import Reference, hypervolume
 from slat_search.config import load_config
+from slat_search.files import write_json
 from slat_search.records import Environment
-from slat_search.run_folder import write_json
 from slat_search.search.asha import RungScheduler
 from slat_search.search.tune import OBJECTIVES
 

@@ -31,9 +31,9 @@ from local import kept_in, task_in
 from slat_search.cli.terminal import messages
 from slat_search.comparison.job_runner import JobRunner
 from slat_search.config import Config
+from slat_search.files import write_json
 from slat_search.provenance import environment
 from slat_search.records import Trained
-from slat_search.run_folder import write_json
 from slat_search.training.context import prepare
 from slat_search.training.jobs import TrainingJob
 

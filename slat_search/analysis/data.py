@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,19 @@ from ..records import (
     ResultRow,
     Selection,
     TransferRow,
+    read_kept_structure,
 )
-from ..run_folder import RunFolder, read_json
+from ..run_folder import RunFolder
 from . import robustness
 from .fronts import Reference
 from .robustness import Predictions, Robustness, mean_of
 from .rows import rows_of, summed
+from .table_files import read_csv, read_table, typed, with_numbers
 
 #: task -> method -> what the model of each seed says of the test texts
 PredictionsOfTasks = dict[str, dict[str, list[Predictions]]]
 _NEEDED = ("task", "method", "name", "family", "seed", "quality", "validation", "params", "memory")  # of results.csv
+_MEASURES = ("step", "quality", "quality_perturbed", "retained", "loss", "params", "atoms", "seconds")  # of trials.csv
 _OF_ONE, _OF_SEVERAL = ("model", "group", "budget", "steps"), ("how", "own")  # what the earliest versions kept of each
 
 
@@ -139,7 +141,7 @@ def read_run(run: RunFolder) -> RunData:
         selection=selection,
         results=summed(frame(rows, ResultRow), environment.model.params),
         perturbed=frame(curves, PerturbationRow),
-        transfer=_csv(run / "transfer.csv", TransferRow),
+        transfer=read_table(run / "transfer.csv", TransferRow),
         structures=read_structures(run),
         predictions=predictions,
     )
@@ -160,8 +162,8 @@ def read_kept(run: RunFolder) -> RunData:
         history=read_csv(run / "history.csv"),
         selection=Selection.of(run),
         results=read_results(run, environment),
-        perturbed=_csv(run / "perturbation.csv", PerturbationRow),
-        transfer=_csv(run / "transfer.csv", TransferRow),
+        perturbed=read_table(run / "perturbation.csv", PerturbationRow, later=("task",)),
+        transfer=read_table(run / "transfer.csv", TransferRow),
         structures=read_structures(run),
         kept_robust=read_csv(robust) if robust.is_file() else pd.DataFrame(),
     )
@@ -178,6 +180,7 @@ def read_results(run: RunFolder, environment: Environment) -> pd.DataFrame:
     wanted = (*_NEEDED, *(_OF_SEVERAL if len(environment.tasks) > 1 else _OF_ONE))
     if missing := sorted(set(wanted) - set(rows)):
         raise SlatError(f"{run.root}: results.csv has no column {missing[0]}; it was made by another version")
+    rows = typed(rows, ResultRow, run / "results.csv", [name for name in _NEEDED if name != "memory"])
     if "group" not in rows:
         finals = {final.label: final for final in Selection.of(run).finals}
         for name in ("structure", "group", "budget"):
@@ -197,34 +200,24 @@ def read_results(run: RunFolder, environment: Environment) -> pd.DataFrame:
 
 
 def read_trials(run: RunFolder) -> pd.DataFrame:
-    """Read ``trials.csv``; a digest is text, even where it has digits alone."""
-    return read_csv(run / "trials.csv", dtype={"structure": str})
-
-
-def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """Read a table that a run wrote.
+    """Read ``trials.csv``; a digest is text, even where it has digits alone.
 
     Raises:
-        SlatError: missing, empty or damaged.
+        SlatError: missing or damaged.
     """
-    try:
-        return pd.read_csv(path, **options)
-    except FileNotFoundError as error:
-        raise SlatError(f"{path}: no such file") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SlatError(f"{path}: damaged or empty ({error})") from error
+    path = run / "trials.csv"
+    return with_numbers(read_csv(path, dtype={"structure": str}), ("trial", *_MEASURES), path)
 
 
 def read_structures(run: RunFolder) -> dict[str, dict[str, Any]]:
-    """Return label -> JSON of each found structure that was trained."""
-    return {path.stem: read_json(path) for path in sorted((run / "structures").glob("slat-*.json"))}
+    """Return label -> JSON of each found structure that was trained.
+
+    Raises:
+        SlatError: one is damaged.
+    """
+    return {path.stem: read_kept_structure(path) for path in sorted((run / "structures").glob("slat-*.json"))}
 
 
 def frame(rows: list[Any], kind: type[Record]) -> pd.DataFrame:
     """Return a table of records of one kind."""
     return pd.DataFrame([row.model_dump() for row in rows], columns=list(kind.model_fields))
-
-
-def _csv(path: Path, kind: type[Record]) -> pd.DataFrame:
-    """Read a table that may not be there."""
-    return read_csv(path) if path.is_file() and path.stat().st_size > 1 else frame([], kind)

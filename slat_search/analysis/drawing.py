@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..files import whole_file
 from .svg.marks import mark, picture
 
 #: Okabe and Ito's colors, which color-blind readers can tell apart
@@ -82,9 +83,9 @@ def in_a_row(panels: Sequence[Panel], right: int = NAMES) -> tuple[Figure, list[
 
 def save(folder: Path, figures: Mapping[str, Figure]) -> None:
     """Write each figure as PNG under its name."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", bbox_inches="tight")
+        with whole_file(folder / f"{name}.png") as part:
+            figure.savefig(part, format="png", bbox_inches="tight")
 
 
 def inline(figure: Figure, description: str, kind: str = "", marks: Sequence[Mark] = ()) -> Markup:

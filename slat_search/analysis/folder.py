@@ -17,7 +17,6 @@ from ..run_folder import (
     outcome,
     without_results,
 )
-from .data import read_csv
 from .formats import to_markdown
 from .listing import listed
 from .report import analyse, analyse_kept
@@ -30,6 +29,7 @@ from .search import (
 from .studies import analyse_studies
 from .studies.data import read_studies
 from .studies.words import summary
+from .table_files import read_csv
 
 
 def show(run: RunFolder, stage: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Tables as Markdown and as LaTeX."""
+"""Tables as Markdown, as LaTeX and as CSV, in which no name becomes markup, a command or a formula."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import pandas as pd
+
+from ..files import without_formula
 
 _LATEX = {
     "±": r"$\pm$",
@@ -31,7 +33,25 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 
 def _cell(value: Any) -> str:
-    return " ".join(str(value).splitlines()).replace("\\", "\\\\").replace("|", r"\|")
+    return in_markdown(str(value).replace("\\", "\\\\")).replace("|", r"\|")
+
+
+def in_markdown(text: str) -> str:
+    """Return a text on one line in which Markdown reads no HTML, entity or link; ``**bold**`` stays bold."""
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.splitlines()))
+    return line.replace("<", "&lt;").replace("](", "]\\(")
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """CSV in which no text is a formula, see :func:`.without_formula`; :func:`.read_csv` takes it off."""
+    columns = {without_formula(str(name)): _without_formulas(column) for name, column in frame.items()}
+    return pd.DataFrame(columns, index=frame.index).to_csv(index=False)
+
+
+def _without_formulas(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_numeric_dtype(column):
+        return column
+    return column.map(lambda cell: without_formula(cell.replace("\r", " ")) if isinstance(cell, str) else cell)
 
 
 def to_latex(frame: pd.DataFrame) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..run_folder import STUDIES, RunFolder, write_text
+from ..files import write_listed, write_text
+from ..run_folder import STUDIES, RunFolder
 from ..structure_text import by_line
 from . import sharing
 from .answer import answer
@@ -15,12 +16,12 @@ from .budget import budgets
 from .choice import recommended, write_choice
 from .data import (
     RunData,
-    read_csv,
     read_kept,
     read_run,
 )
 from .drawing import inline, save
 from .figures import figures_of
+from .formats import in_markdown, to_csv
 from .page import (
     as_yaml,
     described,
@@ -39,6 +40,7 @@ from .plots import (
 from .shared import part_of, shared_by
 from .studies import section_of
 from .svg import gate_map, gate_map_legend
+from .table_files import read_csv
 from .tables import (
     comparison,
     display,
@@ -67,8 +69,8 @@ def tabulate(run: RunFolder, data: RunData) -> pd.DataFrame:
     """Write all tables of a finished run, what they come to, and which adapter is recommended; returns the
     comparison."""
     table = write_tables(run, data)
-    write_text(run / "answer.md", answer(table, data) + "\n")
-    write_text(run / "budget.csv", budgets(run, data).to_csv(index=False))
+    write_listed(run / "answer.md", in_markdown(answer(table, data)) + "\n")
+    write_listed(run / "budget.csv", to_csv(budgets(run, data)))
     write_choice(run, usable(table, data), found_ones(table), data.config.tolerance)
     return table
 
@@ -78,7 +80,7 @@ def analyse_kept(run: RunFolder) -> None:
     as they are. Of chance nothing is said, and curves have no bands: both need predictions."""
     data = read_kept(run)
     table = comparison(data.results)
-    write_text(run / "answer.md", answer(table, data) + "\n")
+    write_listed(run / "answer.md", in_markdown(answer(table, data)) + "\n")
     illustrate(run, data, table)
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from ..errors import SlatError
+from ..files import load_arrays
 from ..metrics import calibration_error, quality
 from ..records import Sets
 from .statistics import interval
@@ -74,13 +73,19 @@ class Predictions:
         Raises:
             SlatError: missing or damaged.
         """
-        try:
-            arrays = load_file(path)
-            # names of an earlier version have no number where there is one task
-            prefix = "" if "labels" in arrays else f"{number}."
-            return cls(sets, *(arrays[f"{prefix}{name}"] for name in ("labels", "outputs", "confidence")))
-        except (OSError, SafetensorError, KeyError) as error:
-            raise SlatError(f"{path}: missing or damaged ({error})") from error
+        arrays = load_arrays(path)
+        # names of an earlier version have no number where there is one task
+        prefix = "" if "labels" in arrays else f"{number}."
+        names = [f"{prefix}{name}" for name in ("labels", "outputs", "confidence")]
+        if missing := [name for name in names if name not in arrays]:
+            raise SlatError(f"{path}: damaged ({missing[0]} is missing)")
+        labels, outputs, confidence = (arrays[name] for name in names)
+        shape = (len(sets), *labels.shape)
+        if labels.ndim != 1 or not outputs.shape == confidence.shape == shape:
+            raise SlatError(
+                f"{path}: damaged (outputs have shape {outputs.shape}, not {len(sets)} sets of {len(labels)} texts)"
+            )
+        return cls(sets, labels, outputs, confidence)
 
     @property
     def clean(self) -> Predictions:

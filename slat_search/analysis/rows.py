@@ -37,6 +37,9 @@ def rows_of(
         raise SlatError(f"{path}: damaged (it was tested, but its training came to nothing)")
     found = []
     tasks = [final.task] if final.task else [task.name for task in environment.tasks]
+    if len(tasks) != len(tested.tasks):
+        where = files / f"{final.key}.test.json"
+        raise SlatError(f"{where}: damaged (it is of {len(tested.tasks)} tasks, not {len(tasks)})")
     for number, (task, test) in enumerate(zip(tasks, tested.by_number, strict=True)):
         said = Predictions.read(files / f"{final.key}.test.safetensors", test.sets, number)
         validation = trained.validation.of(task)

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from ..errors import SlatError
+from ..files import write_text
 from ..records import Environment, KeptConfig
-from ..run_folder import RunFolder, write_text
-from .data import read_csv, read_structures, read_trials
+from ..run_folder import RunFolder
+from .data import read_structures, read_trials
 from .page import (
     as_yaml,
     described,
@@ -19,6 +20,7 @@ from .page import (
 )
 from .plots import HISTORY, histories, kinds_of, on_page, trial_rows
 from .svg import gate_map, gate_map_legend
+from .table_files import read_csv
 
 NOTHING_TESTED = "A search alone: what it found is not trained again yet, and nothing was tested."
 

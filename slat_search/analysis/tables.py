@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from ..config.task import RESPONSE
+from ..files import write_json, write_listed, write_text
 from ..records import ALONE, POOLED
-from ..run_folder import RunFolder, write_json, write_text
+from ..run_folder import RunFolder
 from .data import RunData
-from .formats import to_latex, to_markdown
+from .formats import to_csv, to_latex, to_markdown
 from .fronts import hypervolumes, nondominated
 
 
@@ -146,8 +147,8 @@ def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:
         ("robustness", data.robust),
         ("pareto", table[table["on_front"]]),
     ):
-        write_text(run / f"{name}.csv", rows.to_csv(index=False))
-    write_text(run / "comparison.md", to_markdown(shown))
+        write_listed(run / f"{name}.csv", to_csv(rows))
+    write_listed(run / "comparison.md", to_markdown(shown))
     write_text(run / "comparison.tex", to_latex(shown))
     write_json(run / "hypervolume.json", hypervolumes_of(data))
     return table

@@ -97,7 +97,7 @@ class Applied:
 
 
 def check_weights(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
-    """Check that saved values have the names and shapes of a module's own.
+    """Check that saved values have the names, shapes and kinds of number of a module's own, and are finite.
 
     Raises:
         SlatError: they have not.
@@ -108,6 +108,11 @@ def check_weights(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> Non
         if value.shape != own[name].shape:
             there, here = tuple(value.shape), tuple(own[name].shape)
             raise SlatError(f"adapter weights do not fit: {name} has shape {there}, and {here} in this model")
+        if value.is_floating_point() != own[name].is_floating_point():
+            kinds = [str(found.dtype).removeprefix("torch.") for found in (value, own[name])]
+            raise SlatError(f"adapter weights do not fit: {name} is of {kinds[0]}, and {kinds[1]} in this model")
+        if not torch.isfinite(value).all():
+            raise SlatError(f"adapter weights: {name} holds NaN or infinity")
 
 
 def load_module(module: nn.Module, saved: Mapping[str, Tensor]) -> None:

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     type=click.Choice(["quoted", "none"]),
     help="Whether quotes hold fields together in .csv and .tsv, or are text.  [default: quoted in .csv, none in .tsv]",
 )
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Keep texts in .csv and .tsv as they are, that a spreadsheet would run as formulas, too.",
+)
 @click.option("--adapter", help="Which adapter of the run.  [default: the best]")
 @click.option("--task", help="Whose adapter, in a run over several tasks.")
 @json_option
@@ -51,6 +56,7 @@ def predict(
     columns: tuple[str, ...],
     out: Path | None,
     quoting: Quoting | None,
+    raw: bool,
     adapter: str | None,
     task: str | None,
     as_json: bool,
@@ -58,7 +64,8 @@ def predict(
     """Label texts, or all rows of a file.
 
     RUN is a run folder or an adapter folder. A file keeps its columns and gets `predicted` and, for each label, a
-    probability `p(label)`.
+    probability `p(label)`. In .csv and .tsv a text that begins with =, +, -, @ or a tab and is no number gets an
+    apostrophe before it, as spreadsheets would run it; --raw leaves it.
 
     \b
     Example:
@@ -69,8 +76,8 @@ def predict(
     if bool(texts) == (file is not None):
         raise SlatError("predict: give either --text or --file")
     if file is None:
-        if columns or out or quoting:
-            raise SlatError("predict: --column, --quoting and --out belong to --file")
+        if columns or out or quoting or raw:
+            raise SlatError("predict: --column, --quoting, --raw and --out belong to --file")
         if pairs and len(pairs) != len(texts):
             raise SlatError(f"--text-pair: given {len(pairs)} times, but --text {len(texts)} times")
     elif pairs:
@@ -100,7 +107,7 @@ def predict(
     if rows is None:
         _print_labels(predictor, texts, pairs, as_json)
     else:
-        _label(predictor, rows, columns, out, quoting, as_json)
+        _label(predictor, rows, columns, out, quoting, as_json, raw)
 
 
 def note_on_adapter(folder: Path) -> None:
@@ -134,21 +141,29 @@ def _print_labels(predictor: Predictor, texts: tuple[str, ...], pairs: tuple[str
 
 
 def _label(
-    predictor: Predictor, rows: Rows, columns: tuple[str, ...], out: Path | None, quoting: Quoting | None, as_json: bool
+    predictor: Predictor,
+    rows: Rows,
+    columns: tuple[str, ...],
+    out: Path | None,
+    quoting: Quoting | None,
+    as_json: bool,
+    raw: bool,
 ) -> None:
     from ..inference.label_file import label_rows
-    from ..tasks.rows import as_text, check_writable, write_rows
+    from ..tasks.rows import as_text, check_writable, without_formulas, write_rows
 
     for note in rows.notes:
         _log.info(note)
     if out is not None:
         check_writable(rows, out, "--out", quoting)
     labelled = label_rows(predictor, rows, columns)
+    suffix = out.suffix.lower() if out is not None else ".jsonl" if as_json else ".csv"
+    labelled = labelled if raw else without_formulas(labelled, suffix)
     if out is not None:
         write_rows(labelled, out, "--out", quoting)
         click.echo(f"{out}: {len(rows):,} rows")
     else:
-        echo_data(as_text(labelled, ".jsonl" if as_json else ".csv"))
+        echo_data(as_text(labelled, suffix))
 
 
 @main.command()

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..config import Baseline, Config
 from ..errors import SlatError
+from ..files import keep_digests, write_listed
 from ..records import (
     Final,
     Selection,
@@ -19,7 +20,7 @@ from ..records import (
     TrainingJob,
     Tuning,
 )
-from ..run_folder import RunFolder, write_text
+from ..run_folder import RunFolder
 from ..search.trial_log import Trial
 from ..structure import SharedStructure, Structure, read_structure
 from .job_runner import JobRunner
@@ -127,8 +128,9 @@ def train_finals(
         raise SlatError("search: training diverged for every structure that was found, and for every baseline")
     if not found_ones(finals):
         _log.warning("training diverged for every structure that was found; the baselines alone are left")
+    keep_digests(folder / "structures")
     for label, job in best_seeds(runner, found_ones(finals)).items():
-        write_text(folder / "structures" / f"{label}.json", as_trained(runner, job).to_json())
+        write_listed(folder / "structures" / f"{label}.json", as_trained(runner, job).to_json())
     selection = Selection(finals=tuple(final(runner, *each) for each in finals), tuning=tuning)
     selection.write(folder / "selection.json")
     return finals, selection
@@ -181,9 +183,10 @@ def train_baselines(runner: JobRunner) -> pd.DataFrame:
 
 def write_found(folder: RunFolder, members: Sequence[Trial]) -> None:
     """``structures/*.json`` of what a search has chosen, before any of it is trained again."""
+    keep_digests(folder / "structures")
     for trial in members:
         if trial.structure is not None:
-            write_text(folder / "structures" / f"{_label(trial.structure)}.json", trial.structure.to_json())
+            write_listed(folder / "structures" / f"{_label(trial.structure)}.json", trial.structure.to_json())
 
 
 def _label(structure: Structure | SharedStructure) -> str:

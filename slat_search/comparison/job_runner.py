@@ -11,9 +11,9 @@ from typing import Any
 from ..search.runtime import Share, share  # first: sets Ray's environment
 
 import ray  # isort: skip
-from safetensors.numpy import load_file, save_file
 
 from ..errors import SlatError
+from ..files import load_arrays, save_arrays
 from ..records import (
     Failed,
     Tested,
@@ -29,6 +29,8 @@ from ..training.memory import OutOfMemoryError
 from ..training.protocol import State
 
 _log = logging.getLogger(__name__)
+#: record of a job -> the arrays that belong to it
+_ARRAYS = {"train.json": "safetensors", "test.json": "test.safetensors"}
 _RETRIES = 3  # of a task whose worker was killed
 
 
@@ -46,7 +48,7 @@ def _evaluate(context: Context, job: TrainingJob, state: State, mine: Share) -> 
 
 
 class JobRunner:
-    """Runs jobs on the cluster and keeps their results in ``folder``; a job that is there is not run again.
+    """Runs jobs on the cluster and keeps their results in ``folder``; a job that is there, whole, is not run again.
 
     A unit's weights are ``<key>.safetensors``, its validation result ``<key>.train.json`` (written after the weights);
     what it predicts on test ``<key>.test.safetensors``, its test result ``<key>.test.json`` (written last). One CPU
@@ -62,6 +64,7 @@ class JobRunner:
         self._progress, self._stage = progress or RunProgress({}), stage
         self._context = ray.put(context)
         self._share = share(context.config.resources)
+        self._whole: set[Path] = set()
         options = {"num_cpus": 1, "num_gpus": self._share.gpus, "max_retries": _RETRIES}
         self._train = ray.remote(**options)(_train)
         self._evaluate = ray.remote(**options)(_evaluate)
@@ -71,8 +74,10 @@ class JobRunner:
         missing = self._missing(jobs, "train.json", self._stage)
         running = {self._train.remote(self._context, job, self._share): job for job in missing}
         for job, (result, state) in self._as_they_come(running):
+            for stale in ("test.json", "test.safetensors"):  # of weights that were damaged
+                self._path(job, stale).unlink(missing_ok=True)
             if isinstance(result, Trained):
-                self._store(job, "safetensors", state)
+                save_arrays(self._path(job, "safetensors"), state)
             result.write(self._path(job, "train.json"))
             self._note(self._stage, job)
             if isinstance(result, Failed):
@@ -97,15 +102,19 @@ class JobRunner:
             for job in missing
         }
         for job, (result, predictions) in self._as_they_come(running):
-            self._store(job, "test.safetensors", predictions)
+            save_arrays(self._path(job, "test.safetensors"), predictions)
             result.write(self._path(job, "test.json"))
             self._note("test", job)
             _log.info(f"test   {job.key:<36} quality {result.quality:.3f}")
         return {job.key: Tested.read(self._path(job, "test.json")) for job in jobs}
 
     def state(self, job: TrainingJob) -> State:
-        """Trained weights of a job."""
-        return load_file(self._path(job, "safetensors"))
+        """Trained weights of a job.
+
+        Raises:
+            SlatError: missing or damaged.
+        """
+        return load_arrays(self._path(job, "safetensors"))
 
     def _note(self, stage: str, job: TrainingJob, fresh: bool = True) -> None:
         config = self.context.config
@@ -113,9 +122,9 @@ class JobRunner:
         self._progress.note(stage, f"{self.folder}/{job.key}", steps, fresh)
 
     def _missing(self, jobs: Sequence[TrainingJob], ending: str, stage: str) -> list[TrainingJob]:
-        """Return the jobs that have no such file yet, each once."""
+        """Return the jobs that have no such file yet, or a damaged one, each once."""
         once = {job.key: job for job in jobs}.values()
-        missing = [job for job in once if not self._path(job, ending).exists()]
+        missing = [job for job in once if not self._is_whole(job, ending)]
         left = {job.key for job in missing}
         for job in once:
             if job.key not in left:
@@ -131,11 +140,25 @@ class JobRunner:
         assert isinstance(trained, Trained)
         return replace(job, method="slat", options={"structure": trained.structure})
 
-    def _store(self, job: TrainingJob, ending: str, arrays: State) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self._path(job, "part")
-        save_file(arrays, part)
-        part.replace(self._path(job, ending))
+    def _is_whole(self, job: TrainingJob, ending: str) -> bool:
+        """Whether a record and the arrays that belong to it are there and undamaged; damage is told in a warning.
+
+        What was found whole is not read again.
+        """
+        record = self._path(job, ending)
+        if record in self._whole:
+            return True
+        if not record.exists():
+            return False
+        try:
+            found = Tested.read(record) if ending == "test.json" else read_training(record)
+            if not isinstance(found, Failed):
+                load_arrays(self._path(job, _ARRAYS[ending]))
+        except SlatError as error:
+            _log.warning(f"{error}; it is made again")
+            return False
+        self._whole.add(record)
+        return True
 
     def _path(self, job: TrainingJob, ending: str) -> Path:
         return self.folder / f"{job.key}.{ending}"

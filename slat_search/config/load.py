@@ -11,12 +11,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import SlatError
+from ..files import read_bytes, read_listed
 from .mistakes import as_one, sentences
 from .model import Config
 from .reading import MalformedError, read_yaml
 from .section import OldNameWarning
 from .settings import apply_setting
 from .task import Task
+
+_MOST_BYTES = 2**19
 
 
 def load_config(path: str | Path, kept: bool = False, settings: Sequence[str] = ()) -> Config:
@@ -31,7 +34,7 @@ def load_config(path: str | Path, kept: bool = False, settings: Sequence[str] = 
             named by its path in a line of its own.
     """
     path = Path(path)
-    raw, mistakes = _fields(path)
+    raw, mistakes = _fields(path, kept)
     return checked(raw, f"config {path}", path.resolve().parent, _name(path), kept, settings, mistakes)
 
 
@@ -106,15 +109,15 @@ def _with_paths(config: Config, folder: Path) -> Config:
     )
 
 
-def _fields(path: Path) -> tuple[dict[Any, Any], list[str]]:
-    """Return the mapping that a file holds, and the fields that stand in it twice."""
+def _fields(path: Path, kept: bool) -> tuple[dict[Any, Any], list[str]]:
+    """Return the mapping that a file holds, and the fields that stand in it twice; that of a run is compared with its
+    digest."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = (read_listed(path) if kept else read_bytes(path, _MOST_BYTES)).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SlatError(f"config {path}: is not UTF-8 text ({error})") from error
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise SlatError(f"config {path}: {reason}") from error
+    except SlatError as error:
+        raise SlatError(f"config {error}") from error
     try:
         raw, repeated = read_yaml(text)
     except MalformedError as error:

@@ -1,4 +1,4 @@
-"""YAML in which no field of a mapping may stand twice."""
+"""YAML in which no field of a mapping may stand twice, and a small file cannot stand for millions of values."""
 
 from __future__ import annotations
 
@@ -6,13 +6,33 @@ from typing import Any
 
 import yaml
 
+_MOST_VALUES = 100_000
+
+
+class MalformedError(ValueError):
+    """What we take no configuration from, in one sentence."""
+
 
 class _Loader(yaml.SafeLoader):
-    """Notes each field that a mapping has twice; what ``<<`` merges may be said anew."""
+    """Notes each field that a mapping has twice; what ``<<`` merges may be said anew.
+
+    What aliases repeat counts each time against the most values that a file may stand for.
+    """
 
     def __init__(self, text: str):
         super().__init__(text)
         self.repeated: list[str] = []
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        node = super().compose_node(parent, index)
+        if node is not None and id(node) not in self._sizes:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+            parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in pairs for part in pair]
+            self._sizes[id(node)] = size = 1 + sum(self._sizes.get(id(part), 0) for part in parts)
+            if size > _MOST_VALUES:
+                raise MalformedError(f"stands for more than {_MOST_VALUES:,} values; a configuration has hundreds")
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -28,15 +48,11 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-class MalformedError(ValueError):
-    """What is no YAML, in one sentence."""
-
-
 def read_yaml(text: str) -> tuple[Any, list[str]]:
     """Return the value of one YAML document, and a sentence for each field that stands in it twice.
 
     Raises:
-        MalformedError: it is not YAML, or several documents.
+        MalformedError: it is not YAML, several documents, nested too deep, or aliases stand for too many values.
     """
     try:
         loader = _Loader(text)
@@ -44,7 +60,11 @@ def read_yaml(text: str) -> tuple[Any, list[str]]:
             return loader.get_single_data(), loader.repeated
         finally:
             loader.dispose()
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
+    except MalformedError:
+        raise
+    except RecursionError as error:
+        raise MalformedError("not valid YAML: it is nested too deep") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, a number of thousands of digits
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]

@@ -125,7 +125,7 @@ def _data(export: Export) -> str:
     lines = ["## Data and quality", "", f"Validation, of these weights: {validation}."]
     if facts is not None:
         counts = ", ".join(f"{split} {count:,}" for split, count in facts.rows.items())
-        lines += ["", f"Trained on `{facts.task}` (texts: {counts})."]
+        lines += ["", f"Trained on {_code(facts.task)} (texts: {counts})."]
         if facts.test is not None:
             test = facts.test
             interval = "" if isnan(test.low) else f" | {test.low:.3f} to {test.high:.3f}"
@@ -140,9 +140,14 @@ def _data(export: Export) -> str:
     return "\n".join(lines)
 
 
+def _code(text: str) -> str:
+    """Return a name as code of Markdown, whatever is in it."""
+    return f"`{' '.join(text.replace('`', ' ').split())}`"
+
+
 def _license(export: Export) -> str:
     base, _ = export.standing.published
-    of_base = f"the base model, `{base}`" if not Path(base).is_dir() else "the base model"
+    of_base = f"the base model, {_code(base)}" if not Path(base).is_dir() else "the base model"
     if export.license is None:
         return f"## License\n\nNone was named. That of {of_base}, holds for its weights in any case."
-    return f"## License\n\n`{export.license}`; that of {of_base}, holds for its weights in any case."
+    return f"## License\n\n{_code(export.license)}; that of {of_base}, holds for its weights in any case."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from .loaded import LoadedAdapter
 from .target import Target
 
@@ -25,7 +27,7 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
 folder = "."  # where this file is
-model = AutoModelForSequenceClassification.from_pretrained("{base}"{file}, num_labels={outputs}).float()
+model = AutoModelForSequenceClassification.from_pretrained({base}{file}, num_labels={outputs}).float()
 PeftModel.from_pretrained({inside}, folder)  # changes it in place; is_trainable=True trains it on
 ```"""
 _ON_MERGED = """## On a class with a head of its own
@@ -145,9 +147,7 @@ def _without_a_head(standing: LoadedAdapter, form: str) -> tuple[str, str]:
     first, more = "", ""
     if form == "peft":
         first = "from peft import PeftModel\n"
-        loaded = (
-            f'PeftModel.from_pretrained({standing.loader}.from_pretrained("{base}"{file}){encoder}.float(), folder)'
-        )
+        loaded = f"PeftModel.from_pretrained({standing.loader}.from_pretrained({base}{file}){encoder}.float(), folder)"
     elif encoder:
         kind = type(standing.model)
         names, more = names[1:], f"from {kind.__module__} import {kind.__name__}\n"
@@ -160,7 +160,12 @@ def _without_a_head(standing: LoadedAdapter, form: str) -> tuple[str, str]:
 
 def _base(standing: LoadedAdapter) -> tuple[str, str]:
     base, gguf = standing.published
-    return base, f', gguf_file="{gguf}"' if gguf else ""
+    return _literal(base), f", gguf_file={_literal(gguf)}" if gguf else ""
+
+
+def _literal(text: str) -> str:
+    """Return a text as it stands in Python code, in double quotes."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def with_a_head(standing: LoadedAdapter, form: str, target: Target) -> str:

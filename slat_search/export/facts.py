@@ -8,8 +8,8 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.repocard import metadata_load
 
-from ..analysis.data import read_csv
 from ..analysis.statistics import mean_interval
+from ..analysis.table_files import read_csv
 from ..records import Environment
 from ..records.config import KeptConfig
 from ..run_folder import RunFolder

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 import transformers
 from peft import PeftModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import SlatError
+from ..files import sync_folder, sync_tree
 from .card import Export, card
 from .facts import license_of, read_facts
 from .loaded import LoadedAdapter, facts_json, stand
@@ -142,13 +143,16 @@ def export(
                 again = _peft(standing, target, unfinished, uniform_rank)()
         _check(standing, target, again, expected)
         _write_rest(standing, target, unfinished, form)
+        _check_head(standing, target, unfinished)
         with_layout = (unfinished / "modules.json").is_file()
         license = license or license_of(standing.base)
         told = Export(standing, form, target, uniform_rank, with_layout, license, read_facts(adapter))
         (unfinished / "README.md").write_text(card(told), encoding="utf-8")
+        sync_tree(unfinished)
         if out.exists():
             out.rmdir()
         unfinished.rename(out)
+        sync_folder(out.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Exported(out, target.task_type, target.reason)
@@ -171,6 +175,15 @@ def _check(standing: LoadedAdapter, target: Target, again: nn.Module, expected: 
             f"export: loaded again, the model's {what} are up to {off:.2g} off; {name} does not keep all that was "
             "merged into it (a bias where its class has none?)"
         )
+
+
+def _check_head(standing: LoadedAdapter, target: Target, out: Path) -> None:
+    """Raise where the head that lies beside a model, loaded again, is not the adapter's."""
+    if standing.is_prompted or target.task_type == "SEQ_CLS":  # no head, or one in the class, whose logits are compared
+        return
+    again = load_file(out / "head.safetensors")
+    if again.keys() != standing.head.keys() or not all(torch.equal(again[n], v) for n, v in standing.head.items()):
+        raise SlatError(f"export: loaded again, the head in {out / 'head.safetensors'} is not that of the adapter")
 
 
 def _write_rest(standing: LoadedAdapter, target: Target, out: Path, form: str) -> None:

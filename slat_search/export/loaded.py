@@ -12,9 +12,9 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..baselines import Applied
+from ..baselines import Applied, check_weights
 from ..errors import SlatError
-from ..inference.saved import read_saved
+from ..inference.saved import naming, read_saved
 from ..models.loading import (
     check_fit,
     read_config,
@@ -129,11 +129,16 @@ def stand(folder: Path) -> LoadedAdapter:
     model = _bare(base, saved)
     check_fit(model, tokenizer, name)
     check_model(f"export: adapter {folder}", saved, model, tokenizer)
-    applied = apply_job(saved.job, model)
+    with naming("export: adapter", folder):
+        applied = apply_job(saved.job, model)
     adapter = attach(model, Structure()) if applied.module is None else applied.module
     if not isinstance(adapter, Adapter | PeftModel):
         raise SlatError(f"export: {folder} holds {saved.job.method!r}, which no other library can hold")
-    load_state([], applied, state)
+    head = {name: torch.from_numpy(value) for name, value in those_of("head.", state).items()}
+    with naming("export: adapter", folder):
+        load_state([], applied, state)
+        if task.prompt is None:
+            _check_head(head, task.outputs, model.config.hidden_size)
     return LoadedAdapter(
         saved,
         base,
@@ -144,7 +149,7 @@ def stand(folder: Path) -> LoadedAdapter:
         tokenizer,
         adapter,
         _told(applied, saved.job.method),
-        {name: torch.from_numpy(value) for name, value in those_of("head.", state).items()},
+        head,
     )
 
 
@@ -152,6 +157,11 @@ def facts_json(standing: LoadedAdapter, *names: str) -> str:
     """Return some fields of the adapter's task as the content of a file."""
     facts = standing.task.to_dict()
     return json.dumps({name: facts[name] for name in names}, indent=2) + "\n"
+
+
+def _check_head(head: dict[str, Tensor], outputs: int, width: int) -> None:
+    """Raise where a head is not that of so many outputs on vectors of this width."""
+    check_weights({"weight": torch.empty(outputs, width), "bias": torch.empty(outputs)}, head)
 
 
 def _for_others(name: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from ..run_folder import write_json
+from ..files import write_json
 from .head import LinearHead
 
 #: as all versions of sentence-transformers call them

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..baselines import load_module
 from ..errors import SlatError
+from ..files import DIGEST, whole_file
 from ..structure import Adapter, Structure, attach
 from ..structure.attachment import REGISTERED
 from ..structure.extra_state import unpack
+from ..training.digests import tensors_digest
 
 FILE_NAME = "adapter.safetensors"
 _FORMAT = "slat-weights/1"
@@ -29,9 +34,11 @@ def save_adapter(adapter: Adapter, path: str | PathLike[str]) -> Path:
     """
     path = Path(path)
     file = path if path.suffix == ".safetensors" else path / FILE_NAME
-    file.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in adapter.state_dict().items()}
-    save_file(weights, file, metadata={"format": _FORMAT, "structure": adapter.structure.to_json()})
+    structure = adapter.structure.to_json()
+    metadata = {"format": _FORMAT, "structure": structure, DIGEST: tensors_digest(weights, structure)}
+    with whole_file(file) as part:
+        save_file(weights, part, metadata=metadata)
     return file
 
 
@@ -51,12 +58,12 @@ def load_adapter(backbone: nn.Module, path: str | PathLike[str]) -> Adapter:
         path = path / FILE_NAME if (path / FILE_NAME).is_file() else path
     try:
         structure, weights = _from_model(path) if path.is_dir() else _from_file(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise SlatError(f"adapter {path}: it cannot be read ({error})") from error
     adapter = attach(backbone, structure)
     try:
-        adapter.load_state_dict(weights)
-    except RuntimeError as error:
+        load_module(adapter, weights)
+    except SlatError as error:
         adapter.detach()
         raise SlatError(f"adapter {path}: its weights do not fit its structure ({error})") from error
     return adapter
@@ -67,7 +74,10 @@ def _from_file(path: Path) -> tuple[Structure, dict[str, Tensor]]:
         metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
             raise SlatError(f"adapter {path}: format {metadata.get('format')!r} is not {_FORMAT!r}")
-    return Structure.from_json(metadata["structure"]), load_file(path)
+    weights, structure = load_file(path), metadata.get("structure", "")
+    if DIGEST in metadata and metadata[DIGEST] != tensors_digest(weights, structure):
+        raise SlatError(f"adapter {path}: damaged (its digest is not that of its content)")
+    return Structure.from_json(structure), weights
 
 
 def _from_model(folder: Path) -> tuple[Structure, dict[str, Tensor]]:
@@ -76,12 +86,21 @@ def _from_model(folder: Path) -> tuple[Structure, dict[str, Tensor]]:
     extra = next((value for name, value in tensors.items() if name.endswith(_EXTRA)), None)
     if extra is None:
         raise SlatError(f"adapter {folder}: no {FILE_NAME} there, and no model with a supernet")
-    packed = unpack(extra)["structure"]
+    packed = _unpacked(extra, folder).get("structure")
     if packed is None:
         raise SlatError(f"adapter {folder}: its search had not ended; continue it with resume_from_checkpoint")
     start = f"{REGISTERED}.adapter."
     weights = {name.partition(start)[2]: value for name, value in tensors.items() if start in name}
     return Structure.unpack(packed), weights
+
+
+def _unpacked(extra: Tensor, folder: Path) -> dict[str, Any]:
+    """Return what the supernet in a model's weights said of itself."""
+    try:
+        return unpack(extra)
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:
+        detail = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SlatError(f"adapter {folder}: damaged (what it says of its search: {detail})") from error
 
 
 def _registered(files: Sequence[Path]) -> Iterator[tuple[str, Tensor]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..config import Config
 from ..errors import SlatError
+from ..files import sync_folder
 from ..models.task_model import TaskModel
 from ..records import Measures, SavedAdapter, TrainingJob
 from ..structure import SharedAdapter, Supernet, find_sites
@@ -30,7 +32,7 @@ from ..training.protocol import (
     validation_measures,
 )
 from ..training.trial import final_values, search_options, search_plan, space
-from .saved import described, part_of, read_saved, save_bundle, write_saved
+from .saved import described, naming, part_of, read_saved, save_bundle, write_saved
 
 
 def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,20 +91,22 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
         part, modules = part_of(shared, TrainingJob("slat", "added", sampled["learning_rate"], 0), trained, task)
     finally:
         supernet.detach()
-    for other in saved.tasks:
-        shutil.copytree(folder / other, out / other)
-    head = those_of("head.", trained)
-    save_bundle(out / task, context, part, modules | {f"head.{name}": value for name, value in head.items()}, measures)
     larger = saved.model_copy(
         update={
             "job": replace(saved.job, options={"structure": shared.structure.to_dict()}),
             "tasks": {**saved.tasks, task: described(context.tasks[0], measures)},
         }
     )
+    head = those_of("head.", trained)
     heads = {name: value for name, value in state.items() if name.startswith("heads.")}
     heads |= {f"heads.{len(saved.tasks)}.{name}": value for name, value in head.items()}
     own = {name: value for name, value in trained.items() if name.startswith("adapter.")}
-    write_saved(out, larger, own | heads)
+    with _finished(out) as unfinished:
+        for other in saved.tasks:
+            shutil.copytree(folder / other, unfinished / other)
+        with_head = modules | {f"head.{name}": value for name, value in head.items()}
+        save_bundle(unfinished / task, context, part, with_head, measures)
+        write_saved(unfinished, larger, own | heads)
     return {
         "validation": measures,
         "test": test,
@@ -111,15 +115,31 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     }
 
 
+@contextmanager
+def _finished(out: Path) -> Iterator[Path]:
+    """Yield a folder beside ``out`` that takes its name when the block ends well; what fails, as on a full disk, leaves
+    no folder in the way."""
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        unfinished.rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    sync_folder(out.parent)
+
+
 def _pool(folder: Path, saved: SavedAdapter, state: State, model: TaskModel) -> SharedAdapter:
     """Return a trained pool, taken off the model again.
 
     Raises:
         SlatError: its weights do not fit, or an adapter that is no pool.
     """
-    applied = apply_job(saved.job, model.backbone)
-    applied.undo()
-    if applied.shared is None:
-        raise SlatError(f"{folder}: holds no pool that a search over several tasks found, so no task can be added")
-    load_state([], applied, state)
+    with naming("pool", folder):
+        applied = apply_job(saved.job, model.backbone)
+        applied.undo()
+        if applied.shared is None:
+            raise SlatError("holds no pool that a search over several tasks found, so no task can be added")
+        load_state([], applied, state)
     return applied.shared

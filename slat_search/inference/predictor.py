@@ -22,7 +22,7 @@ from ..tasks import Encoded, Example, Template, encode, encode_prompts, evaluati
 from ..training.digests import check_model
 from ..training.evaluate import predict_logits
 from ..training.jobs import apply_job, load_state
-from .saved import adapter_folder, read_saved, whole_folder
+from .saved import adapter_folder, naming, read_saved, whole_folder
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 16  # responses that are generated together
@@ -165,8 +165,9 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
     saved, state = read_saved(folder)
     backbone, device = _own_backbone(f"adapter {folder}", saved)
     models = {name: _model(saved, each, backbone) for name, each in saved.tasks.items()}
-    applied = apply_job(saved.job, backbone.model)
-    load_state([*models.values()], applied, state)
+    with naming("adapter", folder):
+        applied = apply_job(saved.job, backbone.model)
+        load_state([*models.values()], applied, state)
     for model in models.values():
         model.to(device).eval()
     return Predictor(saved, models, backbone.tokenizer, applied)

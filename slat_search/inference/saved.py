@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from ..baselines import METHODS, Applied
 from ..config import Model
 from ..errors import SlatError
+from ..files import check_finite, load_arrays, save_arrays
 from ..records import AdapterTask, Measures, Recommended, SavedAdapter, SavedPrompt, TrainingJob
-from ..structure import SharedAdapter
+from ..structure import SharedAdapter, SharedStructure, read_structure
 from ..training.context import Context, TaskContext
 from ..training.jobs import apply_job, load_state
 from ..training.protocol import State, head_names, those_of
@@ -96,11 +95,25 @@ def part_of(shared: SharedAdapter | None, job: TrainingJob, state: State, task: 
     return replace(job, label=label, options={"structure": structure.to_dict()}), modules
 
 
+@contextmanager
+def naming(what: str, folder: Path) -> Iterator[None]:
+    """Let the message on what does not fit a model begin with the adapter.
+
+    Args:
+        what: the adapter in words, such as ``adapter`` or ``pool``.
+        folder: of the adapter.
+    """
+    try:
+        yield
+    except SlatError as error:
+        raise SlatError(f"{what} {folder}: {error}") from error
+
+
 def write_saved(folder: Path, saved: SavedAdapter, state: State) -> None:
-    """Write the two files of an adapter: the weights, then the description."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, (folder / DESCRIPTION).with_suffix(".safetensors"))
-    saved.write(folder / DESCRIPTION)
+    """Write the two files of an adapter, each whole or not there: the weights, then the description with their
+    digest."""
+    weights = save_arrays((folder / DESCRIPTION).with_suffix(".safetensors"), state)
+    saved.model_copy(update={"weights": weights}).write(folder / DESCRIPTION)
 
 
 def is_saved(folder: Path) -> bool:
@@ -116,19 +129,30 @@ def read_saved(folder: Path) -> tuple[SavedAdapter, State]:
     """
     path = folder / (DESCRIPTION if (folder / DESCRIPTION).is_file() or not is_saved(folder) else _EARLIER_POOL)
     saved, weights = SavedAdapter.read(path), path.with_suffix(".safetensors")
-    if saved.job.method not in METHODS:
-        raise SlatError(f"{path}: damaged (no method is called {saved.job.method!r})")
-    try:
-        state = load_file(weights)
-    except FileNotFoundError as error:
-        raise SlatError(f"{weights}: no such file") from error
-    except (OSError, SafetensorError) as error:
-        raise SlatError(f"{weights}: damaged ({error})") from error
-    if broken := sorted(name for name, value in state.items() if not np.isfinite(value).all()):
-        raise SlatError(f"{weights}: damaged ({broken[0]} holds NaN or infinity)")
+    if damage := _damage(saved):
+        raise SlatError(f"{path}: damaged ({damage})")
+    state = load_arrays(weights, saved.weights or None)
+    check_finite(state, weights)
     if "scales" in state:  # of a pool of an earlier version
         state["adapter.scales"] = state.pop("scales")
     return saved, state
+
+
+def _damage(saved: SavedAdapter) -> str:
+    """Say what is wrong with the method of an adapter or with its structure; else nothing."""
+    if saved.job.method not in METHODS:
+        return f"no method is called {saved.job.method!r}"
+    if saved.job.method != "slat":
+        return ""
+    if "structure" not in saved.job.options:
+        return "job.options has no structure"
+    try:
+        structure = read_structure(saved.job.options["structure"])
+    except (AttributeError, TypeError, SlatError) as error:
+        return str(error)
+    if isinstance(structure, SharedStructure) and structure.tasks != tuple(saved.tasks):
+        return f"its structure is of the tasks {', '.join(structure.tasks)}, and not of {', '.join(saved.tasks)}"
+    return ""
 
 
 def adapter_folder(run: Path, adapter: str | None = None, task: str | None = None) -> Path:

@@ -36,6 +36,7 @@ from .runs import (
     TaskFacts,
     Tuning,
 )
+from .structures import read_kept_structure
 from .trials import (
     Created,
     Decision,
@@ -91,5 +92,6 @@ __all__ = [
     "TransferRow",
     "Tuning",
     "read_events",
+    "read_kept_structure",
     "read_training",
 ]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat, PositiveInt
 
 from ..config import Model
 from ..errors import SlatError
-from .base import FileRecord, Record
+from .base import FileName, FileRecord, Record
 from .jobs import Measures, TrainingJob
 
 #: what ``format`` said before files had a ``version``; a pool was an adapter of several tasks
 _EARLIER = tuple(f"slat-{kind}/{number}" for kind in ("adapter", "pool") for number in (1, 2, 3))
+
+#: names of the text columns by their number, of which version 1 kept no more
+_COLUMNS = {1: ("text 1",), 2: ("text 1", "text 2")}
 
 
 class SavedPrompt(Record):
@@ -30,7 +33,7 @@ class SavedPrompt(Record):
     prompt: str | None
     messages: tuple[dict[str, str], ...]
     words: tuple[tuple[int, ...], ...]
-    max_new_tokens: int | None
+    max_new_tokens: PositiveInt | None
 
 
 class AdapterTask(Record):
@@ -47,9 +50,9 @@ class AdapterTask(Record):
     """
 
     labels: tuple[str, ...]
-    scale: tuple[float, float]
-    max_length: int
-    columns: tuple[str, ...]
+    scale: tuple[FiniteFloat, FiniteFloat]
+    max_length: PositiveInt
+    columns: tuple[str, ...] = Field(min_length=1)
     prompt: SavedPrompt | None
     measures: Measures
     digests: dict[str, str] = Field({})
@@ -70,14 +73,16 @@ class SavedAdapter(FileRecord):
         job: the training that its weights are of; a search stands as the structure that it found.
         tasks: by name, in training order.
         digests: of ``weights`` and ``tokenizer`` of the model; none of an earlier version.
+        weights: digest of the adapter's own weights; empty of an earlier version.
     """
 
     VERSION: ClassVar[int] = 4
 
     model: Model
     job: TrainingJob
-    tasks: dict[str, AdapterTask] = Field(min_length=1)
+    tasks: dict[FileName | Literal[""], AdapterTask] = Field(min_length=1)
     digests: dict[str, str] = Field({})
+    weights: str = ""
 
     @classmethod
     def parse(cls, raw: Any, where: str | Path) -> Self:
@@ -93,7 +98,7 @@ class SavedAdapter(FileRecord):
         job, tasks = raw.get("unit"), {"": raw}
         if "structure" in raw:  # of a pool: that of all tasks, whose own trainings are parts of one
             tasks = raw["tasks"]
-            name, first = next(iter(tasks.items()))
+            (name, first), *_ = tasks.items()
             label = first["unit"]["label"].removesuffix(f"-{name}")
             job = {**first["unit"], "label": label, "options": {"structure": raw["structure"]}}
         return {
@@ -107,5 +112,5 @@ class SavedAdapter(FileRecord):
 def _earlier_task(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the task of a file of version 1 to 3; version 1 kept the number of the columns alone."""
     same = {name: raw.get(name) for name in ("labels", "scale", "max_length", "prompt", "measures")}
-    columns = raw.get("columns") or [f"text {number}" for number in range(1, 1 + raw["texts"])]
+    columns = raw["columns"] if "columns" in raw else _COLUMNS[raw["texts"]]
     return {**same, "columns": columns, "digests": (raw.get("made_from") or {}).get("texts", {})}

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from ..errors import SlatError
-from ..run_folder import (
-    append_line,
-    read_json,
-    read_lines,
-    write_json,
-)
+from ..files import append_line, check_signature, read_json, read_lines, signed, write_json
+
+
+def _stays_inside(name: str) -> str:
+    if not name or name.startswith("/") or "\0" in name or {".", ".."} & set(name.split("/")):
+        raise ValueError(f"{name!r} cannot name a file of the run")
+    return name
+
+
+#: text that stands in the path of a file, and leads to no other folder
+FileName = Annotated[str, AfterValidator(_stays_inside)]
 
 
 class Record(BaseModel):
@@ -55,15 +60,16 @@ class FileRecord(Record):
         """
         if not isinstance(raw, dict):
             raise SlatError(f"{where}: damaged (no fields in it)")
-        fields = dict(raw)
-        version = fields.pop("version", 1)
+        version = raw.get("version", 1)
         if version not in range(1, cls.VERSION + 1):
             raise SlatError(f"{where}: is of version {version!r}; this library reads versions up to {cls.VERSION}")
+        fields = check_signature(raw, where)
+        fields.pop("version", None)
         try:
             return cls.model_validate(cls.upgraded(fields, version))
         except ValidationError as error:
             raise SlatError(f"{where}: {sentence(error)}") from error
-        except (KeyError, TypeError, AttributeError) as error:  # of an upgrade
+        except (KeyError, TypeError, AttributeError, ValueError) as error:  # of an upgrade
             raise SlatError(f"{where}: damaged ({error!r})") from error
 
     @classmethod
@@ -76,8 +82,8 @@ class FileRecord(Record):
         return cls.parse(read_json(path), path)
 
     def write(self, path: Path) -> None:
-        """Write a file that is whole or not there."""
-        write_json(path, {"version": self.VERSION, **self.to_dict()})
+        """Write a file that is whole or not there, with a digest of its content."""
+        write_json(path, signed({"version": self.VERSION, **self.to_dict()}))
 
     @classmethod
     def read_lines(cls, path: Path) -> Iterator[Self]:
@@ -100,4 +106,4 @@ def sentence(error: ValidationError) -> str:
     field = ".".join(map(str, first["loc"]))
     if first["type"] == "missing":
         return f"damaged, or made by an earlier version, which kept less ({field} is missing)"
-    return f"damaged ({field}: {first['msg']})"
+    return f"damaged ({field}: {' '.join(first['msg'].split())})"

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import SlatError
+from ..files import as_text, read_listed
 from ..run_folder import RunFolder
 from .base import Record, sentence
 
@@ -61,7 +62,7 @@ class KeptConfig(Record):
         """
         path = run / "config.yaml"
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            raw = yaml.safe_load(as_text(read_listed(path), path))
             search, studies = raw.get("search", {}), raw.get("sensitivity", {})
             fields = {
                 **{name: raw[name] for name in ("name", "seed", "seeds")},
@@ -74,10 +75,8 @@ class KeptConfig(Record):
                 "sharing": studies.get("sharing", 0.0),
             }
             return cls.model_validate({**fields, "raw": raw})
-        except FileNotFoundError as error:
-            raise SlatError(f"{path}: no such file") from error
         except ValidationError as error:
             raise SlatError(f"{path}: {sentence(error)}") from error
-        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             detail = " ".join(str(error).split())
             raise SlatError(f"{path}: damaged ({type(error).__name__}: {detail})") from error

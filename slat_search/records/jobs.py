@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from ..run_folder import read_json
+from ..files import read_json
 from .base import FileRecord, Record
 
 Sets = tuple[tuple[str, float], ...]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from ..run_folder import RunFolder, read_json
+from ..files import read_json
+from ..run_folder import RunFolder
 from ..structure_text import by_line
-from .base import FileRecord, Record
+from .base import FileName, FileRecord, Record
 
 #: before the label of a method that was trained for each task alone
 ALONE_LABEL = "alone-"
@@ -99,13 +100,13 @@ class Final(Record):
         tuned_as: name in ``tuning``, where it is not ``name``.
     """
 
-    key: str
-    label: str
+    key: FileName
+    label: FileName
     name: str
     structure: str
     group: str
     budget: int | None
-    task: str = ""
+    task: FileName | Literal[""] = ""
     tuned_as: str = ""
 
     @property
@@ -179,14 +180,14 @@ class StudyPoint(Record):
     method: str
     kind: str
     value: float | None
-    key: str
+    key: FileName
 
 
 class ReferencePoint(Record):
     """A training without noise that is tested on perturbed text."""
 
     method: str
-    key: str
+    key: FileName
 
 
 class StudyPoints(FileRecord):
@@ -206,6 +207,6 @@ class Recommended(FileRecord):
         notes: label -> what speaks against an adapter.
     """
 
-    adapter: str
-    found: str | None = None
+    adapter: FileName
+    found: FileName | None = None
     notes: dict[str, str] = Field({})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from ..errors import SlatError
-from ..run_folder import read_lines
+from ..files import read_lines
 from .base import FileRecord, Record
 from .jobs import Measures
 

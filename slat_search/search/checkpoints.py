@@ -7,6 +7,7 @@ to Ray, so the checkpoints of the trials that it goes on with are read here and 
 from __future__ import annotations
 
 import io
+import logging
 import pickle
 import re
 import tempfile
@@ -25,11 +26,15 @@ from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 
 from ..errors import SlatError
-from ..run_folder import write_text
+from ..files import digest, read_text, write_text
 
+_log = logging.getLogger(__name__)
 _FILE = "state.pt"
 _PLACE = re.compile(r"ray-(\d+)/(trial-\d+)/checkpoint_(\d+)/state\.pt$")
-_DAMAGED = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError)
+_DAMAGED = (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, pickle.UnpicklingError)
+_MAGIC = b"slat-checkpoint/1 "  # a digest follows, and a line break; files of earlier versions begin with the next
+_ZIP = b"PK"
+_NAME = re.compile("slat-[0-9a-f]{12}")
 
 
 def trial_name(number: int) -> str:
@@ -44,12 +49,21 @@ def written(number: int, state: dict[str, Any] | None) -> Iterator[tune.Checkpoi
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        torch.save({"number": number, "state": state}, Path(folder) / _FILE)
+        file = io.BytesIO()
+        torch.save({"number": number, "state": state}, file)
+        content = file.getvalue()
+        (Path(folder) / _FILE).write_bytes(_MAGIC + digest(content).encode() + b"\n" + content)
         yield tune.Checkpoint.from_directory(folder)
 
 
 def loaded(number: int, raw: bytes) -> dict[str, Any] | None:
     """State of trial ``number``; None where the checkpoint is damaged or that of another trial."""
+    if raw.startswith(_MAGIC):
+        first, _, raw = raw.partition(b"\n")
+        if first != _MAGIC + digest(raw).encode():
+            return None
+    elif not raw.startswith(_ZIP):
+        return None
     try:
         kept = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
         return kept["state"] if kept["number"] == number else None
@@ -62,9 +76,11 @@ def given(number: int, found: dict[int, bytes]) -> dict[str, Any] | None:
     checkpoint = tune.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
-            state = loaded(number, (Path(folder) / _FILE).read_bytes())
+            path = Path(folder) / _FILE
+            state = loaded(number, path.read_bytes()) if path.is_file() else None
         if state is not None:
             return state
+        _log.warning(_passed_over(number, checkpoint.path))
     return loaded(number, found[number]) if number in found else None
 
 
@@ -112,6 +128,8 @@ class Storage:
                     raw = stream.read()
                 if loaded(number, raw) is not None:
                     found[number] = raw
+                else:
+                    _log.warning(_passed_over(number, path))
         return found
 
     def forget(self, number: int) -> None:
@@ -146,12 +164,19 @@ class Storage:
         return self._files.get_file_info(FileSelector(path, recursive=recursive, allow_not_found=True))
 
 
+def _passed_over(number: int, path: str) -> str:
+    return f"{path}: damaged, and not used; trial {number} goes on from an earlier checkpoint, or begins anew"
+
+
 def _name_of(folder: Path) -> str:
     """A name for the search in a place that it shares with others, the same when it goes on."""
     path = folder / "storage-name"
     if not path.is_file():
         write_text(path, f"slat-{uuid.uuid4().hex[:12]}")
-    return path.read_text()
+    name = read_text(path)
+    if not _NAME.fullmatch(name):
+        raise SlatError(f"{path}: damaged; remove it, and trials that were running begin anew")
+    return name
 
 
 def _within(place: str, name: str) -> str:

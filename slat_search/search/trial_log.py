@@ -119,7 +119,11 @@ class TrialLog:
         if known is None:
             raise SlatError(f"{self.path}: damaged (trial {event.number} was never created)")
         if isinstance(event, Reported):
-            structure = unpack(event.structure)
+            try:
+                structure = unpack(event.structure)
+            except SlatError as error:
+                where = f"report {event.report.step} of trial {event.number}"
+                raise SlatError(f"{self.path}: damaged ({where}: {error})") from error
             self._trials[event.number] = replace(known, history=(*known.history, event.report), structure=structure)
         elif isinstance(event, Ended):
             self._trials[event.number] = replace(known, status=event.status, error=event.error)

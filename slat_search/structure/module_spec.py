@@ -11,6 +11,8 @@ from .kinds import KINDS, unknown_kind
 from .sites import Site
 from .spectral import Entry, leading_entries
 
+_LARGEST = 2**24  # entries of a core between 4096 directions; no module of a model has more units
+
 
 @dataclass(frozen=True, order=True)
 class ModuleSpec:
@@ -33,7 +35,7 @@ class ModuleSpec:
             self._check_entries()
         elif self.entries:
             raise SlatError(f"structure: {self.kind} at {self.site.name} takes no entries")
-        if self.size < 1 or (self.size > 1 and not KINDS[self.kind].sized):
+        if not 1 <= self.size <= _LARGEST or (self.size > 1 and not KINDS[self.kind].sized):
             raise SlatError(f"structure: size {self.size} is not possible for {self.kind} at {self.site.name}")
         if not KINDS[self.kind].fits(self.site):
             raise SlatError(f"structure: {self.kind} cannot stand at {self.site.name} (role {self.site.role})")

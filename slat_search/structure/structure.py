@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import math
 import random
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SlatError
+from ..files import read_text, write_text
 from ..structure_text import by_line
 from .kinds import KINDS
 from .module_spec import ModuleSpec
 from .options import ModuleOptions
+from .packed import finite, module_from, packed, unpacked
 from .site_module import ACTIVATIONS
 from .sites import Site
 
@@ -118,17 +118,12 @@ class Structure:
         try:
             if raw["format"] != FORMAT:
                 raise SlatError(f"structure: format {raw['format']!r} is not {FORMAT!r}")
-            modules = tuple(
-                ModuleSpec(
-                    Site(*(m[k] for k in ("layer", "name", "role", "d_in", "d_out"))),
-                    kind=m["kind"],
-                    size=m["size"],
-                    entries=tuple((int(i), int(j)) for i, j in m.get("entries", ())),
-                )
-                for m in raw["modules"]
-            )
-            return cls(modules, ModuleOptions(raw["activation"], raw["scale"]))
-        except (KeyError, TypeError, ValueError) as error:
+            modules = tuple(map(module_from, raw["modules"]))
+            structure = cls(modules, ModuleOptions(raw["activation"], finite(raw["scale"])))
+            if raw.get("params", structure.params) != structure.params:
+                raise SlatError(f"structure: params is {raw['params']!r}, and its modules have {structure.params}")
+            return structure
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SlatError(f"structure: not a structure ({error!r})") from error
 
     @classmethod
@@ -136,7 +131,7 @@ class Structure:
         """Inverse of :meth:`to_json`; raises as :meth:`from_dict` does, and on text that is not JSON."""
         try:
             return cls.from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise SlatError(f"structure: not JSON ({error})") from error
 
     def packed(self) -> str:
@@ -149,11 +144,11 @@ class Structure:
         return cls.from_dict(unpacked(text))
 
     def save(self, path: str | Path) -> None:
-        Path(path).write_text(self.to_json())
+        write_text(Path(path), self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Structure:
-        return cls.from_json(Path(path).read_text())
+        return cls.from_json(read_text(Path(path)))
 
     # -- hand-made structures --------------------------------------------------------------------------
 
@@ -283,20 +278,3 @@ class Structure:
         """Parameters of the intersection over those of the union (Jaccard), 0 to 1; two empty ones are the same."""
         union = (self | other).params
         return (self & other).params / union if union else 1.0
-
-
-def packed(raw: Mapping[str, Any]) -> str:
-    """JSON values as compressed text."""
-    return base64.b85encode(zlib.compress(json.dumps(raw).encode(), 9)).decode()
-
-
-def unpacked(text: str) -> dict[str, Any]:
-    """Inverse of :func:`packed`.
-
-    Raises:
-        SlatError: the text is not packed.
-    """
-    try:
-        return json.loads(zlib.decompress(base64.b85decode(text)))
-    except (ValueError, zlib.error) as error:
-        raise SlatError(f"structure: not a packed structure ({error})") from error

@@ -7,6 +7,7 @@ it is doubled. A quote elsewhere is text. Where fields are not quoted, every lin
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -60,9 +61,8 @@ def parse(text: str, layout: Layout, labels: str | None = None) -> tuple[list[st
     header, rows = records[0].fields, records[1:]
     if not rows:
         raise MalformedError("no row follows the header")
-    for name in header:
-        if name and header.count(name) > 1:
-            raise MalformedError(f"it has two columns {name!r}")
+    if twice := [name for name, count in Counter(header).items() if name and count > 1]:
+        raise MalformedError(f"it has two columns {twice[0]!r}")
     for number, row in enumerate(rows, 1):
         if len(row.fields) != len(header):
             before = rows[number - 2].fields if number > 1 else []

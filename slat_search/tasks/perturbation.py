@@ -112,7 +112,8 @@ def whitespace(word: str, rng: random.Random) -> str:
 
 def word_drop(words: Words, touched: list[int], rng: random.Random) -> Words:
     """Words are missing, never all; TextAttack ``WordDeletion``."""
-    return [w for i, w in enumerate(words) if i not in touched] or words
+    dropped = set(touched)
+    return [w for i, w in enumerate(words) if i not in dropped] or words
 
 
 def word_swap(words: Words, touched: list[int], rng: random.Random) -> Words:
@@ -127,7 +128,8 @@ def word_swap(words: Words, touched: list[int], rng: random.Random) -> Words:
 
 def word_duplicate(words: Words, touched: list[int], rng: random.Random) -> Words:
     """A word stands there twice; neither TextAttack nor TextFlint has it."""
-    return [w for i, w in enumerate(words) for _ in range(2 if i in touched else 1)]
+    doubled = set(touched)
+    return [w for i, w in enumerate(words) for _ in range(2 if i in doubled else 1)]
 
 
 def distraction(words: Words, touched: list[int], rng: random.Random) -> Words:
@@ -140,7 +142,11 @@ def distraction(words: Words, touched: list[int], rng: random.Random) -> Words:
 
 
 def _each(change: Callable[[str, random.Random], str]) -> Callable[[Words, list[int], random.Random], Words]:
-    return lambda words, touched, rng: [change(w, rng) if i in touched else w for i, w in enumerate(words)]
+    def changed(words: Words, touched: list[int], rng: random.Random) -> Words:
+        chosen = set(touched)  # a list would be gone through for each word
+        return [change(w, rng) if i in chosen else w for i, w in enumerate(words)]
+
+    return changed
 
 
 #: kind -> words, numbers of the touched ones, generator -> new words

@@ -6,8 +6,11 @@ Files are opened by their path and by nothing else, so that a name is never take
 from __future__ import annotations
 
 import codecs
+import errno
 import json
+import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +21,7 @@ import pyarrow.parquet
 
 from ..config.task import Quoting
 from ..errors import SlatError
+from ..files import whole_file, without_formula
 from .delimited import (
     Layout,
     MalformedError,
@@ -32,6 +36,8 @@ _DEFAULT_QUOTING: dict[str, Quoting] = {".csv": "quoted", ".tsv": "none"}
 ENDINGS = (*_SEPARATORS, ".jsonl", ".json", ".parquet")
 _ENDINGS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
 _NAMES_SHOWN = 20
+_ROWS_AT_ONCE = 4096  # of Parquet
+_MOST_BYTES = 2**32  # of a Parquet file in memory
 _NAME_WIDTH = 40
 
 
@@ -181,15 +187,27 @@ def _looks_quoted(field: str) -> bool:
 
 def _parquet(path: Path) -> Rows:
     with path.open("rb") as file:  # a path would be searched for partitions
-        table = pyarrow.parquet.ParquetFile(file).read()
+        table = _bounded(pyarrow.parquet.ParquetFile(file))
+    table.validate(full=True)  # that texts are UTF-8, too
+    table.validate(full=True)  # that texts are UTF-8, too
     if not table.num_rows:
         raise MalformedError("it has no row")
-    for name in table.column_names:
-        if table.column_names.count(name) > 1:
-            raise MalformedError(f"it has two columns {name!r}")
+    if twice := [name for name, count in Counter(table.column_names).items() if count > 1]:
+        raise MalformedError(f"it has two columns {twice[0]!r}")
     metadata = table.schema.metadata or {}
     columns = dict(zip(table.column_names, table.columns, strict=True))
     return Rows(str(path), columns, _label_names(metadata.get(b"huggingface")), (), metadata)
+
+
+def _bounded(file: pyarrow.parquet.ParquetFile) -> pyarrow.Table:
+    """Read a file part by part: a small one may stand for more than memory holds."""
+    batches, size = [], 0
+    for batch in file.iter_batches(_ROWS_AT_ONCE):
+        batches.append(batch)
+        size += batch.nbytes
+        if size > _MOST_BYTES:
+            raise MalformedError(f"it expands to more than {_MOST_BYTES // 2**30} GiB; part it into several files")
+    return pyarrow.Table.from_batches(batches, file.schema_arrow)
 
 
 def _label_names(features: bytes | None) -> dict[str, tuple[str, ...]]:
@@ -199,6 +217,17 @@ def _label_names(features: bytes | None) -> dict[str, tuple[str, ...]]:
         return {name: tuple(column["names"]) for name, column in columns if column.get("_type") == "ClassLabel"}
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise MalformedError("what `datasets` notes in it on its columns is damaged") from error
+
+
+def without_formulas(rows: Rows, suffix: str) -> Rows:
+    """Return rows for a file of this ending in which no text is a formula to a spreadsheet: those of CSV and TSV by
+    :func:`.without_formula`, others as they are."""
+    if suffix not in _SEPARATORS:
+        return rows
+    columns = {
+        without_formula(name): [without_formula(_cell(value)) for value in rows.values(name)] for name in rows.columns
+    }
+    return replace(rows, columns=columns)
 
 
 def check_writable(rows: Rows, path: Path, field: str, quoting: Quoting | None = None) -> None:
@@ -228,12 +257,14 @@ def write_rows(rows: Rows, path: Path, field: str, quoting: Quoting | None = Non
     """
     content = _content(rows, path, field, quoting)
     try:
-        if isinstance(content, str):
-            with path.open("x", encoding="utf-8", newline="") as file:
-                file.write(content)
-        else:
-            with path.open("xb") as file:
-                pyarrow.parquet.write_table(content, file)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        with whole_file(path) as part:
+            if isinstance(content, str):
+                part.write_bytes(content.encode("utf-8"))
+            else:
+                with part.open("wb") as file:
+                    pyarrow.parquet.write_table(content, file)
     except OSError as error:
         raise SlatError(f"{field}: cannot write {path}: {error.strerror or error}") from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +64,12 @@ def weights_digest(model: nn.Module, dtype: str = "float32") -> str:
         with ThreadPoolExecutor() as threads:  # hashing lets go of the interpreter
             known[dtype] = _digest(threads.map(lambda pair: _of_tensor(pair[0], pair[1], kind), named))
     return known[dtype]
+
+
+def tensors_digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """Digest of names, types, shapes and values of tensors, and of a text that belongs to them."""
+    named = sorted(tensors.items())
+    return _digest([text.encode(), *(_of_tensor(f"{name} {value.dtype}", value, value.dtype) for name, value in named)])
 
 
 def _of_tensor(name: str, value: Tensor, dtype: torch.dtype) -> bytes:

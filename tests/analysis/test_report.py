@@ -142,7 +142,9 @@ def test_user_text_stays_text_and_nothing_is_loaded_from_elsewhere(folder: RunFo
 def answer_of(folder: RunFolder) -> str:
     """What the page begins with, and what the run says at its end."""
     (said,) = re.findall(r'class="answer">(.*?)</p>', (folder / "report.html").read_text(), re.DOTALL)
-    assert html.unescape(said) == (folder / "answer.md").read_text().strip()
+    text = (folder / "answer.md").read_text().strip()
+    assert html.unescape(said) == html.unescape(text)
+    assert "<" not in text  # no HTML where Markdown is shown
     return html.unescape(said)
 
 

@@ -14,8 +14,9 @@ from safetensors.numpy import save_file
 
 from slat_search.analysis.report import analyse
 from slat_search.analysis.studies import analyse_studies, read_studies
+from slat_search.files import write_json
 from slat_search.metrics import quality
-from slat_search.run_folder import RunFolder, write_json
+from slat_search.run_folder import RunFolder
 from tests.analysis.test_pool import SHARED, TASKS, made_pool, told
 from tests.analysis.test_report import unit
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from torch import nn
 
+from slat_search.files import check_signature, read_json, save_arrays, signed, write_json
 from slat_search.inference.saved import save_bundle
 from slat_search.models.backbone import load_backbone
 from slat_search.models.registry import model_path
@@ -125,11 +125,17 @@ def as_if_on_the_hub(out: Path) -> None:
 
 @contextmanager
 def description_of(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """The content of ``adapter.json`` and its only task, to be changed."""
-    description = json.loads((folder / "adapter.json").read_text())
+    """The content of ``adapter.json`` and its only task, to be changed; it is written as if it had been saved so."""
+    description = check_signature(read_json(folder / "adapter.json"), folder)
     (task,) = description["tasks"].values()
     yield description, task
-    (folder / "adapter.json").write_text(json.dumps(description))
+    write_json(folder / "adapter.json", signed(description))
+
+
+def rewrite(folder: Path, state: dict[str, np.ndarray]) -> None:
+    """Write an adapter folder again with other weights, as if it had been saved so."""
+    with description_of(folder) as (description, _):
+        description["weights"] = save_arrays(folder / "adapter.safetensors", state)
 
 
 def retold(folder: Path, pooling: str = "mean", pair: bool = False, regression: bool = False) -> Path:
@@ -140,7 +146,7 @@ def retold(folder: Path, pooling: str = "mean", pair: bool = False, regression: 
             task["labels"], task["scale"] = [], [3.5, 1.25]
     if regression:
         state = load_file(folder / "adapter.safetensors")
-        save_file({n: v[:1] if n.startswith("head.") else v for n, v in state.items()}, folder / "adapter.safetensors")
+        rewrite(folder, {n: v[:1].copy() if n.startswith("head.") else v for n, v in state.items()})
     return folder
 
 

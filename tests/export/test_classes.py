@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers as hf
 from click.testing import CliRunner
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
@@ -24,7 +24,7 @@ from slat_search.export import export
 from slat_search.models.backbone import Backbone
 from slat_search.training.context import Context
 from tests.conftest import TEXTS
-from tests.export.folders import as_if_on_the_hub, code_of, piece, retold, saved, saved_baseline, with_model
+from tests.export.folders import as_if_on_the_hub, code_of, piece, retold, rewrite, saved, saved_baseline, with_model
 from tests.export.test_other_models import gpt2, llama, roberta, t5
 from tests.export.test_servers import grouped
 from tests.structure.test_families import SMALL
@@ -174,7 +174,7 @@ def test_a_score_without_bias_holds_a_head_whose_labels_have_equal_biases(
     """One bias for all labels changes no probability, so a decoder with RMSNorm fits then."""
     folder = small(llama, "lora", pooling="last")
     state = load_file(folder / "adapter.safetensors")
-    save_file(state | {"head.bias": np.full(5, 0.25, dtype=np.float32)}, folder / "adapter.safetensors")
+    rewrite(folder, state | {"head.bias": np.full(5, 0.25, dtype=np.float32)})
     assert export(folder, tmp_path / "out", "peft").task_type == "SEQ_CLS"
     model, tokenizer = loaded_class(tmp_path / "out", "peft"), hf.AutoTokenizer.from_pretrained(tmp_path / "out")
     with torch.inference_mode():

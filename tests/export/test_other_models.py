@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from torch import nn
 
 from slat_search import SlatError, load
@@ -19,7 +19,7 @@ from slat_search.models.backbone import Backbone, load_backbone
 from slat_search.structure import Structure, find_sites
 from slat_search.training.context import Context
 from tests.conftest import TEXTS
-from tests.export.folders import code_of, code_with_a_head, description_of, saved, structure_of
+from tests.export.folders import code_of, code_with_a_head, description_of, rewrite, saved, structure_of
 from tests.models.test_backbone import TRANSLATOR
 from tests.structure.test_families import GROUPED, SMALL
 
@@ -99,7 +99,7 @@ def test_a_shift_that_a_norm_cannot_hold_is_refused(context: Context, minilm: Ba
         description["job"]["options"]["structure"] = (lora | Structure.at([norm], "bias", 1)).to_dict()
     state = load_file(folder / "adapter.safetensors")
     shift = f"adapter.sites.{norm.name.replace('.', '/')}.parts.Bias.shift"
-    save_file(state | {shift: np.ones((1, 16), dtype=np.float32)}, folder / "adapter.safetensors")
+    rewrite(folder, state | {shift: np.ones((1, 16), dtype=np.float32)})
     for form, why in (("merged", "bias cannot be merged"), ("peft", "a norm that has no bias")):
         with pytest.raises(SlatError, match=why):
             export(folder, tmp_path / "out", form)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from torch import nn
 
 from slat_search import SlatError
 from slat_search.cli import main
-from slat_search.export import export
+from slat_search.export import export, forms
 from slat_search.training.context import Context
-from tests.export.folders import saved, saved_baseline
+from tests.export.folders import rewrite, saved, saved_baseline
 
 REFUSED = [
     ("merged", ("lora", "serial"), r"this adapter's serial cannot be merged .*kinds: \[lora\]"),
@@ -50,7 +51,7 @@ def test_nothing_is_written_over(context: Context, backbone: nn.Module, tmp_path
     folder = saved(context, backbone, tmp_path / "adapter", "lora")
     with pytest.raises(SlatError, match="is not an empty folder"):
         export(folder, folder, "merged")
-    with pytest.raises(SlatError, match=r"no adapter\.json there"):
+    with pytest.raises(SlatError, match=r"adapter\.json: no such file"):
         export(tmp_path, tmp_path / "out", "merged")
 
 
@@ -60,4 +61,33 @@ def test_a_method_that_no_library_can_hold_is_refused(
 ) -> None:
     folder = saved_baseline(context, backbone, tmp_path / "adapter", method, size=2)
     with pytest.raises(SlatError, match=f"holds '{method}', which no other library can hold"):
+        export(folder, tmp_path / "out", "merged")
+
+
+def test_a_head_beside_the_model_is_compared(
+    context: Context, backbone: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved(context, backbone, tmp_path / "adapter", "lora")
+    write = forms.save_file
+    monkeypatch.setattr(forms, "save_file", lambda head, path: write({n: v + 1e-6 for n, v in head.items()}, path))
+    with pytest.raises(SlatError, match=r"the head in .*head\.safetensors is not that of the adapter"):
+        export(folder, tmp_path / "out", "merged", task_type="FEATURE_EXTRACTION")
+    assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda head: head * np.nan, "head.weight holds NaN or infinity"),
+        (lambda head: head[:, :1].copy(), r"weight has shape \(5, 1\), and \(5, 384\) in this model"),
+        (lambda head: head.astype(np.int64), "weight is of int64, and float32 in this model"),
+    ],
+)
+def test_a_head_that_is_damaged_is_not_exported(
+    context: Context, backbone: nn.Module, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], why: str
+) -> None:
+    folder = saved(context, backbone, tmp_path / "adapter", "lora")
+    state = load_file(folder / "adapter.safetensors")
+    rewrite(folder, state | {"head.weight": change(state["head.weight"])})
+    with pytest.raises(SlatError, match=why):
         export(folder, tmp_path / "out", "merged")

@@ -15,11 +15,12 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from slat_search import SlatError, load
+from slat_search.files import save_arrays
 from slat_search.inference.saved import read_saved
 from slat_search.models.backbone import Backbone
 from slat_search.records import SavedAdapter
 from slat_search.training.context import Context
-from tests.export.folders import description_of, saved
+from tests.export.folders import description_of, rewrite, saved
 
 State = dict[str, np.ndarray]
 HEAD = "head.weight"
@@ -40,6 +41,14 @@ def adapter(context: Context, backbone: nn.Module, tmp_path: Path) -> Path:
         ({"model": {"name": "minilm", "size": 1}}, r"damaged \(model.size: Extra inputs are not permitted\)"),
         ({"job": {"method": "slat"}}, r"adapter.json: damaged, or .* \(job.label is missing\)"),
         ({"job": {"method": "slta", "label": "a", "learning_rate": 0.1, "seed": 0}}, "no method is called 'slta'"),
+        (
+            {"job": {"method": "slat", "label": "a", "learning_rate": 0.1, "seed": 0}},
+            r"adapter.json: damaged \(job.options has no structure\)",
+        ),
+        (
+            {"job": {"method": "slat", "label": "a", "learning_rate": 0.1, "seed": 0, "options": {"structure": {}}}},
+            r"adapter.json: damaged \(structure: not a structure",
+        ),
         ({"version": 9}, "adapter.json: is of version 9; this library reads versions up to 4"),
         (
             {"format": "slat-adapter/9"},
@@ -91,14 +100,15 @@ CHANGES: list[tuple[Callable[[State], State], str]] = [
     (lambda s: s | {HEAD: s[HEAD][:2].copy()}, r"weight has shape \(2, 384\), and \(5, 384\) in this model"),
     (lambda s: {n: v for n, v in s.items() if n != BIAS}, f"do not fit: {BIAS.removeprefix('adapter.')}$"),
     (lambda s: s | {BIAS: np.ones(1, np.float32)}, r"Bias.shift has shape \(1,\), and \(1, 384\) in this model"),
-    (lambda s: s | {BIAS: s[BIAS] * np.nan}, rf"adapter.safetensors: damaged \({BIAS} holds NaN or infinity\)"),
+    (lambda s: s | {BIAS: s[BIAS] * np.nan}, rf"adapter\.safetensors: damaged \({BIAS} holds NaN or infinity\)"),
+    (lambda s: s | {BIAS: np.ones((1, 384), np.int32)}, r"Bias.shift is of int32, and float32 in this model"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), CHANGES)
 def test_weights_that_do_not_fit_are_an_error(adapter: Path, change: Callable[[State], State], message: str) -> None:
     """A single number, too, which would otherwise be spread over a whole vector."""
-    save_file(change(load_file(adapter / "adapter.safetensors")), adapter / "adapter.safetensors")
+    rewrite(adapter, change(load_file(adapter / "adapter.safetensors")))
     with pytest.raises(SlatError, match=message):
         load(adapter)
 
@@ -112,3 +122,19 @@ def test_an_adapter_of_another_model_is_an_error(adapter: Path, minilm: Backbone
         description["model"] = {"name": str(tmp_path / "model")}
     with pytest.raises(SlatError, match=r"the weights of the model .* have changed since it was trained"):
         load(adapter)
+
+
+def test_weights_of_another_adapter_are_said(adapter: Path) -> None:
+    """As when one of the two files was copied without the other."""
+    weights = load_file(adapter / "adapter.safetensors")
+    save_arrays(adapter / "adapter.safetensors", weights | {HEAD: weights[HEAD][::-1].copy()})
+    with pytest.raises(SlatError, match=r"adapter\.safetensors: damaged, or of another adapter"):
+        load(adapter)
+
+
+def test_adapters_of_earlier_versions_have_no_digests(adapter: Path) -> None:
+    before = load(adapter)(["Chelsea win away"])
+    told = json.loads((adapter / "adapter.json").read_text())
+    (adapter / "adapter.json").write_text(json.dumps({n: v for n, v in told.items() if n not in ("digest", "weights")}))
+    save_file(load_file(adapter / "adapter.safetensors"), adapter / "adapter.safetensors")
+    assert np.array_equal(load(adapter)(["Chelsea win away"]), before)

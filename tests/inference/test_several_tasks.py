@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -13,9 +14,11 @@ from safetensors.numpy import load_file, save_file
 
 from slat_search import SlatError
 from slat_search.cli import main
+from slat_search.config import Config
+from slat_search.inference import addition
 from slat_search.inference.addition import add_task
 from slat_search.inference.predictor import load_bundle
-from slat_search.inference.saved import adapter_folder, save_bundle
+from slat_search.inference.saved import adapter_folder, read_saved, save_bundle
 from slat_search.records import SavedAdapter
 from slat_search.structure import SharedStructure, Space, find_sites
 from slat_search.structure.space import Candidate
@@ -127,18 +130,22 @@ def test_the_command_line_asks_whose_adapter(saved: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("pressure", [["--sparsity", "0.05"], ["--budget", "3000", "--sharing", "1"]])
-def test_a_task_is_added_and_the_others_stay_bit_for_bit(saved: Path, tmp_path: Path, pressure: list[str]) -> None:
-    folder, out = saved / "adapters" / "slat-abc", tmp_path / "four"
-    config = small_config(
+def one_more(folder: Path) -> Config:
+    """The configuration of a task of one's own, whose texts are written into a folder."""
+    rows = [f"{word} {i},{word}" for i in range(20) for word in ("sport", "business")]
+    (folder / "again.csv").write_text("text,label\n" + "\n".join(rows))
+    return small_config(
         name="four",
-        task={"name": "again", "train": str(tmp_path / "again.csv")},
+        task={"name": "again", "train": str(folder / "again.csv")},
         training={"steps": 12, "batch_size": 8},
         space={"kinds": {"lora": {"size": 2}, "serial": {"size": 2}, "norm": {"size": 1}}},
     )
-    rows = [f"{word} {i},{word}" for i in range(20) for word in ("sport", "business")]
-    (tmp_path / "again.csv").write_text("text,label\n" + "\n".join(rows))
-    (tmp_path / "four.yaml").write_text(config.to_yaml())
+
+
+@pytest.mark.parametrize("pressure", [["--sparsity", "0.05"], ["--budget", "3000", "--sharing", "1"]])
+def test_a_task_is_added_and_the_others_stay_bit_for_bit(saved: Path, tmp_path: Path, pressure: list[str]) -> None:
+    folder, out = saved / "adapters" / "slat-abc", tmp_path / "four"
+    (tmp_path / "four.yaml").write_text(one_more(tmp_path).to_yaml())
     command = ["add-task", str(folder), str(tmp_path / "four.yaml"), "--out", str(out), *pressure]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
@@ -161,6 +168,30 @@ def test_a_task_is_added_and_the_others_stay_bit_for_bit(saved: Path, tmp_path: 
     assert f"{new.params - old.params:,} of them new" in done.stdout
     again = CliRunner().invoke(main, command)
     assert (again.exit_code, "is there already" in again.stderr) == (2, True)
+
+
+def test_a_task_that_cannot_be_written_leaves_nothing(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk."""
+
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(addition, "write_saved", no_space)
+    config = one_more(tmp_path)
+    sampled = {"learning_rate": 0.01, "sparsity": 0.05, "sharing": 0.5}
+    with pytest.raises(OSError, match="No space left"):
+        add_task(saved / "adapters" / "slat-abc", config, tmp_path / "out", sampled)
+    assert [path.name for path in tmp_path.iterdir()] == ["again.csv"]
+
+
+def test_the_tasks_of_a_pool_are_those_of_its_structure(saved: Path, tmp_path: Path) -> None:
+    adapter = SavedAdapter.read(saved / "adapters" / "slat-abc" / "adapter.json")
+    first, *others = adapter.tasks.items()
+    adapter.model_copy(update={"tasks": dict([*others, first])}).write(tmp_path / "adapter.json")
+    with pytest.raises(SlatError, match=r"adapter\.json: damaged \(its structure is of the tasks bbc-headline, "):
+        read_saved(tmp_path)
 
 
 def test_a_task_is_added_to_a_found_pool_alone(saved: Path, tmp_path: Path) -> None:

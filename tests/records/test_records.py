@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from slat_search.analysis.robustness import Predictions
 from slat_search.errors import SlatError
+from slat_search.files import check_signature, read_json
 from slat_search.records import (
     Created,
     Decision,
@@ -90,7 +91,7 @@ def test_a_damaged_file_is_one_sentence_with_its_name(name: str, edit: Any, told
     kind, record = FILES[name]
     path = tmp_path / name
     record.write(path)
-    made = edit(json.loads(path.read_text()))
+    made = edit(check_signature(read_json(path), path))
     path.write_text(made if isinstance(made, str) else json.dumps(made))
     with pytest.raises(SlatError, match=told) as caught:
         kind.read(path)
@@ -128,7 +129,7 @@ def test_a_test_of_the_first_version_has_one_task_and_arrays_without_a_number(tm
     assert one.labels.tolist() == same.labels.tolist() == [0, 1]
     assert two.labels.tolist() == [1, 2]
     (tmp_path / "new").write_bytes(b"x")
-    with pytest.raises(SlatError, match="new: missing or damaged"):
+    with pytest.raises(SlatError, match="new: damaged"):
         Predictions.read(tmp_path / "new", TEST.sets)
 
 

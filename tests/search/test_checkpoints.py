@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,3 +96,19 @@ def test_those_of_trials_that_are_over_go_when_a_killed_search_goes_on(tmp_path:
     Storage(tmp_path).keep_only([2, 7])
     assert kept.exists()
     assert not any(path.parent.exists() for path in over)
+
+
+def test_a_flipped_bit_is_noticed_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, 1, 3, 45)
+    new = write(tmp_path, 1, 3, 90)
+    raw, rng = new.read_bytes(), random.Random(0)
+    for place in [*range(80), *rng.sample(range(80, len(raw)), 300)]:
+        assert loaded(3, raw[:place] + bytes([raw[place] ^ 1 << rng.randrange(8)]) + raw[place + 1 :]) is None, place
+    new.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    assert step(Storage(tmp_path).find([3])[3], 3) == 45
+    assert f"{new}: damaged, and not used; trial 3 goes on from an earlier checkpoint, or begins anew" in caplog.text
+
+
+def test_checkpoints_of_earlier_versions_have_no_digest(tmp_path: Path) -> None:
+    raw = write(tmp_path, 1, 3, 45).read_bytes()
+    assert step(raw.partition(b"\n")[2], 3) == 45

@@ -182,5 +182,5 @@ def test_reports_are_counted_once(tmp_path: Path) -> None:
 
 def test_a_damaged_ledger_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "ledger.jsonl").write_text("{broken\n{}\n")
-    with pytest.raises(SlatError, match=r"ledger\.jsonl: damaged"):
+    with pytest.raises(SlatError, match=r"ledger\.jsonl, line 1: damaged"):
         TrialLog(tmp_path / "ledger.jsonl")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from slat_search import SlatError, load, sensitivity
 from slat_search.cli import main
 from slat_search.config import Config, Task, load_config
+from slat_search.files import read_json, write_json
 from slat_search.inference.saved import save_bundle
 from slat_search.models.backbone import Backbone
 from slat_search.models.registry import model_path
@@ -30,7 +31,7 @@ from slat_search.records import (
     SavedAdapter,
     TaskFacts,
 )
-from slat_search.run_folder import RunFolder, read_json, write_json
+from slat_search.run_folder import RunFolder
 from slat_search.tasks import load_task
 from slat_search.training.context import Context, prepare
 from slat_search.training.digests import MadeFrom, texts_digest, weights_digest
@@ -101,7 +102,7 @@ def test_what_did_not_change_passes_and_so_does_a_run_without_digests(
     data.touch()
     run(config, folder.root)
     kept = read_json(folder / "environment.json")
-    del kept["tasks"][0]["digests"], kept["model"]["digests"]
+    del kept["digest"], kept["tasks"][0]["digests"], kept["model"]["digests"]
     write_json(folder / "environment.json", kept)
     replaced(data)
     run(config, folder.root)

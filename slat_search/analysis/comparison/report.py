@@ -12,8 +12,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from ...errors import SlatError
-from ...run_folder import COMPARISON, write_json, write_text
+from ...files import keep_digests, write_json, write_listed, write_text
+from ...run_folder import COMPARISON
 from ..drawing import in_a_row, inline, save
+from ..formats import to_csv
 from ..overlap import overlaps
 from ..page import template
 from ..panels import Point, scatter
@@ -72,12 +74,13 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | 
     ranked = rank_summary(table)
     volumes = hypervolumes_by_task(runs)
     try:
+        keep_digests(out)
         write_json(out / COMPARISON, {"runs": [str(folder) for folder in folders]})
-        write_text(out / "results.csv", all_rows(runs).to_csv(index=False))
-        write_text(out / "comparison.csv", table.to_csv(index=False))
-        write_text(out / "comparison.md", markdown(table))
+        write_listed(out / "results.csv", to_csv(all_rows(runs)))
+        write_listed(out / "comparison.csv", to_csv(table))
+        write_listed(out / "comparison.md", markdown(table))
         write_text(out / "comparison.tex", latex(table))
-        write_text(out / "tests.csv", tested.to_csv(index=False))
+        write_listed(out / "tests.csv", to_csv(tested))
         write_json(out / "hypervolume.json", volumes)
         write_json(out / "ranks.json", ranked)
         drawn = {"attained": figures.attained(runs)} | ({"ranks": figures.mean_ranks(ranked)} if ranked else {})

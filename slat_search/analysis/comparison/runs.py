@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from ...errors import SlatError
-from ...records import POOLED, Environment, KeptConfig
-from ...run_folder import RunFolder, read_json, without_results
+from ...records import POOLED, Environment, KeptConfig, read_kept_structure
+from ...run_folder import RunFolder, without_results
 from ..choice import recommended
 from ..data import read_results, read_run
 from ..fronts import Reference
@@ -130,7 +130,7 @@ def _read(run: RunFolder) -> list[Compared]:
     rows["as"] = [name if fits else "" for name, fits in zip(names, beside, strict=True)]
     rows = with_best(rows, found, BEST + (SHARED if several else ""))
     path = run / "structures" / f"{best}.json"
-    structure = read_json(path) if path.is_file() else None
+    structure = read_kept_structure(path) if path.is_file() else None
     return [
         Compared(
             name=config.name,

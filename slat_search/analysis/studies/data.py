@@ -23,7 +23,6 @@ from ...records import (
     read_training,
 )
 from ...run_folder import RunFolder
-from ..data import read_csv
 from ..robustness import (
     Predictions,
     Robustness,
@@ -33,6 +32,7 @@ from ..robustness import (
 )
 from ..shared import shared_by
 from ..statistics import interval
+from ..table_files import read_csv
 
 
 @dataclass(frozen=True)

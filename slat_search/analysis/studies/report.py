@@ -7,8 +7,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ...run_folder import RunFolder, write_text
+from ...files import write_listed, write_text
+from ...run_folder import RunFolder
 from ..drawing import inline, save
+from ..formats import to_csv
 from ..page import (
     as_yaml,
     described,
@@ -60,10 +62,10 @@ def analyse_studies(folder: RunFolder) -> str:
     kept without their trainings the tables stay as they are."""
     studies = read_studies(folder)
     if (folder / "units").is_dir():
-        write_text(folder / "results.csv", studies.results.to_csv(index=False))
-        write_text(folder / "curves.csv", studies.curves.to_csv(index=False))
+        write_listed(folder / "results.csv", to_csv(studies.results))
+        write_listed(folder / "curves.csv", to_csv(studies.curves))
         if studies.tasks:
-            write_text(folder / "curves_by_task.csv", studies.by_task.to_csv(index=False))
+            write_listed(folder / "curves_by_task.csv", to_csv(studies.by_task))
     figures = dict(figures_of(studies))
     save(folder / "figures", figures)
     parts = section(studies, figures)

@@ -12,9 +12,10 @@ from ...errors import SlatError
 from ...structure_text import by_line
 from ..module_spec import ModuleSpec
 from ..options import ModuleOptions
+from ..packed import packed, unpacked, whole
 from ..spectral import Entry
 from ..structure import FORMAT as PLAIN
-from ..structure import Structure, packed, unpacked
+from ..structure import Structure
 
 FORMAT = "slat-shared/1"
 Users = tuple[int, ...]
@@ -35,7 +36,8 @@ class SharedStructure:
     users: tuple[Users, ...]
 
     def __post_init__(self) -> None:
-        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+        named = all(isinstance(task, str) for task in self.tasks)
+        if not self.tasks or not named or len(set(self.tasks)) < len(self.tasks):
             raise SlatError("structure: a shared one needs tasks with different names")
         units = sum(m.size for m in self.pool.modules)
         if len(self.users) != units:
@@ -156,9 +158,9 @@ class SharedStructure:
                 raise SlatError(f"structure: format {raw['format']!r} is not {FORMAT!r}")
             pool = Structure.from_dict({**raw, "format": PLAIN})
             by_place = {(m["name"], m["kind"]): m["users"] for m in raw["modules"]}
-            users = tuple(tuple(tasks) for m in pool.modules for tasks in by_place[m.site.name, m.kind])
+            users = tuple(tuple(map(whole, tasks)) for m in pool.modules for tasks in by_place[m.site.name, m.kind])
             return cls(tuple(raw["tasks"]), pool, users)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SlatError(f"structure: not a shared structure ({error!r})") from error
 
     def packed(self) -> str:

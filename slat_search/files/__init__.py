@@ -1,0 +1,42 @@
+"""Files of a run: written whole or not at all, and compared with a digest when they are read; no torch, no Ray."""
+
+from .arrays import arrays_digest, check_finite, load_arrays, save_arrays
+from .digests import DIGEST, check_signature, digest, signed
+from .formulas import with_formula, without_formula
+from .listed import MANIFEST, keep_digests, read_listed, write_listed
+from .locks import HeldError, is_held, locked
+from .reading import as_text, parse_json, read_bytes, read_json, read_lines, read_text
+from .writing import append_line, sync_folder, sync_tree, whole_file, write_bytes, write_json, write_text
+
+__all__ = [
+    "DIGEST",
+    "MANIFEST",
+    "HeldError",
+    "append_line",
+    "arrays_digest",
+    "as_text",
+    "check_finite",
+    "check_signature",
+    "digest",
+    "is_held",
+    "keep_digests",
+    "load_arrays",
+    "locked",
+    "parse_json",
+    "read_bytes",
+    "read_json",
+    "read_lines",
+    "read_listed",
+    "read_text",
+    "save_arrays",
+    "signed",
+    "sync_folder",
+    "sync_tree",
+    "whole_file",
+    "with_formula",
+    "without_formula",
+    "write_bytes",
+    "write_json",
+    "write_listed",
+    "write_text",
+]

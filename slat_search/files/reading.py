@@ -1,0 +1,92 @@
+"""Reads of our own files: whatever is in a file, it is read, or refused in one sentence with its name."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from ..errors import SlatError
+from .digests import check_signature
+from .writing import write_bytes
+
+_log = logging.getLogger(__name__)
+_MOST = 2**30  # bytes of a text or JSON file of ours
+_REMEDY = "remove this line and those after it, and what they tell of is done again"
+
+
+def read_bytes(path: Path, most: int = _MOST) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        SlatError: missing, no regular file, not readable, or larger than ``most`` bytes.
+    """
+    try:
+        if not path.is_file():  # reading a pipe or a device may never end
+            raise SlatError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}")
+        if (size := path.stat().st_size) > most:
+            raise SlatError(f"{path}: has {size:,} bytes; such a file has at most {most:,}")
+        return path.read_bytes()
+    except OSError as error:
+        raise SlatError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def as_text(raw: bytes, where: str | Path) -> str:
+    """Decode the content of a file.
+
+    Raises:
+        SlatError: it is not UTF-8.
+    """
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SlatError(f"{where}: damaged ({error})") from error
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; raises as :func:`read_bytes` and :func:`as_text` do."""
+    return as_text(read_bytes(path), path)
+
+
+def parse_json(text: str | bytes, where: str | Path) -> Any:
+    """Parse JSON.
+
+    Raises:
+        SlatError: it is none, or nested too deep.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # of numbers with thousands of digits, too
+        detail = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise SlatError(f"{where}: damaged ({detail})") from error
+
+
+def read_json(path: Path) -> Any:
+    """Return parsed JSON; raises as :func:`read_bytes` and :func:`parse_json` do."""
+    return parse_json(as_text(read_bytes(path), path), path)
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Return the JSON value of each line that :func:`.append_line` wrote, without digests; none of a missing file.
+
+    A last line that a killed process or a power loss tore is cut off, with a warning. Lines of an earlier version,
+    without a digest, are read as they are.
+
+    Raises:
+        SlatError: another line is damaged, is missing or stands elsewhere.
+    """
+    if not path.exists():
+        return []
+    raw = read_bytes(path)
+    whole = raw[: raw.rfind(b"\n") + 1]
+    if whole != raw:
+        _log.warning(f"{path}: its last line was not written whole, and is cut off")
+        write_bytes(path, whole)
+    values, before = [], b""
+    for number, line in enumerate(whole.split(b"\n")[:-1], 1):
+        where = f"{path}, line {number}"
+        value = parse_json(as_text(line, where), where)
+        values.append(check_signature(value, where, before, _REMEDY) if isinstance(value, dict) else value)
+        before = line
+    return values

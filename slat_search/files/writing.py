@@ -1,0 +1,107 @@
+"""Writes that are whole or not there, also after a power loss or on a full disk."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .digests import signed
+
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP}  # of file systems that cannot sync a folder
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield the path of a neighboring file to be written; it takes the place of ``path`` when the block ends well.
+
+    File and folder are on the disk then. When the block fails, as on a full disk, nothing of it is left.
+    """
+    make_folder(path.parent)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        sync(part)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_bytes(path: Path, raw: bytes) -> None:
+    """Write a file that is whole or not there."""
+    with whole_file(path) as part:
+        part.write_bytes(raw)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text that is whole or not there."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that is whole or not there."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def append_line(path: Path, fields: Mapping[str, Any]) -> None:
+    """Add a JSON object as a line, with a digest of it and of the line before; it is on the disk when this returns.
+
+    When it cannot be written, as on a full disk, the file stays as it was.
+    """
+    make_folder(path.parent)
+    is_new = not path.exists()
+    before = b"" if is_new else path.read_bytes().rpartition(b"\n")[0].rpartition(b"\n")[2]
+    line = json.dumps(signed(fields, before)).encode() + b"\n"
+    with open(path, "ab") as file:
+        end = file.tell()
+        try:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), end)
+            raise
+    if is_new:
+        sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; they are on the disk when this returns."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
+
+
+def sync(path: Path) -> None:
+    """Return when a file, or the entries of a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Return when all files of a folder, and its entries, are on the disk."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+        elif path.is_file():
+            sync(path)
+    sync_folder(folder)
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the entries of a folder are on the disk, where the file system can tell."""
+    try:
+        sync(path)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
