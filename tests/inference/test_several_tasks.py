@@ -142,7 +142,10 @@ def one_more(folder: Path) -> Config:
     )
 
 
-@pytest.mark.parametrize("pressure", [["--sparsity", "0.05"], ["--budget", "3000", "--sharing", "1"]])
+@pytest.mark.parametrize(
+    "pressure",
+    [["--sparsity", "0.05"], pytest.param(["--budget", "3000", "--sharing", "1"], marks=pytest.mark.slow)],
+)
 def test_a_task_is_added_and_the_others_stay_bit_for_bit(saved: Path, tmp_path: Path, pressure: list[str]) -> None:
     folder, out = saved / "adapters" / "slat-abc", tmp_path / "four"
     (tmp_path / "four.yaml").write_text(one_more(tmp_path).to_yaml())

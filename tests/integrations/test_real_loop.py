@@ -58,7 +58,7 @@ def in_our_loop(context: Context, kind: str) -> tuple[Run, Tensor]:
     return found(supernet, []), model.head.weight.detach()
 
 
-@pytest.mark.parametrize("kind", ["screening", "saliency", "sigmoid"])
+@pytest.mark.parametrize("kind", ["screening", "saliency", pytest.param("sigmoid", marks=pytest.mark.slow)])
 def test_same_numbers(context: Context, kind: str, tmp_path: Path) -> None:
     own, head = in_our_loop(context, kind)
 

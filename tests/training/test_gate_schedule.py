@@ -120,7 +120,11 @@ def test_another_seed_another_search(context: Context) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "weights"),
-    [("sigmoid", (0.0, 1.0, 10.0)), ("saliency", (0.0, 1.0, 10.0)), ("screening", (0.1, 1.0, 10.0))],
+    [
+        ("screening", (0.1, 1.0, 10.0)),
+        pytest.param("sigmoid", (0.0, 1.0, 10.0), marks=pytest.mark.slow),
+        pytest.param("saliency", (0.0, 1.0, 10.0), marks=pytest.mark.slow),
+    ],
 )
 def test_more_sparsity_fewer_parameters(context: Context, kind: str, weights: tuple[float, ...]) -> None:
     of_kind = replace(context, config=small_config(gates={"kind": kind}))

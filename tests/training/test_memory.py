@@ -44,7 +44,10 @@ def found(reports: list[dict]) -> list[tuple]:
     return [(r["step"], r["parts"], r["structure"], r["loss"]) for r in reports]
 
 
-@pytest.mark.parametrize("kind", ["screening", "saliency", "sigmoid"])
+@pytest.mark.parametrize(
+    "kind",
+    ["screening", pytest.param("saliency", marks=pytest.mark.slow), pytest.param("sigmoid", marks=pytest.mark.slow)],
+)
 def test_a_batch_in_parts_is_the_same_search(context: Context, kind: str) -> None:
     context = replace(context, config=small_config(gates={"kind": kind}))
     sampled = {**SAMPLED, "gate_learning_rate": 0.3}
@@ -123,7 +126,7 @@ def test_accumulation_is_the_number_of_parts_to_begin_with(context: Context) -> 
     assert one.validation.loss != other.validation.loss  # sums in another order
 
 
-@pytest.mark.parametrize("kind", ["screening", "sigmoid"])
+@pytest.mark.parametrize("kind", ["screening", pytest.param("sigmoid", marks=pytest.mark.slow)])
 def test_checkpointed_activations_are_the_same_search(context: Context, kind: str) -> None:
     def searched(checkpointing: bool) -> list[dict]:
         model = {"name": "minilm", "gradient_checkpointing": checkpointing}

@@ -90,17 +90,13 @@ def test_a_search_over_several_tasks_reports_their_means_and_one_shared_structur
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in pool.backbone().model.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gates", "sampled", "multitask"),
     [
         ({"kind": "screening"}, {}, {"balance": "uncertainty", "sampling": "proportional"}),
-        pytest.param({"kind": "saliency"}, {}, {"sampling": "proportional"}, marks=pytest.mark.slow),
-        pytest.param(
-            {"kind": "hard_concrete"},
-            {"sparsity": 300.0, "gate_learning_rate": 1.0},
-            {},
-            marks=pytest.mark.slow,
-        ),
+        ({"kind": "saliency"}, {}, {"sampling": "proportional"}),
+        ({"kind": "hard_concrete"}, {"sparsity": 300.0, "gate_learning_rate": 1.0}, {}),
     ],
 )
 def test_left_at_any_report_and_gone_on_with_is_never_left(
@@ -162,7 +158,12 @@ def test_a_search_of_soft_gates_is_tested_with_the_scales_that_it_ended_with(poo
 
 
 @pytest.mark.parametrize(
-    ("method", "options"), [("lora", {"size": 2, "roles": ["q", "v"]}), ("full", {}), ("head", {})]
+    ("method", "options"),
+    [
+        ("lora", {"size": 2, "roles": ["q", "v"]}),
+        pytest.param("full", {}, marks=pytest.mark.slow),
+        pytest.param("head", {}, marks=pytest.mark.slow),
+    ],
 )
 def test_hand_made_methods_are_shared_by_all_tasks(pool: Context, method: str, options: dict) -> None:
     before = {name: value.clone() for name, value in pool.backbone().model.state_dict().items()}
