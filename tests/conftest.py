@@ -20,7 +20,12 @@ from slat_search.structure import Site, find_sites
 from slat_search.training.context import Context, prepare
 from tests.whole import finish, start
 
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side: a thread each, and no run waits for all the others
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_worker_niceness", "0")
+else:
+    torch.set_num_threads(2)
 
 TEXTS = (
     "Markets fall after a surprise rise in interest rates",

@@ -48,7 +48,7 @@ def test_everything_is_there(three: Path) -> None:
     assert set(results["how"]) == {"one pool", "each alone"}
     transfer = pd.read_csv(three / "transfer.csv")
     assert set(transfer["on"]) == names
-    path, own = sorted((three / "structures").glob("*.json"), key=lambda p: len(p.stem))
+    path, own = sorted((three / "structures").glob("slat-*.json"), key=lambda p: len(p.stem))
     assert own.stem == f"{path.stem}-own"
     searched = results[results["method"] == own.stem]
     assert searched["params"].max() <= results[results["method"] == path.stem]["params"].max()

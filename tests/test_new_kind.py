@@ -90,7 +90,7 @@ def test_a_new_kind_is_searched_trained_and_drawn(tmp_path: Path) -> None:
     # Ray's workers look into the folder that a run starts in before they look into PYTHONPATH
     finish(start(config, out, cwd=package.parent, PYTHONPATH=str(package.parent)))
 
-    structures = [json.loads(path.read_text()) for path in (out / "structures").glob("*.json")]
+    structures = [json.loads(path.read_text()) for path in (out / "structures").glob("slat-*.json")]
     found = [module for structure in structures for module in structure["modules"] if module["kind"] == "gain"]
     assert found
     assert all((module["size"], module["params"]) == (1, 1) for module in found)

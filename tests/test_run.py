@@ -71,7 +71,7 @@ def test_trials_report_discretised_structures(run: tuple[Path, str]) -> None:
     assert (trials[trials["refitted"] == "yes"]["params"] > 0).any()  # not only the bare head
     assert set(trials["status"]) <= {"completed", "stopped"}
     assert (trials["refitted"] == "yes").sum() <= 2
-    for path in (run[0] / "structures").glob("*.json"):
+    for path in (run[0] / "structures").glob("slat-*.json"):
         structure = Structure.load(path)
         row = trials[trials["structure"] == structure.digest].iloc[0]
         assert row["params"] == structure.params

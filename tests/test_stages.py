@@ -18,7 +18,7 @@ TABLES = ("trials.csv", "history.csv", "results.csv", "perturbation.csv", "robus
 
 def found(folder: Path) -> dict[str, int]:
     """Digest of each structure in the folder -> its parameters."""
-    paths = (folder / "structures").glob("*.json")
+    paths = (folder / "structures").glob("slat-*.json")
     structures = [Structure.from_dict(json.loads(path.read_text())) for path in paths]
     return {structure.digest: structure.params for structure in structures}
 

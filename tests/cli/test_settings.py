@@ -99,7 +99,7 @@ def test_mistakes_of_every_sort_are_told_at_once(tmp_path: Path) -> None:
         "task: label_names has 'a' twice",
         "task: positive names the label",
         "--set search.trials=0: search.trials: should be greater",
-        "--set gates.kind=soft: gates.kind: should be",
+        "--set gates.kind=soft: gates.kind: unknown kind",
     ):
         assert sum(part in line for line in lines) == 1, part
 
