@@ -23,6 +23,7 @@ def found(folder: Path) -> dict[str, int]:
     return {structure.digest: structure.params for structure in structures}
 
 
+@pytest.mark.slow
 def test_a_stage_takes_what_is_there_and_shows_it(run: tuple[Path, str], config: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(run[0], out)

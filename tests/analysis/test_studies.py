@@ -108,6 +108,7 @@ def test_what_is_shared_is_told(tmp_path: Path) -> None:
     assert "<script>alert" not in text
 
 
+@pytest.mark.slow
 def test_the_report_of_a_pool_has_them_as_a_section(tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     pool = made_pool(tmp_path / "pool")

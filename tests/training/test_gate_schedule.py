@@ -267,6 +267,7 @@ def test_the_learning_rate_grows_as_the_supernet_shrinks(context: Context) -> No
         assert modules / head == pytest.approx(0.1 * (standing[0] / params) ** 0.5)
 
 
+@pytest.mark.slow
 def test_saliency_prefers_what_lowers_the_loss(context: Context) -> None:
     """With a price, a search by saliency keeps less at a higher one, and something at a low one."""
     config = small_config(gates={"kind": "saliency", "warmup": 0.2, "settle": 0.8}, training={"steps": 20})
