@@ -12,6 +12,7 @@ from .search.runtime import share_of, this_node  # first: sets Ray's environment
 
 import torch  # isort: skip
 
+from .analysis.formats import in_bytes
 from .comparison.contenders import Contender, baseline_contenders
 from .comparison.counts import rates_of_found
 from .config import Config
@@ -27,7 +28,6 @@ from .training.pace import Pace, job_pace, threads, trial_pace, validation_secon
 
 _ROWS = 64  # of each split that measuring takes; the rest is counted
 _METHODS = 6  # baselines that are measured; others count as the mean of these
-_GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -223,10 +223,9 @@ def text_of(plan: Forecast, folder: RunFolder) -> str:
             *rows,
             whole,
             "",
-            f"memory: about {plan.memory / _GB:.1f} GB {'of the GPU ' if torch.cuda.is_available() else ''}for each of "
+            f"memory: about {in_bytes(plan.memory)} {'of the GPU ' if torch.cuda.is_available() else ''}for each of "
             f"at most {plan.processes} trainings at a time",
-            f"disk: about {max(plan.disk / _GB, 0.001):.3g} GB of weights; "
-            f"{shutil.disk_usage(Path(where)).free / _GB:.0f} GB free",
+            f"disk: about {in_bytes(plan.disk)} of weights; {in_bytes(shutil.disk_usage(Path(where)).free)} free",
             *(f"note: {note}" for note in plan.notes),
         ]
     )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..files import without_formula
 
+_UNITS = ("B", "kB", "MB", "GB", "TB")
 _LATEX = {
     "±": r"$\pm$",
     "≈": r"$\approx$",
@@ -63,3 +64,11 @@ def to_latex(frame: pd.DataFrame) -> str:
     columns = "l" + "r" * (len(frame.columns) - 1)
     header = " & ".join(rows[0]) + r" \\"
     return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{header}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+
+
+def in_bytes(size: float) -> str:
+    """Return a number of bytes in the unit that suits it, such as ``6.6 MB``."""
+    unit = 0
+    while size >= 1000 and unit < len(_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.0f} {_UNITS[unit]}" if size >= 10 or not unit else f"{size:.1f} {_UNITS[unit]}"

@@ -15,9 +15,9 @@ from ..records import Ended, Environment, KeptConfig, Recommended, read_events
 from ..run_folder import RunFolder
 from .choice import recommended
 from .data import read_results, read_trials
+from .formats import in_bytes
 from .tables import comparison
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 _AGES = ((2 * 86400, 86400, "d"), (2 * 3600, 3600, "h"), (120, 60, "min"), (0, 1, "s"))  # from, divided by, unit
 
 
@@ -156,7 +156,7 @@ def table_of(runs: list[Listed], now: float | None = None) -> str:
         state = f"{run.state}: {run.detail}" if run.detail else run.state
         quality = "" if run.quality is None else f"{run.quality:.3f}"
         params = "" if run.params is None else f"{run.params:,}"
-        cells = (quality, run.method, params, _bytes(run.size), _age(now - run.changed))
+        cells = (quality, run.method, params, in_bytes(run.size), _age(now - run.changed))
         lines.append((run.path, state, run.task, run.model, *cells))
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     right = {4, 6, 7, 8}
@@ -169,13 +169,6 @@ def table_of(runs: list[Listed], now: float | None = None) -> str:
         for line in lines
     ]
     return "\n".join([*rows, *notes])
-
-
-def _bytes(size: float) -> str:
-    unit = 0
-    while size >= 1000 and unit < len(_UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.0f} {_UNITS[unit]}" if size >= 10 or not unit else f"{size:.1f} {_UNITS[unit]}"
 
 
 def _age(seconds: float) -> str:
