@@ -69,7 +69,7 @@ KEPT = config.yaml environment.json trials.csv history.csv results.csv budget.cs
 	comparison.csv comparison.md comparison.tex answer.md pareto.csv hypervolume.json selection.json alone.json \
 	transfer.csv points.json curves.csv screening.csv importance.csv structures figures $(SAMPLE)
 results/quickstart: SAMPLE := report.html
-results/decoder_%: EXTRA = $(LLM)
+results/decoder_% results/llm_%: EXTRA = $(LLM)
 results/multitask_nlu_small: EXTRA = test -e experiments/data || ln -s "$(abspath $(DATA))" experiments/data
 COMMAND = $(if $(filter sensitivity%,$*),sensitivity,run)
 RUN = runs/$*$(if $(filter sensitivity%,$*),/sensitivity)

@@ -14,7 +14,7 @@ import torch  # isort: skip
 
 from .analysis.formats import in_bytes
 from .comparison.contenders import Contender, baseline_contenders
-from .comparison.counts import rates_of_found
+from .comparison.counts import rates_of_found, stages_of
 from .config import Config
 from .pipeline import check_methods, describe
 from .run_folder import RunFolder
@@ -107,6 +107,7 @@ def forecast(config: Config) -> Forecast:
         _search(config, space.trials, min(mine.concurrent, space.trials), trial),
         *_trainings(config, methods, len(contenders), at_once),
         _test(config, methods, data, at_once),
+        *_apart(context, methods, at_once),
     )
     lines = (
         f"{config.seeds} seeds, {config.training.steps} steps of {config.training.batch_size} texts each training",
@@ -196,11 +197,17 @@ def _test(config: Config, methods: Sequence[_Method], data: Sequence[TaskData], 
     return Stage("test", f"{models} models on {texts:,} texts, clean and perturbed {sets - 1} times", 0, seconds)
 
 
+def _apart(context: Context, methods: Sequence[_Method], at_once: int) -> Iterator[Stage]:
+    """What a run over several tasks trains besides, at the mean pace of what trains together."""
+    stages, pace = stages_of(context), fmean(method.pace.step for method in methods)
+    for name, what in (("alone", "methods for each task alone"), ("transfer", "what a task uses, on every other task")):
+        if name in stages:
+            yield Stage(name, what, int(stages[name]), stages[name] * pace / at_once)
+
+
 def _notes(config: Config) -> Iterator[str]:
     if len([*baseline_contenders(config)]) > _METHODS:
         yield f"of the baselines the first {_METHODS} were measured; the others count as their mean"
-    if config.tasks:
-        yield "each task alone and transfers between tasks come on top"
 
 
 def text_of(plan: Forecast, folder: RunFolder) -> str:

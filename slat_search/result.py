@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from .analysis.choice import recommended
+from .analysis.choice import recommended_in
 from .analysis.data import read_results, read_trials
 from .analysis.tables import comparison
 from .errors import SlatError
-from .records import Environment, KeptConfig, Recommended
+from .records import Environment
 from .run_folder import RunFolder, without_results
 
 if TYPE_CHECKING:
@@ -73,16 +73,10 @@ class RunResult(RunFolder):
     def best(self) -> pd.Series:
         """Return the row of the table that the run recommends: the smallest within ``search.tolerance`` of the best on
         validation; raises as :attr:`table` does."""
-        table = self.table
-        if (kept := self / "adapters" / "best.json").is_file():
-            chosen = table[table["method"] == Recommended.read(kept).adapter]
-        else:
-            size = Environment.read(self / "environment.json").model.params
-            row = recommended(table[table["params"] < size], KeptConfig.of(self).tolerance)
-            chosen = table[table["method"] == ("" if row is None else row["method"])]
-        if chosen.empty:
+        row = recommended_in(self, self.table)
+        if row is None:
             raise SlatError(f"{self.root}: no method of the run leaves an adapter")
-        return chosen.iloc[0]
+        return row
 
     @property
     def answer(self) -> str:

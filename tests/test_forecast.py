@@ -11,6 +11,7 @@ from slat_search import SlatError
 from slat_search.forecast import forecast
 from tests.cli.commands import slat
 from tests.conftest import small_config
+from tests.training.test_pool import several
 
 
 def test_trainings_of_a_dry_run_are_those_of_the_run(run: tuple[Path, str]) -> None:
@@ -60,6 +61,13 @@ def test_the_command_trains_nothing_and_writes_nothing(tmp_path: Path) -> None:
     assert search.split("; ")[1].split() == ["as", "many", "as", "fit", "into", "0", "s", "70", "steps", "0", "s"]
     assert any(line.startswith("task bbc-headline: 96 / 96 / 96 texts") for line in lines)
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_several_tasks_are_trained_alone_and_on_each_other_besides() -> None:
+    lora = {"method": "lora", "size": 1, "learning_rates": [0.01]}
+    stages = {stage.name: stage for stage in forecast(several(baselines=[lora])).stages}
+    assert [*stages][-2:] == ["alone", "transfer"]
+    assert all(stages[name].steps > 0 and stages[name].seconds > 0 for name in ("alone", "transfer"))
 
 
 def test_what_a_run_would_refuse_is_refused() -> None:

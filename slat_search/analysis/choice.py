@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..records import Recommended
+from ..records import Environment, KeptConfig, Recommended
 from ..run_folder import RunFolder
 
 _ROUNDING = 1e-9  # 0.9 - 0.01 is a little above 0.89
@@ -20,6 +20,18 @@ def recommended(table: pd.DataFrame, tolerance: float) -> pd.Series | None:
         return None
     near = table[table["validation"] >= table["validation"].max() - tolerance - _ROUNDING]
     return near.sort_values(["params", "validation"], ascending=[True, False], kind="stable").iloc[0]
+
+
+def recommended_in(run: RunFolder, table: pd.DataFrame) -> pd.Series | None:
+    """Return the row of a run's table that the run recommends: as it chose, or where it kept no adapters, as it would.
+
+    Args:
+        table: a row a method, with ``method``, ``validation`` and ``params``.
+    """
+    if (best := run / "adapters" / "best.json").is_file():
+        table = table[table["method"] == Recommended.read(best).adapter]
+    size = Environment.read(run / "environment.json").model.params
+    return recommended(table[table["params"] < size], KeptConfig.of(run).tolerance)
 
 
 def best_of(table: pd.DataFrame) -> pd.Series:

@@ -11,9 +11,9 @@ from typing import Any
 
 from ..config.search import Search
 from ..errors import SlatError
-from ..records import Ended, Environment, KeptConfig, Recommended, read_events
+from ..records import Ended, Environment, KeptConfig, read_events
 from ..run_folder import RunFolder
-from .choice import recommended
+from .choice import recommended_in
 from .data import read_results, read_trials
 from .formats import in_bytes
 from .tables import comparison
@@ -98,7 +98,7 @@ def _best(run: RunFolder, config: KeptConfig, environment: Environment) -> dict[
     if (run / "points.json").is_file():
         return {}
     if (run / "results.csv").is_file():
-        return _recommended(run, config, environment) | {"measured": f"test {config.metric}"}
+        return _recommended(run, environment) | {"measured": f"test {config.metric}"}
     if (run / "trials.csv").is_file():
         return _best_trial(run) | {"measured": f"validation {config.metric}"}
     return {}
@@ -127,14 +127,9 @@ def _progress(run: RunFolder, config: KeptConfig) -> str:
     return f"{over} of {total} trials" + (f", {trained} trainings" if trained else "")
 
 
-def _recommended(run: RunFolder, config: KeptConfig, environment: Environment) -> dict[str, Any]:
-    """The recommended method; where no choice was kept, chosen as a run would."""
-    table = comparison(read_results(run, environment))
-    usable = table[table["params"] < environment.model.params]
-    row = recommended(usable, config.tolerance)
-    if (best := run / "adapters" / "best.json").is_file():
-        kept = table[table["method"] == Recommended.read(best).adapter]
-        row = kept.iloc[0] if len(kept) else row
+def _recommended(run: RunFolder, environment: Environment) -> dict[str, Any]:
+    """Return the recommended method."""
+    row = recommended_in(run, comparison(read_results(run, environment)))
     if row is None:
         return {}
     return {"method": str(row["name"]), "quality": float(row["quality"]), "params": int(row["params"])}

@@ -79,6 +79,7 @@ class JobRunner:
             if isinstance(result, Trained):
                 save_arrays(self._path(job, "safetensors"), state)
             result.write(self._path(job, "train.json"))
+            self._whole.add(self._path(job, "train.json"))
             self._note(self._stage, job)
             if isinstance(result, Failed):
                 _log.info(f"train  {job.key}: {result.error}")
@@ -104,6 +105,7 @@ class JobRunner:
         for job, (result, predictions) in self._as_they_come(running):
             save_arrays(self._path(job, "test.safetensors"), predictions)
             result.write(self._path(job, "test.json"))
+            self._whole.add(self._path(job, "test.json"))
             self._note("test", job)
             _log.info(f"test   {job.key:<36} quality {result.quality:.3f}")
         return {job.key: Tested.read(self._path(job, "test.json")) for job in jobs}
@@ -143,7 +145,7 @@ class JobRunner:
     def _is_whole(self, job: TrainingJob, ending: str) -> bool:
         """Whether a record and the arrays that belong to it are there and undamaged; damage is told in a warning.
 
-        What was found whole is not read again.
+        What was written here or found whole is not read again.
         """
         record = self._path(job, ending)
         if record in self._whole:

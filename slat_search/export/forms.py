@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import SlatError
-from ..files import sync_folder, sync_tree
+from ..files import whole_folder
 from .card import Export, card
 from .facts import license_of, read_facts
 from .loaded import LoadedAdapter, facts_json, stand
@@ -130,10 +129,7 @@ def export(
     expected = standing.vectors(standing.model)
     headless = headless_reason(standing.adapter) if form == "peft" else ""
     target = choose_target(standing, task_type, uniform_rank, headless)
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    with whole_folder(out) as unfinished:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers has renamed
             warnings.filterwarnings("ignore", "Adapter .* invalid shape", UserWarning)  # and takes biases for shards
@@ -148,13 +144,6 @@ def export(
         license = license or license_of(standing.base)
         told = Export(standing, form, target, uniform_rank, with_layout, license, read_facts(adapter))
         (unfinished / "README.md").write_text(card(told), encoding="utf-8")
-        sync_tree(unfinished)
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
-        sync_folder(out.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return Exported(out, target.task_type, target.reason)
 
 

@@ -6,7 +6,7 @@ from .formulas import with_formula, without_formula
 from .listed import MANIFEST, keep_digests, read_listed, write_listed
 from .locks import HeldError, is_held, locked
 from .reading import as_text, parse_json, read_bytes, read_json, read_lines, read_text
-from .writing import append_line, sync_folder, sync_tree, whole_file, write_bytes, write_json, write_text
+from .writing import append_line, whole_file, whole_folder, write_bytes, write_json, write_text
 
 __all__ = [
     "DIGEST",
@@ -30,9 +30,8 @@ __all__ = [
     "read_text",
     "save_arrays",
     "signed",
-    "sync_folder",
-    "sync_tree",
     "whole_file",
+    "whole_folder",
     "with_formula",
     "without_formula",
     "write_bytes",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from .digests import signed
 
+_TAIL = 2**16  # bytes of a log that are read at a time, from its end
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP}  # of file systems that cannot sync a folder
 
 
@@ -30,6 +32,27 @@ def whole_file(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` to be filled; it takes the place of ``path``, which is not there or is empty,
+    when the block ends well.
+
+    All of it is on the disk then. When the block fails, as on a full disk, nothing of it is left.
+    """
+    part = path.with_name(f".{path.name}.unfinished")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        sync_tree(part)
+        if path.exists():
+            path.rmdir()
+        part.replace(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     sync_folder(path.parent)
 
 
@@ -56,7 +79,7 @@ def append_line(path: Path, fields: Mapping[str, Any]) -> None:
     """
     make_folder(path.parent)
     is_new = not path.exists()
-    before = b"" if is_new else path.read_bytes().rpartition(b"\n")[0].rpartition(b"\n")[2]
+    before = b"" if is_new else _last_line(path)
     line = json.dumps(signed(fields, before)).encode() + b"\n"
     with open(path, "ab") as file:
         end = file.tell()
@@ -69,6 +92,18 @@ def append_line(path: Path, fields: Mapping[str, Any]) -> None:
             raise
     if is_new:
         sync_folder(path.parent)
+
+
+def _last_line(path: Path) -> bytes:
+    """Return the last whole line of a file, without its end; reads as little of the file as holds it."""
+    with open(path, "rb") as file:
+        start = file.seek(0, os.SEEK_END)
+        tail = b""
+        while start and tail.count(b"\n") < 2:
+            step = min(_TAIL, start)
+            start = file.seek(start - step)
+            tail = file.read(step) + tail
+    return tail.rpartition(b"\n")[0].rpartition(b"\n")[2]
 
 
 def make_folder(path: Path) -> None:

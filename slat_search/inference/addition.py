@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..config import Config
 from ..errors import SlatError
-from ..files import sync_folder
+from ..files import whole_folder
 from ..models.task_model import TaskModel
 from ..records import Measures, SavedAdapter, TrainingJob
 from ..structure import SharedAdapter, Supernet, find_sites
@@ -101,7 +100,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     heads = {name: value for name, value in state.items() if name.startswith("heads.")}
     heads |= {f"heads.{len(saved.tasks)}.{name}": value for name, value in head.items()}
     own = {name: value for name, value in trained.items() if name.startswith("adapter.")}
-    with _finished(out) as unfinished:
+    with whole_folder(out) as unfinished:
         for other in saved.tasks:
             shutil.copytree(folder / other, unfinished / other)
         with_head = modules | {f"head.{name}": value for name, value in head.items()}
@@ -113,21 +112,6 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
         "params": shared.structure.of(task).params,
         "new": shared.structure.params - pool.structure.params,
     }
-
-
-@contextmanager
-def _finished(out: Path) -> Iterator[Path]:
-    """Yield a folder beside ``out`` that takes its name when the block ends well; what fails, as on a full disk, leaves
-    no folder in the way."""
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    sync_folder(out.parent)
 
 
 def _pool(folder: Path, saved: SavedAdapter, state: State, model: TaskModel) -> SharedAdapter:

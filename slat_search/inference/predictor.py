@@ -22,7 +22,7 @@ from ..tasks import Encoded, Example, Template, encode, encode_prompts, evaluati
 from ..training.digests import check_model
 from ..training.evaluate import predict_logits
 from ..training.jobs import apply_job, load_state
-from .saved import adapter_folder, naming, read_saved, whole_folder
+from .saved import adapter_folder, naming, read_saved, shared_folder
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 16  # responses that are generated together
@@ -160,7 +160,7 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
     Raises:
         SlatError: no such adapter there, weights that do not fit, or a model that is not the one it was trained on.
     """
-    folder = whole_folder(Path(run), adapter) if task is None else adapter_folder(Path(run), adapter, task)
+    folder = shared_folder(Path(run), adapter) if task is None else adapter_folder(Path(run), adapter, task)
     _log.debug(f"adapter: {folder}")
     saved, state = read_saved(folder)
     backbone, device = _own_backbone(f"adapter {folder}", saved)

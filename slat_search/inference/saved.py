@@ -173,7 +173,7 @@ def adapter_folder(run: Path, adapter: str | None = None, task: str | None = Non
     return folder
 
 
-def whole_folder(run: Path, adapter: str | None = None) -> Path:
+def shared_folder(run: Path, adapter: str | None = None) -> Path:
     """Return the folder of the adapter of all tasks: ``run`` itself if it is one, else the named or the recommended one
     of a run folder; where that was trained for each task alone, the recommended found one.
 

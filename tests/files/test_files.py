@@ -28,9 +28,11 @@ from slat_search.files import (
     read_listed,
     save_arrays,
     signed,
+    whole_folder,
     write_json,
     write_listed,
     write_text,
+    writing,
 )
 from slat_search.files.locks import HeldError
 from slat_search.run_folder import RunFolder
@@ -104,6 +106,33 @@ def test_a_line_that_did_not_fit_is_not_there(tmp_path: Path, monkeypatch: pytes
             append_line(path, {"n": 2})
     append_line(path, {"n": 3})
     assert read_lines(path) == [{"n": 1}, {"n": 3}]
+
+
+def test_lines_of_any_length_follow_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_TAIL", 7)
+    lines = [{"n": "x" * length} for length in (0, 1, 90, 3)]
+    for line in lines:
+        append_line(tmp_path / "log", line)
+    assert read_lines(tmp_path / "log") == lines
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def half() -> None:
+        with whole_folder(out) as part:
+            (part / "a").write_text("half")
+            no_space()
+
+    with pytest.raises(OSError, match="No space left"):
+        half()
+    assert not [*tmp_path.iterdir()]
+    out.mkdir()
+    with whole_folder(out) as part:
+        (part / "a").write_text("whole")
+        assert not [*out.iterdir()]
+    assert (out / "a").read_text() == "whole"
+    assert [*tmp_path.iterdir()] == [out]
 
 
 @pytest.mark.parametrize("tail", [b'{"n": 3, "dig', b"\0" * 50])
