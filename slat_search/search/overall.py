@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from .progress import duration
 from .trial_log import Trial
 
 _log = logging.getLogger(__name__)
+SEARCH = "search"  #: name of the stage of trials
 _EVERY = 60.0  # seconds between two lines where there is no terminal
 _WIDTH = 40  # signs of the bar
 
@@ -33,17 +34,21 @@ def is_watched() -> bool:
 class RunProgress:
     """What is done of a run and what is left, in optimizer steps; tests count as the steps that take as long.
 
-    Work that was there before, of a run that is resumed, is done but tells nothing of the pace.
+    Work that was there before, of a run that is resumed, is done but tells nothing of the pace. The pace is that of the
+    stage at work. A trial has another one than a training, so during a search the time that is left is that of the
+    search.
 
     Args:
         stages: name -> steps of all its work, about, in order.
+        clock: seconds from any start.
     """
 
-    def __init__(self, stages: dict[str, float]):
+    def __init__(self, stages: dict[str, float], clock: Callable[[], float] = time.monotonic):
         self._total = dict(stages)
         self._done: dict[str, dict[str, float]] = {stage: {} for stage in stages}
-        self._fresh = 0.0
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = self._since = self._last = clock()  # of the run, of the stage at work, of what was noted last
+        self._stage, self._fresh = "", 0.0
         self._lock = threading.Lock()
 
     def expect(self, stage: str, steps: float) -> None:
@@ -57,7 +62,11 @@ class RunProgress:
         with self._lock:
             before = self._done.setdefault(stage, {}).get(work, 0.0)
             self._done[stage][work] = max(before, steps)
-            self._fresh += max(0.0, steps - before) if fresh else 0.0
+            if fresh:
+                if stage != self._stage:
+                    self._stage, self._fresh, self._since = stage, 0.0, self._last
+                self._fresh += max(0.0, steps - before)
+                self._last = self._clock()
 
     @property
     def share(self) -> float:
@@ -67,22 +76,24 @@ class RunProgress:
             whole = sum(map(self._whole, self._done))
         return sum(done.values()) / whole if whole else 0.0
 
-    def left(self, elapsed: float) -> float | None:
-        """Return the seconds that the rest takes at the pace of the first ``elapsed`` ones; None without a pace."""
-        if not self._fresh:
-            return None
+    @property
+    def left(self) -> float | None:
+        """Return the seconds that the rest takes, of the search while it is at work; None without a pace."""
         with self._lock:
-            rest = sum(max(0.0, self._whole(stage) - sum(works.values())) for stage, works in self._done.items())
-        return rest * elapsed / self._fresh
+            if not self._fresh:
+                return None
+            counted = [SEARCH] if self._stage == SEARCH else [*self._done]
+            rest = sum(max(0.0, self._whole(stage) - sum(self._done[stage].values())) for stage in counted)
+            return rest * (self._clock() - self._since) / self._fresh
 
-    def line(self, elapsed: float | None = None) -> str:
+    def line(self) -> str:
         """Return the state in one line."""
-        elapsed = time.monotonic() - self._began if elapsed is None else elapsed
-        left = self.left(elapsed)
+        left, elapsed = self.left, self._clock() - self._began
         with self._lock:
             stages = [f"{stage} {self._percent(stage)}" for stage in self._total if self._whole(stage)]
-        rest = "" if left is None else f", about {duration(left)} left"
-        return f"{self.share:.0%} of the run after {duration(elapsed)}{rest} ({', '.join(stages)})"
+            what = " of the search" if self._stage == SEARCH else ""
+        rest = "" if left is None else f", about {duration(left)} left{what}"
+        return f"{self.share:.0%} of all steps after {duration(elapsed)}{rest} ({', '.join(stages)})"
 
     def _whole(self, stage: str) -> float:
         return self._total.get(stage, 0.0)
@@ -131,8 +142,6 @@ class TrialProgress(Callback):
         total: trials of the search, an attribute as well.
     """
 
-    STAGE = "search"
-
     def __init__(self, progress: RunProgress, total: int):
         self.progress, self.total = progress, total
         self._over: dict[int, int] = {}
@@ -145,22 +154,22 @@ class TrialProgress(Callback):
         """Note the trials of a search that goes on."""
         for trial in trials:
             if trial.report is not None:
-                self.progress.note(self.STAGE, str(trial.number), trial.report.step, fresh=False)
+                self.progress.note(SEARCH, str(trial.number), trial.report.step, fresh=False)
             if trial.is_over:
                 self._end(trial.number, trial.report.step if trial.report is not None else 0)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if "step" in result:
-            self.progress.note(self.STAGE, str(trial.config["number"]), result["step"])
+            self.progress.note(SEARCH, str(trial.config["number"]), result["step"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._end(trial.config["number"], (trial.last_result or {}).get("step", 0))
 
     def close(self) -> None:
         """Note that no more trials come."""
-        self.progress.expect(self.STAGE, sum(self._over.values()))
+        self.progress.expect(SEARCH, sum(self._over.values()))
 
     def _end(self, number: int, steps: int) -> None:
         self._over[number] = steps
         mean = sum(self._over.values()) / len(self._over)
-        self.progress.expect(self.STAGE, sum(self._over.values()) + mean * (self.total - len(self._over)))
+        self.progress.expect(SEARCH, sum(self._over.values()) + mean * (self.total - len(self._over)))

@@ -27,30 +27,45 @@ class Running:
     last_result: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def report(step: int) -> Report:
     return Report(step=step, quality=0.5, quality_perturbed=0.5, retained=1, loss=1, params=9, atoms=9, seconds=1)
 
 
 def test_the_share_is_that_of_the_work_of_all_stages() -> None:
-    progress = RunProgress({"search": 100, "trainings": 300, "test": 100})
+    clock = Clock()
+    progress = RunProgress({"search": 100, "trainings": 300, "test": 100}, clock)
     assert progress.share == 0
-    assert progress.left(5.0) is None
+    assert progress.left is None
+    clock.now = 20
     progress.note("search", "0", 50)
+    assert progress.left == pytest.approx(20)
+    assert "about 20 s left of the search (search 50%, trainings 0%, test 0%)" in progress.line()
     progress.note("search", "0", 100)
     assert progress.share == pytest.approx(0.2)
-    assert progress.left(10.0) == pytest.approx(40.0)  # 400 steps at 10 a second
+    clock.now = 25
     progress.note("trainings", "lora", 150)
     progress.note("trainings", "lora", 150)  # asked for again by every seed
     assert progress.share == pytest.approx(0.5)
-    assert progress.line(25.0) == ("50% of the run after 25 s, about 25 s left (search 100%, trainings 50%, test 0%)")
+    assert progress.left == pytest.approx(250 / 30)  # 30 steps a second, whatever the search had
+    assert progress.line() == "50% of all steps after 25 s, about 8 s left (search 100%, trainings 50%, test 0%)"
 
 
 def test_what_was_there_before_tells_nothing_of_the_pace() -> None:
-    progress = RunProgress({"trainings": 100})
+    clock = Clock()
+    progress = RunProgress({"trainings": 100}, clock)
     progress.note("trainings", "kept", 50, fresh=False)
-    assert (progress.share, progress.left(10.0)) == (0.5, None)
+    assert (progress.share, progress.left) == (0.5, None)
+    clock.now = 10
     progress.note("trainings", "new", 25)
-    assert progress.left(10.0) == pytest.approx(10.0)
+    assert progress.left == pytest.approx(10.0)
 
 
 def test_a_stage_that_becomes_less_work_is_done_sooner() -> None:
@@ -85,7 +100,7 @@ def test_trials_of_a_search_that_goes_on_are_done() -> None:
     left = Trial(1, {}, "running", (report(50),))
     TrialProgress(progress, 2).resume([over, left])
     assert progress.share == pytest.approx(0.75)
-    assert progress.left(10.0) is None
+    assert progress.left is None
 
 
 def test_without_a_terminal_a_line_is_logged_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +122,7 @@ def test_without_a_terminal_a_line_is_logged_every_so_often(monkeypatch: pytest.
             assert enough.wait(60)
         told = len(seen)
         logging.getLogger("slat_search").removeHandler(reader)
-    assert seen[-1].startswith("25% of the run after ")
+    assert seen[-1].startswith("25% of all steps after ")
     assert len(seen) == told
     assert "progress" not in [thread.name for thread in threading.enumerate()]
 
@@ -125,6 +140,6 @@ def test_in_a_terminal_a_bar_stays_below_lines_of_progress(monkeypatch: pytest.M
     seen = os.read(ours, 1 << 16).decode()
     os.close(ours)
     assert "train  lora\r\n" in seen
-    assert "50% of the run after" in seen
-    assert seen.rindex("50% of the run") > seen.index("train  lora")
+    assert "50% of all steps after" in seen
+    assert seen.rindex("50% of all steps") > seen.index("train  lora")
     assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h")  # the cursor is there again
