@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,26 @@ def test_every_benchmark_starts() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{name} ['usage:', '{name}']" for name in COMMANDS]
     assert len(COMMANDS) >= 4
+
+
+LITTLE = {
+    "step_time.py": "--rounds 1 --batch 2 --length 8",
+    "trial_overhead.py": "--trials 2 --steps 4 --rounds 1",
+    "search_efficiency.py": "--trials 2 --steps 10 --seeds 1 --rows 64 --out OUT",
+    "small_budgets.py": "--tasks bbc-headline --budgets 144 --seeds 1 --steps 12 --methods SLAT head --out OUT",
+    "equal_params.py": "--tasks bbc-headline --budgets 1000 --seeds 1 --steps 12 --methods SLAT --out OUT",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LITTLE)
+def test_a_benchmark_runs_in_little(name: str, tmp_path: Path) -> None:
+    arguments = [str(tmp_path) if argument == "OUT" else argument for argument in LITTLE[name].split()]
+    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS.parent.parent)}
+    command = [sys.executable, BENCHMARKS / name, *arguments]
+    done = subprocess.run(command, cwd=BENCHMARKS, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(done.stdout.splitlines()) >= 2
 
 
 @pytest.fixture

@@ -60,10 +60,11 @@ def supernet(share: float) -> Variant:
         if share < 1:
             with torch.no_grad():
                 nn.init.normal_(net.gates.each[0].alpha)
-                net.set_budget(share * net.pressure.total)
-                net._close(net._users(), None)
-                net.budget = None
+                net.set_budget(share / 2 * net.pressure.total)
+                net.shrink(below=1.0)  # which leaves twice the budget
+                net.pressure.budget = None
                 net.gates.each[0].shift.zero_()
+                assert abs(net.params / net.pressure.total - share) < 0.01
         return [*net.adapter.parameters(), *net.gates.variables], net.detach
 
     return stand
