@@ -73,11 +73,11 @@ def _processors() -> Finding:
 def _gpus() -> Finding:
     if not torch.cuda.is_available():
         return Finding("GPUs", "none that torch can use; runs take the CPUs")
-    told = []
+    lines = []
     for number in range(torch.cuda.device_count()):
         free, whole = torch.cuda.mem_get_info(number)
-        told.append(f"{torch.cuda.get_device_name(number)}, {free / _GIB:.0f} of {whole / _GIB:.0f} GiB free")
-    return Finding("GPUs", "; ".join(told))
+        lines.append(f"{torch.cuda.get_device_name(number)}, {free / _GIB:.0f} of {whole / _GIB:.0f} GiB free")
+    return Finding("GPUs", "; ".join(lines))
 
 
 def _precision() -> Finding:
@@ -109,13 +109,13 @@ def _hub() -> Finding:
     try:
         HfApi().model_info(name, timeout=5)
     except Exception as error:  # the HTTP library's own errors differ between versions; all mean the same here
-        said = f"not reached ({type(error).__name__}); names on it work as far as they are in its cache, files always"
-        return Finding("Hugging Face hub", said, "note")
+        text = f"not reached ({type(error).__name__}); names on it work as far as they are in its cache, files always"
+        return Finding("Hugging Face hub", text, "note")
     return Finding("Hugging Face hub", "reached")
 
 
 def _disk() -> Finding:
-    told, full = [], False
+    lines, full = [], False
     try:
         sessions = session_folder().parent
     except SlatError as error:
@@ -124,8 +124,8 @@ def _disk() -> Finding:
         usage = shutil.disk_usage(folder)
         share = 1 - usage.free / usage.total
         full |= usage.free < _ROOM or share > _FULL
-        told.append(f"{what} {usage.free / _GIB:.1f} GiB free ({share:.0%} full)")
-    return Finding("disk", ", ".join(told) + ("; make room" if full else ""), "problem" if full else "ok")
+        lines.append(f"{what} {usage.free / _GIB:.1f} GiB free ({share:.0%} full)")
+    return Finding("disk", ", ".join(lines) + ("; make room" if full else ""), "problem" if full else "ok")
 
 
 def _ray(address: str | None) -> Finding:

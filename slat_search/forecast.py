@@ -90,21 +90,21 @@ def forecast(config: Config) -> Forecast:
     data = [load_task(task, config.seed) for task in config.tasks or (config.task,)]
     context, _ = prepare(_small(config, data))
     supernet = check_methods(context)
-    space, mine = SearchSpace.in_context(context), share_of(config.resources, [this_node()])
-    at_once = max(1, int(this_node().get("GPU", 0) / mine.gpus) if mine.gpus else int(this_node()["CPU"]))
+    space, resources = SearchSpace.in_context(context), share_of(config.resources, [this_node()])
+    at_once = max(1, int(this_node().get("GPU", 0) / resources.gpus) if resources.gpus else int(this_node()["CPU"]))
     contenders = [*baseline_contenders(config)]
 
     larger = _texts(data, "validation") / sum(len(task.validation) for task in context.tasks)
     with threads(1):
         methods = _methods(context, contenders, larger)
-    with threads(mine.cpus):
+    with threads(resources.cpus):
         once = validation_seconds(context)
         trial = trial_pace(context, space.sample(config.seed), once)
     trial = replace(trial, validation=once * larger)
     if not methods:
         methods = [_Method(rates, trial) for rates in rates_of_found(config)]
     stages = (
-        _search(config, space.trials, min(mine.concurrent, space.trials), trial),
+        _search(config, space.trials, min(resources.concurrent, space.trials), trial),
         *_trainings(config, methods, len(contenders), at_once),
         _test(config, methods, data, at_once),
         *_apart(context, methods, at_once),
@@ -117,7 +117,7 @@ def forecast(config: Config) -> Forecast:
         f"baselines: {', '.join(c.title for c in contenders) or 'those in the size of found structures alone'}",
     )
     disk = sum((method.rates + config.seeds) * method.pace.weights for method in methods)
-    return Forecast(lines, stages, max(at_once, mine.concurrent), resident_peak(), disk, tuple(_notes(config)))
+    return Forecast(lines, stages, max(at_once, resources.concurrent), resident_peak(), disk, tuple(_notes(config)))
 
 
 def _small(config: Config, data: Sequence[TaskData]) -> Config:
@@ -150,8 +150,8 @@ def _methods(context: Context, contenders: Sequence[Contender], larger: float) -
     measured = [replace(pace, validation=once * larger) for pace in measured]
     usual = _mean(measured)
     paces = [*measured, *[usual] * (len(contenders) - len(measured))]
-    found = [_Method(rates, usual) for rates in rates_of_found(context.config)]
-    return [*(_Method(len(c.grid), pace) for c, pace in zip(contenders, paces, strict=True)), *found]
+    methods = [_Method(rates, usual) for rates in rates_of_found(context.config)]
+    return [*(_Method(len(c.grid), pace) for c, pace in zip(contenders, paces, strict=True)), *methods]
 
 
 def _mean(paces: Sequence[Pace]) -> Pace:
@@ -180,8 +180,8 @@ def _trainings(config: Config, methods: Sequence[_Method], baselines: int, at_on
     """The trainings that tune learning rates with one seed, and those with the other seeds."""
     steps = config.training.steps
     tuning = [method.pace.seconds(steps) for method in methods for _ in range(method.rates)]
-    found = len(methods) - baselines
-    what = f"{len(tuning)} trainings: {baselines} baselines, {found} found structures or methods in their size"
+    num_found = len(methods) - baselines
+    what = f"{len(tuning)} trainings: {baselines} baselines, {num_found} found structures or methods in their size"
     yield Stage("learning rates", what, len(tuning) * steps, sum(tuning) / min(at_once, max(1, len(tuning))))
     others = [method.pace.seconds(steps) for method in methods for _ in range(config.seeds - 1)]
     what = f"{len(others)} trainings: {len(methods)} methods, further seeds of each"

@@ -67,14 +67,14 @@ def environment(context: Context, tasks: Sequence[TaskData]) -> Environment:
 def changes(then: Environment, now: Environment) -> list[str]:
     """Return what differs of texts and model between two environments; what one of them has no digest of counts as the
     same."""
-    found = []
+    lines = []
     for before, after in zip(then.tasks, now.tasks, strict=False):
         for split in _changed(before.digests, after.digests):
             old, new = getattr(before, split), getattr(after, split)
             count = "as many as then" if old == new else f"{old:,} then, {new:,} now"
-            found.append(f"the {split} texts of {after.name} ({count})")
+            lines.append(f"the {split} texts of {after.name} ({count})")
     of_model = _changed(then.model.digests, now.model.digests)
-    return found + [f"the {what} of the model {now.model.name}" for what in of_model]
+    return lines + [f"the {what} of the model {now.model.name}" for what in of_model]
 
 
 def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

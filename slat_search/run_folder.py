@@ -112,13 +112,13 @@ class RunFolder:
         if not self.exists:
             self.check_free()
             return False
-        kept, ignored = load_config(self / "config.yaml", kept=True), dict(may_differ or {})
-        if fixed := differences(kept, config, {**ignored, **(may_grow or {})}):
+        stored, ignored = load_config(self / "config.yaml", stored=True), dict(may_differ or {})
+        if fixed := differences(stored, config, {**ignored, **(may_grow or {})}):
             raise SlatError(
                 f"--out: {self.root} holds a run with another configuration: {told(fixed)}; use --overwrite or another "
                 "--out"
             )
-        changed = differences(kept, config, ignored)
+        changed = differences(stored, config, ignored)
         done = self.is_done and not changed
         if not done and not resume:
             what = f"this run with other fields: {told(changed)}" if self.is_done else "an unfinished run"
@@ -153,12 +153,12 @@ class RunFolder:
             self.root.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
                 stack.enter_context(locked(self / ".lock"))
-                held = stack.pop_all()
+                locks = stack.pop_all()
         except HeldError as error:
             raise SlatError(f"--out: another run is at work in {self.root}{error}") from error
         except OSError as error:
             raise SlatError(f"--out: cannot write to {self.root}: {error.strerror}") from error
-        with held:
+        with locks:
             yield
 
 

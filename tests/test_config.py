@@ -257,8 +257,8 @@ def test_old_names_are_taken_with_a_warning_and_both_names_are_not(tmp_path: Pat
     assert search.initial_points == ({"budget": 9},)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert load_config(tmp_path / "mine.yaml", kept=True).search == search
-        assert Config.model_validate(yaml.safe_load(load_config(tmp_path / "mine.yaml", kept=True).to_yaml()))
+        assert load_config(tmp_path / "mine.yaml", stored=True).search == search
+        assert Config.model_validate(yaml.safe_load(load_config(tmp_path / "mine.yaml", stored=True).to_yaml()))
     with pytest.raises(SlatError, match="search: members is the old name of num_selected; give one of them"):
         load(tmp_path, "search: {members: 2, num_selected: 3}")
 

@@ -109,7 +109,7 @@ def check_weights(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> Non
             there, here = tuple(value.shape), tuple(own[name].shape)
             raise SlatError(f"adapter weights do not fit: {name} has shape {there}, and {here} in this model")
         if value.is_floating_point() != own[name].is_floating_point():
-            kinds = [str(found.dtype).removeprefix("torch.") for found in (value, own[name])]
+            kinds = [str(tensor.dtype).removeprefix("torch.") for tensor in (value, own[name])]
             raise SlatError(f"adapter weights do not fit: {name} is of {kinds[0]}, and {kinds[1]} in this model")
         if not torch.isfinite(value).all():
             raise SlatError(f"adapter weights: {name} holds NaN or infinity")

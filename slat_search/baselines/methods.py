@@ -40,15 +40,15 @@ def _structure(backbone: nn.Module, structure: Structure) -> Applied:
 
 def slat(backbone: nn.Module, options: Options) -> Applied:
     """A found structure, of one task or shared by several; ``structure`` is what its ``to_dict`` gave."""
-    found = read_structure(options["structure"])
-    if isinstance(found, Structure):
-        return replace(_structure(backbone, found), description=description_bytes(found))
-    shared = attach_shared(backbone, found)
+    structure = read_structure(options["structure"])
+    if isinstance(structure, Structure):
+        return replace(_structure(backbone, structure), description=description_bytes(structure))
+    shared = attach_shared(backbone, structure)
     return Applied(
         shared.adapter,
-        found,
+        structure,
         shared.detach,
-        description=description_bytes(found),
+        description=description_bytes(structure),
         shared=shared,
     )
 
@@ -128,13 +128,14 @@ def unipelt(backbone: nn.Module, options: Options) -> Applied:
 
 def full(backbone: nn.Module, options: Options) -> Applied:
     """Everything is trained, in a float32 copy: the frozen weights come back unharmed."""
-    kept = [(m, name, p) for m in backbone.modules() for name, p in m.named_parameters(recurse=False)]
-    copies = {id(p): nn.Parameter(p.detach().to(torch.float32, copy=True)) for _, _, p in kept}  # tied ones stay tied
-    for module, name, p in kept:
+    parameters = [(m, name, p) for m in backbone.modules() for name, p in m.named_parameters(recurse=False)]
+    # tied parameters stay tied
+    copies = {id(p): nn.Parameter(p.detach().to(torch.float32, copy=True)) for _, _, p in parameters}
+    for module, name, p in parameters:
         setattr(module, name, copies[id(p)])
 
     def undo() -> None:
-        for module, name, p in kept:
+        for module, name, p in parameters:
             setattr(module, name, p)
 
     return Applied(backbone, None, undo)

@@ -70,8 +70,8 @@ def adalora(backbone: nn.Module, options: Options) -> Applied:
     It starts at half as many again, as in the paper; ``params`` counts the ranks that are left.
     """
     size = options["size"]
-    given = {"init_r": max(size + 1, 3 * size // 2), "target_r": size, "lora_alpha": _ALPHA, "total_step": 2**30}
-    applied = _tuner(backbone, "AdaLoraConfig", given, options)
+    fields = {"init_r": max(size + 1, 3 * size // 2), "target_r": size, "lora_alpha": _ALPHA, "total_step": 2**30}
+    applied = _tuner(backbone, "AdaLoraConfig", fields, options)
     model: Any = applied.module
     applied.controller = lambda steps: _Allocation(model, steps, options.get("peft", {}))
     applied.count = lambda: _standing(model)
@@ -98,17 +98,17 @@ def prefix(backbone: nn.Module, options: Options) -> Applied:
     """``size`` trained key and value vectors before the text in each block (Li and Liang 2021, arXiv 2101.00190)."""
     import peft
 
-    given = {"num_virtual_tokens": options["size"], "task_type": "FEATURE_EXTRACTION"}
-    config = _config("PrefixTuningConfig", given, options)
+    fields = {"num_virtual_tokens": options["size"], "task_type": "FEATURE_EXTRACTION"}
+    config = _config("PrefixTuningConfig", fields, options)
     with _as_user_errors(), _quiet(), _restored(backbone):
         model = peft.get_peft_model(backbone, config)
 
     def prepend(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Do what ``PeftModelForFeatureExtraction.forward`` does before it calls the backbone."""
         mask = kwargs["attention_mask"]
-        seen = mask.new_ones(len(mask), config.num_virtual_tokens)
+        visible = mask.new_ones(len(mask), config.num_virtual_tokens)
         vectors = model.get_prompt(len(mask))
-        return args, kwargs | {"attention_mask": torch.cat((seen, mask), dim=1), "past_key_values": vectors}
+        return args, kwargs | {"attention_mask": torch.cat((visible, mask), dim=1), "past_key_values": vectors}
 
     hook = backbone.register_forward_pre_hook(prepend, with_kwargs=True)
     return Applied(model.prompt_encoder, None, hook.remove)
@@ -143,7 +143,7 @@ def tuners() -> dict[str, str]:
     }
 
 
-def _tuner(backbone: nn.Module, config_name: str, given: dict[str, Any], options: Options) -> Applied:
+def _tuner(backbone: nn.Module, config_name: str, fields: dict[str, Any], options: Options) -> Applied:
     """Put a method of peft that replaces modules on the backbone.
 
     Where peft is told how to, by further fields, it may take a part out of frozen weights (PiSSA, OLoRA) or train some
@@ -151,9 +151,9 @@ def _tuner(backbone: nn.Module, config_name: str, given: dict[str, Any], options
     """
     import peft
 
-    if "target_modules" not in given | options.get("peft", {}):
-        given = given | {"target_modules": _named(backbone, options["roles"])}
-    config = _config(config_name, given, options)
+    if "target_modules" not in fields | options.get("peft", {}):
+        fields = fields | {"target_modules": _named(backbone, options["roles"])}
+    config = _config(config_name, fields, options)
     was = BackboneSnapshot(backbone, copies=_is_told(options))
 
     def restore() -> None:
@@ -179,7 +179,7 @@ def _is_told(options: Options) -> bool:
     return "tuner" in options or bool(options.get("peft"))
 
 
-def _config(name: str, given: dict[str, Any], options: Options) -> Any:
+def _config(name: str, wanted: dict[str, Any], options: Options) -> Any:
     """A configuration of peft; what the user says goes before what we do.
 
     Raises:
@@ -195,7 +195,7 @@ def _config(name: str, given: dict[str, Any], options: Options) -> Any:
             hint = f"; did you mean {close[0]}?" if close else ""
             raise SlatError(f"baselines.peft: {name} of peft has no field {field!r}{hint}")
     with _as_user_errors():
-        return kind(**given | options.get("peft", {}))
+        return kind(**wanted | options.get("peft", {}))
 
 
 def _named(backbone: nn.Module, roles: Sequence[str]) -> list[str]:
@@ -258,13 +258,13 @@ class _Allocation(Controller):
     ones; ``tinit``, ``tfinal`` and ``deltaT`` among the fields of peft are steps, and go before.
     """
 
-    def __init__(self, model: Any, steps: int, given: Mapping[str, Any]):
+    def __init__(self, model: Any, steps: int, options: Mapping[str, Any]):
         self._model, self._steps = model, steps
         config = model.peft_config["default"]
         config.total_step = steps
-        config.tinit = given.get("tinit", steps // 10)
-        config.tfinal = given.get("tfinal", 3 * steps // 10)
-        config.deltaT = given.get("deltaT", max(1, steps // 50))
+        config.tinit = options.get("tinit", steps // 10)
+        config.tfinal = options.get("tfinal", 3 * steps // 10)
+        config.deltaT = options.get("deltaT", max(1, steps // 50))
         self._weight = config.orth_reg_weight
         self._bases = [(n, p) for n, p in model.named_parameters() if "lora_A" in n or "lora_B" in n]
 

@@ -51,12 +51,12 @@ def init(
         source = click.prompt("file of labelled texts, or known task")
     if source is None and task is None:
         raise SlatError("init: give a file of labelled texts, or --task with a known one (`slat tasks` lists them)")
-    made = draft(source or str(task), text, label, name=task if source else None)
+    starter = draft(source or str(task), text, label, name=task if source else None)
     if asks:
-        made = _asked(made, text, label, model)
-    made = made.of_model(model) if model else made
-    out = out or Path(f"{made.name}.yaml")
-    write_starter(made, out)
+        starter = _asked(starter, text, label, model)
+    starter = starter.of_model(model) if model else starter
+    out = out or Path(f"{starter.name}.yaml")
+    write_starter(starter, out)
     click.echo(f"{out}: written; next:")
     click.echo(f"  slat tasks {out}            # look at the data")
     click.echo(f"  slat run {out} --dry-run    # what will be trained, and how long it takes")
@@ -68,17 +68,17 @@ def _is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _asked(made: Draft, text: tuple[str, ...], label: str | None, model: str | None) -> Draft:
+def _asked(starter: Draft, text: tuple[str, ...], label: str | None, model: str | None) -> Draft:
     """Ask for what was not given, with what the data tells as the default."""
-    columns = made.columns
+    columns = starter.columns
     if columns is not None and not text:
-        given = click.prompt("columns of texts, one or two, with a comma", ",".join(columns.text))
-        text = tuple(column.strip() for column in given.split(","))
+        answer = click.prompt("columns of texts, one or two, with a comma", ",".join(columns.text))
+        text = tuple(column.strip() for column in answer.split(","))
     if columns is not None and label is None:
         label = click.prompt("column of labels", columns.label)
     if columns is not None:
-        made = made.of_columns(text, label)
-    return made if model else made.of_model(click.prompt("model", made.model))
+        starter = starter.of_columns(text, label)
+    return starter if model else starter.of_model(click.prompt("model", starter.model))
 
 
 @main.command()

@@ -173,8 +173,8 @@ def add_task(
     checked = load_config(config, settings=settings)
     from ..inference.addition import add_task
 
-    found = add_task(pool, checked, out, {**sampled, **({} if budget is None else {"budget": budget})})
+    addition = add_task(pool, checked, out, {**sampled, **({} if budget is None else {"budget": budget})})
     click.echo(
-        f"{checked.task.name}: validation {found['validation'].quality:.3f}, test {found['test']:.3f}; uses "
-        f"{found['params']:,} parameters, {found['new']:,} of them new; {out}"
+        f"{checked.task.name}: validation {addition['validation'].quality:.3f}, test {addition['test']:.3f}; uses "
+        f"{addition['params']:,} parameters, {addition['new']:,} of them new; {out}"
     )

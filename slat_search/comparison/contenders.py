@@ -121,8 +121,8 @@ def train_finals(
         *(contender for trial in members for contender in _found(trial, config, folder)),
         *baseline_contenders(config, members),
     ]
-    found = sum(bool(contender.digest) for contender in contenders)
-    _log.info(f"tune the learning rates of {found} found structures and {len(contenders) - found} baselines")
+    num_found = sum(bool(contender.digest) for contender in contenders)
+    _log.info(f"tune the learning rates of {num_found} found structures and {len(contenders) - num_found} baselines")
     finals, tuning = tune_and_train(runner, contenders)
     if not finals:
         raise SlatError("search: training diverged for every structure that was found, and for every baseline")
@@ -266,8 +266,8 @@ def baseline_contenders(config: Config, members: Sequence[Trial] = ()) -> Iterat
         if baseline.same_size:
             sizes = sorted({t.structure.params for t in members if t.structure is not None and t.structure.modules})
             for size in sizes:
-                made = _baseline_contender(baseline.sized(size), config)
-                yield replace(made, group=f"{baseline.title}, same size", budget=size)
+                contender = _baseline_contender(baseline.sized(size), config)
+                yield replace(contender, group=f"{baseline.title}, same size", budget=size)
         else:
             yield _baseline_contender(baseline, config)
 

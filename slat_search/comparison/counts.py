@@ -43,14 +43,14 @@ def stages_of(context: Context) -> dict[str, float]:
     }
     if len(context.tasks) < 2:
         return stages
-    wanted = methods_alone(config)
-    grids = [contender.grid for contender in baseline_contenders(config) if contender.grid[0].method in wanted]
+    trained_alone = methods_alone(config)
+    grids = [contender.grid for contender in baseline_contenders(config) if contender.grid[0].method in trained_alone]
     alone = sum(len(grid) + config.seeds - 1 for grid in grids)
-    if "slat" in wanted:
-        found = [*rates_of_found(config)]
-        alone += sum(found) + len(found) * config.seeds
+    if "slat" in trained_alone:
+        rates = [*rates_of_found(config)]
+        alone += sum(rates) + len(rates) * config.seeds
     stages["alone"] = float(alone * config.training.steps)  # each task has its share of the steps
     if config.multitask.transfer:
-        each = len(config.search.refit_learning_rates) + config.seeds - 1
-        stages["transfer"] = float((len(context.tasks) + 1) * each * config.training.steps)
+        trainings = len(config.search.refit_learning_rates) + config.seeds - 1
+        stages["transfer"] = float((len(context.tasks) + 1) * trainings * config.training.steps)
     return stages

@@ -34,16 +34,16 @@ _ARRAYS = {"train.json": "safetensors", "test.json": "test.safetensors"}
 _RETRIES = 3  # of a task whose worker was killed
 
 
-def _train(context: Context, job: TrainingJob, mine: Share) -> tuple[Trained | Failed, State]:
-    mine.take(cpus=1)
+def _train(context: Context, job: TrainingJob, share: Share) -> tuple[Trained | Failed, State]:
+    share.take(cpus=1)
     try:
         return train_job(context, job)
     except (DivergedError, OutOfMemoryError) as error:
         return Failed(job=job, error=str(error)), {}
 
 
-def _evaluate(context: Context, job: TrainingJob, state: State, mine: Share) -> tuple[Tested, State]:
-    mine.take(cpus=1)
+def _evaluate(context: Context, job: TrainingJob, state: State, share: Share) -> tuple[Tested, State]:
+    share.take(cpus=1)
     return evaluate_job(context, job, state)
 
 
@@ -153,8 +153,8 @@ class JobRunner:
         if not record.exists():
             return False
         try:
-            found = Tested.read(record) if ending == "test.json" else read_training(record)
-            if not isinstance(found, Failed):
+            outcome = Tested.read(record) if ending == "test.json" else read_training(record)
+            if not isinstance(outcome, Failed):
                 load_arrays(self._path(job, _ARRAYS[ending]))
         except SlatError as error:
             _log.warning(f"{error}; it is made again")

@@ -61,8 +61,8 @@ def run_studies(runner: JobRunner, clean_runner: JobRunner, folder: RunFolder) -
 
 def search_contender(config: Config) -> Contender:
     """A search at the reference weights whose own weights are the result, at each of its learning rates."""
-    held = config.sensitivity
-    grid = tuple(_search_job(config, held.weight, held.sharing, rate, seed=0) for rate in held.learning_rates)
+    study = config.sensitivity
+    grid = tuple(_search_job(config, study.weight, study.sharing, rate, seed=0) for rate in study.learning_rates)
     return Contender(SEARCHED, grid)
 
 
@@ -90,14 +90,14 @@ def sparsity_points(config: Config, tuned: Sequence[tuple[Contender, TrainingJob
 
 def sharing_points(config: Config, tuned: Sequence[tuple[Contender, TrainingJob]]) -> Iterator[Point]:
     """The search over several tasks at every weight of sharing."""
-    held = config.sensitivity
-    if not config.tasks or not held.sharings:
+    study = config.sensitivity
+    if not config.tasks or not study.sharings:
         return
     for contender, job in tuned:
         if job.method == "search":
-            for sharing in sorted({held.sharing, *held.sharings}):
+            for sharing in sorted({study.sharing, *study.sharings}):
                 for seed in range(config.seeds):
-                    searched = _search_job(config, held.weight, sharing, job.learning_rate, seed)
+                    searched = _search_job(config, study.weight, sharing, job.learning_rate, seed)
                     yield _point("sharing", contender.title, "weight", sharing, searched)
 
 

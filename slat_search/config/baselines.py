@@ -216,14 +216,14 @@ class Baseline(Section):
     @property
     def options(self) -> dict[str, Any]:
         """Return the options of the method, JSON values only."""
-        found = {
+        options = {
             "tuner": self.tuner,
             "size": self.size,
             "roles": self.roles and list(self.roles),
             "budget": self.budget,
             "peft": self.peft,
         }
-        return {name: value for name, value in found.items() if value}
+        return {name: value for name, value in options.items() if value}
 
     @property
     def _places(self) -> tuple[str, ...]:
@@ -255,7 +255,7 @@ def entries(raw: Any) -> Any:
         raw = [raw]
     if not isinstance(raw, list | tuple):
         return raw
-    found: list[Any] = []
+    listed: list[Any] = []
     known = (*SETS, *METHOD_DEFAULTS)
     for entry in raw:
         if isinstance(entry, str) and entry not in known:
@@ -266,5 +266,5 @@ def entries(raw: Any) -> Any:
                 f"methods {', '.join(METHOD_DEFAULTS)}"
             )
         named = SETS.get(entry, (entry,)) if isinstance(entry, str) else (entry,)
-        found += [{"method": method} if isinstance(method, str) else method for method in named]
-    return found
+        listed += [{"method": method} if isinstance(method, str) else method for method in named]
+    return listed

@@ -12,23 +12,23 @@ _SHOWN = 60  # characters of a value
 _NOTHING = object()
 
 
-def differences(kept: Config, given: Config, ignored: Mapping[str, Any] | None = None) -> list[str]:
+def differences(stored: Config, current: Config, ignored: Mapping[str, Any] | None = None) -> list[str]:
     """Each field that differs, with both values: ``training.steps (was 10, is 20)``.
 
     Args:
         ignored: fields that do not count, as pydantic's ``exclude``.
     """
-    old, new = (config.model_dump(mode="json", exclude=dict(ignored or {})) for config in (kept, given))
-    if kept.tasks or given.tasks:  # `task` is then the first of them
+    old, new = (config.model_dump(mode="json", exclude=dict(ignored or {})) for config in (stored, current))
+    if stored.tasks or current.tasks:  # `task` is then the first of them
         old.pop("task", None)
         new.pop("task", None)
     return [*_between(old, new, "")]
 
 
-def told(found: list[str]) -> str:
+def told(lines: list[str]) -> str:
     """The first few of so many differences."""
-    rest = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return ", ".join(found[:_NAMED]) + rest
+    rest = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    return ", ".join(lines[:_NAMED]) + rest
 
 
 def _between(old: Any, new: Any, path: str) -> Iterator[str]:

@@ -22,11 +22,11 @@ from .task import Task
 _MOST_BYTES = 2**19
 
 
-def load_config(path: str | Path, kept: bool = False, settings: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path, stored: bool = False, settings: Sequence[str] = ()) -> Config:
     """Read and check a YAML file; paths of data files in it count from the file's folder.
 
     Args:
-        kept: the file is that of a run, so it warns of no old names: nobody has to change it.
+        stored: the file is that of a run, so it warns of no old names: nobody has to change it.
         settings: fields that are set beside the file, ``KEY=VALUE`` each; see :func:`.apply_setting`.
 
     Raises:
@@ -34,8 +34,8 @@ def load_config(path: str | Path, kept: bool = False, settings: Sequence[str] = 
             named by its path in a line of its own.
     """
     path = Path(path)
-    raw, mistakes = _fields(path, kept)
-    return checked(raw, f"config {path}", path.resolve().parent, _name(path), kept, settings, mistakes)
+    raw, mistakes = _fields(path, stored)
+    return checked(raw, f"config {path}", path.resolve().parent, _name(path), stored, settings, mistakes)
 
 
 def as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
@@ -55,7 +55,7 @@ def checked(
     where: str,
     folder: Path,
     name: str = Config.model_fields["name"].default,
-    kept: bool = False,
+    stored: bool = False,
     settings: Sequence[str] = (),
     mistakes: Sequence[str] = (),
 ) -> Config:
@@ -71,24 +71,24 @@ def checked(
     Raises:
         SlatError: fields that are unknown or wrong; all of them, and the mistakes before them, a line each.
     """
-    found, places = [*mistakes], {}
+    problems, places = [*mistakes], {}
     raw = dict(fields)
     for setting in settings:
         try:
             raw, place = apply_setting(raw, setting)
             places[place] = setting
         except ValueError as error:
-            found.append(f"--set {setting}: {error}")
+            problems.append(f"--set {setting}: {error}")
     with warnings.catch_warnings(record=True) as old_names:
         warnings.simplefilter("always", OldNameWarning)
         try:
             config = Config.model_validate({"name": name, **raw})
         except ValidationError as error:
-            found += sentences(error, places)
-            raise SlatError(f"{where}: {as_one(found)}") from error
-    if found:
-        raise SlatError(f"{where}: {as_one(found)}")
-    for warning in () if kept else old_names:
+            problems += sentences(error, places)
+            raise SlatError(f"{where}: {as_one(problems)}") from error
+    if problems:
+        raise SlatError(f"{where}: {as_one(problems)}")
+    for warning in () if stored else old_names:
         warnings.warn(f"{where}: {warning.message}", warning.category, stacklevel=3)
     return _with_paths(config, folder)
 
@@ -96,8 +96,8 @@ def checked(
 def _with_paths(config: Config, folder: Path) -> Config:
     """Return it with absolute paths, so that workers and the copy in the run folder mean the same files."""
     named = Path(config.model.name).expanduser()
-    found = [place for place in (folder / named, named.absolute()) if config.model.name and place.is_dir()]
-    model = {"name": str(found[0])} if found else {}
+    folders = [place for place in (folder / named, named.absolute()) if config.model.name and place.is_dir()]
+    model = {"name": str(folders[0])} if folders else {}
     earlier = tuple(folder / run for run in config.search.warm_start)
     return config.model_copy(
         update={
@@ -109,11 +109,11 @@ def _with_paths(config: Config, folder: Path) -> Config:
     )
 
 
-def _fields(path: Path, kept: bool) -> tuple[dict[Any, Any], list[str]]:
+def _fields(path: Path, stored: bool) -> tuple[dict[Any, Any], list[str]]:
     """Return the mapping that a file holds, and the fields that stand in it twice; that of a run is compared with its
     digest."""
     try:
-        text = (read_listed(path) if kept else read_bytes(path, _MOST_BYTES)).decode("utf-8-sig")
+        text = (read_listed(path) if stored else read_bytes(path, _MOST_BYTES)).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SlatError(f"config {path}: is not UTF-8 text ({error})") from error
     except SlatError as error:

@@ -56,8 +56,8 @@ def explain(error: ValidationError) -> str:
 
 def as_one(mistakes: Sequence[str]) -> str:
     """Return one mistake as it is, and several with their number, a line each."""
-    told = list(dict.fromkeys(mistakes))
-    return told[0] if len(told) == 1 else "\n  ".join([f"{len(told)} mistakes", *told])
+    unique = list(dict.fromkeys(mistakes))
+    return unique[0] if len(unique) == 1 else "\n  ".join([f"{len(unique)} mistakes", *unique])
 
 
 def sentences(error: ValidationError, settings: Mapping[Location, str] | None = None) -> list[str]:
@@ -66,27 +66,27 @@ def sentences(error: ValidationError, settings: Mapping[Location, str] | None = 
     Args:
         settings: place of a field that was set beside the file -> how; its mistakes begin with that.
     """
-    found = []
+    lines = []
     for details in _distinct(error):
         location = tuple(part for part in details["loc"] if part != "[key]")
-        given = [text for place, text in (settings or {}).items() if location[: len(place)] == place]
-        source = f"--set {given[-1]}: " if given else ""
-        found += [source + _sentence({**details, "msg": problem}) for problem in details["msg"].split(ALSO)]
-    return list(dict.fromkeys(found))
+        texts = [text for place, text in (settings or {}).items() if location[: len(place)] == place]
+        source = f"--set {texts[-1]}: " if texts else ""
+        lines += [source + _sentence({**details, "msg": problem}) for problem in details["msg"].split(ALSO)]
+    return list(dict.fromkeys(lines))
 
 
 def _distinct(error: ValidationError) -> list[Any]:
     """Without what ``task`` repeats, which stands for the first of several ``tasks``."""
-    found = error.errors()
-    deeper = {details["loc"][:-1] for details in found}
-    found = [details for details in found if not (details["type"] in _OF_A_WHOLE and details["loc"] in deeper)]
-    first = {details["loc"][2:] for details in found if details["loc"][:2] == ("tasks", 0)}
-    return [details for details in found if not (details["loc"][:1] == ("task",) and details["loc"][1:] in first)]
+    errors = error.errors()
+    deeper = {details["loc"][:-1] for details in errors}
+    errors = [details for details in errors if not (details["type"] in _OF_A_WHOLE and details["loc"] in deeper)]
+    first = {details["loc"][2:] for details in errors if details["loc"][:2] == ("tasks", 0)}
+    return [details for details in errors if not (details["loc"][:1] == ("task",) and details["loc"][1:] in first)]
 
 
 def _sentence(details: Any) -> str:
     location: Location = tuple(part for part in details["loc"] if part != "[key]")
-    kind, given = details["type"], details["input"]
+    kind, value = details["type"], details["input"]
     if kind == "extra_forbidden":
         known = _fields_at(location[:-1])
         close = difflib.get_close_matches(str(location[-1]), known, n=1)
@@ -99,23 +99,23 @@ def _sentence(details: Any) -> str:
         message = words(details.get("ctx", {}))
     else:
         message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if kind == "literal_error" and isinstance(given, str):
+    if kind == "literal_error" and isinstance(value, str):
         allowed = [part.strip("'") for part in details["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        close = difflib.get_close_matches(given, allowed, n=1)
+        close = difflib.get_close_matches(value, allowed, n=1)
         message += f"; did you mean {close[0]}?" if close else ""
     if kind == "model_type":
         message += f": {', '.join(_fields_at(location))}"
-    if given is None and kind not in ("missing", "value_error"):
+    if value is None and kind not in ("missing", "value_error"):
         message += "; nothing is given"
-    elif kind in _WORDS.keys() - {"missing"} or not isinstance(given, dict | list | tuple):
-        message += f" (got {_shown(given)})"
-    if kind == "string_type" and type(given) in _READ_AS:
-        message += f"; {_READ_AS[type(given)]}, so put it in quotes"
+    elif kind in _WORDS.keys() - {"missing"} or not isinstance(value, dict | list | tuple):
+        message += f" (got {_shown(value)})"
+    if kind == "string_type" and type(value) in _READ_AS:
+        message += f"; {_READ_AS[type(value)]}, so put it in quotes"
     return f"{_path(location)}: {message}" if location else message
 
 
-def _shown(given: Any) -> str:
-    text = repr(given)
+def _shown(value: Any) -> str:
+    text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -21,10 +21,10 @@ def with_preset(fields: Mapping[str, Any]) -> dict[str, Any]:
     name = fields.get("preset")
     merged = dict(fields)
     for field, value in PRESETS.get(name, {}).items() if isinstance(name, str) else ():
-        given = merged.get(field)
-        if isinstance(value, dict) and isinstance(given, Mapping):
-            known = {Search.OLD_NAMES.get(key, key) for key in given}
-            merged[field] = {**{key: item for key, item in value.items() if key not in known}, **given}
+        current = merged.get(field)
+        if isinstance(value, dict) and isinstance(current, Mapping):
+            known = {Search.OLD_NAMES.get(key, key) for key in current}
+            merged[field] = {**{key: item for key, item in value.items() if key not in known}, **current}
         else:
             merged.setdefault(field, value)
     return merged

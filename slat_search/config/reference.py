@@ -54,7 +54,7 @@ def _usual() -> str:
             usual.title.format(size=usual.size, tuner="its `tuner`"),
             "" if usual.size is None else str(usual.size),
             ", ".join(f"{rate:g}" for rate in usual.learning_rates),
-            ", ".join(name for name, given in takes.items() if given),
+            ", ".join(name for name, required in takes.items() if required),
         )
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
@@ -62,10 +62,10 @@ def _usual() -> str:
 
 def _sections() -> dict[type[Section], list[str]]:
     """Every section with the paths at which it stands."""
-    found: dict[type[Section], list[str]] = {}
+    sections: dict[type[Section], list[str]] = {}
     for path, section in _walk(Config, ""):
-        found.setdefault(section, []).append(path)
-    return found
+        sections.setdefault(section, []).append(path)
+    return sections
 
 
 def _walk(section: type[Section], path: str) -> Iterator[tuple[str, type[Section]]]:
@@ -116,17 +116,17 @@ def _values(field: FieldInfo) -> str:
 
 def _metadata(field: FieldInfo) -> list[Any]:
     """Constraints of the field and of the type that it is annotated with."""
-    found = list(field.metadata)
+    items = list(field.metadata)
     for part in (field.annotation, *get_args(field.annotation)):
         for item in getattr(part, "__metadata__", ()):
-            found += item.metadata if isinstance(item, FieldInfo) else [item]
-    return found
+            items += item.metadata if isinstance(item, FieldInfo) else [item]
+    return items
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) is Literal:
         return get_args(annotation)
-    return next((found for part in get_args(annotation) if (found := _choices(part))), ())
+    return next((choices for part in get_args(annotation) if (choices := _choices(part))), ())
 
 
 if __name__ == "__main__":

@@ -105,12 +105,12 @@ class Sampled(Section):
                 raise ValueError(f"search.space.kinds: {chosen!r} is neither all nor some of {', '.join(there)}")
         if self.kinds is not None:
             return self.kinds
-        found: dict[frozenset[str], str] = {}
+        sets: dict[frozenset[str], str] = {}
         for known in _KIND_SETS:
             kinds = [*there] if known == ALL_KINDS else [kind for kind in known.split("+") if kind in there]
             if kinds:
-                found.setdefault(frozenset(kinds), known if known == ALL_KINDS else "+".join(kinds))
-        return tuple(found.values())
+                sets.setdefault(frozenset(kinds), known if known == ALL_KINDS else "+".join(kinds))
+        return tuple(sets.values())
 
 
 class Scheduler(Section):

@@ -22,8 +22,8 @@ def check_all(problems: Iterable[str]) -> None:
     Raises:
         ValueError: the problems, all of them.
     """
-    if found := list(problems):
-        raise ValueError(ALSO.join(found))
+    if mistakes := list(problems):
+        raise ValueError(ALSO.join(mistakes))
 
 
 class OldNameWarning(FutureWarning):

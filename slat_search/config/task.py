@@ -168,13 +168,13 @@ class Task(Section):
 
     @field_validator("label_names", "positive", mode="before")
     @classmethod
-    def _as_written(cls, given: Any) -> Any:
+    def _as_written(cls, raw: Any) -> Any:
         """Labels as text; what YAML has read as something else is not guessed at."""
-        names = given if isinstance(given, list | tuple) else [given]
-        if any(isinstance(name, bool | float | date) or (name is None and given is not None) for name in names):
+        names = raw if isinstance(raw, list | tuple) else [raw]
+        if any(isinstance(name, bool | float | date) or (name is None and raw is not None) for name in names):
             raise ValueError("YAML reads no, yes, null, 1.0 and dates as other than text; write labels in quotes")
         names = tuple(str(name).strip() if isinstance(name, str | int) else name for name in names)
-        return names if isinstance(given, list | tuple) else names[0]
+        return names if isinstance(raw, list | tuple) else names[0]
 
     @model_validator(mode="after")
     def _one_source(self) -> Task:

@@ -95,5 +95,5 @@ def license_of(base: str) -> str | None:
     path = Path(base) / "README.md" if Path(base).is_dir() else try_to_load_from_cache(base, "README.md")
     if not isinstance(path, str | Path) or not Path(path).is_file():
         return None
-    found = (metadata_load(path) or {}).get("license")
-    return found if isinstance(found, str) else None
+    name = (metadata_load(path) or {}).get("license")
+    return name if isinstance(name, str) else None

@@ -142,8 +142,8 @@ def export(
         _check_head(standing, target, unfinished)
         with_layout = (unfinished / "modules.json").is_file()
         license = license or license_of(standing.base)
-        told = Export(standing, form, target, uniform_rank, with_layout, license, read_facts(adapter))
-        (unfinished / "README.md").write_text(card(told), encoding="utf-8")
+        facts = Export(standing, form, target, uniform_rank, with_layout, license, read_facts(adapter))
+        (unfinished / "README.md").write_text(card(facts), encoding="utf-8")
     return Exported(out, target.task_type, target.reason)
 
 
@@ -157,8 +157,8 @@ def _check(standing: LoadedAdapter, target: Target, again: nn.Module, expected: 
         logits = head.logits(expected, batch["attention_mask"])
         off, what = head.differs(again.eval()(**batch).logits, logits), "logits"
     else:
-        found = standing.vectors(target.inside(plain))
-        off, what = float((found - expected).abs().max() / expected.abs().max().clamp(min=1)), "vectors"
+        plain_vectors = standing.vectors(target.inside(plain))
+        off, what = float((plain_vectors - expected).abs().max() / expected.abs().max().clamp(min=1)), "vectors"
     if not off <= _TOLERANCE:
         raise SlatError(
             f"export: loaded again, the model's {what} are up to {off:.2g} off; {name} does not keep all that was "

@@ -154,8 +154,8 @@ def _load(task_type: str, standing: LoadedAdapter, settings: dict[str, Any]) -> 
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # that the head is new
     try:
-        kept = LOADED_AS[standing.saved.model.weights]
-        load = partial(_LOADERS[task_type].from_pretrained, standing.base, dtype=kept)
+        storage = LOADED_AS[standing.saved.model.weights]
+        load = partial(_LOADERS[task_type].from_pretrained, standing.base, dtype=storage)
         return load(trust_remote_code=False, **settings).float().requires_grad_(False).eval()
     finally:
         logging.set_verbosity(level)

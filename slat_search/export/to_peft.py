@@ -104,8 +104,8 @@ def to_peft(
                 part, _, parameter = weight.partition(".")
                 wrapped.base_model.model.get_submodule(f"{name}.{part}.default").get_parameter(parameter).copy_(value)
         for name, norm in norms.items():
-            kept = wrapped.base_model.model.get_submodule(f"{name}.modules_to_save.default")
-            kept.load_state_dict(norm)
+            head = wrapped.base_model.model.get_submodule(f"{name}.modules_to_save.default")
+            head.load_state_dict(norm)
     if base_name is not None:
         wrapped.peft_config["default"].base_model_name_or_path = base_name
     if not uniform_rank:
@@ -239,9 +239,9 @@ def _prefix(adapter: Adapter, model: nn.Module) -> str:
     modules = dict(model.named_modules())
     names = {module: name for name, module in modules.items()}
     for site in sites:
-        found = names.get(adapter.layer(site))
-        if found is not None:
-            return found.removesuffix(site.name)
+        prefix = names.get(adapter.layer(site))
+        if prefix is not None:
+            return prefix.removesuffix(site.name)
     starts = ["", *(f"{name}." for name, module in modules.items() if name and isinstance(module, PreTrainedModel))]
     for start in starts:
         if all(_fits(adapter.layer(site), modules.get(start + site.name)) for site in sites):
@@ -260,9 +260,9 @@ def _frozen_copy(model: nn.Module, adapter: Adapter | SharedAdapter) -> Any:
     trained, and neither may touch the caller's model."""
     shared: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
     shared |= {id(b): b for b in model.buffers()}
-    ours = adapter.adapter if isinstance(adapter, SharedAdapter) else adapter
+    single = adapter.adapter if isinstance(adapter, SharedAdapter) else adapter
     again = copy.deepcopy(model, shared)
     for module in again.modules():
-        for key in ours.hook_ids & module._forward_hooks.keys():
+        for key in single.hook_ids & module._forward_hooks.keys():
             del module._forward_hooks[key]
     return again

@@ -32,10 +32,10 @@ def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
     """Write a file that is whole or not there; returns the digest of the arrays."""
-    found = arrays_digest(arrays)
+    checksum = arrays_digest(arrays)
     with whole_file(path) as part:
-        save_file(dict(arrays), part, metadata={DIGEST: found})
-    return found
+        save_file(dict(arrays), part, metadata={DIGEST: checksum})
+    return checksum
 
 
 def load_arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
@@ -59,10 +59,10 @@ def load_arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
     if written is None and digest is None:
         _log.debug(f"{path}: of an earlier version, without a digest; it is not checked")
         return arrays
-    found = arrays_digest(arrays)
-    if found != (written or found):
+    checksum = arrays_digest(arrays)
+    if checksum != (written or checksum):
         raise SlatError(f"{path}: damaged (its digest is not that of its content)")
-    if digest is not None and found != digest:
+    if digest is not None and checksum != digest:
         raise SlatError(f"{path}: damaged, or of another adapter (its digest is not the one beside it)")
     return arrays
 

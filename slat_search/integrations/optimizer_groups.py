@@ -74,8 +74,8 @@ class SearchGroups:
 
     def state(self) -> list[GroupState]:
         """Return the optimizer's state of the groups of the search that hold something; live tensors."""
-        held = [group["params"] for group in self.groups if group["params"]]
-        return [[dict(self.optimizer.state.get(parameter, {})) for parameter in group] for group in held]
+        groups = [group["params"] for group in self.groups if group["params"]]
+        return [[dict(self.optimizer.state.get(parameter, {})) for parameter in group] for group in groups]
 
     def load_state(self, state: Sequence[GroupState]) -> None:
         """Set the optimizer's state of the same parameters as when :meth:`state` was called."""

@@ -63,8 +63,8 @@ class Backbone:
     def longest(self) -> int | None:
         """Most tokens of a text, as far as the model or its tokenizer says."""
         fields = (getattr(self.model.config, field, None) for field in _LENGTH_FIELDS)
-        told = (*fields, _positions(self.model), self.tokenizer.model_max_length)
-        limits = [limit for limit in told if isinstance(limit, int) and 0 < limit < 1_000_000]
+        candidates = (*fields, _positions(self.model), self.tokenizer.model_max_length)
+        limits = [limit for limit in candidates if isinstance(limit, int) and 0 < limit < 1_000_000]
         return min(limits, default=None)
 
     def quantize(self) -> None:

@@ -24,7 +24,7 @@ def without_config(path: str) -> str:
     for file, what in (("adapter_config.json", "an adapter of peft"), ("adapter.json", "an adapter of ours")):
         if (folder / file).is_file():
             return f"the folder holds {what}, not a model"
-    inside = sorted(found for deep in _DEEP for found in folder.glob(f"{deep}/config.json") if _of_model(found))
+    inside = sorted(config for deep in _DEEP for config in folder.glob(f"{deep}/config.json") if _of_model(config))
     hint = f"; is {inside[0].parent} meant?" if inside else ""
     return f"there is no config.json in the folder{hint}"
 
@@ -50,7 +50,7 @@ def pointer(path: str) -> str:
 
 def fault(path: str) -> str:
     """Say what is wrong with the files, where that can be told without a library; else nothing."""
-    return pointer(path) or next((said for file in _files(path) if (said := _damage(file))), "")
+    return pointer(path) or next((message for file in _files(path) if (message := _damage(file))), "")
 
 
 def _folder(path: str) -> Path | None:
@@ -66,7 +66,7 @@ def _files(path: str) -> Iterator[Path]:
     others."""
     folder = _folder(path)
     if folder is not None:
-        weights = next((found for pattern in _WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
+        weights = next((matches for pattern in _WEIGHTS if (matches := sorted(folder.glob(pattern)))), [])
         yield from (file for pattern in (*_OTHERS, *_TOKENIZERS) for file in sorted(folder.glob(pattern)))
         yield from weights
 

@@ -135,9 +135,9 @@ def check_fit(model: PreTrainedModel, tokenizer: Any, name: str) -> None:
     other = [
         kind
         for kind in _SPECIAL
-        if isinstance(theirs := getattr(tokenizer, f"{kind}_token_id"), int)
-        and isinstance(ours := getattr(model.config, f"{kind}_token_id", None), int)
-        and theirs != ours
+        if isinstance(tokenizer_id := getattr(tokenizer, f"{kind}_token_id"), int)
+        and isinstance(model_id := getattr(model.config, f"{kind}_token_id", None), int)
+        and tokenizer_id != model_id
     ]
     few = f"{name!r}: its tokenizer has {len(vocabulary):,} tokens, and the model has embeddings for {rows:,}"
     if len(vocabulary) < 0.5 * rows or (other and len(vocabulary) < 0.9 * rows):

@@ -38,14 +38,14 @@ def packed(model: PreTrainedModel) -> Packed:
     return Packed(type(model), model.config, tuple(dict(model.named_children())), arrays)
 
 
-def unpacked(found: Packed) -> PreTrainedModel:
+def unpacked(packed: Packed) -> PreTrainedModel:
     """The model again, over the arrays as they are. They may be shared: nothing may be written into its weights."""
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-        model = found.kind(found.config)
-    for name in dict(model.named_children()).keys() - set(found.children):
+        model = packed.kind(packed.config)
+    for name in dict(model.named_children()).keys() - set(packed.children):
         setattr(model, name, None)
     modules = dict(model.named_modules())
-    for name, (array, dtype, shape) in found.arrays.items():
+    for name, (array, dtype, shape) in packed.arrays.items():
         owner, _, leaf = name.rpartition(".")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -67,7 +67,7 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """All tensors that a model consists of, those that ``state_dict`` leaves out as well."""
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
-        for held in (module._parameters, module._buffers, vars(module)):
-            for name, value in held.items():
+        for tensors in (module._parameters, module._buffers, vars(module)):
+            for name, value in tensors.items():
                 if isinstance(value, Tensor):
                     yield prefix + name, value

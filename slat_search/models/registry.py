@@ -177,9 +177,9 @@ def _nearest(name: str) -> str:
     """Ask about the embedded model, or the folder beside, of nearly that name."""
     path = Path(name).expanduser()
     try:
-        beside = [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
+        siblings = [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
     except OSError:  # no such folder above it either
-        beside = []
-    folders = [str(path.parent / close) for close in difflib.get_close_matches(path.name, beside, n=1)]
+        siblings = []
+    folders = [str(path.parent / close) for close in difflib.get_close_matches(path.name, siblings, n=1)]
     close = difflib.get_close_matches(name, EMBEDDED_MODELS, n=1) or folders
     return f"; did you mean {close[0]}?" if close else ""

@@ -114,8 +114,8 @@ class RungScheduler(FIFOScheduler):
     def _load(self) -> dict[int, dict[str, tuple[list[float], str]]]:
         if self._records is None:
             self._records = {}
-            for made in Decision.read_lines(self._path) if self._path is not None else ():
-                self._records.setdefault(made.step, {})[made.trial] = (made.values, made.decision)
+            for decision in Decision.read_lines(self._path) if self._path is not None else ():
+                self._records.setdefault(decision.step, {})[decision.trial] = (decision.values, decision.decision)
         return self._records
 
     def debug_string(self) -> str:

@@ -65,13 +65,13 @@ def loaded(number: int, raw: bytes) -> dict[str, Any] | None:
     elif not raw.startswith(_ZIP):
         return None
     try:
-        kept = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-        return kept["state"] if kept["number"] == number else None
+        checkpoint = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        return checkpoint["state"] if checkpoint["number"] == number else None
     except _DAMAGED:
         return None
 
 
-def given(number: int, found: dict[int, bytes]) -> dict[str, Any] | None:
+def given(number: int, on_disk: dict[int, bytes]) -> dict[str, Any] | None:
     """Return the checkpoint that a trial resumes from: Ray's, else the one on disk; None to begin."""
     checkpoint = tune.get_checkpoint()
     if checkpoint is not None:
@@ -81,7 +81,7 @@ def given(number: int, found: dict[int, bytes]) -> dict[str, Any] | None:
         if state is not None:
             return state
         _log.warning(_passed_over(number, checkpoint.path))
-    return loaded(number, found[number]) if number in found else None
+    return loaded(number, on_disk[number]) if number in on_disk else None
 
 
 class Storage:
@@ -100,15 +100,15 @@ class Storage:
         SlatError: the place cannot be opened or written.
     """
 
-    def __init__(self, folder: Path, given: str | None = None):
+    def __init__(self, folder: Path, place: str | None = None):
         folder.mkdir(parents=True, exist_ok=True)
-        self.is_shared = given is not None
-        self.uri = str(folder) if given is None else _within(given, _name_of(folder))
+        self.is_shared = place is not None
+        self.uri = str(folder) if place is None else _within(place, _name_of(folder))
         try:
             self._files, self._root = FileSystem.from_uri(self.uri)
             self._files.create_dir(self._root, recursive=True)
         except (OSError, pyarrow.ArrowException) as error:
-            raise SlatError(f"--storage: cannot write to {given or folder}: {str(error).splitlines()[0]}") from error
+            raise SlatError(f"--storage: cannot write to {place or folder}: {str(error).splitlines()[0]}") from error
 
     @property
     def experiments(self) -> int:
@@ -121,16 +121,16 @@ class Storage:
 
     def find(self, numbers: Collection[int]) -> dict[int, bytes]:
         """The last whole checkpoint of each of some trials, as far as there are any."""
-        found: dict[int, bytes] = {}
+        checkpoints: dict[int, bytes] = {}
         for number in numbers:
             for path in self._of(number):
                 with self._files.open_input_stream(path) as stream:
                     raw = stream.read()
                 if loaded(number, raw) is not None:
-                    found[number] = raw
+                    checkpoints[number] = raw
                 else:
                     _log.warning(_passed_over(number, path))
-        return found
+        return checkpoints
 
     def forget(self, number: int) -> None:
         """Remove all checkpoints of a trial."""

@@ -52,8 +52,8 @@ def overview(trials: Sequence[Trial], total: int, elapsed: float, before: int) -
     reported = [trial for trial in trials if trial.report and trial.status != "diverged"]
     front: list[Trial] = []
     if reported:
-        kept = nondominated(pd.DataFrame([trial.measures.row() for trial in reported]))
-        front = sorted((t for t, stays in zip(reported, kept, strict=True) if stays), key=lambda t: -t.measures.quality)
+        flags = nondominated(pd.DataFrame([trial.measures.row() for trial in reported]))
+        front = sorted((t for t, best in zip(reported, flags, strict=True) if best), key=lambda t: -t.measures.quality)
     over = sum(trial.is_over for trial in trials)
     pace = elapsed / (over - before) if over > before else None
     return Overview(
@@ -66,15 +66,15 @@ def overview(trials: Sequence[Trial], total: int, elapsed: float, before: int) -
 
 def table(state: Overview, total: int, steps: int) -> Group:
     """Return a summary in one line, the front, and the trials that run."""
-    found = Table(box=None, pad_edge=False)
+    grid = Table(box=None, pad_edge=False)
     for column in ("trial", "", "step", "parameters", "quality", "retained"):
-        found.add_column(column, justify="left" if column == "" else "right")
+        grid.add_column(column, justify="left" if column == "" else "right")
     for trial in state.front[:_ROWS]:
-        found.add_row(*_cells(trial, "front", steps))
+        grid.add_row(*_cells(trial, "front", steps))
     for trial in state.running:
         if trial not in state.front[:_ROWS]:
-            found.add_row(*_cells(trial, "runs", steps), style="dim")
-    return Group(Text(_title(state, total), style="bold"), found)
+            grid.add_row(*_cells(trial, "runs", steps), style="dim")
+    return Group(Text(_title(state, total), style="bold"), grid)
 
 
 def _title(state: Overview, total: int) -> str:

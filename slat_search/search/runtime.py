@@ -104,8 +104,8 @@ def session_folder() -> Path:
         SlatError: nothing fits.
     """
     room = _SOCKET_PATH - len(f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store")
-    given = os.environ.get("RAY_TMPDIR")
-    places = [given] if given else [os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp", "/dev/shm"]
+    configured = os.environ.get("RAY_TMPDIR")
+    places = [configured] if configured else [os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp", "/dev/shm"]
     for place in (Path(place).absolute() for place in places):
         if len(os.fsencode(place)) <= room and writable(place / "ray"):
             return place / "ray"

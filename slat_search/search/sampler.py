@@ -192,8 +192,12 @@ class OptunaSearcher(Searcher):
 
 def _described(trial: Trial) -> dict[str, Any]:
     """Return the attributes of a trial in the study, beside its values."""
-    found = {"structure": trial.structure.describe()} if trial.structure is not None else {}
-    return {**({"number": trial.number} if trial.number >= 0 else {"earlier": True}), "status": trial.status, **found}
+    description = {"structure": trial.structure.describe()} if trial.structure is not None else {}
+    return {
+        **({"number": trial.number} if trial.number >= 0 else {"earlier": True}),
+        "status": trial.status,
+        **description,
+    }
 
 
 def _anew(journal: Path) -> BaseStorage:

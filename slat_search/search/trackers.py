@@ -38,10 +38,10 @@ def trackers(config: Config) -> list[Callback]:
     Raises:
         SlatError: a tracker is not installed.
     """
-    found: list[Callback] = [JsonLoggerCallback()]
+    callbacks: list[Callback] = [JsonLoggerCallback()]
     for name in config.search.trackers:
         package, callback = TRACKERS[name]
         if find_spec(package) is None:  # Ray's own callbacks fail when the search has begun
             raise SlatError(f"search.trackers: {name} needs a package that is not installed: pip install {package}")
-        found.append(callback(config))
-    return found
+        callbacks.append(callback(config))
+    return callbacks

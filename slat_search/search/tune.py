@@ -63,12 +63,12 @@ def trainable(
     sampled: dict[str, Any],
     context: Context,
     stops: list[int],
-    mine: Share,
+    share: Share,
     checkpoints: dict[int, bytes],
     keeps: bool,
 ) -> None:
     """Ray Tune function trainable around :func:`search_trial`; ``keeps`` a checkpoint of each report."""
-    mine.take()
+    share.take()
     number, training = sampled["number"], context.config.training
 
     def attempt(parts: int) -> Generator[dict[str, Any]]:
@@ -156,8 +156,8 @@ def _fit(
     for number, raw in checkpoints.items():
         _log.info(f"trial {number:>2} goes on from its checkpoint")
         _log.debug(f"trial {number:>2}: a checkpoint of {len(raw):,} bytes")
-    mine, steps = share(config.resources), config.training.steps
-    _log.debug(f"search: {mine}, rungs at {stops}, checkpoints in {storage.uri if keeps else 'no place'}")
+    resources, steps = share(config.resources), config.training.steps
+    _log.debug(f"search: {resources}, rungs at {stops}, checkpoints in {storage.uri if keeps else 'no place'}")
     live = LiveTable(ledger, total, steps, noted.progress) if is_watched() else None
     callbacks = [TrialReporter(total, steps), Forget(storage), noted, *trackers(config), *([live] if live else [])]
     trial = tune.with_resources(
@@ -165,11 +165,11 @@ def _fit(
             trainable,
             context=context,
             stops=stops,
-            mine=mine,
+            share=resources,
             checkpoints=checkpoints,
             keeps=keeps,
         ),
-        {"cpu": mine.cpus, "gpu": mine.gpus},
+        {"cpu": resources.cpus, "gpu": resources.gpus},
     )
     tuner = tune.Tuner(
         trial,
@@ -177,7 +177,7 @@ def _fit(
             search_alg=searcher,
             scheduler=_scheduler(config, stops, ledger.path.with_name("rungs.jsonl")),
             num_samples=len(todo(ledger, total)),
-            max_concurrent_trials=mine.concurrent,
+            max_concurrent_trials=resources.concurrent,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,

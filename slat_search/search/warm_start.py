@@ -57,12 +57,12 @@ def check_warm_start(config: Config) -> None:
     for run in config.search.warm_start:
         if not (run / "config.yaml").is_file():
             raise SlatError(f"search.warm_start: {run} is not a run folder")
-        kept = load_config(run / "config.yaml", kept=True)
-        found = differences(kept, config, dict.fromkeys(_MAY_DIFFER, True))
-        if found:
+        earlier = load_config(run / "config.yaml", stored=True)
+        changed = differences(earlier, config, dict.fromkeys(_MAY_DIFFER, True))
+        if changed:
             raise SlatError(
                 f"search.warm_start: {run} has another configuration, and values of its trials cannot be compared with "
-                f"these: {told(found)}"
+                f"these: {told(changed)}"
             )
 
 

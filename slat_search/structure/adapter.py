@@ -43,16 +43,16 @@ class SiteAdapter(nn.Module):
         self.gates: dict[str, Tensor] = {}
         classes = {KINDS[kind].module.__name__: KINDS[kind].module for kind in self.modules_by_kind}
         self.parts = nn.ModuleDict(
-            {name: made.build(site, self._of_part(name), options, layer) for name, made in classes.items()}
+            {name: kind_class.build(site, self._of_part(name), options, layer) for name, kind_class in classes.items()}
         )
 
     @property
     def kinds(self) -> dict[str, dict[str, int]]:
         """Class name -> the kinds in it with their numbers of units, in unit order."""
-        found: dict[str, dict[str, int]] = {}
+        kinds: dict[str, dict[str, int]] = {}
         for kind, module in self.modules_by_kind.items():
-            found.setdefault(KINDS[kind].module.__name__, {})[kind] = module.size
-        return found
+            kinds.setdefault(KINDS[kind].module.__name__, {})[kind] = module.size
+        return kinds
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the gates of the last forward pass, whose graph can be neither pickled nor copied."""
@@ -93,16 +93,16 @@ class SiteAdapter(nn.Module):
                 continue
             index = units - (total - old.shape[dim])  # a hidden bias has none for LoRA's units, which come first
             index = index[index >= 0].to(old.device)
-            kept = old.index_select(dim, index)
-            new = nn.Parameter(kept, requires_grad=old.requires_grad) if index.numel() else None
+            values = old.index_select(dim, index)
+            new = nn.Parameter(values, requires_grad=old.requires_grad) if index.numel() else None
             setattr(part, parameter_name, new)
             changes.append((old, new, dim, index))
         start, left_units = 0, units.tolist()
         for kind, module in standing.items():
-            mine = [unit - start for unit in left_units if start <= unit < start + module.size]
+            own_units = [unit - start for unit in left_units if start <= unit < start + module.size]
             start += module.size
-            if mine:
-                self.modules_by_kind[kind] = module.only(mine)
+            if own_units:
+                self.modules_by_kind[kind] = module.only(own_units)
             else:
                 del self.modules_by_kind[kind]
         if left := self._of_part(name):

@@ -89,7 +89,7 @@ class Candidates:
     def _remove(self, closed: Tensor, optimizer: Optimizer | None) -> None:
         layout = self.layout
         flags = layout.by_part(~closed)
-        kept: dict[nn.Module, Tensor] = {part.module: flag for part, flag in zip(layout.parts, flags, strict=True)}
+        stays: dict[nn.Module, Tensor] = {part.module: flag for part, flag in zip(layout.parts, flags, strict=True)}
         for part, flag in zip(layout.parts, flags, strict=True):
             if flag.all():
                 continue
@@ -100,4 +100,4 @@ class Candidates:
         self.atoms = self.atoms[~closed]
         self.layout = Layout(self.adapter, self._space, layout.layers, closed.device)
         if self.pool is not None:
-            self.pool.follow(kept)
+            self.pool.follow(stays)

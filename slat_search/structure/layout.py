@@ -45,7 +45,7 @@ class Part:
             if stays:
                 units.setdefault(kind, []).extend(range(passed[kind], passed[kind] + count))
             passed[kind] += count
-        return [self.site.modules_by_kind[kind].only(kept) for kind, kept in units.items()]
+        return [self.site.modules_by_kind[kind].only(numbers) for kind, numbers in units.items()]
 
 
 class Layout:

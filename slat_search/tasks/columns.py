@@ -132,17 +132,19 @@ def _is_scale(values: Sequence[Any]) -> bool:
 def _label(values: Mapping[str, Sequence[Any]], rows: Rows, texts: Sequence[str]) -> str:
     """The column with a label's name; else the last one of few values; else the last one of numbers."""
     left = {
-        name: given
-        for name, given in values.items()
-        if name not in texts and all(isinstance(value, str | int | float) for value in given) and len(set(given)) > 1
+        name: column
+        for name, column in values.items()
+        if name not in texts and all(isinstance(value, str | int | float) for value in column) and len(set(column)) > 1
     }
     named = {name.lower(): name for name in left}
-    found = [named[name] for name in _LABELS if name in named]
-    few = [name for name, given in left.items() if len(set(given)) <= max(2, len(given) / 5) and not _is_scale(given)]
-    scales = [name for name, given in left.items() if _is_scale(given) and not _counts_up(given)]
-    if not (found or few or scales):
+    by_name = [named[name] for name in _LABELS if name in named]
+    few = [
+        name for name, column in left.items() if len(set(column)) <= max(2, len(column) / 5) and not _is_scale(column)
+    ]
+    scales = [name for name, column in left.items() if _is_scale(column) and not _counts_up(column)]
+    if not (by_name or few or scales):
         raise SlatError(f"--label: no column of {rows.where} looks like labels; name one of {columns_of(rows)}")
-    return found[0] if found else (few or scales)[-1]
+    return by_name[0] if by_name else (few or scales)[-1]
 
 
 def _counts_up(values: Sequence[Any]) -> bool:

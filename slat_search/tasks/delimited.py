@@ -97,8 +97,8 @@ def _records(text: str, layout: Layout) -> list[Record]:
     records: list[Record] = []
     place, line = 0, 1
     while place < len(text):
-        found = _BREAK.search(text, place)
-        end, after = found.span() if found else (len(text), len(text))
+        line_break = _BREAK.search(text, place)
+        end, after = line_break.span() if line_break else (len(text), len(text))
         raw, last = text[place:end], line
         if layout.quoted and '"' in raw:
             fields, after = _quoted_record(text, place, layout, len(records), line)
@@ -117,18 +117,18 @@ def _quoted_record(text: str, place: int, layout: Layout, row: int, line: int) -
     fields: list[str] = []
     while True:
         if text.startswith('"', place):
-            found = _QUOTED.match(text, place)
-            end = found.end() if found else len(text)
-            if not found or not (end == len(text) or text[end] in (layout.separator, "\r", "\n")):
+            field = _QUOTED.match(text, place)
+            end = field.end() if field else len(text)
+            if not field or not (end == len(text) or text[end] in (layout.separator, "\r", "\n")):
                 closing = line + len(_BREAK.findall(text, place, end))
-                ends = f"closes within a field, in line {closing}" if found else "is never closed"
+                ends = f"closes within a field, in line {closing}" if field else "is never closed"
                 raise MalformedError(f"{_named(row, line)} begins a field with a quote that {ends}; {_remedy(layout)}")
-            fields.append(found[1].replace('""', '"'))
+            fields.append(field[1].replace('""', '"'))
         else:
-            found = plain.match(text, place)
-            assert found is not None  # of nothing at least
-            end = found.end()
-            fields.append(found[0])
+            field = plain.match(text, place)
+            assert field is not None  # of nothing at least
+            end = field.end()
+            fields.append(field[0])
         if end == len(text) or text[end] != layout.separator:
             stop = _BREAK.match(text, end)
             return fields, stop.end() if stop else end
@@ -153,18 +153,18 @@ def _remedy(layout: Layout) -> str:
 
 def _wrong_width(number: int, row: Record, width: int, layout: Layout, before: Sequence[str]) -> str:
     count = len(row.fields)
-    told = f"{_named(number, row.first)} has {count} field{'s' * (count > 1)}, but the header has {width}"
+    sentence = f"{_named(number, row.first)} has {count} field{'s' * (count > 1)}, but the header has {width}"
     separator = "tab" if layout.separator == "\t" else "comma"
     if count > width and not any(field.strip() for field in row.fields[width:]):
-        return f"{told}: a needless {separator} ends the line"
+        return f"{sentence}: a needless {separator} ends the line"
     if any('\\"' in field for field in row.fields) and layout.quoted:
-        return f'{told}; a field with a {separator} stands in quotes, and a quote in it is written "", not \\"'
+        return f'{sentence}; a field with a {separator} stands in quotes, and a quote in it is written "", not \\"'
     if not layout.quoted and any(field.startswith('"') for field in (*before, *row.fields)):
-        return f"{told}; where quotes hold fields together, set {layout.option} to quoted"
+        return f"{sentence}; where quotes hold fields together, set {layout.option} to quoted"
     if count > width > 1:
         must = "must stand in quotes" if layout.quoted else f"needs quotes: set {layout.option} to quoted"
-        return f"{told}; a field with a {separator} {must}"
-    return told
+        return f"{sentence}; a field with a {separator} {must}"
+    return sentence
 
 
 def other_separator(header: Sequence[str]) -> str:

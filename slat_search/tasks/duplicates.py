@@ -11,7 +11,7 @@ from .examples import Example, Splits, normal
 _WIDTH = 60
 
 
-def without_leaks(given: Mapping[str, Sequence[Example]]) -> tuple[Splits, list[str]]:
+def without_leaks(splits: Mapping[str, Sequence[Example]]) -> tuple[Splits, list[str]]:
     """Leave out of train what it holds twice and what validation or test hold, and out of validation what test holds.
 
     Texts are the same whatever their case and the space between words. A validation or a test split that was given
@@ -21,29 +21,29 @@ def without_leaks(given: Mapping[str, Sequence[Example]]) -> tuple[Splits, list[
         The splits, and what was done and why, a sentence each.
     """
     first: dict[tuple[str, ...], tuple[str, Example]] = {}
-    kept: Splits = {}
+    clean: Splits = {}
     repeats: Counter[tuple[str, str]] = Counter()
     contradicted: dict[tuple[str, str], list[Example]] = {}
     for name in ("test", "validation", "train"):
-        for example in given.get(name, []):
+        for example in splits.get(name, []):
             there, other = first.setdefault(normal(example.texts), (name, example))
             if other is not example:
                 repeats[name, there] += 1
                 if other.label != example.label:
                     contradicted.setdefault((name, there), []).append(example)
             if other is example or (name == there != "train"):
-                kept.setdefault(name, []).append(example)
+                clean.setdefault(name, []).append(example)
     notes = [_told(name, there, count, contradicted.get((name, there), [])) for (name, there), count in repeats.items()]
-    return kept, notes
+    return clean, notes
 
 
 def _told(name: str, there: str, count: int, contradicted: Sequence[Example]) -> str:
     rows = f"{count:,} row{'s' * (count > 1)} of {name} repeat{'s' * (count == 1)}"
     if name != there:
-        told = f"{rows} texts of {there} and {'are' if count > 1 else 'is'} left out of {name}"
+        sentence = f"{rows} texts of {there} and {'are' if count > 1 else 'is'} left out of {name}"
     else:
-        told = f"{rows} earlier ones and {'are' if count > 1 else 'is'} {'left out' if name == 'train' else 'kept'}"
+        sentence = f"{rows} earlier ones and {'are' if count > 1 else 'is'} {'left out' if name == 'train' else 'kept'}"
     if contradicted:
         text = textwrap.shorten(" | ".join(contradicted[0].texts), _WIDTH, placeholder=" ...")
-        told += f"; {len(contradicted):,} of them with another label, such as {text!r}"
-    return told
+        sentence += f"; {len(contradicted):,} of them with another label, such as {text!r}"
+    return sentence

@@ -184,11 +184,11 @@ def check_tokens(tokenizer: Any, data: Encoded, sides: int, what: str) -> None:
     if unknown is None or unknown in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id):
         return  # it reads every character; the token is there for other purposes
     share = float(np.mean(data.ids == unknown)) * len(data.ids) / tokens
-    said = f"{share:.0%} of the tokens of {what} are unknown ({tokenizer.unk_token}) to its tokenizer"
+    sentence = f"{share:.0%} of the tokens of {what} are unknown ({tokenizer.unk_token}) to its tokenizer"
     if share > _UNKNOWN:
-        raise SlatError(f"model.name: {said}; it is not the model's own, or of another language, script or case")
+        raise SlatError(f"model.name: {sentence}; it is not the model's own, or of another language, script or case")
     if share > _MANY:
-        warnings.warn(f"model: {said}", stacklevel=2)
+        warnings.warn(f"model: {sentence}", stacklevel=2)
 
 
 def _tokenised(tokenizer: Any, sides: Sequence[list[str]], max_length: int) -> cache.Arrays:
@@ -215,10 +215,10 @@ def fingerprint(tokenizer: Any) -> str:
     """Return everything that decides how a tokenizer cuts text, but for the length that it was last asked for."""
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is None:
-        told = {"kind": type(tokenizer).__name__, "init": tokenizer.init_kwargs, "vocabulary": tokenizer.get_vocab()}
+        parts = {"kind": type(tokenizer).__name__, "init": tokenizer.init_kwargs, "vocabulary": tokenizer.get_vocab()}
     else:
-        told = {**json.loads(fast.to_str()), "truncation": None, "padding": None}
-    return json.dumps(told, default=str, sort_keys=True)
+        parts = {**json.loads(fast.to_str()), "truncation": None, "padding": None}
+    return json.dumps(parts, default=str, sort_keys=True)
 
 
 def _labels(labels: Sequence[int | float], scale: tuple[float, float] | None) -> np.ndarray:

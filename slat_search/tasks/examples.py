@@ -62,36 +62,36 @@ def normal(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def without_duplicates(
-    given: Mapping[str, Sequence[Example]], key: Callable[[Example], object] = lambda e: normal(e.texts)
+    splits: Mapping[str, Sequence[Example]], key: Callable[[Example], object] = lambda e: normal(e.texts)
 ) -> Splits:
     """Drop repeated texts; test keeps its own first, so that nothing of it is seen in training."""
     seen: set[object] = set()
-    kept: Splits = {}
+    clean: Splits = {}
     for name in ("test", "validation", "train"):
-        for example in given.get(name, []):
+        for example in splits.get(name, []):
             if (known := key(example)) not in seen:
                 seen.add(known)
-                kept.setdefault(name, []).append(example)
-    return kept
+                clean.setdefault(name, []).append(example)
+    return clean
 
 
-def cut(given: Mapping[str, Sequence[Example]], shares: Sequence[float], seed: int) -> Splits:
+def cut(by_split: Mapping[str, Sequence[Example]], shares: Sequence[float], seed: int) -> Splits:
     """Cut the missing splits from train, label by label (in a regression tenth by tenth); the same for a seed.
 
     Of labels with too few rows for a share of one, some give a row and others none; train keeps a row of each.
     """
-    missing = [i for i, name in enumerate(SPLITS) if i and name not in given]
+    missing = [i for i, name in enumerate(SPLITS) if i and name not in by_split]
     rng = random.Random(f"split-{seed}")
-    train = given.get("train", [])
-    splits: Splits = {name: list(given.get(name, [])) for name in SPLITS if name != "train"}
+    train = by_split.get("train", [])
+    splits: Splits = {name: list(by_split.get(name, [])) for name in SPLITS if name != "train"}
     splits["train"] = []
     total = shares[0] + sum(shares[i] for i in missing)
     strata = _strata(train)
     counts = _counts([len(rows) for rows in strata], [shares[i] / total for i in missing], seed)
-    for rows, taken in zip(strata, counts, strict=True):
+    for rows, sizes in zip(strata, counts, strict=True):
         rng.shuffle(rows)
         left = rows
-        for i, count in zip(missing, taken, strict=True):
+        for i, count in zip(missing, sizes, strict=True):
             splits[SPLITS[i]] += [train[row] for row in left[:count]]
             left = left[count:]
         splits["train"] += [train[row] for row in left]
@@ -108,7 +108,7 @@ def _counts(sizes: Sequence[int], shares: Sequence[float], seed: int) -> list[li
     counts = [[round(size * share) for share in shares] for size in sizes]
     rng = random.Random(f"small-{seed}")
     for split, share in enumerate(shares):
-        small = [k for k, taken in enumerate(counts) if taken[split] == 0]
+        small = [k for k, split_sizes in enumerate(counts) if split_sizes[split] == 0]
         due = round(sum(sizes[k] * share for k in small))
         rng.shuffle(small)
         able = sorted((k for k in small if sum(counts[k]) < sizes[k] - 1), key=lambda k: sum(counts[k]))

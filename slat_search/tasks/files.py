@@ -61,16 +61,16 @@ def tables_of_files(task: cfg.Task) -> dict[str, Table]:
         SlatError: a missing or malformed file, a missing column, an empty text or label.
     """
     assert task.train is not None
-    given = {name: path for name in ("validation", "test") if (path := getattr(task, name)) is not None}
+    named = {name: path for name in ("validation", "test") if (path := getattr(task, name)) is not None}
     notes: tuple[str, ...] = ()
     if task.train.is_dir() and any((task.train / name).is_file() for name in ("dataset_dict.json", "state.json")):
-        tables = _saved(task, given)
+        tables = _saved(task, named)
     else:
         paths = {"train": task.train}
         if task.train.is_dir():
-            paths, notes = in_folder(task.train, given)
+            paths, notes = in_folder(task.train, named)
         tables = {name: _read(name, path, task) for name, path in paths.items()}
-    tables |= {name: _read(name, path, task) for name, path in given.items()}
+    tables |= {name: _read(name, path, task) for name, path in named.items()}
     train = tables["train"]
     tables["train"] = replace(train, notes=(*train.notes, *notes))
     return tables
@@ -180,18 +180,18 @@ def _first_line(rows: Rows) -> str:
     return other_separator(names) or ("; the first line of a .csv or .tsv names the columns" if long else "")
 
 
-def in_folder(folder: Path, given: Collection[str]) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """The files of the splits that are not ``given``, and what to say of the others.
+def in_folder(folder: Path, named: Collection[str]) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The files of the splits that are not ``named``, and what to say of the others.
 
     Raises:
         SlatError: no file of train, or two of one split.
     """
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.is_file())
-    found = {name: [p for p in files if p.stem.lower() in ALIASES[name]] for name in SPLITS}
-    if not found["train"]:
+    by_split = {name: [p for p in files if p.stem.lower() in ALIASES[name]] for name in SPLITS}
+    if not by_split["train"]:
         endings = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
         raise SlatError(f"task.train: {folder} holds no train file ({endings})")
-    wanted = {name: paths for name, paths in found.items() if name not in given and paths}
+    wanted = {name: paths for name, paths in by_split.items() if name not in named and paths}
     for paths in wanted.values():
         if len(paths) > 1:
             raise SlatError(f"task.train: {folder} holds both {paths[0].name} and {paths[1].name}; name one of them")
@@ -205,7 +205,7 @@ def in_folder(folder: Path, given: Collection[str]) -> tuple[dict[str, Path], tu
 _SIDE_FILES = ("info.json", "dataset_info.json", "dataset_infos.json", "metadata.json", "config.json")
 
 
-def _saved(task: cfg.Task, given: Collection[str]) -> dict[str, Table]:
+def _saved(task: cfg.Task, named: Collection[str]) -> dict[str, Table]:
     import datasets
 
     try:
@@ -220,7 +220,7 @@ def _saved(task: cfg.Task, given: Collection[str]) -> dict[str, Table]:
     return {
         name: table(rows_of(saved[there], f"{task.train}/{there}"), f"task.{name}", task)
         for name, there in splits.items()
-        if name not in given
+        if name not in named
     }
 
 
@@ -231,10 +231,10 @@ def named_splits(there: Collection[str], what: str) -> Iterator[tuple[str, str]]
         SlatError: two names of the same split; the message begins with ``what``.
     """
     for name in SPLITS:
-        found = [name] if name in there else [split for split in there if split.lower() in ALIASES[name]]
-        if len(found) > 1:
-            raise SlatError(f"{what} holds both {found[0]} and {found[1]}; which is {name}?")
-        yield from ((name, split) for split in found)
+        matches = [name] if name in there else [split for split in there if split.lower() in ALIASES[name]]
+        if len(matches) > 1:
+            raise SlatError(f"{what} holds both {matches[0]} and {matches[1]}; which is {name}?")
+        yield from ((name, split) for split in matches)
 
 
 def _read(split: str, path: Path, task: cfg.Task) -> Table:

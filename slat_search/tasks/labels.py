@@ -94,8 +94,8 @@ def index_labels(
     ordered = task.label_names or names
     if ordered is None:
         _check_fractions(values, task)
-        found = _sorted(set(texts.values()))
-        return {value: found.index(text) for value, text in texts.items()}, found, _near(found)
+        labels = _sorted(set(texts.values()))
+        return {value: labels.index(text) for value, text in texts.items()}, labels, _near(labels)
     ordered = [unicodedata.normalize("NFC", name.strip()) for name in ordered]
     place = {name: i for i, name in enumerate(ordered)}
     if any(value in place or texts[value] in place for value in values) or not values:

@@ -54,11 +54,11 @@ def _parsed(line: str, number: int) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
         raise ValueError(f"an object has {twice!r} twice")
-    return found
+    return fields
 
 
 def _is_unicode(text: str) -> bool:

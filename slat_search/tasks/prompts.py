@@ -92,8 +92,8 @@ class Template:
         """Token ids that end a response: those of the chat template behind a message, or the tokenizer's own."""
         end = self.tokenizer.eos_token_id
         if self.is_chat:
-            said = self._chat(["user"], ["x"], "y")
-            behind = said[said.rindex("y") + 1 :] if "y" in said else ""
+            rendered = self._chat(["user"], ["x"], "y")
+            behind = rendered[rendered.rindex("y") + 1 :] if "y" in rendered else ""
             if ids := self.tokenizer(behind, add_special_tokens=False)["input_ids"]:
                 return ids
         return [end] if end is not None else []
@@ -226,9 +226,9 @@ def _tokenized(
     for number, ids in enumerate(out["input_ids"]):
         left = int(room[number]) - len(start)
         # without offsets nothing says which tokens are the template's
-        mine = _inside(out["offset_mapping"][number], filled[number][1]) if fast else [True] * len(ids)
+        inside = _inside(out["offset_mapping"][number], filled[number][1]) if fast else [True] * len(ids)
         rows.append([*start, *ids[max(0, len(ids) - left) :]])
-        own.append([*(False for _ in start), *mine[max(0, len(ids) - left) :]])
+        own.append([*(False for _ in start), *inside[max(0, len(ids) - left) :]])
         cut.append(len(ids) > left)
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     size = int(offsets[-1])

@@ -39,18 +39,18 @@ def load_task(task: cfg.Task, seed: int) -> TaskData:
         ordered = True
     else:
         tables = tables_of_files(task) if task.train is not None else tables_of_hub(task)
-        labels, given, said = _labelled(tables, task)
+        labels, examples, sentences = _labelled(tables, task)
         ordered = task.label_names is not None or any(t.names for t in tables.values())
-        whole, dropped = without_leaks(given)
-        if given["train"] and not whole.get("train"):
+        whole, dropped = without_leaks(examples)
+        if examples["train"] and not whole.get("train"):
             raise SlatError(f"task {task.name}: no row of train is left: {'; '.join(dropped)}")
         splits = cut(whole, task.split, seed)
-        notes = [*(note for t in tables.values() for note in t.notes), *said, *dropped]
-    labels, splits, said = positive_last(task, labels, splits, ordered)
+        notes = [*(note for t in tables.values() for note in t.notes), *sentences, *dropped]
+    labels, splits, sentences = positive_last(task, labels, splits, ordered)
     _check_cap(task, labels, splits)
     splits = capped(splits, task.max_rows, seed)
     _check(task, labels, splits)
-    return TaskData(task.name, labels, splits, task.metric, task.max_length, (*notes, *said))
+    return TaskData(task.name, labels, splits, task.metric, task.max_length, (*notes, *sentences))
 
 
 def _answered(table: Table) -> list[Example]:
@@ -79,8 +79,8 @@ def _check(task: cfg.Task, labels: tuple[str, ...], splits: Splits) -> None:
     missing = {e.label for name in SPLITS for e in splits[name]} - {e.label for e in splits["train"]}
     if labels and missing:
         name = next(s for s in SPLITS if any(e.label in missing for e in splits[s]))
-        told = ", ".join(repr(labels[int(i)]) for i in sorted(missing))
-        raise SlatError(f"task {task.name}: {name} has labels that training text has not: {told}")
+        names = ", ".join(repr(labels[int(i)]) for i in sorted(missing))
+        raise SlatError(f"task {task.name}: {name} has labels that training text has not: {names}")
 
 
 def _unknown(name: str) -> str:
@@ -100,11 +100,11 @@ def _labelled(tables: Mapping[str, Table], task: cfg.Task) -> tuple[tuple[str, .
         return (), {split: _answered(table) for split, table in tables.items()}, []
     values = {str(label) for t in tables.values() for _, label in t.rows}
     places, names, notes = index_labels(values, next((t.names for t in tables.values() if t.names), None), task)
-    given = {
+    examples = {
         split: [
             Example(texts, check_known(str(label), places, names, f"{t.field}: {t.where} row {number}"))
             for number, (texts, label) in enumerate(t.rows, 1)
         ]
         for split, t in tables.items()
     }
-    return tuple(names), given, notes
+    return tuple(names), examples, notes

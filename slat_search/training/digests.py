@@ -75,9 +75,9 @@ def tensors_digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
 def _of_tensor(name: str, value: Tensor, dtype: torch.dtype) -> bytes:
     value = value.detach().cpu()
     value = value.to(dtype) if value.is_floating_point() else value
-    found = hashlib.blake2b(f"{name} {tuple(value.shape)}".encode(), digest_size=_SIZE)
-    found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.digest()
+    hasher = hashlib.blake2b(f"{name} {tuple(value.shape)}".encode(), digest_size=_SIZE)
+    hasher.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.digest()
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -93,10 +93,10 @@ def texts_digest(labels: Sequence[str], examples: Sequence[Example]) -> str:
 
 
 def _digest(parts: Any) -> str:
-    found = hashlib.blake2b(digest_size=_SIZE)
+    hasher = hashlib.blake2b(digest_size=_SIZE)
     for part in parts:
-        found.update(part)
-    return found.hexdigest()
+        hasher.update(part)
+    return hasher.hexdigest()
 
 
 def check_model(where: str, saved: SavedAdapter, model: nn.Module, tokenizer: Any) -> None:

@@ -24,11 +24,11 @@ _SIZE = "_size"
 
 def sizes(config: Config) -> dict[str, list[int]]:
     """Sizes that each kind may take: none, powers of two, and the largest of the search space."""
-    found = {}
+    sizes_by_module = {}
     for kind, candidate in config.space.kinds.items():
         powers = [2**i for i in range(10) if 2**i < candidate.size]
-        found[f"{kind}{_SIZE}"] = [0, *powers, candidate.size] if candidate.size else [0]
-    return {name: choices for name, choices in found.items() if len(choices) > 1}
+        sizes_by_module[f"{kind}{_SIZE}"] = [0, *powers, candidate.size] if candidate.size else [0]
+    return {name: choices for name, choices in sizes_by_module.items() if len(choices) > 1}
 
 
 def layer_bit(layer: int) -> str:

@@ -120,7 +120,7 @@ def _kept_config(folder: Path) -> Path:
 
 def _read_kept_config(path: Path) -> Any:
     KeptConfig.of(RunFolder(path.parent))
-    return load_config(path, kept=True)
+    return load_config(path, stored=True)
 
 
 def _own_config(folder: Path) -> Path:

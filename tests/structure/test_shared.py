@@ -203,9 +203,9 @@ def test_a_task_whose_saliency_is_small_counts_as_much_with_equal_worth() -> Non
         gates = MeasuredTaskGates(rows, options)
         kept = torch.zeros(8, dtype=torch.bool)
         kept[gates.logits().topk(4).indices] = True
-        found = gates.users(kept, held=True)
+        found = gates.users(kept, in_budget=True)
         gates.close(found)
-        again = gates.users(gates.active.any(dim=0), held=True)  # a task that uses nothing any more is left out
+        again = gates.users(gates.active.any(dim=0), in_budget=True)  # a task that uses nothing any more is left out
         assert bool(again.any())
         assert not bool((again & ~found).any())
         return found

@@ -37,7 +37,7 @@ class Gates(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> TaskGates[Any]:
+    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, fixed: Tensor | None) -> TaskGates[Any]:
         """Combine the gates of all tasks, see :class:`.TaskGates`."""
 
     @property

@@ -39,8 +39,8 @@ class MeasuredGates(Gates):
         self.seen = False
 
     @classmethod
-    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> MeasuredTaskGates:
-        return MeasuredTaskGates(rows, options, given)
+    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, fixed: Tensor | None) -> MeasuredTaskGates:
+        return MeasuredTaskGates(rows, options, fixed)
 
     def get_extra_state(self) -> Tensor:
         """Return what ``state_dict`` has beside tensors."""
@@ -88,8 +88,8 @@ class MeasuredTaskGates(TaskGates[MeasuredGates]):
     counts as a share.
     """
 
-    def __init__(self, rows: Sequence[MeasuredGates], options: SearchOptions, given: Tensor | None = None):
-        super().__init__(rows, options, given)
+    def __init__(self, rows: Sequence[MeasuredGates], options: SearchOptions, fixed: Tensor | None = None):
+        super().__init__(rows, options, fixed)
         self.equal = options.worth == "equal" and len(self.searching) > 1
 
     @property
@@ -153,9 +153,9 @@ class MeasuredTaskGates(TaskGates[MeasuredGates]):
         users = self.users(self.is_open()).to(torch.float32).sum(dim=0)
         return torch.where(users > 0, 1 + self.sharing * (users - 1), 0.0)
 
-    def wanted(self, kept: Tensor, held: bool) -> tuple[Tensor, Tensor]:
-        if not self.seen or not kept.any():
+    def wanted(self, chosen: Tensor, in_budget: bool) -> tuple[Tensor, Tensor]:
+        if not self.seen or not chosen.any():
             return self.active.to(torch.float32), self.active
         densities = self._densities()
-        price = float(self.density()[kept].min()) if held else self._log_price()
+        price = float(self.density()[chosen].min()) if in_budget else self._log_price()
         return densities, densities > price + (math.log(self.sharing) if self.sharing > 0 else -math.inf)

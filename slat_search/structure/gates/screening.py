@@ -55,8 +55,8 @@ class Screening(MeasuredGates):
         return cls(layout.costs, layout.atom_of_parameters())
 
     @classmethod
-    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> ScreeningTaskGates:
-        return ScreeningTaskGates(rows, options, given)
+    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, fixed: Tensor | None) -> ScreeningTaskGates:
+        return ScreeningTaskGates(rows, options, fixed)
 
     def _extra(self) -> dict[str, float]:
         return {**super()._extra(), "batches": self.batches}

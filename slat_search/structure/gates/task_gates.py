@@ -43,7 +43,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
     active: Tensor
     given: Tensor
 
-    def __init__(self, rows: Sequence[RowT], options: SearchOptions, given: Tensor | None = None):
+    def __init__(self, rows: Sequence[RowT], options: SearchOptions, fixed: Tensor | None = None):
         super().__init__()
         self.each = list(rows)
         self.rows = nn.ModuleList(rows)
@@ -51,7 +51,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         self.task = 0
         self.price = 0.0
         atoms = len(rows[0].alpha)
-        self.register_buffer("given", given if given is not None else torch.zeros(0, atoms))
+        self.register_buffer("given", fixed if fixed is not None else torch.zeros(0, atoms))
         active = torch.ones(len(rows), atoms, dtype=torch.bool)
         active[: len(self.given)] = self.given != 0
         self.register_buffer("active", active)
@@ -162,26 +162,26 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         return self.logits() > 0
 
     @abstractmethod
-    def wanted(self, kept: Tensor, held: bool) -> tuple[Tensor, Tensor]:
+    def wanted(self, chosen: Tensor, in_budget: bool) -> tuple[Tensor, Tensor]:
         """Return how much each task wants each atom, and whether it uses it, both (tasks, atoms)."""
 
     @torch.no_grad()
-    def users(self, kept: Tensor, held: bool = False) -> Tensor:
+    def users(self, chosen: Tensor, in_budget: bool = False) -> Tensor:
         """Return the tasks that use each of the atoms that stand, (tasks, atoms) of bool; each has at least one.
 
         Args:
-            kept: (atoms,) of bool.
-            held: whether a budget chose the atoms, so that the price is what the least of them is worth.
+            chosen: (atoms,) of bool.
+            in_budget: whether a budget chose the atoms, so that the price is what the least of them is worth.
         """
-        strength, uses = self.wanted(kept, held)
+        strength, uses = self.wanted(chosen, in_budget)
         first = nn.functional.one_hot(strength.argmax(dim=0), len(strength)).T.bool()
-        return (uses | first) & self.active & kept
+        return (uses | first) & self.active & chosen
 
     def _with_given(self, values: Tensor, most: float) -> Tensor:
         """Return ``values`` (tasks, atoms) where a task may use an atom, ``most`` where it is given that it does."""
         values = values.masked_fill(~self.active, -torch.inf)
-        given = torch.where(self.given != 0, most, -torch.inf)
-        return torch.cat([given, values[len(self.given) :]])
+        fixed = torch.where(self.given != 0, most, -torch.inf)
+        return torch.cat([fixed, values[len(self.given) :]])
 
     @torch.no_grad()
     def close(self, uses: Tensor) -> None:

@@ -52,8 +52,8 @@ class TrainedGates(Gates):
         return cls(len(layout.costs), options.init)
 
     @classmethod
-    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, given: Tensor | None) -> TrainedTaskGates:
-        return TrainedTaskGates(rows, options, given)
+    def over_tasks(cls, rows: Sequence[Self], options: SearchOptions, fixed: Tensor | None) -> TrainedTaskGates:
+        return TrainedTaskGates(rows, options, fixed)
 
     def get_extra_state(self) -> Tensor:
         """Return what ``state_dict`` has beside tensors."""
@@ -122,7 +122,7 @@ class TrainedTaskGates(TaskGates[TrainedGates]):
         """Return the logits of every task, (tasks, atoms)."""
         return self._with_given(torch.stack([row.logits() for row in self.each]), _OPEN)
 
-    def wanted(self, kept: Tensor, held: bool) -> tuple[Tensor, Tensor]:
+    def wanted(self, chosen: Tensor, in_budget: bool) -> tuple[Tensor, Tensor]:
         logits = self._logits()
         return logits, logits > 0
 

@@ -97,8 +97,8 @@ class FrozenPool:
             passed = dict.fromkeys(part.site.modules_by_kind, 0)
             for kind, units in part.atoms:
                 module, at = part.site.modules_by_kind[kind], passed[kind]
-                theirs = known.get((part.site.site.name, kind), {})
-                atoms.append(theirs.get(module.entries[at] if module.entries else at))
+                by_unit = known.get((part.site.site.name, kind), {})
+                atoms.append(by_unit.get(module.entries[at] if module.entries else at))
                 passed[kind] = at + units
         return atoms
 
@@ -123,10 +123,10 @@ class FrozenPool:
             for name, (places, value) in weights.items():
                 getattr(module, name).index_copy_(module.unit_dims[name], places, value)
 
-    def follow(self, kept: Mapping[nn.Module, Tensor]) -> None:
-        """Follow a removal of units; ``kept`` says of each module which of its units (units,) stayed."""
+    def follow(self, stays: Mapping[nn.Module, Tensor]) -> None:
+        """Follow a removal of units; ``stays`` says of each module which of its units (units,) stayed."""
         for number, (module, flag, weights) in enumerate(self._weights):
-            left = flag[kept[module]]
+            left = flag[stays[module]]
             values = {name: value for name, (_, value) in weights.items()}
             self._weights[number] = module, left, _placed(module, left, values)
 

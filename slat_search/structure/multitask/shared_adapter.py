@@ -98,21 +98,21 @@ class SharedAdapter(nn.Module):
         self.adapter.detach()
 
 
-def _of_units(part: SiteModule, kept: Tensor, gate: Tensor) -> dict[str, Tensor]:
-    """Weights of the units ``kept`` (numbers of them), with ``gate`` (units,) multiplied in."""
-    found = {}
+def _of_units(part: SiteModule, units: Tensor, gate: Tensor) -> dict[str, Tensor]:
+    """Return the weights of ``units`` (their numbers), with ``gate`` (units,) multiplied in."""
+    weights = {}
     for name, dim in part.unit_dims.items():
         value = getattr(part, name, None)
         if value is None:
             continue
         first = len(gate) - value.shape[dim]  # a hidden bias has none for LoRA's units, which come first
-        index = kept[kept >= first] - first
+        index = units[units >= first] - first
         if len(index):
             chosen = value.index_select(dim, index)
             shape = [1] * chosen.ndim
             shape[dim] = -1
-            found[name] = chosen * gate[index + first].view(shape) if name in part.foldable else chosen
-    return found
+            weights[name] = chosen * gate[index + first].view(shape) if name in part.foldable else chosen
+    return weights
 
 
 def attach_shared(backbone: nn.Module, structure: SharedStructure) -> SharedAdapter:

@@ -73,21 +73,21 @@ class SharedStructure:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
 
     def _by_module(self) -> list[tuple[ModuleSpec, tuple[Users, ...]]]:
-        found, start = [], 0
+        modules, start = [], 0
         for module in self.modules:
-            found.append((module, self.users[start : start + module.size]))
+            modules.append((module, self.users[start : start + module.size]))
             start += module.size
-        return found
+        return modules
 
     def units_of(self, task: str) -> list[tuple[ModuleSpec, list[int]]]:
         """The modules that a task uses, each with the numbers of its units inside the pool's module."""
         number = self.number(task)
-        found = []
+        modules = []
         for module, users in self._by_module():
-            mine = [unit for unit, tasks in enumerate(users) if number in tasks]
-            if mine:
-                found.append((module, mine))
-        return found
+            own_units = [unit for unit, tasks in enumerate(users) if number in tasks]
+            if own_units:
+                modules.append((module, own_units))
+        return modules
 
     def of(self, task: str) -> Structure:
         """Return the part that one task uses, as a structure of its own.
@@ -99,11 +99,11 @@ class SharedStructure:
 
     def shared_by(self) -> dict[int, int]:
         """Number of users -> parameters that have so many."""
-        found = dict.fromkeys(range(1, len(self.tasks) + 1), 0)
+        params = dict.fromkeys(range(1, len(self.tasks) + 1), 0)
         for module, users in self._by_module():
             for tasks in users:
-                found[len(tasks)] += module.params // module.size
-        return found
+                params[len(tasks)] += module.params // module.size
+        return params
 
     def overlap(self, one: str, two: str) -> float:
         """Parameters that two tasks both use over those that either uses (Jaccard), 0 to 1; unit by unit."""
@@ -194,10 +194,10 @@ class SharedStructure:
                 entries.setdefault((m.site, m.kind), []).extend(m.entries)
         for key, places in entries.items():
             if places:  # a structure names them in increasing order
-                users[key] = [mine for _, mine in sorted(zip(places, users[key], strict=True))]
+                users[key] = [user for _, user in sorted(zip(places, users[key], strict=True))]
         modules = sorted(
-            ModuleSpec(site, kind, len(found), tuple(sorted(entries[site, kind])))
-            for (site, kind), found in users.items()
+            ModuleSpec(site, kind, len(of_module), tuple(sorted(entries[site, kind])))
+            for (site, kind), of_module in users.items()
         )
         options = next(iter(structures.values())).options
         ordered = tuple(one for m in modules for one in users[m.site, m.kind])
