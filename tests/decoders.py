@@ -56,11 +56,11 @@ def tokenizer(begins: bool = True, chat: bool = True) -> Any:
         pairs._tokenizer.post_processor = TemplateProcessing(
             single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 0)]
         )
-    made = hf.PreTrainedTokenizerFast(
+    tokenizer = hf.PreTrainedTokenizerFast(
         tokenizer_object=pairs._tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
     )
-    made.chat_template = CHAT if chat else None
-    return made
+    tokenizer.chat_template = CHAT if chat else None
+    return tokenizer
 
 
 def decoder(folder: Path, family: str = "llama", begins: bool = True, chat: bool = True) -> Path:

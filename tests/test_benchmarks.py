@@ -97,12 +97,12 @@ def test_parts_of_a_comparison_are_put_together(together: Any) -> None:
     cola["config"]["baselines"] = []  # the benchmark has its own
     cola["config"]["sensitivity"] = {"weights": [7]}  # and no studies
     new = {**whole, "rows": mine, "made_by": {"cola": cola}}
-    found = together(new, [path])
-    assert found["rows"][: len(mine)] == mine  # what was made anew stands in the place of what was there
+    result = together(new, [path])
+    assert result["rows"][: len(mine)] == mine  # what was made anew stands in the place of what was there
     others = [row for row in whole["rows"] if row["task"] != "cola" or row["budget"] != 64_000]
-    assert found["rows"][len(mine) :] == others
-    assert [part["made_by"] for part in found["earlier"]] == [part["made_by"] for part in (whole, *whole["earlier"])]
-    assert "rows" not in found["earlier"][0]
+    assert result["rows"][len(mine) :] == others
+    assert [part["made_by"] for part in result["earlier"]] == [part["made_by"] for part in (whole, *whole["earlier"])]
+    assert "rows" not in result["earlier"][0]
 
 
 def test_parts_that_were_made_in_another_way_are_refused(together: Any, tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ def test_what_has_widths_fills_the_budget(
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     fixed = importlib.import_module("contestants").fixed
     sites = find_sites(backbone)
-    made = {entry.method: entry.structure for entry in fixed(sites, space(Config()).supernet(sites), budget, 1, 1)}
-    assert {"random", "uniform LoRA", "Houlsby"} <= set(made)
-    for method, structure in made.items():
+    supernet = {entry.method: entry.structure for entry in fixed(sites, space(Config()).supernet(sites), budget, 1, 1)}
+    assert {"random", "uniform LoRA", "Houlsby"} <= set(supernet)
+    for method, structure in supernet.items():
         assert 0.8 * budget < structure.params <= budget, method
 
 
@@ -173,11 +173,11 @@ def test_rivals_have_the_size_of_the_budget(small_budgets: Any, backbone: PreTra
 def test_published_methods_are_as_large_as_the_budget_lets_them(
     small_budgets: Any, backbone: PreTrainedModel, method: str, budget: int
 ) -> None:
-    found = small_budgets.published(method, budget, find_sites(backbone))
+    result = small_budgets.published(method, budget, find_sites(backbone))
     if budget == 16 and method != "Uni-LoRA":  # not one number for each of 36 projections
-        assert found is None
+        assert result is None
         return
-    job = small_budgets.Entry(method, 0, budget, baseline=found).job(0.01)
+    job = small_budgets.Entry(method, 0, budget, baseline=result).job(0.01)
     applied = apply_job(job, backbone)
     try:
         assert budget - 36 * (11 if method == "LoRA-XS" else 1) < applied.params <= budget
@@ -202,12 +202,12 @@ def rows_of_budgets() -> pd.DataFrame:
 
 def test_differences_resample_tasks_and_then_seeds(small_budgets: Any) -> None:
     paired = importlib.import_module("paired")
-    found = paired.against(rows_of_budgets(), "SLAT", ["even cores", "not there"]).set_index("budget")
-    assert found["difference"].to_dict() == pytest.approx({16: 0.03, 36: 0.0}, abs=1e-12)
-    assert (found.loc[16, "low"], found.loc[16, "high"]) == pytest.approx((0.02, 0.04))  # one task or the other alone
-    assert found["pairs"].tolist() == [6, 6]
-    assert found.loc[16, "p"] == pytest.approx(2 * 2 / 2**6)  # exact, times two budgets
-    assert found.loc[36, "p"] == 1
+    result = paired.against(rows_of_budgets(), "SLAT", ["even cores", "not there"]).set_index("budget")
+    assert result["difference"].to_dict() == pytest.approx({16: 0.03, 36: 0.0}, abs=1e-12)
+    assert (result.loc[16, "low"], result.loc[16, "high"]) == pytest.approx((0.02, 0.04))  # one task or the other alone
+    assert result["pairs"].tolist() == [6, 6]
+    assert result.loc[16, "p"] == pytest.approx(2 * 2 / 2**6)  # exact, times two budgets
+    assert result.loc[36, "p"] == 1
 
 
 def test_what_is_needed_for_a_share_of_lora(small_budgets: Any) -> None:

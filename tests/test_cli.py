@@ -121,9 +121,9 @@ def test_tasks_are_listed_and_described(tmp_path: Path) -> None:
     assert "longest" in described
     (tmp_path / "prices.csv").write_text("what,price\n" + "".join(f"thing {i},{i / 4}\n" for i in range(50)))
     own = "task: {name: prices, train: prices.csv, text: [what], label: price, metric: pearson}"
-    told = slat("tasks", write(tmp_path, own), "--examples", "2")
-    assert told.stdout.startswith("prices: a number; pearson")
-    assert "mean" in told.stdout
+    result = slat("tasks", write(tmp_path, own), "--examples", "2")
+    assert result.stdout.startswith("prices: a number; pearson")
+    assert "mean" in result.stdout
     wrong = slat("tasks", "bbc-mtach")
     assert wrong.exit_code == 2
     assert "did you mean bbc-match?" in wrong.stderr

@@ -298,11 +298,11 @@ def test_the_reference_is_up_to_date() -> None:
 
 
 def all_fields(section: type[Section]) -> list[tuple[str, FieldInfo]]:
-    found = []
+    collected = []
     for name, field in section.model_fields.items():
         inner = section_in(field.annotation)
-        found += all_fields(inner) if inner else [(f"{section.__name__}.{name}", field)]
-    return found
+        collected += all_fields(inner) if inner else [(f"{section.__name__}.{name}", field)]
+    return collected
 
 
 @pytest.mark.parametrize(("name", "field"), all_fields(Config))

@@ -36,16 +36,16 @@ def test_a_machine_that_can_run() -> None:
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers
-        address = f"127.0.0.1:{held.getsockname()[1]}"
+    with socket.socket() as taken_port:
+        taken_port.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers
+        address = f"127.0.0.1:{taken_port.getsockname()[1]}"
         lost = replace(models.EMBEDDED_MODELS["minilm"], packages=("no_such_package",))
         monkeypatch.setitem(models.EMBEDDED_MODELS, "minilm", lost)
         usage = SimpleNamespace(total=100 * 2**30, used=99 * 2**30, free=2**30)
         monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-        told = CliRunner().invoke(main, ["doctor", "--address", address])
-    assert told.exit_code == 1
-    things = found(told.stdout)
+        result = CliRunner().invoke(main, ["doctor", "--address", address])
+    assert result.exit_code == 1
+    things = found(result.stdout)
     assert things["model minilm"][0] == "note"
     assert "pip install slat-search[offline]" in things["model minilm"][1]
     assert things["disk"] == (

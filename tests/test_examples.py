@@ -33,6 +33,6 @@ def test_example(example: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(example), "12"]  # steps, of those that take it
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    said, left = ENDS[example.stem]
-    assert said in done.stdout
+    message, left = ENDS[example.stem]
+    assert message in done.stdout
     assert (tmp_path / left).is_file()

@@ -50,8 +50,8 @@ def test_the_first_hour(tmp_path: Path) -> None:
     assert "2 trials of 10 steps" in plan
     assert not (tmp_path / "runs").exists()
 
-    said = slat("run", "news.yaml", *settings, cwd=tmp_path)
-    assert "linear head" in said
+    output = slat("run", "news.yaml", *settings, cwd=tmp_path)
+    assert "linear head" in output
     (listed,) = map(json.loads, slat("list", "--json", cwd=tmp_path).splitlines())
     assert (listed["path"], listed["state"], listed["task"]) == ("runs/news", "done", "news")
     (shown,) = map(json.loads, slat("show", "runs/news", "--json", cwd=tmp_path).splitlines())

@@ -17,8 +17,8 @@ from tests.training.test_pool import several
 def test_trainings_of_a_dry_run_are_those_of_the_run(run: tuple[Path, str]) -> None:
     search, rates, seeds, test = forecast(small_config()).stages
     results = pd.read_csv(run[0] / "results.csv")
-    found = results[results["family"] == "slat"]["method"].nunique()
-    missing = 2 - found  # structures that this run did not find
+    result = results[results["family"] == "slat"]["method"].nunique()
+    missing = 2 - result  # structures that this run did not find
     trained = {path.name.removesuffix(".train.json") for path in run[0].glob("units/*.train.json")}
     assert len(pd.read_csv(run[0] / "trials.csv")) == 4
     assert search.steps == 4 * 10

@@ -61,6 +61,6 @@ def test_tasks_of_files_are_read_without_a_home(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("task: {name: mine, train: mine.csv}")
     environment = {name: value for name, value in os.environ.items() if name not in NAMES} | {"HOME": "/dev/null"}
     command = [sys.executable, "-m", "slat_search", "tasks", str(tmp_path / "mine.yaml")]
-    told = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert (told.returncode, told.stderr) == (0, "")
-    assert "mine: 2 classes" in told.stdout
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "mine: 2 classes" in result.stdout

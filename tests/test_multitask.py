@@ -58,28 +58,28 @@ def test_everything_is_there(three: Path) -> None:
         used = {structure.of(name) for name in names} | {structure.pool.random_part(structure.of(task).params, seed=0)}
         trained = (three / "units" / "transfer" / task).glob("*_seed0.train.json")
         assert len(list(trained)) == len([one for one in used if one.modules])
-    found = (
+    result = (
         results[~results["method"].str.contains("own|search") & (results["family"] == "slat")]
         .set_index(["how", "task"])["own"]
         .groupby(level=[0, 1])
         .first()
     )
-    assert all(found["one pool", task] == structure.of(task).params for task in names)
+    assert all(result["one pool", task] == structure.of(task).params for task in names)
     command = [SLAT, "predict", str(three), "--task", "bbc-headline", "--text", "Chelsea win away"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_it_is_compared_task_by_task(three: Path, tmp_path: Path) -> None:
     command = [SLAT, "compare", str(three), "--out", str(tmp_path / "out")]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "SLAT, recommended, shared" in said
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "SLAT, recommended, shared" in output
     table = pd.read_csv(tmp_path / "out" / "comparison.csv", keep_default_na=False)
     own = pd.read_csv(three / "comparison.csv").set_index("method")
     for method, label in (("LoRA r=1, shared", "lora-1"), ("LoRA r=1, each task alone", "alone-lora-1")):
-        mine = table[table["method"] == method].set_index("dataset")
+        rows = table[table["method"] == method].set_index("dataset")
         for task in TASKS:
-            assert float(mine["quality"][task["name"]]) == pytest.approx(own.loc[label, task["name"]])
-        assert mine["params"].drop("average").astype(float).sum() == pytest.approx(own["params"][label], abs=1)
+            assert float(rows["quality"][task["name"]]) == pytest.approx(own.loc[label, task["name"]])
+        assert rows["params"].drop("average").astype(float).sum() == pytest.approx(own["params"][label], abs=1)
     marks = table[table["dataset"] != "average"].groupby("dataset")["mark"]
     assert marks.agg(lambda found: (found == "best").sum()).tolist() == [1] * len(TASKS)
 

@@ -91,9 +91,9 @@ def test_a_new_kind_is_searched_trained_and_drawn(tmp_path: Path) -> None:
     finish(start(config, out, cwd=package.parent, PYTHONPATH=str(package.parent)))
 
     structures = [json.loads(path.read_text()) for path in (out / "structures").glob("slat-*.json")]
-    found = [module for structure in structures for module in structure["modules"] if module["kind"] == "gain"]
-    assert found
-    assert all((module["size"], module["params"]) == (1, 1) for module in found)
+    result = [module for structure in structures for module in structure["modules"] if module["kind"] == "gain"]
+    assert result
+    assert all((module["size"], module["params"]) == (1, 1) for module in result)
     assert pd.read_csv(out / "results.csv")["method"].str.startswith("slat").any()
     page = (out / "report.html").read_text()
     assert ".unit-gain { fill: #123456; background: #123456; }" in page

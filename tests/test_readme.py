@@ -22,8 +22,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 def block(page: str, language: str, holds: str) -> str:
     """The one example of a page in a language that holds some text."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    (found,) = [code for code in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if holds in code]
-    return found
+    (result,) = [code for code in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if holds in code]
+    return result
 
 
 def test_the_python_example(backbone: nn.Module, batch: dict[str, Tensor], capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,5 +78,5 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         to = page.parent / path if path else page
         assert to.exists(), target
         if heading:
-            found = re.findall(r"^#+ (.*)", to.read_text(encoding="utf-8"), re.MULTILINE)
-            assert heading in {re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in found}, target
+            result = re.findall(r"^#+ (.*)", to.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in result}, target

@@ -19,10 +19,10 @@ KEPT = Path(__file__).parents[1] / "experiments" / "results"
 
 def test_tables_of_a_run_are_data_frames() -> None:
     result = RunResult(KEPT / "quickstart")
-    kept = pd.read_csv(KEPT / "quickstart" / "comparison.csv")
-    assert result.table["name"].tolist() == kept["name"].tolist()
-    pd.testing.assert_series_equal(result.table["quality"], kept["quality"])
-    assert sorted(result.front["name"]) == sorted(kept[kept["on_front"]]["name"])
+    stored = pd.read_csv(KEPT / "quickstart" / "comparison.csv")
+    assert result.table["name"].tolist() == stored["name"].tolist()
+    pd.testing.assert_series_equal(result.table["quality"], stored["quality"])
+    assert sorted(result.front["name"]) == sorted(stored[stored["on_front"]]["name"])
     assert result.front["params"].is_monotonic_increasing
     assert len(result.trials) == 6
     assert result.best["name"] == "SLAT 21.2k (trial 5)"

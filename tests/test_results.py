@@ -33,8 +33,8 @@ COLUMNS |= {task: task.replace("-", "").lower() for task in ("SST-2", "TREC", "C
 
 def tables(text: str) -> list[list[list[str]]]:
     """Cells of each Markdown table, without marks of what is best or level with it."""
-    found = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    return [[[cell.strip(" *≈") for cell in line.split("|")[1:-1]] for line in lines.splitlines()] for lines in found]
+    result = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return [[[cell.strip(" *≈") for cell in line.split("|")[1:-1]] for line in lines.splitlines()] for lines in result]
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def tables(text: str) -> list[list[list[str]]]:
     ],
 )
 def test_a_table_is_that_of_the_run(section: str, run: str) -> None:
-    kept = tables((KEPT / run / "comparison.md").read_text(encoding="utf-8"))[0]
+    before = tables((KEPT / run / "comparison.md").read_text(encoding="utf-8"))[0]
     (part,) = re.findall(rf"^## {section}\n(.*?)(?=^## )", RESULTS, re.DOTALL | re.MULTILINE)
-    shown = next(table for table in tables(part) if {COLUMNS.get(name, name) for name in table[0][1:]} <= {*kept[0]})
+    shown = next(table for table in tables(part) if {COLUMNS.get(name, name) for name in table[0][1:]} <= {*before[0]})
     assert len(shown) > 5
     for line in shown[2:]:
-        (row,) = [row for row in kept if re.fullmatch(CALLED.get(line[0], line[0]), row[0])]
+        (row,) = [row for row in before if re.fullmatch(CALLED.get(line[0], line[0]), row[0])]
         for name, cell in zip(shown[0][1:], line[1:], strict=True):
-            value = row[kept[0].index(COLUMNS.get(name, name))]
+            value = row[before[0].index(COLUMNS.get(name, name))]
             assert cell in (value, value.split(" ± ")[0]), (line[0], name)
 
 
@@ -94,10 +94,10 @@ def test_what_is_said_without_cola_is_computed_from_the_rows(paired: Any) -> Non
     rows = equal_params("equal_params")
     rows = rows[rows["task"] != "cola"]
     for method in ("SLAT", "SLAT, refitted"):
-        found = paired.paired(rows, method, "uniform LoRA").set_index("budget")
-        least = found.loc[1000]
+        result = paired.paired(rows, method, "uniform LoRA").set_index("budget")
+        least = result.loc[1000]
         assert "{difference:.3f} ({low:+.3f} to {high:+.3f})".format(**least) in " ".join(RESULTS.split())
-        assert (found.loc[4000:, "difference"].abs() < 0.005).all()
+        assert (result.loc[4000:, "difference"].abs() < 0.005).all()
 
 
 def test_what_twice_the_steps_are_worth_is_computed_from_its_rows(paired: Any) -> None:

@@ -96,8 +96,8 @@ def test_every_method_was_given_as_much(run: tuple[Path, str]) -> None:
     budget = pd.read_csv(run[0] / "budget.csv").set_index("name")
     assert budget.loc["LoRA r=2", ["tuned", "trainings", "steps"]].tolist() == [2, 3, 30]
     assert budget.loc["linear head", ["tuned", "trainings", "steps"]].tolist() == [1, 2, 20]
-    found = budget[budget.index.str.startswith("SLAT")]
-    assert found[["tuned", "trainings", "steps"]].drop_duplicates().to_numpy().tolist() == [[2, 3, 30]]
+    result = budget[budget.index.str.startswith("SLAT")]
+    assert result[["tuned", "trainings", "steps"]].drop_duplicates().to_numpy().tolist() == [[2, 3, 30]]
     trials = pd.read_csv(run[0] / "trials.csv")
     assert budget.loc["the search itself", "steps"] == trials["step"].sum()
     assert (budget["seconds"] > 0).all()
@@ -159,9 +159,9 @@ def test_every_method_has_an_adapter_to_use(run: tuple[Path, str], tmp_path: Pat
     for method, trained in results.groupby("method"):
         adapter = SavedAdapter.read(run[0] / "adapters" / str(method) / "adapter.json")
         assert adapter.tasks["bbc-headline"].measures.quality == trained["validation"].max()
-    said = CliRunner().invoke(main, ["predict", str(run[0]), "--adapter", "lora-2", "--text", "Shares fall"])
-    assert said.exit_code == 0, said.output
-    assert sum(float(p) for p in re.findall(r"\d\.\d{3}", said.output)) == pytest.approx(1, abs=0.01)
+    result = CliRunner().invoke(main, ["predict", str(run[0]), "--adapter", "lora-2", "--text", "Shares fall"])
+    assert result.exit_code == 0, result.output
+    assert sum(float(p) for p in re.findall(r"\d\.\d{3}", result.output)) == pytest.approx(1, abs=0.01)
 
 
 def test_the_recommended_adapter_is_what_wins_and_is_told(run: tuple[Path, str], tmp_path: Path) -> None:
@@ -179,10 +179,10 @@ def test_the_recommended_adapter_is_what_wins_and_is_told(run: tuple[Path, str],
     for name in (None, *table["method"]):
         chosen = winner["method"] if name is None else name
         option = [] if name is None else ["--adapter", name]
-        said = CliRunner().invoke(main, ["predict", str(folder), "--text", "Shares fall", *option])
+        result = CliRunner().invoke(main, ["predict", str(folder), "--text", "Shares fall", *option])
         note = best["notes"].get(chosen)
         expected = f"note: adapter {folder / 'adapters' / chosen}: {note}\n" if note else ""
-        assert said.stderr == expected
+        assert result.stderr == expected
         if (note is not None) and winner["family"] == "baseline" and chosen == winner["method"]:
             assert "hand-made" in note or "bare head" in note
     exported = CliRunner().invoke(
@@ -259,8 +259,8 @@ def test_what_fails_after_training_leaves_results_and_analysis_may_change(
     assert not (out / "done.json").exists()
     assert json.loads((out / "adapters" / "best.json").read_text())["adapter"] == "head"  # within so much, the smallest
     for command in (["show", str(out)], ["predict", str(out), "--text", "Shares fall"], ["report", str(out)]):
-        said = CliRunner().invoke(main, command)
-        assert said.exit_code == 0, said.output
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 0, result.output
     assert (out / "report.html").is_file()
 
 

@@ -57,9 +57,9 @@ def test_a_table_is_shown_in_every_locale(run: Path, environment: dict[str, str]
 
 
 def test_an_error_names_a_file_of_any_name() -> None:
-    told = CliRunner(charset="cp1252").invoke(main, ["show", "Läufe/評価/\udce9"])
-    assert told.exit_code == 2
-    assert "/Läufe/\\u8a55\\u4fa1/\\udce9: " in told.stderr
+    result = CliRunner(charset="cp1252").invoke(main, ["show", "Läufe/評価/\udce9"])
+    assert result.exit_code == 2
+    assert "/Läufe/\\u8a55\\u4fa1/\\udce9: " in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -73,24 +73,26 @@ def test_an_error_names_a_file_of_any_name() -> None:
 )
 def test_data_for_programs_is_written_as_it_is(charset: str, text: str, written: str) -> None:
     """A sign that the encoding lacks must not become another, as it does in a table that people read."""
-    told = CliRunner(charset=charset).invoke(click.command(lambda: echo_data(f"{text}\n")))
-    assert told.stdout_bytes == f"{text}\n".encode(written)
+    result = CliRunner(charset=charset).invoke(click.command(lambda: echo_data(f"{text}\n")))
+    assert result.stdout_bytes == f"{text}\n".encode(written)
 
 
 def test_labelled_rows_are_such_data(context: Context, backbone: nn.Module, tmp_path: Path) -> None:
     adapter = saved(context, backbone, tmp_path / "adapter", "lora")
     pd.DataFrame({"headline": ["評価 ± 2"]}).to_csv(tmp_path / "new.csv", index=False)
-    told = CliRunner(charset="latin-1").invoke(main, ["predict", str(adapter), "--file", str(tmp_path / "new.csv")])
-    assert told.exit_code == 0, told.output
-    assert "評価 ± 2," in told.stdout_bytes.decode("utf-8")
+    result = CliRunner(charset="latin-1").invoke(main, ["predict", str(adapter), "--file", str(tmp_path / "new.csv")])
+    assert result.exit_code == 0, result.output
+    assert "評価 ± 2," in result.stdout_bytes.decode("utf-8")
 
 
 def test_half_characters_are_read(context: Context, backbone: nn.Module, tmp_path: Path) -> None:
     """As cutting an emoji in two leaves them, or a terminal that does not write UTF-8."""
     adapter = saved(context, backbone, tmp_path / "adapter", "lora")
-    told = CliRunner().invoke(main, ["predict", str(adapter), "--text", "caf\udce9 opens", "--text", "Chelsea \ud83d"])
-    assert told.exit_code == 0, told.output
-    assert told.stdout.splitlines()[0].endswith("caf\\udce9 opens")
+    result = CliRunner().invoke(
+        main, ["predict", str(adapter), "--text", "caf\udce9 opens", "--text", "Chelsea \ud83d"]
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0].endswith("caf\\udce9 opens")
 
 
 OLD = "warning: config {}: members is called num_selected now\n"
@@ -132,9 +134,9 @@ def test_messages_go_to_standard_error_and_the_answer_to_standard_output(
     monkeypatch.setattr(called, work)
     config = tmp_path / "mine.yaml"
     config.write_text("search: {members: 2}")
-    told = CliRunner().invoke(main, [command, str(config), *options])
-    assert (told.exit_code, told.stdout) == (0, f"{TABLE}\n\n")
-    lines = told.stderr.splitlines(keepends=True)
+    result = CliRunner().invoke(main, [command, str(config), *options])
+    assert (result.exit_code, result.stdout) == (0, f"{TABLE}\n\n")
+    lines = result.stderr.splitlines(keepends=True)
     for line in shown.format(config).splitlines(keepends=True):
         assert lines.count(line) == 1
     assert len(lines) == {"-q": 1, "--quiet": 1, "--verbose": 7}.get(options[-1] if options else "", 4)

@@ -85,5 +85,5 @@ def descendants(pid: int) -> list[int]:
         except OSError:
             continue
         children.setdefault(parent, []).append(int(stat.parent.name))
-    found = children.get(pid, [])
-    return [*found, *(grandchild for child in found for grandchild in descendants(child))]
+    result = children.get(pid, [])
+    return [*result, *(grandchild for child in result for grandchild in descendants(child))]

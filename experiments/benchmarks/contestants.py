@@ -92,10 +92,10 @@ def fixed(sites: Sequence[Site], supernet: Structure, budget: int, seeds: int, d
 
 def places(structure: Structure) -> dict[str, dict[str, int]]:
     """Path of a site -> kind -> size."""
-    found: dict[str, dict[str, int]] = {}
+    result: dict[str, dict[str, int]] = {}
     for module in structure.modules:
-        found.setdefault(module.site.name, {})[module.kind] = module.size
-    return found
+        result.setdefault(module.site.name, {})[module.kind] = module.size
+    return result
 
 
 def refits(rows: Sequence[dict[str, Any]], supernet: Structure) -> Iterator[Entry]:

@@ -110,16 +110,16 @@ class Bench:
         first: dict[tuple[str, int], list[Entry]] = {}
         for entry in entries:
             first.setdefault(entry.tuned_with, []).append(entry)
-        first = {key: found[:TUNED_ON] for key, found in first.items()}
+        first = {key: result[:TUNED_ON] for key, result in first.items()}
         settings = partial(Entry.settings, kind_sets=self.context.config.kind_sets)
-        tried = [entry for found in first.values() for entry in found]
+        tried = [entry for result in first.values() for entry in result]
         tuning = self.pool.train_well([entry.job(setting) for entry in tried for setting in settings(entry)])
 
-        def loss(found: Sequence[Entry], setting: Setting) -> float:
-            keys = [entry.job(setting).key for entry in found]
+        def loss(result: Sequence[Entry], setting: Setting) -> float:
+            keys = [entry.job(setting).key for entry in result]
             return float(np.mean([tuning[key].validation.loss if key in tuning else np.inf for key in keys]))
 
-        best = {key: min(settings(found[0]), key=partial(loss, found)) for key, found in first.items()}
+        best = {key: min(settings(result[0]), key=partial(loss, result)) for key, result in first.items()}
         chosen = [(entry, entry.job(best[entry.tuned_with])) for entry in entries]
         return self.train(chosen)
 
@@ -173,8 +173,8 @@ def run_task(context: Context, options: argparse.Namespace, folder: Path) -> lis
             searched = searching.run([Entry(method, budget, seed) for budget in budgets for seed in range(seeds)])
             rows += searching.rows(searched)
     if REFITTED in wanted:
-        found = rows if "SLAT" in wanted else [row for path in options.earlier for row in rows_of(path)]
-        mine = [row for row in found if row["task"] == context.config.task.name and row["budget"] in budgets]
+        result = rows if "SLAT" in wanted else [row for path in options.earlier for row in rows_of(path)]
+        mine = [row for row in result if row["task"] == context.config.task.name and row["budget"] in budgets]
         again = [*refits(mine, supernet)]
         if not again:
             raise SystemExit(f"{REFITTED}: neither --methods SLAT nor --earlier says what was found for this task")

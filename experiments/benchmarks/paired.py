@@ -51,7 +51,7 @@ def qualities(rows: pd.DataFrame, methods: Sequence[str], apart: Sequence[str] =
         apart: columns after these that are not compared with them, as they had more steps.
     """
     means = rows.groupby(["budget", "task", "method"], sort=False)["test"].mean().unstack()
-    kinds = rows[rows["method"] == "SLAT"].groupby(["budget", "task"])["kinds"].agg(lambda found: found.iloc[0])
+    kinds = rows[rows["method"] == "SLAT"].groupby(["budget", "task"])["kinds"].agg(lambda result: result.iloc[0])
     lines = []
     for (budget, task), line in means.sort_index(level="budget", sort_remaining=False).iterrows():
         compared = line.reindex(methods).round(3)
@@ -92,10 +92,10 @@ def loss_ratios(rows: pd.DataFrame, method: str, rivals: Sequence[str]) -> str:
     logs = rows.assign(log_loss=np.log(rows["validation_loss"]))
     columns = {}
     for rival in rivals:
-        found = paired(logs, method, rival, "log_loss")
+        result = paired(logs, method, rival, "log_loss")
         shown = {
             row["budget"]: "{:.3f} ({:.3f} to {:.3f})".format(*np.exp([row["difference"], row["low"], row["high"]]))
-            for row in found.to_dict("records")
+            for row in result.to_dict("records")
         }
         columns[f"loss of {method} over {rival}"] = shown
     table = pd.DataFrame(columns).sort_index().fillna("-")

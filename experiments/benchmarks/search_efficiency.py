@@ -61,16 +61,16 @@ def configuration(method: str, sampler: str, trials: int, steps: int, seed: int,
 
 def curve(trials: list[Trial], grid: np.ndarray, reference: Reference) -> np.ndarray:
     """Hypervolume at each number of steps in ``grid``; after the last trial it stays."""
-    spent, reported, found = 0, [], []
+    spent, reported, result = 0, [], []
     for trial in trials:
         before = 0
         for report in trial.history:
             spent += report.step - before
             before = report.step
-            while len(found) < len(grid) and grid[len(found)] < spent:
-                found.append(volume(reported, reference))
+            while len(result) < len(grid) and grid[len(result)] < spent:
+                result.append(volume(reported, reference))
             reported.append({**report.row(), "retained": report.quality_perturbed})
-    return np.array([*found, *[volume(reported, reference)] * (len(grid) - len(found))])
+    return np.array([*result, *[volume(reported, reference)] * (len(grid) - len(result))])
 
 
 def volume(reports: list[dict[str, Any]], reference: Reference) -> float:
@@ -112,7 +112,7 @@ def main() -> None:
             "made_by": made_by,
             "searches": rows,
             "steps": grid.tolist(),
-            "hypervolume": {name: [c.tolist() for c in found] for name, found in curves.items()},
+            "hypervolume": {name: [c.tolist() for c in result] for name, result in curves.items()},
         },
     )
     plot(curves, grid, options.out / "search_efficiency.png")

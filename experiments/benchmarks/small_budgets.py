@@ -148,21 +148,21 @@ def made(method: str, budget: int | None, seed: int, sites: Sequence[Site]) -> S
 
 def entries(sites: Sequence[Site], options: argparse.Namespace) -> list[Entry]:
     """All trainings that are asked for, first those of the smallest budgets."""
-    found = []
+    collected = []
     for budget in options.budgets:
         for method in (m for m in SIZED if m in options.methods):
             if method in PUBLISHED:
                 baseline = published(method, budget, sites)
                 seeds = range(options.seeds if baseline else 0)
-                found += [Entry(method, seed, budget, baseline=baseline) for seed in seeds]
+                collected += [Entry(method, seed, budget, baseline=baseline) for seed in seeds]
                 continue
             for seed in range(options.seeds):
                 structure = made(method, budget, seed, sites)
                 if structure is None or structure.modules:
-                    found.append(Entry(method, seed, budget, structure))
+                    collected.append(Entry(method, seed, budget, structure))
     for method in (m for m in FIXED if m in options.methods):
-        found += [Entry(method, seed, None, made(method, None, seed, sites)) for seed in range(options.seeds)]
-    return found
+        collected += [Entry(method, seed, None, made(method, None, seed, sites)) for seed in range(options.seeds)]
+    return collected
 
 
 class Bench:

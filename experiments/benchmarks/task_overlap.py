@@ -81,9 +81,9 @@ def contrast(overlaps: pd.DataFrame, related: Collection[str]) -> float:
 
 def by_chance(overlaps: pd.DataFrame, related: Collection[str]) -> float:
     """Share of all sets of as many tasks whose contrast is at least that of ``related``."""
-    found = contrast(overlaps, related)
+    result = contrast(overlaps, related)
     others = [contrast(overlaps, chosen) for chosen in itertools.combinations(overlaps.index, len(related))]
-    return float(np.mean([other >= found - 1e-12 for other in others]))
+    return float(np.mean([other >= result - 1e-12 for other in others]))
 
 
 def draw(means: dict[int, pd.DataFrame], path: Path) -> None:
@@ -128,23 +128,23 @@ def main() -> None:
     work = kept_in(options.out / "work", config)
     with messages(), ray_session():
         results = JobRunner(context, work).train_well(jobs)
-    found = [
+    result = [
         row(job, results[job.key], options.related)
         for job in jobs
         if job.key in results  # else the pool has told why not
     ]
-    if not found:
+    if not result:
         sys.exit("every search diverged; a smaller --learning-rate may help")
     means = {
         budget: sum(overlaps[1:], overlaps[0]) / len(overlaps)
         for budget in options.budgets
-        if (overlaps := [pd.DataFrame(one["overlap"]) for one in found if one["budget"] == budget])
+        if (overlaps := [pd.DataFrame(one["overlap"]) for one in result if one["budget"] == budget])
     }
     contrasts = [
         {
             "budget": budget,
             "contrast": contrast(mean, options.related),
-            "of_each_seed": [one["contrast"] for one in found if one["budget"] == budget],
+            "of_each_seed": [one["contrast"] for one in result if one["budget"] == budget],
             "p": by_chance(mean, options.related),
         }
         for budget, mean in means.items()
@@ -152,7 +152,7 @@ def main() -> None:
     settings = {key: value for key, value in vars(options).items() if key not in ("data", "out", "per_gpu")}
     told = config.model_dump(mode="json", exclude={"task": {"train"}, "tasks": {"__all__": {"train"}}})
     made_by = {"config": told, "environment": environment(context, data).to_dict()}
-    kept = {"options": settings, "contrasts": contrasts, "searches": found, "made_by": made_by}
+    kept = {"options": settings, "contrasts": contrasts, "searches": result, "made_by": made_by}
     write_json(options.out / "task_overlap.json", kept)
     draw(means, options.out / "task_overlap.png")
     for budget, mean in means.items():

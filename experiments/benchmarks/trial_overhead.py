@@ -70,12 +70,12 @@ def search(context: Context, config: Config) -> tuple[list[Trial], Watch, float]
 
 def starts(trials: list[Trial], watch: Watch) -> list[float]:
     """Seconds without training before the first step of each trial, one after another."""
-    found, free = [], 0.0
+    collected, free = [], 0.0
     for trial in trials:
         first = watch.when(trial.number, "step") - trial.history[0].seconds
-        found.append(first - free)
+        collected.append(first - free)
         free = watch.when(trial.number, "finished")
-    return found
+    return collected
 
 
 def main() -> None:

@@ -20,9 +20,9 @@ KEPT = Path(__file__).parents[2] / "experiments" / "results"
 @pytest.fixture
 def pool(tmp_path: Path) -> Path:
     (tmp_path / "pool").mkdir()
-    made = made_pool(tmp_path / "pool")
-    analyse(made)
-    return made.root
+    run = made_pool(tmp_path / "pool")
+    analyse(run)
+    return run.root
 
 
 def compared(runs: list[Path], out: Path) -> pd.DataFrame:
@@ -35,8 +35,8 @@ def test_a_kept_pool_has_the_figures_of_its_own_table(name: str, tmp_path: Path)
     table = compared([KEPT / name], tmp_path / "out")
     own = pd.read_csv(KEPT / name / "comparison.csv").set_index("method")
     tasks = [column.removeprefix("own: ") for column in own.columns if column.startswith("own: ")]
-    found = own[(own["family"] == "slat") & (own["how"] == "one pool")]
-    best = found["validation"].idxmax()
+    result = own[(own["family"] == "slat") & (own["how"] == "one pool")]
+    best = result["validation"].idxmax()
     (apart,) = [label for label in own.index if label.startswith("alone-slat")]
     shown = {
         "LoRA r=1, shared": "lora-1",
@@ -45,14 +45,14 @@ def test_a_kept_pool_has_the_figures_of_its_own_table(name: str, tmp_path: Path)
         "full fine-tuning, shared": "full",
         "SLAT, each task alone": apart,
     }
-    if len(found) > 1:
+    if len(result) > 1:
         shown["SLAT, best, shared"] = best
     for method, label in shown.items():
-        mine = table[table["method"] == method].set_index("dataset")
-        assert mine["quality"][tasks].tolist() == pytest.approx(own.loc[label, tasks].tolist())
-        assert mine["quality"]["average"] == pytest.approx(own["average"][label])
-        assert mine["params"][tasks].sum() == pytest.approx(own["params"][label], abs=1)
-        assert mine["train_seconds"][tasks].sum() == pytest.approx(own["train_seconds"][label])
+        rows = table[table["method"] == method].set_index("dataset")
+        assert rows["quality"][tasks].tolist() == pytest.approx(own.loc[label, tasks].tolist())
+        assert rows["quality"]["average"] == pytest.approx(own["average"][label])
+        assert rows["params"][tasks].sum() == pytest.approx(own["params"][label], abs=1)
+        assert rows["train_seconds"][tasks].sum() == pytest.approx(own["train_seconds"][label])
     assert {"SLAT, recommended, shared", "even LoRA, same size, shared"} <= set(table["method"])
     assert set(table[table["ceiling"]]["method"]) == {"full fine-tuning, shared"}
 
@@ -101,14 +101,14 @@ def test_two_pools_of_the_same_tasks_are_named_by_their_run(pool: Path, tmp_path
 
 
 def test_a_pool_of_an_earlier_version_says_so(pool: Path, tmp_path: Path) -> None:
-    kept = (pool / "selection.json").read_text()
-    selection = json.loads(kept)
+    before = (pool / "selection.json").read_text()
+    selection = json.loads(before)
     selection.pop("digest", None)
     del selection["finals"][0]["group"]
     (pool / "selection.json").write_text(json.dumps(selection))
     with pytest.raises(SlatError, match=r"made by an earlier version, which kept less \(finals.0.group is missing"):
         compare_runs([pool], tmp_path / "out")
-    (pool / "selection.json").write_text(kept)
+    (pool / "selection.json").write_text(before)
     results = pd.read_csv(pool / "results.csv").drop(columns="own")
     results.to_csv(pool / "results.csv", index=False)
     with pytest.raises(SlatError, match="has no column own; it was made by another version"):

@@ -112,8 +112,8 @@ def test_the_table_follows_from_rows_of_results(runs: list[Path], tmp_path: Path
     text = (tmp_path / "out" / "comparison.md").read_text()
     for task, level in per_task["LoRA r=8"].items():
         assert f"{level:.3f}" in text, task
-    kept = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False)
-    for (run, name), part in kept[kept["as"] != ""].groupby(["run", "as"]):
+    stored = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False)
+    for (run, name), part in stored[stored["as"] != ""].groupby(["run", "as"]):
         shown_quality = table[(table["dataset"] == run) & (table["method"] == name)]["quality"].item()
         assert part["quality"].mean() == pytest.approx(shown_quality)
 
@@ -166,8 +166,8 @@ def test_from_five_tasks_on_ranks_have_a_critical_difference(runs: list[Path], t
 
 
 def test_two_searches_of_one_task_are_named_by_their_run(tmp_path: Path) -> None:
-    made = [made_run(tmp_path / n, "one", 0.7 + 0.01 * i, name=n) for i, n in enumerate(("tight", "loose"))]
-    compare_runs(made, tmp_path / "out")
+    runs = [made_run(tmp_path / n, "one", 0.7 + 0.01 * i, name=n) for i, n in enumerate(("tight", "loose"))]
+    compare_runs(runs, tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "comparison.csv")
     assert set(table["dataset"]) == {"one"}
     assert {"SLAT, recommended [tight]", "SLAT, recommended [loose]", "BitFit [loose]"} <= set(table["method"])
@@ -211,10 +211,10 @@ def test_a_wrong_label_or_method_is_one_sentence(runs: list[Path], tmp_path: Pat
 
 
 def test_other_texts_of_one_task_are_another_task(tmp_path: Path) -> None:
-    made = [made_run(tmp_path / f"run-{i}", "one", 0.7, name="same") for i in range(2)]
-    config = yaml.safe_load((made[1] / "config.yaml").read_text())
-    (made[1] / "config.yaml").write_text(yaml.safe_dump({**config, "seed": 5}))
-    compare_runs(made, tmp_path / "out")
+    runs = [made_run(tmp_path / f"run-{i}", "one", 0.7, name="same") for i in range(2)]
+    config = yaml.safe_load((runs[1] / "config.yaml").read_text())
+    (runs[1] / "config.yaml").write_text(yaml.safe_dump({**config, "seed": 5}))
+    compare_runs(runs, tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "comparison.csv")
     assert set(table["dataset"]) == {"one [same]", "one [same 2]", "average"}
     assert "BitFit" in set(table["method"])
@@ -256,8 +256,8 @@ def test_one_run_alone_needs_no_average(runs: list[Path], tmp_path: Path) -> Non
 @pytest.mark.parametrize("tasks", [1, 3])
 def test_runs_with_one_seed(tmp_path: Path, tasks: int) -> None:
     """There is no spread, and of one pair no test; what there is stands there."""
-    made = [made_run(tmp_path / task, task, 0.7, seeds=1) for task in ("one", "two", "three")[:tasks]]
-    compare_runs(made, tmp_path / "out")
+    runs = [made_run(tmp_path / task, task, 0.7, seeds=1) for task in ("one", "two", "three")[:tasks]]
+    compare_runs(runs, tmp_path / "out")
     tests = pd.read_csv(tmp_path / "out" / "tests.csv").set_index("method")
     assert set(tests["pairs"]) == {tasks}
     assert tests["p"].min() == pytest.approx(min(1.0, 2 / 2**tasks))
@@ -266,10 +266,10 @@ def test_runs_with_one_seed(tmp_path: Path, tasks: int) -> None:
 
 
 def test_a_run_whose_found_structures_all_diverged(tmp_path: Path) -> None:
-    made = made_run(tmp_path / "one", "one", 0.7)
-    rows = pd.read_csv(made / "results.csv")
-    rows[rows["family"] == "baseline"].to_csv(made / "results.csv", index=False)
-    compare_runs([made, made_run(tmp_path / "two", "two", 0.8)], tmp_path / "out")
+    run = made_run(tmp_path / "one", "one", 0.7)
+    rows = pd.read_csv(run / "results.csv")
+    rows[rows["family"] == "baseline"].to_csv(run / "results.csv", index=False)
+    compare_runs([run, made_run(tmp_path / "two", "two", 0.8)], tmp_path / "out")
     table = pd.read_csv(tmp_path / "out" / "comparison.csv")
     assert not table[table["dataset"] == "one"]["method"].str.startswith("SLAT").any()
     assert "LoRA r=8" in set(table[table["dataset"] == "average"]["method"])
@@ -277,17 +277,17 @@ def test_a_run_whose_found_structures_all_diverged(tmp_path: Path) -> None:
 
 def test_the_same_texts_are_told_by_their_digest(tmp_path: Path) -> None:
     """Whatever their files are called, or however they were drawn."""
-    made = [made_run(tmp_path / f"run-{i}", "one", 0.7, name=f"run-{i}") for i in range(3)]
-    for run, digest in zip(made, ("a", "a", "b"), strict=True):
+    runs = [made_run(tmp_path / f"run-{i}", "one", 0.7, name=f"run-{i}") for i in range(3)]
+    for run, digest in zip(runs, ("a", "a", "b"), strict=True):
         environment = json.loads((run / "environment.json").read_text())
         environment["task"]["digests"] = {"test": digest}
         (run / "environment.json").write_text(json.dumps(environment))
         config = yaml.safe_load((run / "config.yaml").read_text())
         config["task"]["train"] = str(run / "train.csv")
         (run / "config.yaml").write_text(yaml.safe_dump(config))
-    compare_runs(made[:2], tmp_path / "out")
+    compare_runs(runs[:2], tmp_path / "out")
     assert set(pd.read_csv(tmp_path / "out" / "comparison.csv")["dataset"]) == {"one"}
-    compare_runs(made[1:], tmp_path / "out")
+    compare_runs(runs[1:], tmp_path / "out")
     datasets = set(pd.read_csv(tmp_path / "out" / "comparison.csv")["dataset"])
     assert datasets == {"one [run-1]", "one [run-2]", "average"}
 

@@ -30,7 +30,7 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("kept", "said"),
+    ("folder", "message"),
     [
         ("quickstart", "| LoRA r=8 "),
         ("decoder_headline", "| LoRA r=8 "),
@@ -41,31 +41,31 @@ def tables(folder: Path) -> dict[str, bytes]:
         ("three_tasks", "| LoRA r=8 "),
     ],
 )
-def test_kept_results_are_shown(kept: str, said: str) -> None:
-    code, out, _ = slat("show", KEPT / kept)
+def test_kept_results_are_shown(folder: str, message: str) -> None:
+    code, out, _ = slat("show", KEPT / folder)
     assert code == 0
-    assert said in out
-    page = KEPT / kept / "report.html"
+    assert message in out
+    page = KEPT / folder / "report.html"
     assert out.endswith(f"report: {page}\n") == page.is_file()
 
 
 @pytest.mark.parametrize(
-    ("kept", "said"),
+    ("folder", "message"),
     [
         ("equal_params", "SLAT minus uniform LoRA"),
         ("equal_params_one_seed", "results.json"),
         ("stopping", "stopping.png"),
     ],
 )
-def test_what_a_benchmark_keeps_is_shown(kept: str, said: str) -> None:
-    code, out, _ = slat("show", KEPT / kept)
+def test_what_a_benchmark_keeps_is_shown(folder: str, message: str) -> None:
+    code, out, _ = slat("show", KEPT / folder)
     assert code == 0
-    assert said in out
+    assert message in out
 
 
-@pytest.mark.parametrize("kept", ["quickstart", "multitask_embedded", "sensitivity_headline"])
-def test_kept_results_get_a_page_anew_and_keep_their_tables(kept: str, tmp_path: Path) -> None:
-    copy = shutil.copytree(KEPT / kept, tmp_path / "copy")
+@pytest.mark.parametrize("folder", ["quickstart", "multitask_embedded", "sensitivity_headline"])
+def test_kept_results_get_a_page_anew_and_keep_their_tables(folder: str, tmp_path: Path) -> None:
+    copy = shutil.copytree(KEPT / folder, tmp_path / "copy")
     before = tables(copy)
     (copy / "report.html").unlink(missing_ok=True)
     code, out, err = slat("report", copy)
@@ -126,10 +126,10 @@ def test_a_stage_shows_what_it_made_and_nothing_of_the_others(finished: RunFolde
     (finished / "structures" / "slat-a.json").rename(finished / "structures" / "slat-012345.json")
     (finished / "baselines.csv").write_text("method,validation\nuniform LoRA,0.7\n")
     assert "LoRA & co" in show(finished)
-    found, baselines = show(finished, "search"), show(finished, "baselines")
-    assert ("lora 4" in found, "uniform LoRA" in found) == (True, False)
+    result, baselines = show(finished, "search"), show(finished, "baselines")
+    assert ("lora 4" in result, "uniform LoRA" in result) == (True, False)
     assert ("lora 4" in baselines, "uniform LoRA" in baselines) == (False, True)
-    assert not any(text in found + baselines for text in ("LoRA & co", "report.html"))
+    assert not any(text in result + baselines for text in ("LoRA & co", "report.html"))
 
 
 def test_an_unfinished_run_shows_what_it_has(finished: RunFolder) -> None:

@@ -41,12 +41,12 @@ def test_what_made_the_measure_matters_and_the_rest_does_not(
 ) -> None:
     monkeypatch.setattr("slat_search.analysis.importance._DRAWS", 12)
     measure = np.log(trials["weight"]) + 3 * (trials["kind"] == "b") + 0.1 * trials["nothing"]
-    found = importances(trials, SPACE, {"quality": measure}).set_index("factor")
-    assert list(found.index) == ["weight", "rate", "kind", CHANCE]  # what was held cannot have mattered
-    assert found["matters"].to_dict() == {"weight": True, "rate": False, "kind": True, CHANCE: False}
-    assert found.loc["kind", "importance"] > found.loc["weight", "importance"] > found.loc[CHANCE, "high"]
-    assert (found["low"] <= found["importance"]).all()
-    assert found["importance"].sum() == pytest.approx(1)
+    result = importances(trials, SPACE, {"quality": measure}).set_index("factor")
+    assert list(result.index) == ["weight", "rate", "kind", CHANCE]  # what was held cannot have mattered
+    assert result["matters"].to_dict() == {"weight": True, "rate": False, "kind": True, CHANCE: False}
+    assert result.loc["kind", "importance"] > result.loc["weight", "importance"] > result.loc[CHANCE, "high"]
+    assert (result["low"] <= result["importance"]).all()
+    assert result["importance"].sum() == pytest.approx(1)
 
 
 def test_a_measure_that_follows_from_nothing_names_nothing(
@@ -57,9 +57,9 @@ def test_a_measure_that_follows_from_nothing_names_nothing(
 
 
 def test_a_measure_that_never_changes(trials: pd.DataFrame) -> None:
-    found = importances(trials, SPACE, {"quality": pd.Series(0.5, index=trials.index)})
-    assert (found["importance"] == 0).all()
-    assert not found["matters"].any()
+    result = importances(trials, SPACE, {"quality": pd.Series(0.5, index=trials.index)})
+    assert (result["importance"] == 0).all()
+    assert not result["matters"].any()
 
 
 @pytest.mark.parametrize("completed", [0, 2, FEWEST - 1, FEWEST])

@@ -44,8 +44,8 @@ def told(rng: np.random.Generator) -> tuple[dict, dict]:
     labels, outputs = rng.integers(2, size=60), rng.integers(2, size=(2, 60))
     clean, typos = ((outputs == labels).mean(axis=1)).tolist()
     curve = [{"kind": "typos", "ratio": 0.2, "quality": typos}]
-    said = {"labels": labels, "outputs": outputs, "confidence": rng.uniform(0.5, 1, (2, 60)).astype(np.float32)}
-    return {"quality": clean, "seconds_per_text": 0.01, "perturbed": curve}, said
+    predictions = {"labels": labels, "outputs": outputs, "confidence": rng.uniform(0.5, 1, (2, 60)).astype(np.float32)}
+    return {"quality": clean, "seconds_per_text": 0.01, "perturbed": curve}, predictions
 
 
 def made_pool(tmp_path: Path) -> RunFolder:
@@ -63,8 +63,8 @@ def made_pool(tmp_path: Path) -> RunFolder:
         }  # fmt: skip
         measures, arrays = {}, {}
         for number, task in enumerate(TASKS):
-            measures[task], said = told(rng)
-            arrays |= {f"{number}.{name}": values for name, values in said.items()}
+            measures[task], predictions = told(rng)
+            arrays |= {f"{number}.{name}": values for name, values in predictions.items()}
         (tmp_path / "units").mkdir(exist_ok=True)
         (tmp_path / "units" / f"{key}.train.json").write_text(json.dumps(trained))
         mean = float(np.mean([found["quality"] for found in measures.values()]))
@@ -83,10 +83,10 @@ def made_pool(tmp_path: Path) -> RunFolder:
             "unit": unit("lora", "lora", seed), "validation": validation,
             "params": 100, "seconds": 1.0, "step_seconds": 0.1, "steps": 10, "memory": 10**8,
         }  # fmt: skip
-        measures, said = told(rng)
+        measures, predictions = told(rng)
         (where / f"lora-{seed}.train.json").write_text(json.dumps(trained))
         (where / f"lora-{seed}.test.json").write_text(json.dumps(measures))
-        save_file(said, where / f"lora-{seed}.test.safetensors")
+        save_file(predictions, where / f"lora-{seed}.test.safetensors")
         row = {"key": f"lora-{seed}", "task": task, "label": "alone-lora", "name": "LoRA, each task alone"}
         alone.append({**row, "tuned_as": f"LoRA, {task} alone", "structure": None})
     tuning = {row["tuned_as"]: {"tried": {"0.01": 0.8}, "chosen": "0.01"} for row in alone}

@@ -77,11 +77,11 @@ def made_run(tmp_path: Path) -> RunFolder:
     (tmp_path / "structures" / "slat-a.json").write_text(structure.to_json())
     (tmp_path / "units").mkdir()
     for i, final in enumerate(finals):
-        found = final["label"] == "slat-a"
+        result = final["label"] == "slat-a"
         trained = {
-            "unit": unit("slat" if found else "lora", final["label"], i % 2),
+            "unit": unit("slat" if result else "lora", final["label"], i % 2),
             "validation": {"quality": 0.8 + 0.01 * i, "quality_perturbed": 0.7, "retained": 0.9, "loss": 0.5},
-            "params": structure.params if found else 500, "seconds": 1.0, "step_seconds": 0.1,
+            "params": structure.params if result else 500, "seconds": 1.0, "step_seconds": 0.1,
             "steps": 10, "memory": 10**8,
         }  # fmt: skip
         tested = {
@@ -91,11 +91,11 @@ def made_run(tmp_path: Path) -> RunFolder:
         (tmp_path / "units" / f"{final['key']}.train.json").write_text(json.dumps(trained))
         (tmp_path / "units" / f"{final['key']}.test.json").write_text(json.dumps(tested))
         rng = np.random.default_rng(i)
-        said = {
+        predictions = {
             "labels": rng.integers(2, size=100), "outputs": rng.integers(2, size=(3, 100)),
             "confidence": rng.uniform(0.5, 1, size=(3, 100)).astype(np.float32),
         }  # fmt: skip
-        save_file(said, tmp_path / "units" / f"{final['key']}.test.safetensors")
+        save_file(predictions, tmp_path / "units" / f"{final['key']}.test.safetensors")
     trial = {
         "trial": 0, "status": "completed", "sparsity": 1.0, "learning_rate": 0.01, "gate_learning_rate": 0.1,
         "noise_kind": "none", "noise_ratio": 0.0, "step": 10, "quality": 0.8, "retained": 0.9, "params": 64,
@@ -169,15 +169,15 @@ def test_page_and_comparison_tell_chance_by_the_same_test(folder: RunFolder, tmp
     for seed in (0, 1):
         right = np.arange(100) % 4 != 0
         for label, gained in (("slat-a", 0), ("lora", 10)):
-            found = right | (np.arange(100) < 4 * gained)
-            said = {
-                "labels": labels, "outputs": np.stack([np.where(found, labels, 1 - labels)] * 3),
+            result = right | (np.arange(100) < 4 * gained)
+            predictions = {
+                "labels": labels, "outputs": np.stack([np.where(result, labels, 1 - labels)] * 3),
                 "confidence": np.full((3, 100), 0.9, dtype=np.float32),
             }  # fmt: skip
-            save_file(said, folder / "units" / f"{label}-{seed}.test.safetensors")
+            save_file(predictions, folder / "units" / f"{label}-{seed}.test.safetensors")
             path = folder / "units" / f"{label}-{seed}.test.json"
             tested = json.loads(path.read_text())
-            path.write_text(json.dumps({**tested, "quality": float(found.mean())}))
+            path.write_text(json.dumps({**tested, "quality": float(result.mean())}))
     analyse(folder)
     (low, high) = re.findall(r"-0\.100 \(95 % (\S+) to (\S+), beyond chance\)", answer_of(folder))[0]
     assert 1.96 * np.sqrt(0.75 * 0.25 / 100 + 0.85 * 0.15 / 100) > 0.1  # what an unpaired test would say
@@ -193,8 +193,8 @@ def test_page_and_comparison_tell_chance_by_the_same_test(folder: RunFolder, tmp
 def test_stored_bytes_stand_beside_parameters_where_they_are_known(folder: RunFolder) -> None:
     analyse(folder)
     assert "stored bytes" not in (folder / "comparison.md").read_text()
-    kept = pd.read_csv(folder / "results.csv").drop(columns="bytes")
-    kept.to_csv(folder / "results.csv", index=False)  # of an earlier version
+    stored = pd.read_csv(folder / "results.csv").drop(columns="bytes")
+    stored.to_csv(folder / "results.csv", index=False)  # of an earlier version
     assert comparison(read_kept(folder).results)["bytes"].isna().all()
     for seed in (0, 1):
         path = folder / "units" / f"slat-a-{seed}.train.json"
@@ -305,12 +305,12 @@ def test_the_verdict_is_the_same_whichever_side_wins(
 ) -> None:
     table = METHODS.assign(validation=validation)
     assert verdict(table, 0.01, "accuracy").startswith(begins)
-    found = notes(table, 0.01)
+    result = notes(table, 0.01)
     for label, note in told.items():
-        assert found[label].startswith(note)
+        assert result[label].startswith(note)
     chosen = recommended(table, 0.01)
     assert chosen is not None
-    assert (chosen["method"] in found) == (chosen["family"] != "slat")
+    assert (chosen["method"] in result) == (chosen["family"] != "slat")
 
 
 def test_a_run_of_an_earlier_version_is_one_sentence(folder: RunFolder) -> None:

@@ -34,21 +34,21 @@ def test_retained_is_the_area_over_what_it_were_without_loss() -> None:
 
 def test_summary_names_the_worst_case_and_its_interval() -> None:
     robustness = Robustness.of([predictions((0.9, 0.8, 0.7, 0.85, 0.9))], "accuracy")
-    found = robustness.summary()
-    assert found["quality"] == pytest.approx(0.9)
-    assert (found["worst"], robustness.worst_at) == (pytest.approx(0.7), "typos 20%")
+    result = robustness.summary()
+    assert result["quality"] == pytest.approx(0.9)
+    assert (result["worst"], robustness.worst_at) == (pytest.approx(0.7), "typos 20%")
     for name, value in (("quality", 0.9), ("worst", 0.7)):
         width = 1.96 * np.sqrt(value * (1 - value) / TEXTS)
-        assert found[f"{name}_low"] == pytest.approx(value - width, abs=0.006)
-        assert found[f"{name}_high"] == pytest.approx(value + width, abs=0.006)
-    assert found["retained_low"] < found["retained"] < found["retained_high"]
+        assert result[f"{name}_low"] == pytest.approx(value - width, abs=0.006)
+        assert result[f"{name}_high"] == pytest.approx(value + width, abs=0.006)
+    assert result["retained_low"] < result["retained"] < result["retained_high"]
 
 
 def test_what_sets_have_in_common_does_not_widen_what_parts_them() -> None:
     """Two sets that lose the same texts: retained quality is known better than either of them."""
-    found = Robustness.of([predictions((0.6, 0.6, 0.6, 0.6, 0.6))], "accuracy").summary()
-    assert (found["retained_low"], found["retained_high"]) == (1, 1)
-    assert found["quality_high"] - found["quality_low"] > 0.04
+    result = Robustness.of([predictions((0.6, 0.6, 0.6, 0.6, 0.6))], "accuracy").summary()
+    assert (result["retained_low"], result["retained_high"]) == (1, 1)
+    assert result["quality_high"] - result["quality_low"] > 0.04
 
 
 def test_seeds_widen_the_interval() -> None:
@@ -56,9 +56,9 @@ def test_seeds_widen_the_interval() -> None:
     apart = [predictions((0.7,) * 5, 0), predictions((0.9,) * 5, 1)]
     widths = []
     for seeds in (alike, apart):
-        found = Robustness.of(seeds, "accuracy").summary()
-        assert found["quality"] == pytest.approx(0.8)
-        widths.append(found["quality_high"] - found["quality_low"])
+        result = Robustness.of(seeds, "accuracy").summary()
+        assert result["quality"] == pytest.approx(0.8)
+        widths.append(result["quality_high"] - result["quality_low"])
     assert widths[1] > 2 * widths[0]
 
 
@@ -71,17 +71,17 @@ def test_curves_run_by_ratio_from_the_clean_text() -> None:
 
 @pytest.mark.parametrize("metric", ["f1", "matthews", "macro_f1"])
 def test_other_metrics(metric: str) -> None:
-    found = Robustness.of([predictions((0.9, 0.8, 0.7, 0.85, 0.9))], metric).summary()
-    assert 0.3 < found["worst"] < found["quality"] < 0.95
-    assert found["worst_low"] < found["worst"] < found["worst_high"]
+    result = Robustness.of([predictions((0.9, 0.8, 0.7, 0.85, 0.9))], metric).summary()
+    assert 0.3 < result["worst"] < result["quality"] < 0.95
+    assert result["worst_low"] < result["worst"] < result["worst_high"]
 
 
 def test_table_tells_confidence_and_calibration() -> None:
     said = {"one": [predictions((0.9, 0.8, 0.7, 0.85, 0.9), confidence=0.9)]}
-    found = table(said, {"one": Robustness.of(said["one"], "accuracy")}).iloc[0]
-    assert found["confidence_clean"] == found["confidence_worst"] == pytest.approx(0.9)
-    assert found["calibration_error_clean"] == pytest.approx(0, abs=1e-9)
-    assert found["calibration_error_worst"] == pytest.approx(0.2)
+    result = table(said, {"one": Robustness.of(said["one"], "accuracy")}).iloc[0]
+    assert result["confidence_clean"] == result["confidence_worst"] == pytest.approx(0.9)
+    assert result["calibration_error_clean"] == pytest.approx(0, abs=1e-9)
+    assert result["calibration_error_worst"] == pytest.approx(0.2)
     numbers = {"one": [predictions((0.9,) * 5, confidence=float("nan"))]}
     assert np.isnan(
         table(numbers, {"one": Robustness.of(numbers["one"], "accuracy")}).iloc[0]["calibration_error_clean"]

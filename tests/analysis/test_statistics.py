@@ -56,9 +56,9 @@ def test_friedman_knows_a_method_that_always_wins() -> None:
 
 def test_the_interval_of_a_mean_holds_it_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
-    held = 0
+    hits = 0
     for _ in range(200):
         low, high = mean_interval(rng.normal(size=30))
-        held += low <= 0 <= high
-    assert 178 <= held <= 200
+        hits += low <= 0 <= high
+    assert 178 <= hits <= 200
     assert np.isnan(mean_interval([0.5])).all()

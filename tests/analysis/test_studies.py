@@ -40,13 +40,13 @@ def made_studies(folder: Path) -> RunFolder:
             trained["structure"] = SHARED.to_dict()
         measures, arrays = {}, {}
         for number, (task, metric) in enumerate(zip(TASKS, METRICS, strict=True)):
-            found, said = told(rng)
-            found["quality"], found["perturbed"][0]["quality"] = (
-                quality(metric, said["labels"], outputs) for outputs in said["outputs"]
+            result, predictions = told(rng)
+            result["quality"], result["perturbed"][0]["quality"] = (
+                quality(metric, predictions["labels"], outputs) for outputs in predictions["outputs"]
             )
-            measures[task] = found
-            arrays |= {f"{number}.{name}": values for name, values in said.items()}
-        mean = float(np.mean([found["quality"] for found in measures.values()]))
+            measures[task] = result
+            arrays |= {f"{number}.{name}": values for name, values in predictions.items()}
+        mean = float(np.mean([result["quality"] for result in measures.values()]))
         write_json(folder / "units" / f"{key}.train.json", trained)
         write_json(folder / "units" / f"{key}.test.json", {"quality": mean, "tasks": measures})
         save_file(arrays, folder / "units" / f"{key}.test.safetensors")

@@ -80,13 +80,13 @@ def core(site: Site, *entries: tuple[int, int]) -> ModuleSpec:
 
 def corners(plot: str) -> list[list[tuple[float, float]]]:
     """Of the cells of each core: x and y, from the core's own corner."""
-    found = []
+    collected = []
     for x, y, drawn in re.findall(
         r'class="core" x="([\d.]+)" y="([\d.]+)"[^>]*/>((?:<path class="unit-spectral"[^>]*>)*)', plot
     ):
         places = re.findall(r"M([\d.]+) ([\d.]+)", drawn)
-        found.append(sorted((float(a) - float(x), float(b) - float(y)) for a, b in places))
-    return found
+        collected.append(sorted((float(a) - float(x), float(b) - float(y)) for a, b in places))
+    return collected
 
 
 def test_a_core_is_drawn_at_its_entries_in_a_frame_that_all_cores_share() -> None:
@@ -146,10 +146,10 @@ def test_what_a_task_uses_of_a_core_is_drawn_with_its_own_entries() -> None:
     shared = SharedStructure(("a", "b"), pool, ((0,), (1,), (0, 1), (1,)))
     raw = json.loads(shared.to_json())
     for number, task in enumerate(shared.tasks):
-        mine = part_of(raw, number)["modules"]
-        for module in mine:
+        own_modules = part_of(raw, number)["modules"]
+        for module in own_modules:
             del module["users"]
-        assert mine == as_json(shared.of(task))["modules"]
+        assert own_modules == as_json(shared.of(task))["modules"]
 
 
 TRIALS = [

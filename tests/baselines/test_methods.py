@@ -204,13 +204,13 @@ def test_all_projections(backbone: PreTrainedModel) -> None:
 
 
 def test_random_structures_differ_by_seed_and_have_the_size(backbone: PreTrainedModel) -> None:
-    found = []
+    collected = []
     for seed in (0, 0, 1):
         applied = apply_method("random", backbone, {**OPTIONS["random"], "seed": seed})
-        found.append(applied.structure)
+        collected.append(applied.structure)
         applied.undo()
-    assert found[0] == found[1] != found[2]
-    assert all(3600 < structure.params <= 4000 for structure in found)
+    assert collected[0] == collected[1] != collected[2]
+    assert all(3600 < structure.params <= 4000 for structure in collected)
 
 
 def test_a_mixture_keeps_every_gate_soft(backbone: PreTrainedModel, batch: Inputs) -> None:

@@ -69,10 +69,10 @@ def test_lora_xs_equals_the_published_formula(backbone: PreTrainedModel) -> None
     with torch.no_grad():
         signs = (part.left * left[:, :3]).sum(dim=0).sign()  # of a singular pair the sign is free
         part.core.copy_((signs[:, None] * core * signs).flatten())
-        found = weight_after(backbone)
+        result = weight_after(backbone)
     applied.undo()
     expected = weight + 16 / 3 * left[:, :3] @ values[:3].diag() @ core @ right[:3]
-    torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(result, expected, atol=2e-4, rtol=1e-4)
 
 
 def test_plain_svft_shifts_singular_values(backbone: PreTrainedModel) -> None:
@@ -82,9 +82,9 @@ def test_plain_svft_shifts_singular_values(backbone: PreTrainedModel) -> None:
     shift = torch.linspace(1, 0, len(values))  # falling, so that their order stays
     with torch.no_grad():
         part.core.copy_(shift)
-        found = torch.linalg.svdvals(weight_after(backbone))
+        result = torch.linalg.svdvals(weight_after(backbone))
     applied.undo()
-    torch.testing.assert_close(found, values + shift, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(result, values + shift, atol=1e-3, rtol=1e-3)
 
 
 def test_a_band_has_what_lies_near_the_diagonal() -> None:
@@ -110,9 +110,9 @@ def test_random_entries_differ_by_seed_and_stand_among_leading_directions(backbo
 
 
 def test_random_entries_take_more_directions_where_there_are_too_few(backbone: PreTrainedModel) -> None:
-    found = drawn(backbone, size=1, budget=100)
-    assert found.params == 100
-    assert max(max(entry) for module in found.modules for entry in module.entries) == 1
+    result = drawn(backbone, size=1, budget=100)
+    assert result.params == 100
+    assert max(max(entry) for module in result.modules for entry in module.entries) == 1
     narrow = drawn(backbone, budget=50, sites={"include": ["*.layer.5.*query"], "exclude": []})
     assert {module.site.name for module in narrow.modules} == {"encoder.layer.5.attention.self.query"}
 

@@ -23,9 +23,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def news(rows: int = 120) -> pd.DataFrame:
-    found = articles()[:: len(articles()) // rows]
-    table = {"headline": [a.headline for a in found], "body": [a.body[:200] for a in found]}
-    return pd.DataFrame({"id": range(len(found)), **table, "topic": [TOPICS[a.topic] for a in found]})
+    result = articles()[:: len(articles()) // rows]
+    table = {"headline": [a.headline for a in result], "body": [a.body[:200] for a in result]}
+    return pd.DataFrame({"id": range(len(result)), **table, "topic": [TOPICS[a.topic] for a in result]})
 
 
 def begun(tmp_path: Path, *arguments: object) -> Config:

@@ -29,16 +29,16 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_kept_results_are_listed_with_what_they_recommend() -> None:
-    found = rows(KEPT)
+    result = rows(KEPT)
     quickstart = pd.read_csv(KEPT / "quickstart" / "comparison.csv").set_index("name").loc["SLAT 21.2k (trial 5)"]
-    row = found["quickstart"]
+    row = result["quickstart"]
     assert (row["state"], row["task"], row["model"]) == ("tables alone", "bbc-match", "minilm")
     assert (row["method"], row["params"], row["measured"]) == ("SLAT 21.2k (trial 5)", 21203, "test accuracy")
     assert row["quality"] == pytest.approx(quickstart["quality"])
     assert row["size"] == sum(path.stat().st_size for path in (KEPT / "quickstart").rglob("*") if path.is_file())
-    assert found["multitask_embedded"]["task"] == "bbc-headline + bbc-topic + bbc-match"
-    assert {"match", "article"} <= found.keys()  # below a folder that is no run
-    assert "three_tasks" not in found
+    assert result["multitask_embedded"]["task"] == "bbc-headline + bbc-topic + bbc-match"
+    assert {"match", "article"} <= result.keys()  # below a folder that is no run
+    assert "three_tasks" not in result
 
 
 def test_states_of_runs(tmp_path: Path) -> None:
@@ -56,20 +56,20 @@ def test_states_of_runs(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "a" / "done", tmp_path / "broken")
     (tmp_path / "broken" / "environment.json").write_text("{")
     with RunFolder(tmp_path / "a" / "at-work").lock():
-        found = rows(tmp_path)
+        result = rows(tmp_path)
         shown = slat("list", tmp_path).stdout
-    assert {name: row["state"] for name, row in found.items()} == {
+    assert {name: row["state"] for name, row in result.items()} == {
         "begun": "interrupted",
         "done": "done",
         "searched": "search alone",
         "at-work": "running",
         "broken": "damaged",
     }
-    assert found["begun"]["detail"] == "1 of 3 trials"
-    searched = found["searched"]
+    assert result["begun"]["detail"] == "1 of 3 trials"
+    searched = result["searched"]
     assert (searched["method"], searched["quality"], searched["params"]) == ("trial 1", 0.75, 20)
     assert searched["measured"] == "validation accuracy"
-    assert found["done"]["quality"] is None
+    assert result["done"]["quality"] is None
     assert len([line for line in shown.splitlines() if line.startswith(str(tmp_path))]) == 5
     assert "note: " in shown.splitlines()[-1]
     assert "environment.json: damaged" in shown.splitlines()[-1]
@@ -94,18 +94,18 @@ def test_folders_without_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "methods"),
+    ("folder", "methods"),
     [("quickstart", "LoRA r=8"), ("multitask_embedded", None), ("three_tasks", None), ("sensitivity_headline", None)],
 )
-def test_show_prints_json(kept: str, methods: str | None) -> None:
-    (line,) = slat("show", KEPT / kept, "--json").stdout.splitlines()
-    told = json.loads(line)
-    assert told["answer"]
-    assert told["path"].endswith(kept)
+def test_show_prints_json(folder: str, methods: str | None) -> None:
+    (line,) = slat("show", KEPT / folder, "--json").stdout.splitlines()
+    raw = json.loads(line)
+    assert raw["answer"]
+    assert raw["path"].endswith(folder)
     if methods:
-        assert methods in [row["name"] for row in told["table"]]
-        assert told["report"] == str(KEPT / kept / "report.html")
-        assert told["answer"] == (KEPT / kept / "answer.md").read_text().strip()
+        assert methods in [row["name"] for row in raw["table"]]
+        assert raw["report"] == str(KEPT / folder / "report.html")
+        assert raw["answer"] == (KEPT / folder / "answer.md").read_text().strip()
 
 
 def test_tasks_print_json() -> None:

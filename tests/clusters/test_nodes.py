@@ -23,12 +23,12 @@ NODE = {"num_cpus": 1, "object_store_memory": 256 * 2**20, "include_dashboard": 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head that does no work, and two nodes of one CPU each."""
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
     for _ in range(2):
-        made.add_node(**NODE)
-    made.wait_for_nodes()
-    yield made
-    made.shutdown()
+        cluster.add_node(**NODE)
+    cluster.wait_for_nodes()
+    yield cluster
+    cluster.shutdown()
 
 
 @pytest.fixture
@@ -102,8 +102,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def checkpoints(bucket: str) -> list[str]:
     files, root = FileSystem.from_uri(bucket)
-    found = files.get_file_info(FileSelector(root, recursive=True, allow_not_found=True))
-    return [info.path for info in found if info.base_name == "state.pt"]
+    result = files.get_file_info(FileSelector(root, recursive=True, allow_not_found=True))
+    return [info.path for info in result if info.base_name == "state.pt"]
 
 
 def test_checkpoints_on_s3(bucket: str, run: tuple[Path, str], config: Path, tmp_path: Path) -> None:

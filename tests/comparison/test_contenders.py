@@ -91,9 +91,9 @@ def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_p
     pool = JobRunner(replace(context, config=config), tmp_path / "units")
     finals, selection = train_finals(pool, trials, RunFolder(tmp_path))
     tested = pool.evaluate([job for _, job in finals])
-    found = {contender.title: [u for c, u in finals if c is contender] for contender, _ in finals}
-    assert list(found) == ["SLAT 9.2k (trial 0), own weights", "SLAT 0 (trial 1)", "linear head"]
-    searched = found["SLAT 9.2k (trial 0), own weights"]
+    result = {contender.title: [u for c, u in finals if c is contender] for contender, _ in finals}
+    assert list(result) == ["SLAT 9.2k (trial 0), own weights", "SLAT 0 (trial 1)", "linear head"]
+    searched = result["SLAT 9.2k (trial 0), own weights"]
     assert [(job.method, job.seed) for job in searched] == [("search", 0), ("search", 1)]
     structures = [Structure.from_dict(pool.as_found(job).options["structure"]) for job in searched]
     trained = pool.train(searched)
@@ -113,8 +113,8 @@ def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_p
         trained[best[label].key].validation,
     )
     examples = load_task(config.task, config.seed).splits["test"]
-    said = load_bundle(tmp_path / "served")([example.texts for example in examples]).argmax(axis=1)
-    right = np.mean(said == [example.label for example in examples])
+    predictions = load_bundle(tmp_path / "served")([example.texts for example in examples]).argmax(axis=1)
+    right = np.mean(predictions == [example.label for example in examples])
     assert right == pytest.approx(tested[best[label].key].quality)
 
 

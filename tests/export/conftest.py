@@ -18,9 +18,9 @@ from tests.export.folders import retold, saved, with_model
 def small(context: Context, minilm: Backbone, tmp_path: Path) -> Callable[..., Path]:
     """Makes the folder of an adapter on a small model."""
 
-    def make(model: Callable[[], nn.Module], *kinds: str, **told: Any) -> Path:
+    def make(model: Callable[[], nn.Module], *kinds: str, **fields: Any) -> Path:
         loaded = with_model(model, minilm.tokenizer, tmp_path / "model")
         folder = saved(context, loaded, tmp_path / "adapter", *kinds, name=str(tmp_path / "model"))
-        return retold(folder, **told)
+        return retold(folder, **fields)
 
     return make

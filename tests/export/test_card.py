@@ -53,8 +53,8 @@ def test_the_card_of_an_adapter_of_a_run(in_a_run: Path, tmp_path: Path) -> None
 def test_an_adapter_in_no_run_has_no_more_than_its_own_measures(small: Callable[..., Path], tmp_path: Path) -> None:
     folder = small(bert, "lora", pooling="first")
     assert read_facts(folder) is None
-    told = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out")])
-    assert told.exit_code == 0, told.output
+    result = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
     text = (tmp_path / "out" / "README.md").read_text()
     assert "Validation, of these weights: quality 0.500, loss 1.250." in text
     assert "Trained on" not in text

@@ -103,8 +103,8 @@ def test_a_class_for_classification_and_a_pipeline_say_what_the_adapter_says(
     source = {"model": str(tmp_path / "out")} if form == "merged" else {"model": model, "tokenizer": tokenizer}
     classify = hf.pipeline("text-classification", **source, top_k=None)
     for answer, row in zip(classify(list(TEXTS), truncation=True), expected, strict=True):
-        found = {one["label"]: one["score"] for one in answer}
-        np.testing.assert_allclose([found[label] for label in predictor.labels], row, atol=2e-6)
+        result = {one["label"]: one["score"] for one in answer}
+        np.testing.assert_allclose([result[label] for label in predictor.labels], row, atol=2e-6)
 
 
 @pytest.mark.parametrize("form", ["merged", "peft"])
@@ -159,9 +159,9 @@ def test_a_head_that_no_class_holds_is_told_and_refused_when_asked_for(
     small: Callable[..., Path], tmp_path: Path, make: Callable[[], nn.Module], pooling: str, why: str
 ) -> None:
     folder = small(make, "lora", pooling=pooling)
-    told = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out"), "--format", "peft"])
-    assert told.exit_code == 0, told.output
-    assert f"note: exported without a class for classification: {why}" in told.stderr.replace("transformers has ", "")
+    result = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out"), "--format", "peft"])
+    assert result.exit_code == 0, result.output
+    assert f"note: exported without a class for classification: {why}" in result.stderr.replace("transformers has ", "")
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["task_type"] == "FEATURE_EXTRACTION"
     with pytest.raises(SlatError, match="export: .*" + why.split("`")[0]):
         export(folder, tmp_path / "other", "peft", task_type="SEQ_CLS")

@@ -79,10 +79,10 @@ def test_an_adapter_of_peft_holds_the_modules_and_no_more(
     export(folder, tmp_path / "out", "peft")
     weights = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert sum(w.size for w in weights.values()) == structure_of(backbone, "lora").params
-    told = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
-    assert told["base_model_name_or_path"] == HERE
-    assert sorted(set(told["rank_pattern"].values())) == [1, 2]
-    assert not told["lora_bias"]
+    raw = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert raw["base_model_name_or_path"] == HERE
+    assert sorted(set(raw["rank_pattern"].values())) == [1, 2]
+    assert not raw["lora_bias"]
 
 
 BASELINES = {

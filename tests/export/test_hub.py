@@ -119,9 +119,9 @@ def pushed(folder: Path, out: Path, *options: str, name: str = NAME) -> Result:
 
 
 def test_the_whole_folder_is_there_and_loads(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    told = pushed(folder, tmp_path / "out", "--private")
-    assert told.exit_code == 0, told.output
-    assert told.stdout.endswith(f"pushed: {hub.address}/{NAME}\n")
+    result = pushed(folder, tmp_path / "out", "--private")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith(f"pushed: {hub.address}/{NAME}\n")
     assert hub.created == {**hub.created, "name": "headlines", "organization": "someone"}
     assert hub.created["visibility"] == "private"
     local = {str(p.relative_to(tmp_path / "out")): p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
@@ -151,10 +151,10 @@ REFUSED = [
 @pytest.mark.parametrize(("status", "why"), REFUSED)
 def test_what_the_hub_refuses_is_one_sentence(hub: Hub, folder: Path, tmp_path: Path, status: int, why: str) -> None:
     hub.refuse = status
-    told = pushed(folder, tmp_path / "out")
-    assert told.exit_code == 2
-    assert told.stderr.startswith(f"error: --push: {NAME}: {why}")
-    assert f"the export itself is whole in {tmp_path / 'out'}" in told.stderr
+    result = pushed(folder, tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: --push: {NAME}: {why}")
+    assert f"the export itself is whole in {tmp_path / 'out'}" in result.stderr
     assert (tmp_path / "out" / "README.md").is_file()
     assert not hub.files
 
@@ -162,24 +162,24 @@ def test_what_the_hub_refuses_is_one_sentence(hub: Hub, folder: Path, tmp_path: 
 def test_nothing_is_sent_before_the_export_is_whole(
     hub: Hub, folder: Path, context: Context, minilm: Backbone, tmp_path: Path
 ) -> None:
-    told = pushed(folder, tmp_path / "out", "--task-type", "CAUSAL_LM")
-    assert told.exit_code == 2
-    assert "generates no text" in told.stderr
+    result = pushed(folder, tmp_path / "out", "--task-type", "CAUSAL_LM")
+    assert result.exit_code == 2
+    assert "generates no text" in result.stderr
     assert not hub.requests
     assert not (tmp_path / "out").exists()
 
 
 def test_a_public_repository_gets_nothing_that_is_private(hub: Hub, folder: Path, tmp_path: Path) -> None:
     hub.is_public_already = True
-    told = pushed(folder, tmp_path / "out", "--private")
-    assert "is there already, and public" in told.stderr
+    result = pushed(folder, tmp_path / "out", "--private")
+    assert "is there already, and public" in result.stderr
     assert not hub.files
 
 
 def test_an_adapter_whose_base_others_do_not_have_is_kept_here(hub: Hub, folder: Path, tmp_path: Path) -> None:
-    told = pushed(folder, tmp_path / "out", "--format", "peft")
-    assert told.exit_code == 2
-    assert "is a folder that others do not have; export it with `--format merged`" in told.stderr
+    result = pushed(folder, tmp_path / "out", "--format", "peft")
+    assert result.exit_code == 2
+    assert "is a folder that others do not have; export it with `--format merged`" in result.stderr
     assert not hub.requests
 
 
@@ -191,19 +191,19 @@ def test_without_a_network_a_token_or_a_name(
         ("a/b/c", "is no name on the"),
         ("some one/x", "is no name on the"),
     ):
-        told = pushed(folder, tmp_path / "out", name=name)
-        assert told.exit_code == 2
-        assert f"--push: {name!r} {why}" in told.stderr
+        result = pushed(folder, tmp_path / "out", name=name)
+        assert result.exit_code == 2
+        assert f"--push: {name!r} {why}" in result.stderr
         assert not (tmp_path / "out").exists()
-    told = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out"), "--private"])
-    assert "--private: belongs to --push" in told.stderr
+    result = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out"), "--private"])
+    assert "--private: belongs to --push" in result.stderr
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     assert "no token of the Hugging Face hub is here" in pushed(folder, tmp_path / "out").stderr
     monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
-    told = pushed(folder, tmp_path / "out")
-    assert told.exit_code == 2
-    assert "--push: the Hugging Face hub cannot be reached (" in told.stderr
+    result = pushed(folder, tmp_path / "out")
+    assert result.exit_code == 2
+    assert "--push: the Hugging Face hub cannot be reached (" in result.stderr
     assert (tmp_path / "out" / "README.md").is_file()
     assert not hub.requests

@@ -36,11 +36,11 @@ def test_a_structure_as_a_configuration_of_peft_trains_the_same_modules(minilm: 
             theirs.lora_A.default.weight.copy_(lora.down)
             theirs.lora_B.default.weight.copy_(lora.up)
         expected = bare(**batch).last_hidden_state
-        found = model.base_model.model.bert(**batch).last_hidden_state
+        result = model.base_model.model.bert(**batch).last_hidden_state
         adapter.detach()
         plain = bare(**batch).last_hidden_state
     assert (expected - plain).abs().max() > 1e-2
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("kinds", "why"), [(("lora", "bias"), "peft cannot train bias at"), (("norm",), "no LoRA")])

@@ -32,17 +32,17 @@ def test_what_a_form_cannot_hold_is_said_and_leaves_nothing(
     context: Context, backbone: nn.Module, tmp_path: Path, form: str, kinds: tuple[str, ...], why: str
 ) -> None:
     folder = saved(context, backbone, tmp_path / "adapter", *kinds)
-    told = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out"), "--format", form])
-    assert told.exit_code == 2
-    assert re.search(why, told.output)
+    result = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out"), "--format", form])
+    assert result.exit_code == 2
+    assert re.search(why, result.output)
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
 
 
 def test_a_bare_head_is_the_model_itself(context: Context, backbone: nn.Module, tmp_path: Path) -> None:
     folder = saved(context, backbone, tmp_path / "adapter")
-    told = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out")])
-    assert told.exit_code == 0, told.output
-    assert "README.md" in told.output
+    result = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "README.md" in result.output
     again = load_file(tmp_path / "out" / "model.safetensors")
     assert all(np.array_equal(again[name], value.numpy()) for name, value in backbone.state_dict().items())
 

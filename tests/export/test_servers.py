@@ -31,24 +31,22 @@ def test_one_rank_for_servers(small: Callable[..., Path], tmp_path: Path, task_t
     folder = small(grouped, "lora", "spectral", pooling="last")
     exported = export(folder, tmp_path / "out", "peft", task_type=task_type, uniform_rank=True)
     assert exported.task_type == (task_type or "CAUSAL_LM")
-    told = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
-    assert (told["rank_pattern"], told["alpha_pattern"], told["modules_to_save"]) == ({}, {}, None)
-    assert (told["bias"], told["lora_bias"], told["use_dora"]) == ("none", False, False)
+    raw = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (raw["rank_pattern"], raw["alpha_pattern"], raw["modules_to_save"]) == ({}, {}, None)
+    assert (raw["bias"], raw["lora_bias"], raw["use_dora"]) == ("none", False, False)
     weights = load_file(tmp_path / "out" / "adapter_model.safetensors")
     places = {name.removesuffix(".lora_A.weight") for name in weights if name.endswith("lora_A.weight")}
     assert 2 * len(places) == len(weights)
     inner = {place.partition(".layers.")[2].partition(".")[2] for place in places}
     start = "base_model.model.model." if exported.task_type == "CAUSAL_LM" else "base_model.model."
     assert places == {f"{start}layers.{number}.{name}" for number in range(3) for name in inner}
-    assert {name.split(".")[-1] for name in inner} == set(told["target_modules"])
-    assert {len(weights[f"{place}.lora_A.weight"]) for place in places} == {told["r"]}
+    assert {name.split(".")[-1] for name in inner} == set(raw["target_modules"])
+    assert {len(weights[f"{place}.lora_A.weight"]) for place in places} == {raw["r"]}
 
     base = hf.LlamaModel.from_pretrained(tmp_path / "model").eval()
     for place in places:  # as a server computes it, by name, from what the configuration says
         layer = base.get_submodule(place.removeprefix(start))
-        update = (
-            weights[f"{place}.lora_B.weight"] @ weights[f"{place}.lora_A.weight"] * (told["lora_alpha"] / told["r"])
-        )
+        update = weights[f"{place}.lora_B.weight"] @ weights[f"{place}.lora_A.weight"] * (raw["lora_alpha"] / raw["r"])
         layer.weight.data += torch.from_numpy(update)
     predictor = load(folder)
     batch = hf.AutoTokenizer.from_pretrained(tmp_path / "model")(
@@ -68,11 +66,11 @@ def test_what_servers_do_not_read_is_refused(
 ) -> None:
     folder = small(make, *kinds, pooling="last")
     command = ["export", str(folder), "--out", str(tmp_path / "out"), "--format", "peft", "--uniform-rank"]
-    told = CliRunner().invoke(main, command)
-    assert told.exit_code == 2
-    assert why in told.stderr
-    told = CliRunner().invoke(main, [*command, "--task-type", "seq_cls"])
-    assert "servers of LoRA read no head" in told.stderr
-    told = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out"), "--uniform-rank"])
-    assert "--uniform-rank: is for `--format peft`" in told.stderr
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert why in result.stderr
+    result = CliRunner().invoke(main, [*command, "--task-type", "seq_cls"])
+    assert "servers of LoRA read no head" in result.stderr
+    result = CliRunner().invoke(main, ["export", str(folder), "--out", str(tmp_path / "out"), "--uniform-rank"])
+    assert "--uniform-rank: is for `--format peft`" in result.stderr
     assert not (tmp_path / "out").exists()

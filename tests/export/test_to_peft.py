@@ -98,9 +98,9 @@ def test_what_was_trained_anywhere_loads_in_the_usual_class(
         around = type(whole).from_pretrained(tmp_path / "model").eval()
         around.load_state_dict(whole.state_dict(), strict=False)
         whole = around
-    found = to_peft(adapter, whole, out=tmp_path / "out", base_name=str(tmp_path / "model"))
+    result = to_peft(adapter, whole, out=tmp_path / "out", base_name=str(tmp_path / "model"))
     with torch.no_grad():
-        torch.testing.assert_close(found(**ids).logits, expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(result(**ids).logits, expected, atol=1e-5, rtol=1e-5)
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["task_type"] == kind
     options = {"num_labels": 3} if head else {}
     again = AUTO[kind].from_pretrained(tmp_path / "out", **options).eval()
@@ -119,10 +119,10 @@ def test_a_bare_model_and_its_mode(ids: dict[str, Tensor], tmp_path: Path) -> No
     adapter = attach(model, structure_of(model, "lora", "bias"))
     shake(adapter)
     expected = model(**ids).last_hidden_state
-    found = to_peft(adapter)
-    assert type(found) is peft.PeftModelForFeatureExtraction
-    assert not found.training
-    torch.testing.assert_close(found(**ids).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
+    result = to_peft(adapter)
+    assert type(result) is peft.PeftModelForFeatureExtraction
+    assert not result.training
+    torch.testing.assert_close(result(**ids).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
     assert to_peft(adapter, out=tmp_path / "out").peft_config["default"].base_model_name_or_path == str(
         tmp_path / "model"
     )
@@ -157,8 +157,8 @@ def test_one_rank_computes_the_same(make: Callable[[], nn.Module], ids: dict[str
     shake(adapter)
     with torch.no_grad():
         expected = whole(**ids).logits
-        found = to_peft(adapter, uniform_rank=True, out=tmp_path / "out")
-        torch.testing.assert_close(found(**ids).logits, expected, atol=1e-5, rtol=1e-5)
+        result = to_peft(adapter, uniform_rank=True, out=tmp_path / "out")
+        torch.testing.assert_close(result(**ids).logits, expected, atol=1e-5, rtol=1e-5)
         again = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out").eval()
         torch.testing.assert_close(again(**ids).logits, expected, atol=1e-5, rtol=1e-5)
     ranks = {len(v) for n, v in load_file(tmp_path / "out" / "adapter_model.safetensors").items() if "lora_A" in n}
@@ -174,9 +174,9 @@ def test_weights_in_half_precision(ids: dict[str, Tensor], tmp_path: Path) -> No
     shake(adapter)
     with torch.no_grad():
         expected = whole(**ids).logits
-        found = to_peft(adapter)(**ids).logits
-    assert found.dtype == torch.bfloat16
-    assert (found - expected).abs().max() < 0.05 * (expected - plain).abs().max()
+        result = to_peft(adapter)(**ids).logits
+    assert result.dtype == torch.bfloat16
+    assert (result - expected).abs().max() < 0.05 * (expected - plain).abs().max()
     stored = {p.dtype for n, p in to_peft(adapter).named_parameters() if "lora_" in n}
     assert stored == {torch.float32}
 

@@ -82,8 +82,8 @@ def _ledger(folder: Path) -> Path:
 
 def _read_lines(path: Path, read: Callable[[Path], list[Any]], whole: int) -> Any:
     """Read lines; fewer of them than were written are those that a kill tore, and what they tell of is done again."""
-    found = read(path)
-    return found if len(found) == whole else AGAIN
+    result = read(path)
+    return result if len(result) == whole else AGAIN
 
 
 def _trials(path: Path) -> Any:
@@ -95,8 +95,8 @@ def _trials(path: Path) -> Any:
 
 def _rungs(folder: Path) -> Path:
     for number in range(6):
-        made = Decision(trial=f"trial-{number:04d}", step=3, values=[0.5, -10.0], decision="STOP")
-        made.append(folder / "rungs.jsonl")
+        decision = Decision(trial=f"trial-{number:04d}", step=3, values=[0.5, -10.0], decision="STOP")
+        decision.append(folder / "rungs.jsonl")
     return folder / "rungs.jsonl"
 
 
@@ -150,8 +150,8 @@ def _predictions(folder: Path) -> Path:
 
 
 def _read_predictions(path: Path) -> Any:
-    said = Predictions.read(path, records.TEST.sets)
-    return [values.tolist() for values in (said.labels, said.outputs, said.confidence)]
+    predictions = Predictions.read(path, records.TEST.sets)
+    return [values.tolist() for values in (predictions.labels, predictions.outputs, predictions.confidence)]
 
 
 def _run(folder: Path, name: str, digests: bool = True) -> Path:

@@ -43,7 +43,7 @@ def merge_bomb(levels: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (yaml_bomb(9), "stands for more than 100,000 values"),
         (merge_bomb(40), "stands for more than 100,000 values"),
@@ -53,9 +53,9 @@ def merge_bomb(levels: int) -> str:
         ("name: 2001-99-99", "not valid YAML"),
     ],
 )
-def test_a_configuration_that_expands_is_one_sentence(text: str, told: str, tmp_path: Path) -> None:
+def test_a_configuration_that_expands_is_one_sentence(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(SlatError, match=told) as caught:
+    with pytest.raises(SlatError, match=message) as caught:
         load_config(tmp_path / "a.yaml")
     assert len(str(caught.value)) < 500
 

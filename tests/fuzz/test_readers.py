@@ -44,15 +44,15 @@ def _variants(reader: Reader, raw: bytes, count: int, rng: random.Random) -> Ite
 
 def _outcome(reader: Reader, path: Path, folder: Path, expected: Any, has_digest: bool) -> str:
     try:
-        found = reader.read(path)
+        result = reader.read(path)
     except SlatError as error:
         is_one = str(folder) in str(error) and (reader.may_list or "\n" not in str(error))
         return "one sentence" if is_one else f"traceback: {error!r}"
     except Exception as error:
         return f"traceback: {error!r}"
-    if found is AGAIN:
+    if result is AGAIN:
         return AGAIN
-    if found == expected or repr(found) == repr(expected):  # NaN is not itself
+    if result == expected or repr(result) == repr(expected):  # NaN is not itself
         return "equal"
     return "other content" if has_digest else "as written"
 
@@ -62,22 +62,22 @@ def fuzz(name: str, folder: Path, count: int) -> Counter[str]:
     reader, rng = READERS[name], random.Random(name)
     path = reader.make(folder)
     raw, expected = path.read_bytes(), reader.read(path)
-    found: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     for variant, has_digest in _variants(reader, raw, count, rng):
         path.write_bytes(variant)
         outcome = _outcome(reader, path, folder, expected, has_digest)
-        found[outcome] += 1
+        outcomes[outcome] += 1
         if outcome.startswith(("traceback", "other")):
-            shutil.copy(path, folder.with_name(f"{folder.name}-{sum(found.values())}"))
-            print(name, outcome, folder.with_name(f"{folder.name}-{sum(found.values())}"))
+            shutil.copy(path, folder.with_name(f"{folder.name}-{sum(outcomes.values())}"))
+            print(name, outcome, folder.with_name(f"{folder.name}-{sum(outcomes.values())}"))
     path.write_bytes(raw)
     assert repr(reader.read(path)) == repr(expected)  # a reader leaves nothing behind
-    return found
+    return outcomes
 
 
-def _check(found: Counter[str]) -> None:
-    assert not [outcome for outcome in found if outcome.startswith(("traceback", "other content"))], found
-    assert found["one sentence"] + found[AGAIN]
+def _check(outcomes: Counter[str]) -> None:
+    assert not [outcome for outcome in outcomes if outcome.startswith(("traceback", "other content"))], outcomes
+    assert outcomes["one sentence"] + outcomes[AGAIN]
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -93,10 +93,10 @@ def test_much_damage_is_one_sentence(tmp_path: Path) -> None:
     total: Counter[str] = Counter()
     for number, name in enumerate(READERS):
         (tmp_path / str(number)).mkdir()
-        found = fuzz(name, tmp_path / str(number), count)
-        plain = Counter({name: sum(n for told, n in found.items() if told.startswith(name)) for name in OUTCOMES})
+        result = fuzz(name, tmp_path / str(number), count)
+        plain = Counter({name: sum(n for told, n in result.items() if told.startswith(name)) for name in OUTCOMES})
         total += plain
-        print(f"| {name} | {found.total():,} | {' | '.join(f'{plain[name]:,}' for name in OUTCOMES)} |", flush=True)
+        print(f"| {name} | {result.total():,} | {' | '.join(f'{plain[name]:,}' for name in OUTCOMES)} |", flush=True)
         failed += [name] if plain["other content"] + plain["traceback"] else []
     print(f"| all | {total.total():,} | {' | '.join(f'{total[name]:,}' for name in OUTCOMES)} |")
     assert not failed

@@ -134,7 +134,7 @@ def test_weights_of_another_adapter_are_said(adapter: Path) -> None:
 
 def test_adapters_of_earlier_versions_have_no_digests(adapter: Path) -> None:
     before = load(adapter)(["Chelsea win away"])
-    told = json.loads((adapter / "adapter.json").read_text())
-    (adapter / "adapter.json").write_text(json.dumps({n: v for n, v in told.items() if n not in ("digest", "weights")}))
+    raw = json.loads((adapter / "adapter.json").read_text())
+    (adapter / "adapter.json").write_text(json.dumps({n: v for n, v in raw.items() if n not in ("digest", "weights")}))
     save_file(load_file(adapter / "adapter.safetensors"), adapter / "adapter.safetensors")
     assert np.array_equal(load(adapter)(["Chelsea win away"]), before)

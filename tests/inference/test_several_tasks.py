@@ -123,9 +123,9 @@ def test_the_command_line_asks_whose_adapter(saved: Path) -> None:
     assert adapter_folder(pool, task="bbc-topic") == adapter_folder(saved, task="bbc-topic") == pool / "bbc-topic"
     with pytest.raises(SlatError, match="one of bbc-headline, bbc-match, bbc-topic is needed"):
         adapter_folder(pool)
-    said = CliRunner().invoke(main, [*command, "--task", "bbc-headline", "--json"])
-    assert said.exit_code == 0, said.output
-    assert set(json.loads(said.stdout)["probabilities"]) == set(
+    result = CliRunner().invoke(main, [*command, "--task", "bbc-headline", "--json"])
+    assert result.exit_code == 0, result.output
+    assert set(json.loads(result.stdout)["probabilities"]) == set(
         load_bundle(saved / "adapters/slat-abc/bbc-topic").labels
     )
 

@@ -263,6 +263,6 @@ def test_mistakes_are_told_in_one_sentence(tmp_path: Path) -> None:
     supernet = supernet_on(model.model)
     optimizer = torch.optim.AdamW(supernet.adapter.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
-    made = {"train_dataset": rows(model, 8), "optimizers": (optimizer, schedule)}
+    fields = {"train_dataset": rows(model, 8), "optimizers": (optimizer, schedule)}
     with pytest.raises(SlatError, match="it holds candidates already"):
-        hf.Trainer(model, arguments(tmp_path), callbacks=[SlatCallback(supernet, PLAN)], **made).train()
+        hf.Trainer(model, arguments(tmp_path), callbacks=[SlatCallback(supernet, PLAN)], **fields).train()

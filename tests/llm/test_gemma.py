@@ -93,13 +93,13 @@ def test_it_answers_in_words_better_than_chance_and_learns(tmp_path: Path) -> No
     assert bare.params == 0
     assert bare.validation.quality > context.majority + 0.1
     job = TrainingJob("search", "search", 0.001, 0, options={"budget": 4000, "kinds": "spectral"})
-    found, state = train_job(context, job)
-    assert found.validation.loss < bare.validation.loss
-    slat = TrainingJob("slat", "slat", 0.001, 0, options={"structure": found.structure})
-    save_bundle(tmp_path / "adapter", context, slat, state, found.validation)
+    result, state = train_job(context, job)
+    assert result.validation.loss < bare.validation.loss
+    slat = TrainingJob("slat", "slat", 0.001, 0, options={"structure": result.structure})
+    save_bundle(tmp_path / "adapter", context, slat, state, result.validation)
     predictor = load_bundle(tmp_path / "adapter")
     logits = predict_logits(predictor.model, context.tasks[0].validation)
-    assert (logits.argmax(axis=1) == context.tasks[0].validation.labels).mean() == found.validation.quality
+    assert (logits.argmax(axis=1) == context.tasks[0].validation.labels).mean() == result.validation.quality
 
 
 def test_it_generates(tmp_path: Path) -> None:

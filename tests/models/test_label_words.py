@@ -44,8 +44,8 @@ def test_scores_are_those_of_the_definition(backbone: Backbone) -> None:
     model, data = task_of(backbone)
     with torch.no_grad():
         scores = model(data.batch([0, 1, 2])).numpy()
-    wanted = [[by_definition(model, data, row, label) for label in range(4)] for row in range(3)]
-    assert np.allclose(scores, wanted, atol=2e-5)
+    expected = [[by_definition(model, data, row, label) for label in range(4)] for row in range(3)]
+    assert np.allclose(scores, expected, atol=2e-5)
     assert np.ptp(scores, axis=1).min() > 1e-3  # a test on models that say one thing would say nothing
 
 

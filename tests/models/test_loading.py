@@ -74,8 +74,8 @@ def weights(change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Damage:
 
 def configuration(**fields: object) -> Damage:
     def change(folder: Path) -> None:
-        told = json.loads((folder / "config.json").read_text()) | fields
-        write(folder / "config.json", json.dumps({name: value for name, value in told.items() if value is not None}))
+        raw = json.loads((folder / "config.json").read_text()) | fields
+        write(folder / "config.json", json.dumps({name: value for name, value in raw.items() if value is not None}))
 
     return change
 
@@ -189,22 +189,22 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_what_cannot_be_loaded_whole_is_one_sentence(folder: Path, name: str) -> None:
-    damage, said = DAMAGES[name]
+    damage, message = DAMAGES[name]
     damage(folder)
-    with pytest.raises(SlatError, match=said) as told:
+    with pytest.raises(SlatError, match=message) as error:
         load_backbone(str(folder))
-    assert str(told.value).startswith(f"model.name: cannot load {str(folder)!r}: ")
-    assert len(str(told.value).splitlines()) == 1
+    assert str(error.value).startswith(f"model.name: cannot load {str(folder)!r}: ")
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_the_command_line_says_it_without_a_traceback(folder: Path, tmp_path: Path) -> None:
     prefixed("module.")(folder)
     config = tmp_path / "mine.yaml"
     config.write_text("task: {name: bbc-headline, max_rows: 48}\nmodel: {name: encoder}\n")
-    told = CliRunner().invoke(main, ["run", str(config), "--out", str(tmp_path / "run")])
-    assert told.exit_code == 2
-    assert told.stderr.count("\n") == 1
-    assert "take 'module.' off their names" in told.stderr
+    result = CliRunner().invoke(main, ["run", str(config), "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "take 'module.' off their names" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -221,9 +221,9 @@ def test_the_command_line_says_it_without_a_traceback(folder: Path, tmp_path: Pa
 def test_what_is_whole_still_loads(folder: Path, minilm: Backbone, harmless: Damage) -> None:
     """A head's prefix, no pooler, a head beside it, a pickle, one of two forms of the tokenizer."""
     harmless(folder)
-    found = load_backbone(str(folder))
-    assert all(torch.equal(v, minilm.model.state_dict()[n]) for n, v in found.model.state_dict().items())
-    assert found.tokenizer("Chelsea win away")["input_ids"] == minilm.tokenizer("Chelsea win away")["input_ids"]
+    result = load_backbone(str(folder))
+    assert all(torch.equal(v, minilm.model.state_dict()[n]) for n, v in result.model.state_dict().items())
+    assert result.tokenizer("Chelsea win away")["input_ids"] == minilm.tokenizer("Chelsea win away")["input_ids"]
 
 
 NAMES = {
@@ -248,10 +248,10 @@ def test_a_name_that_nothing_has_is_one_sentence(
     shutil.copy(folder / "config.json", tmp_path / "above/snapshots/1a2b")
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter/adapter_config.json").write_text("{}")
-    with pytest.raises(SlatError) as told:
+    with pytest.raises(SlatError) as error:
         load_backbone(name)
-    assert NAMES[name] in str(told.value)
-    assert "\n" not in str(told.value)
+    assert NAMES[name] in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_folder_may_be_named_from_home_or_from_where_one_is(
@@ -273,8 +273,8 @@ def test_a_folder_may_be_named_from_home_or_from_where_one_is(
 def save_tokenizer(folder: Path, words: list[str], **special: str) -> None:
     """Whole words by their number, in the place of the model's own tokenizer."""
     without("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")(folder)
-    made = Tokenizer(kinds.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
-    hf.PreTrainedTokenizerFast(tokenizer_object=made, **special).save_pretrained(folder)
+    tokenizer = Tokenizer(kinds.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
 
 
 def many(count: int) -> list[str]:
@@ -326,8 +326,8 @@ def test_any_special_token_pads(folder: Path) -> None:
 def test_byte_pairs_without_merges_are_refused(folder: Path) -> None:
     """It would cut every word into letters."""
     without("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")(folder)
-    made = Tokenizer(kinds.BPE({word: number for number, word in enumerate(many(30_522))}, []))
-    hf.PreTrainedTokenizerFast(tokenizer_object=made, eos_token="w0").save_pretrained(folder)
+    tokenizer = Tokenizer(kinds.BPE({word: number for number, word in enumerate(many(30_522))}, []))
+    hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="w0").save_pretrained(folder)
     with pytest.raises(SlatError, match=r"a vocabulary and no merges; is merges\.txt missing\?"):
         load_backbone(str(folder))
 
@@ -347,9 +347,9 @@ def test_words_that_the_tokenizer_does_not_know_are_said(folder: Path) -> None:
 
 
 def test_a_vocabulary_of_another_case_is_said(folder: Path, tmp_path: Path) -> None:
-    told = json.loads((folder / "tokenizer.json").read_text())
-    told["normalizer"]["lowercase"] = False
-    write(folder / "tokenizer.json", json.dumps(told))
+    raw = json.loads((folder / "tokenizer.json").read_text())
+    raw["normalizer"]["lowercase"] = False
+    write(folder / "tokenizer.json", json.dumps(raw))
     write(folder / "tokenizer_config.json", json.dumps({"do_lower_case": False, "tokenizer_class": "BertTokenizer"}))
     rows = [f"Shares Of Company {n} Fall In London,business\nChelsea Win {n} Games Away,sports\n" for n in range(40)]
     (tmp_path / "titles.csv").write_text("text,label\n" + "".join(rows))
@@ -375,9 +375,9 @@ def test_a_length_without_room_for_text_is_refused(minilm: Backbone) -> None:
 def test_loading_says_nothing_of_its_own(folder: Path) -> None:
     """A head beside the model is nobody's business: not a line on the terminal."""
     weights(lambda state: state | {"cls.predictions.bias": torch.zeros(30_522)})(folder)
-    said: list[logging.LogRecord] = []
+    records: list[logging.LogRecord] = []
     handler = logging.Handler()
-    handler.emit = said.append  # type: ignore[method-assign]
+    handler.emit = records.append  # type: ignore[method-assign]
     logger = logging.getLogger("transformers")
     level = logger.level
     logger.addHandler(handler)
@@ -385,5 +385,5 @@ def test_loading_says_nothing_of_its_own(folder: Path) -> None:
         load_backbone(str(folder))
     finally:
         logger.removeHandler(handler)
-    assert not said
+    assert not records
     assert logger.level == level  # as the caller had it

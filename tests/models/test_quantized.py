@@ -44,22 +44,22 @@ def context(folder: Path, weights: str) -> Context:
 
 @pytest.mark.parametrize("weights", QUANTIZED)
 def test_it_is_searched_trained_saved_and_used(folder: Path, tmp_path: Path, weights: str) -> None:
-    found = context(folder, weights)
-    train_job(found, TrainingJob("head", "head", 0.01, 0))
-    layer = found.frozen.model.model.layers[0].mlp.up_proj
+    result = context(folder, weights)
+    train_job(result, TrainingJob("head", "head", 0.01, 0))
+    layer = result.frozen.model.model.layers[0].mlp.up_proj
     assert type(layer).__name__ == {"nf4": "Linear4bit", "int8": "Linear8bitLt"}[weights]
-    searched, state = train_job(found, TrainingJob("search", "search", 0.01, 0, options={"budget": 600}))
+    searched, state = train_job(result, TrainingJob("search", "search", 0.01, 0, options={"budget": 600}))
     assert 0 < searched.params <= 606
     job = TrainingJob("slat", "slat", 0.03, 0, options={"structure": searched.structure})
-    tested, _ = evaluate_job(found, job, state)
-    save_bundle(tmp_path / "adapter", found, job, state, searched.validation)
+    tested, _ = evaluate_job(result, job, state)
+    save_bundle(tmp_path / "adapter", result, job, state, searched.validation)
     predictor = load_bundle(tmp_path / "adapter")
     assert type(predictor.model.backbone.model.layers[0].mlp.up_proj) is type(layer)
-    logits = predict_logits(predictor.model, found.test)
-    assert (logits.argmax(1) == found.test.labels).mean() == tested.quality
+    logits = predict_logits(predictor.model, result.test)
+    assert (logits.argmax(1) == result.test.labels).mean() == tested.quality
     export(tmp_path / "adapter", tmp_path / "peft", "peft")  # on the weights as they were published
-    lora = Structure.lora(find_sites(found.frozen.model), r=2)
-    adapter = attach(found.frozen.model, lora)
+    lora = Structure.lora(find_sites(result.frozen.model), r=2)
+    adapter = attach(result.frozen.model, lora)
     with pytest.raises(SlatError, match="is kept in few bits, which hold nothing that is merged"):
         adapter.merge()
     adapter.detach()

@@ -31,17 +31,17 @@ def encoded(backbone: Backbone) -> Responses:
 def test_scores_are_those_of_the_definition(backbone: Backbone) -> None:
     data = encoded(backbone)
     model = ResponseModel(backbone.model, backbone.tokenizer, "token_accuracy", 8).eval()
-    found = model(data.batch([0, 1])).numpy()
+    result = model(data.batch([0, 1])).numpy()
     for row in (0, 1):
         prompt = data.ids[data.offsets[row] : data.offsets[row + 1]].tolist()
         response = data.response(row).tolist()
         logits = backbone.model(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1].double()
-        assert found[row, 1] == pytest.approx(
+        assert result[row, 1] == pytest.approx(
             float(logits.log_softmax(-1)[range(len(response)), response].sum()), rel=1e-5
         )
-        assert found[row, 2] == len(response)
-        assert found[row, 0] == pytest.approx(np.mean(logits.argmax(-1).numpy() == response))
-    assert float(model.loss(data.batch([0, 1]))) == pytest.approx(-found[:, 1].sum() / found[:, 2].sum(), rel=1e-5)
+        assert result[row, 2] == len(response)
+        assert result[row, 0] == pytest.approx(np.mean(logits.argmax(-1).numpy() == response))
+    assert float(model.loss(data.batch([0, 1]))) == pytest.approx(-result[:, 1].sum() / result[:, 2].sum(), rel=1e-5)
 
 
 def test_what_is_generated_is_what_it_is_alone(backbone: Backbone) -> None:

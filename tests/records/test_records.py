@@ -77,7 +77,7 @@ def test_what_is_written_is_read_again(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "message"),
     [
         (lambda raw: {**raw, "version": 99}, r"is of version 99; this library reads versions up to \d"),
         (lambda raw: {**raw, "version": "new"}, "is of version 'new'"),
@@ -87,13 +87,13 @@ def test_what_is_written_is_read_again(name: str, tmp_path: Path) -> None:
         (lambda raw: "{", "damaged"),
     ],
 )
-def test_a_damaged_file_is_one_sentence_with_its_name(name: str, edit: Any, told: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_one_sentence_with_its_name(name: str, edit: Any, message: str, tmp_path: Path) -> None:
     kind, record = FILES[name]
     path = tmp_path / name
     record.write(path)
-    made = edit(check_signature(read_json(path), path))
-    path.write_text(made if isinstance(made, str) else json.dumps(made))
-    with pytest.raises(SlatError, match=told) as caught:
+    edited = edit(check_signature(read_json(path), path))
+    path.write_text(edited if isinstance(edited, str) else json.dumps(edited))
+    with pytest.raises(SlatError, match=message) as caught:
         kind.read(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
@@ -204,10 +204,10 @@ def test_a_report_is_a_row_of_the_columns_that_it_has() -> None:
 
 def test_decisions_at_rungs_are_lines(tmp_path: Path) -> None:
     path = tmp_path / "rungs.jsonl"
-    made = Decision(trial="trial-0000", step=3, values=[0.5, -10.0], decision="STOP")
-    path.write_text(json.dumps(made.model_dump()) + "\n")  # of the first version
-    made.append(path)
-    assert list(Decision.read_lines(path)) == [made, made]
+    decision = Decision(trial="trial-0000", step=3, values=[0.5, -10.0], decision="STOP")
+    path.write_text(json.dumps(decision.model_dump()) + "\n")  # of the first version
+    decision.append(path)
+    assert list(Decision.read_lines(path)) == [decision, decision]
 
 
 def test_a_kept_configuration_has_its_tasks_in_one_place(tmp_path: Path) -> None:

@@ -41,9 +41,9 @@ def test_the_last_one_of_any_experiment_of_the_search(tmp_path: Path) -> None:
         write(tmp_path, experiment, 3, at)
     storage = Storage(tmp_path)
     assert storage.experiments == 3
-    found = storage.find([2, 3])
-    assert list(found) == [3]  # trial 2 has none and begins anew
-    assert step(found[3], 3) == 90
+    result = storage.find([2, 3])
+    assert list(result) == [3]  # trial 2 has none and begins anew
+    assert step(result[3], 3) == 90
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: b"garbage" * 99])

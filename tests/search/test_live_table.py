@@ -49,11 +49,11 @@ TRIALS = [
 
 
 def test_what_there_is_and_what_is_left() -> None:
-    found = overview(TRIALS, total=10, elapsed=60.0, before=1)
-    assert [t.number for t in found.front] == [0, 4, 1]  # 2 is worse than 1 and larger
-    assert [t.number for t in found.running] == [4, 5]
-    assert found.counts == {"completed": 2, "stopped": 1, "diverged": 1, "running": 2}
-    assert found.left == pytest.approx(6 * 60 / 3)  # three ended in a minute, six are left
+    result = overview(TRIALS, total=10, elapsed=60.0, before=1)
+    assert [t.number for t in result.front] == [0, 4, 1]  # 2 is worse than 1 and larger
+    assert [t.number for t in result.running] == [4, 5]
+    assert result.counts == {"completed": 2, "stopped": 1, "diverged": 1, "running": 2}
+    assert result.left == pytest.approx(6 * 60 / 3)  # three ended in a minute, six are left
     assert overview(TRIALS[4:], 10, 60.0, 0).left is None
 
 
@@ -87,11 +87,11 @@ def test_lines_of_progress_pass_above_it(tmp_path: Path, monkeypatch: pytest.Mon
         live.on_step_begin(1, [])
         logging.getLogger("slat_search.search.progress").info("trial  0 of 3  finished")
         live.close()
-    seen = os.read(ours, 4096).decode()
+    screen = os.read(ours, 4096).decode()
     os.close(ours)
-    first, last = seen.index("3 trials: none yet"), seen.rindex("3 trials: none yet")
-    assert first < seen.index("trial  0 of 3  finished\r\n") < last
-    assert "\x1b[1A" in seen[first:last]  # up over the table, which is drawn anew
+    first, last = screen.index("3 trials: none yet"), screen.rindex("3 trials: none yet")
+    assert first < screen.index("trial  0 of 3  finished\r\n") < last
+    assert "\x1b[1A" in screen[first:last]  # up over the table, which is drawn anew
 
 
 @pytest.mark.slow
@@ -100,24 +100,24 @@ def test_a_run_on_a_terminal_and_ctrl_c(config: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = start(config, tmp_path / "run", output=theirs, TERM="xterm", COLUMNS="120", CI="")
     os.close(theirs)
-    seen, interrupted, deadline = "", False, time.monotonic() + 100
+    screen, interrupted, deadline = "", False, time.monotonic() + 100
     while time.monotonic() < deadline:
         if select.select([ours], [], [], 0.5)[0]:
             try:
-                seen += os.read(ours, 4096).decode(errors="replace")
+                screen += os.read(ours, 4096).decode(errors="replace")
             except OSError:  # nobody is left on the other side
                 break
         elif process.poll() is not None:
             break
-        if "front of 1" in seen and not interrupted:
+        if "front of 1" in screen and not interrupted:
             process.send_signal(signal.SIGINT)
             interrupted = True
     os.close(ours)
-    assert process.wait(timeout=10) == 130, seen
-    assert "4 trials: 1 running; front of 1" in seen
-    assert "continue with --resume" in seen
-    assert "Traceback" not in seen
-    assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h")  # the cursor is there again
+    assert process.wait(timeout=10) == 130, screen
+    assert "4 trials: 1 running; front of 1" in screen
+    assert "continue with --resume" in screen
+    assert "Traceback" not in screen
+    assert screen.count("\x1b[?25l") == screen.count("\x1b[?25h")  # the cursor is there again
 
 
 def test_ray_pickles_callbacks(tmp_path: Path) -> None:
@@ -143,12 +143,12 @@ def test_a_tracker_that_is_not_installed_is_one_sentence() -> None:
 
 def events(path: Path) -> list[Event]:
     """Records of a TensorBoard file: length (8 bytes), checksum (4), an event, checksum (4)."""
-    raw, found = path.read_bytes(), []
+    raw, result = path.read_bytes(), []
     while raw:
         (length,) = struct.unpack("<Q", raw[:8])
-        found.append(Event.FromString(raw[12 : 12 + length]))
+        result.append(Event.FromString(raw[12 : 12 + length]))
         raw = raw[16 + length :]
-    return found
+    return result
 
 
 def test_tensorboard_gets_every_report(run: tuple[Path, str]) -> None:

@@ -120,10 +120,10 @@ def test_without_a_terminal_a_line_is_logged_every_so_often(monkeypatch: pytest.
         with progress.shown(every=0.01):
             progress.note("search", "0", 1)
             assert enough.wait(60)
-        told = len(seen)
+        count = len(seen)
         logging.getLogger("slat_search").removeHandler(reader)
     assert seen[-1].startswith("25% of all steps after ")
-    assert len(seen) == told
+    assert len(seen) == count
     assert "progress" not in [thread.name for thread in threading.enumerate()]
 
 
@@ -137,9 +137,9 @@ def test_in_a_terminal_a_bar_stays_below_lines_of_progress(monkeypatch: pytest.M
         with progress.shown(every=0.01), progress.bars():
             progress.note("trainings", "lora", 1)
             logging.getLogger("slat_search.comparison").info("train  lora")
-    seen = os.read(ours, 1 << 16).decode()
+    screen = os.read(ours, 1 << 16).decode()
     os.close(ours)
-    assert "train  lora\r\n" in seen
-    assert "50% of all steps after" in seen
-    assert seen.rindex("50% of all steps") > seen.index("train  lora")
-    assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h")  # the cursor is there again
+    assert "train  lora\r\n" in screen
+    assert "50% of all steps after" in screen
+    assert screen.rindex("50% of all steps") > screen.index("train  lora")
+    assert screen.count("\x1b[?25l") == screen.count("\x1b[?25h")  # the cursor is there again

@@ -106,13 +106,13 @@ def test_trials_of_an_earlier_run_are_kept_by_the_search(
     caplog.set_level("INFO", "slat_search")
     config = learning(run[0], name="next", seed=7)
     check_warm_start(config)
-    found = warm_start_trials(config, SearchSpace.of(config, BACKBONE), tmp_path)
-    assert found
-    assert all(trial.status == "completed" and trial.number < 0 for trial in found)
-    assert caplog.messages == [f"search: learns from {len(found)} trials of {run[0].name}"]
+    result = warm_start_trials(config, SearchSpace.of(config, BACKBONE), tmp_path)
+    assert result
+    assert all(trial.status == "completed" and trial.number < 0 for trial in result)
+    assert caplog.messages == [f"search: learns from {len(result)} trials of {run[0].name}"]
     gone = config.model_copy(update={"search": config.search.model_copy(update={"warm_start": (tmp_path / "gone",)})})
     assert has_read_earlier(tmp_path)  # it was read before it went
-    assert warm_start_trials(gone, SearchSpace.of(config, BACKBONE), tmp_path) == found
+    assert warm_start_trials(gone, SearchSpace.of(config, BACKBONE), tmp_path) == result
 
 
 def test_an_earlier_run_that_trained_otherwise_is_refused(run: tuple[Path, str], tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def test_trials_outside_of_the_space_are_left_out(
     narrowed = config.search.space.sparsity.model_copy(update={"high": 1.001 * least})
     narrow = config.search.model_copy(update={"space": config.search.space.model_copy(update={"sparsity": narrowed})})
     space = SearchSpace.of(config.model_copy(update={"search": narrow}), BACKBONE)
-    found = warm_start_trials(config, space, tmp_path)
-    assert all(trial.sampled["sparsity"] <= 1.001 * least for trial in found)
+    result = warm_start_trials(config, space, tmp_path)
+    assert all(trial.sampled["sparsity"] <= 1.001 * least for trial in result)
     assert "more are outside of the search space" in caplog.messages[0]
 
 

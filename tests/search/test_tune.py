@@ -47,12 +47,12 @@ def test_a_trial_that_raises_is_tried_again_and_then_left(
         assert "the device fell off the bus" in trials[0].error
         assert all(trial.status in ("completed", "stopped") for trial in trials[1:])
         assert len(trials) == context.config.search.trials
-        kept = [trial.history for trial in trials[1:]]
+        histories = [trial.history for trial in trials[1:]]
         again = run_search(breaking, tmp_path)
     assert "search: going on; 3 of 4 trials are over" in caplog.messages
     assert [trial.number for trial in again] == [0, 1, 2, 3]
     assert again[0].status in ("completed", "stopped")
-    assert [trial.history for trial in again[1:]] == kept
+    assert [trial.history for trial in again[1:]] == histories
 
 
 @pytest.mark.slow

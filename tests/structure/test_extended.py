@@ -28,9 +28,9 @@ NEW = Space({"lora": Candidate(2), "norm": Candidate(1), "serial": Candidate(2)}
 @pytest.fixture
 def pool(bare: nn.Module) -> SharedAdapter:
     """A pool of three tasks that was trained, off the model again."""
-    made = searched(bare, "saliency")
-    shared = made.discretize()
-    made.detach()
+    supernet = searched(bare, "saliency")
+    shared = supernet.discretize()
+    supernet.detach()
     return shared
 
 
@@ -44,45 +44,45 @@ def target(model: nn.Module) -> Tensor:
     return (out - 1).square().mean()
 
 
-def train(made: Supernet, model: nn.Module, steps: int, weight: float = 0.0, price: float = 0.0) -> list[float]:
+def train(supernet: Supernet, model: nn.Module, steps: int, weight: float = 0.0, price: float = 0.0) -> list[float]:
     """Steps with momentum and weight decay, which move weights that have no gradient too."""
-    groups = [{"params": made.adapter.parameters(), "lr": 0.02}]
-    if made.gates is not None and made.gates.variables:
-        groups.append({"params": made.gates.variables, "lr": 0.1})
+    groups = [{"params": supernet.adapter.parameters(), "lr": 0.02}]
+    if supernet.gates is not None and supernet.gates.variables:
+        groups.append({"params": supernet.gates.variables, "lr": 0.1})
     optimizer = torch.optim.AdamW(groups, weight_decay=0.1)
     losses = []
     for step in range(steps):
-        made.train()
+        supernet.train()
         loss = target(model)
-        (loss + weight * made.cost()).backward()
-        if made.gates is not None and made.options.kind == "screening":
-            made.record_gradients()  # candidates stay at zero until they are judged
+        (loss + weight * supernet.cost()).backward()
+        if supernet.gates is not None and supernet.options.kind == "screening":
+            supernet.record_gradients()  # candidates stay at zero until they are judged
         else:
             optimizer.step()
         optimizer.zero_grad()
-        made.after_update()
+        supernet.after_update()
         losses.append(float(loss.detach()))
-        if made.gates is not None:
-            made.gates.price = price
+        if supernet.gates is not None:
+            supernet.gates.price = price
         if step == steps // 2:
-            if made.gates is not None and made.options.kind == "screening":
-                made.decide(0.2, None)
-                made.discretize(optimizer)
-            made.rotate_to_svd(optimizer)
-            made.shrink(optimizer)
+            if supernet.gates is not None and supernet.options.kind == "screening":
+                supernet.decide(0.2, None)
+                supernet.discretize(optimizer)
+            supernet.rotate_to_svd(optimizer)
+            supernet.shrink(optimizer)
         if step == steps - 3:
-            made.discretize(optimizer)
+            supernet.discretize(optimizer)
     return losses
 
 
 @pytest.mark.parametrize("kind", GATES)
 def test_the_others_stay_bit_for_bit(bare: nn.Module, pool: SharedAdapter, kind: str) -> None:
     before = {task: pool.alone(task) for task in TASKS}
-    made = beside(bare, pool, kind, 0.3)
-    losses = train(made, bare, 24, weight=0.05, price=1e-5)
+    supernet = beside(bare, pool, kind, 0.3)
+    losses = train(supernet, bare, 24, weight=0.05, price=1e-5)
     assert losses[-1] < losses[0]
-    shared = made.discretize()
-    made.detach()
+    shared = supernet.discretize()
+    supernet.detach()
     assert shared.structure.tasks == (*TASKS, "four")
     new = shared.structure.of("four")
     assert new.params > 0
@@ -103,11 +103,11 @@ def test_the_new_task_starts_from_all_that_the_pool_has_and_switching_back_gives
     bare: nn.Module,
     pool: SharedAdapter,
 ) -> None:
-    made = beside(bare, pool, "saliency")
-    made.eval()
+    supernet = beside(bare, pool, "saliency")
+    supernet.eval()
     with_all = output(bare)
-    theirs = outputs(made, bare)
-    made.detach()
+    theirs = outputs(supernet, bare)
+    supernet.detach()
     everything = attach_shared(bare, SharedStructure.everything(("all",), pool.structure.pool))
     everything.adapter.load_state_dict(pool.adapter.state_dict())
     torch.testing.assert_close(output(bare), with_all, atol=1e-5, rtol=0)
@@ -123,14 +123,14 @@ def test_what_the_pool_has_costs_its_share_and_what_is_new_all(bare: nn.Module, 
     sizes = {}
     for sharing in (0.0, 5.0):
         torch.manual_seed(0)
-        made = beside(bare, pool, "saliency", sharing)
-        shake(made.adapter, seed=3)
-        made.after_update()
-        made.train()
+        supernet = beside(bare, pool, "saliency", sharing)
+        shake(supernet.adapter, seed=3)
+        supernet.after_update()
+        supernet.train()
         target(bare).backward()
-        made.gates.price = 3e-6
-        structure = made.structure()
-        made.detach()
+        supernet.gates.price = 3e-6
+        structure = supernet.structure()
+        supernet.detach()
         assert {task: structure.of(task) for task in TASKS} == {task: pool.structure.of(task) for task in TASKS}
         sizes[sharing] = structure.of("four").params, structure.params - pool.structure.params
     assert sizes[0.0][0] == pool.structure.params + sizes[0.0][1]
@@ -140,13 +140,13 @@ def test_what_the_pool_has_costs_its_share_and_what_is_new_all(bare: nn.Module, 
 
 @pytest.mark.parametrize("kind", ["saliency", "sigmoid"])
 def test_a_budget_counts_what_is_new(bare: nn.Module, pool: SharedAdapter, kind: str) -> None:
-    made = beside(bare, pool, kind)
-    made.drop_oversized(200)
-    made.train()
+    supernet = beside(bare, pool, kind)
+    supernet.drop_oversized(200)
+    supernet.train()
     target(bare).backward()
-    made.set_budget(200)
-    structure = made.structure()
-    made.detach()
+    supernet.set_budget(200)
+    structure = supernet.structure()
+    supernet.detach()
     assert 100 < structure.params - pool.structure.params <= 200
 
 

@@ -12,10 +12,10 @@ TRAINED = {kind: made for kind, made in GATES.items() if issubclass(made, Traine
 
 @pytest.fixture(params=TRAINED)
 def gates(request: pytest.FixtureRequest) -> TrainedGates:
-    made = TRAINED[request.param](2000)
+    gates = TRAINED[request.param](2000)
     with torch.no_grad():
-        made.alpha.copy_(torch.linspace(-6, 6, 2000))
-    return made
+        gates.alpha.copy_(torch.linspace(-6, 6, 2000))
+    return gates
 
 
 def test_gates_lie_between_0_and_1_and_rise_with_alpha(gates: TrainedGates) -> None:

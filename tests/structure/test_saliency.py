@@ -37,12 +37,14 @@ def plain(costs: list[float], smoothing: float = 0.95) -> Saliency:
 @pytest.fixture
 def supernet(backbone: nn.Module, sites: tuple[Site, ...]) -> Iterator[Supernet]:
     torch.manual_seed(0)
-    made = Supernet(backbone, sites[-8:], SPACE, SearchOptions("saliency", redundancy_discount=1.0, depth_exponent=0.0))
+    supernet = Supernet(
+        backbone, sites[-8:], SPACE, SearchOptions("saliency", redundancy_discount=1.0, depth_exponent=0.0)
+    )
     with torch.no_grad():
-        for p in made.adapter.parameters():
+        for p in supernet.adapter.parameters():
             p.add_(0.05 * torch.randn(p.shape))
-    yield made
-    made.detach()
+    yield supernet
+    supernet.detach()
 
 
 def loss(backbone: nn.Module, batch: Inputs) -> Tensor:
@@ -59,13 +61,13 @@ def test_saliency_is_the_change_of_the_loss_for_each_parameter(
         loss(backbone, batch).backward()
         measured = supernet.gates.each[0].alpha.exp() * supernet.costs
         for atom in range(0, len(measured), 4):
-            found = []
+            collected = []
             for step in (1e-4, -1e-4):
                 z = torch.ones_like(measured)
                 z[atom] += step
                 monkeypatch.setattr(supernet.gates.each[0], "sample", lambda z=z: z)
-                found.append(loss(backbone, batch).item())
-            by_hand = abs(found[0] - found[1]) / 2e-4
+                collected.append(loss(backbone, batch).item())
+            by_hand = abs(collected[0] - collected[1]) / 2e-4
             assert float(measured[atom]) == pytest.approx(by_hand, rel=1e-4, abs=1e-8)
     finally:
         supernet.detach()

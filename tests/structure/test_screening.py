@@ -39,7 +39,7 @@ def test_an_entry_is_worth_its_mean_gradient_as_far_as_it_is_no_noise(backbone: 
     supernet = Supernet(backbone, sites, Space({"spectral": Candidate(6)}))
     passes(supernet, backbone, batch)
     supernet.decide(0.0, budget=10)
-    kept = supernet.structure()
+    structure = supernet.structure()
     supernet.detach()
 
     worths = []
@@ -47,18 +47,18 @@ def test_an_entry_is_worth_its_mean_gradient_as_far_as_it_is_no_noise(backbone: 
         layer = backbone.get_submodule(site.name)
         basis = singular_basis(layer, 6)
         layer.weight.requires_grad_(True)
-        found = []
+        collected = []
         for number in range(3):
             weights = torch.randn(384, generator=torch.Generator().manual_seed(number))
             loss = (backbone(**batch).last_hidden_state @ weights).square().mean()
             (full,) = torch.autograd.grad(loss, layer.weight)
-            found.append(2 * basis.left.T @ full @ basis.right.T)
+            collected.append(2 * basis.left.T @ full @ basis.right.T)
         layer.weight.requires_grad_(False)
-        entries = torch.stack(found)
+        entries = torch.stack(collected)
         worths.append(entries.mean(dim=0).square() / entries.square().mean(dim=0).sqrt())
     best = torch.stack(worths).flatten().topk(10).indices.tolist()
     expected = {(sites[i // 36].name, (i % 36) // 6, i % 6) for i in best}
-    assert {(m.site.name, *entry) for m in kept.modules for entry in m.entries} == expected
+    assert {(m.site.name, *entry) for m in structure.modules for entry in m.entries} == expected
 
 
 def test_kinds_compete_by_what_a_parameter_of_theirs_is_worth(backbone: nn.Module, batch: Inputs) -> None:

@@ -42,22 +42,22 @@ def output(model: nn.Module) -> Tensor:
 
 def supernet(model: nn.Module, kind: str = "saliency", sharing: float = 0.5) -> Supernet:
     torch.manual_seed(1)
-    made = Supernet(model, find_sites(model), SPACE, SearchOptions(kind, sharing=sharing, worth="loss"), TASKS)
-    shake(made.adapter)
-    return made
+    supernet = Supernet(model, find_sites(model), SPACE, SearchOptions(kind, sharing=sharing, worth="loss"), TASKS)
+    shake(supernet.adapter)
+    return supernet
 
 
-def observe(made: Supernet, model: nn.Module) -> None:
+def observe(supernet: Supernet, model: nn.Module) -> None:
     """A backward pass a task, with another loss each, so that their saliencies differ."""
     for number in range(len(TASKS)):
-        made.switch(number)
+        supernet.switch(number)
         weights = torch.randn(SMALL["hidden_size"], generator=torch.Generator().manual_seed(number))
-        made.train()
+        supernet.train()
         out = model(input_ids=IDS, attention_mask=(IDS > 0).long()).last_hidden_state
         (out @ weights).square().mean().backward()
-        if made.gates is not None and made.options.kind == "screening":
-            made.record_gradients()
-        made.zero_grad()
+        if supernet.gates is not None and supernet.options.kind == "screening":
+            supernet.record_gradients()
+        supernet.zero_grad()
 
 
 def searched(model: nn.Module, kind: str, sharing: float = 0.5) -> Supernet:
@@ -77,29 +77,29 @@ def searched(model: nn.Module, kind: str, sharing: float = 0.5) -> Supernet:
     return made
 
 
-def outputs(made: Supernet, model: nn.Module) -> list[Tensor]:
-    found = []
+def outputs(supernet: Supernet, model: nn.Module) -> list[Tensor]:
+    collected = []
     for number in range(len(TASKS)):
-        made.switch(number)
-        found.append(output(model))
-    return found
+        supernet.switch(number)
+        collected.append(output(model))
+    return collected
 
 
 @pytest.mark.parametrize("kind", GATES)
 def test_what_settles_computes_what_was_evaluated_and_each_task_alone_too(bare: nn.Module, kind: str) -> None:
-    made = searched(bare, kind)
-    structure, before = made.structure(), outputs(made, bare)
+    supernet = searched(bare, kind)
+    structure, before = supernet.structure(), outputs(supernet, bare)
     assert len({structure.of(task) for task in TASKS}) == 3
-    assert 0 < structure.params < made.params
-    made.shrink()
-    for one, two in zip(outputs(made, bare), before, strict=True):
+    assert 0 < structure.params < supernet.params
+    supernet.shrink()
+    for one, two in zip(outputs(supernet, bare), before, strict=True):
         torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
-    shared = made.discretize()
-    assert shared.structure == structure == made.structure()
+    shared = supernet.discretize()
+    assert shared.structure == structure == supernet.structure()
     assert sum(p.numel() for p in shared.parameters()) == structure.params
-    for one, two in zip(outputs(made, bare), before, strict=True):
+    for one, two in zip(outputs(supernet, bare), before, strict=True):
         torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
-    made.detach()
+    supernet.detach()
     alone = {task: shared.alone(task) for task in TASKS}
     for task, expected in zip(TASKS, before, strict=True):
         own, weights = alone[task]
@@ -110,11 +110,11 @@ def test_what_settles_computes_what_was_evaluated_and_each_task_alone_too(bare: 
 
 
 def test_switched_from_task_to_task_without_the_supernet(bare: nn.Module) -> None:
-    made = searched(bare, "hard_concrete")
-    structure = made.structure()
-    before = outputs(made, bare)
-    shared = made.discretize()
-    made.detach()
+    supernet = searched(bare, "hard_concrete")
+    structure = supernet.structure()
+    before = outputs(supernet, bare)
+    shared = supernet.discretize()
+    supernet.detach()
     again = attach_shared(bare, structure)
     again.load_state_dict(shared.state_dict())
     for task, expected in [*zip(TASKS, before, strict=True), (TASKS[0], before[0])]:
@@ -203,12 +203,12 @@ def test_a_task_whose_saliency_is_small_counts_as_much_with_equal_worth() -> Non
         gates = MeasuredTaskGates(rows, options)
         kept = torch.zeros(8, dtype=torch.bool)
         kept[gates.logits().topk(4).indices] = True
-        found = gates.users(kept, in_budget=True)
-        gates.close(found)
+        result = gates.users(kept, in_budget=True)
+        gates.close(result)
         again = gates.users(gates.active.any(dim=0), in_budget=True)  # a task that uses nothing any more is left out
         assert bool(again.any())
-        assert not bool((again & ~found).any())
-        return found
+        assert not bool((again & ~result).any())
+        return result
 
     for equal in (True, False):
         alike = torch.equal(used(equal, 1.0), used(equal, 1e-6))
@@ -220,12 +220,12 @@ def test_a_task_whose_saliency_is_small_counts_as_much_with_equal_worth() -> Non
 def test_sharing_decides_how_much_is_shared(bare: nn.Module) -> None:
     shares = []
     for sharing in (0.0, 0.5, 1.0, 3.0):
-        made = searched(bare, "saliency", sharing)
-        made.set_budget(600)
-        found = made.structure()
-        assert found.params <= 600
-        shares.append(found.shared_by()[3] / found.params)
-        made.detach()
+        supernet = searched(bare, "saliency", sharing)
+        supernet.set_budget(600)
+        result = supernet.structure()
+        assert result.params <= 600
+        shares.append(result.shared_by()[3] / result.params)
+        supernet.detach()
     assert shares[0] == 1.0  # free, so all use all
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] < 0.5
@@ -233,16 +233,16 @@ def test_sharing_decides_how_much_is_shared(bare: nn.Module) -> None:
 
 @pytest.mark.parametrize("kind", GATES)
 def test_a_budget_counts_the_union(bare: nn.Module, kind: str) -> None:
-    made = searched(bare, kind)
-    made.set_budget(500)
-    structure = made.structure()
+    supernet = searched(bare, kind)
+    supernet.set_budget(500)
+    structure = supernet.structure()
     largest = max(structure.of(task).params for task in TASKS)
     assert largest <= structure.params <= 500
     assert structure.params > 450
-    made.shrink()
-    assert made.structure().params <= 500
-    assert made.discretize().structure.params <= 500
-    made.detach()
+    supernet.shrink()
+    assert supernet.structure().params <= 500
+    assert supernet.discretize().structure.params <= 500
+    supernet.detach()
 
 
 def test_a_step_of_one_task_moves_nothing_that_it_does_not_use(bare: nn.Module) -> None:
@@ -262,13 +262,15 @@ def test_a_step_of_one_task_moves_nothing_that_it_does_not_use(bare: nn.Module) 
 @pytest.mark.parametrize("settled", [False, True])
 @pytest.mark.parametrize("kind", ["saliency", "sigmoid"])
 def test_saved_in_the_middle_and_loaded(bare: nn.Module, kind: str, settled: bool) -> None:
-    made = searched(bare, kind)
-    made.shrink()
+    supernet = searched(bare, kind)
+    supernet.shrink()
     if settled:
-        made.discretize()
-    state = {name: value.clone() if isinstance(value, Tensor) else value for name, value in made.state_dict().items()}
-    structure, before = made.structure(), outputs(made, bare)
-    made.detach()
+        supernet.discretize()
+    state = {
+        name: value.clone() if isinstance(value, Tensor) else value for name, value in supernet.state_dict().items()
+    }
+    structure, before = supernet.structure(), outputs(supernet, bare)
+    supernet.detach()
     again = Supernet(bare, find_sites(bare), SPACE, SearchOptions(kind, sharing=0.5, worth="loss"), TASKS)
     again.load_state_dict(state)
     again.eval()
@@ -278,19 +280,19 @@ def test_saved_in_the_middle_and_loaded(bare: nn.Module, kind: str, settled: boo
 
 
 def test_ranks_with_different_users_are_not_turned(bare: nn.Module) -> None:
-    made = searched(bare, "saliency")
-    made.shrink()
-    before = outputs(made, bare)
-    made.rotate_to_svd()
-    for one, two in zip(outputs(made, bare), before, strict=True):
+    supernet = searched(bare, "saliency")
+    supernet.shrink()
+    before = outputs(supernet, bare)
+    supernet.rotate_to_svd()
+    for one, two in zip(outputs(supernet, bare), before, strict=True):
         torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
-    made.detach()
+    supernet.detach()
 
 
 def test_a_shared_structure_as_a_value(bare: nn.Module) -> None:
-    made = searched(bare, "saliency")
-    structure = made.structure()
-    made.detach()
+    supernet = searched(bare, "saliency")
+    structure = supernet.structure()
+    supernet.detach()
     assert SharedStructure.from_dict(structure.to_dict()) == structure == unpack(structure.packed())
     assert hash(structure) == hash(unpack(structure.packed()))
     assert sum(structure.shared_by().values()) == structure.params
@@ -332,9 +334,9 @@ def test_what_is_no_shared_structure_is_one_sentence(bare: nn.Module, change: di
 def test_shrinking_under_a_budget_removes_no_use_that_the_structure_has(
     kind: str, share: float, bare: nn.Module
 ) -> None:
-    made = searched(bare, kind, sharing=0.0)
-    made.set_budget(share * made.pressure.total)
-    before = made.structure()
-    made.shrink(below=1.0)
-    assert made.structure() == before
-    made.detach()
+    supernet = searched(bare, kind, sharing=0.0)
+    supernet.set_budget(share * supernet.pressure.total)
+    before = supernet.structure()
+    supernet.shrink(below=1.0)
+    assert supernet.structure() == before
+    supernet.detach()

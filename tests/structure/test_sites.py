@@ -24,8 +24,8 @@ def test_widths_are_those_of_the_layers(backbone: nn.Module, sites: tuple[Site, 
 
 
 def test_include_and_exclude(backbone: nn.Module) -> None:
-    kept = find_sites(backbone, include=("*.attention.self.*",), exclude=("*.key",))
-    assert {s.role for s in kept} == {"q", "v"}
+    sites = find_sites(backbone, include=("*.attention.self.*",), exclude=("*.key",))
+    assert {s.role for s in sites} == {"q", "v"}
 
 
 def test_no_site_left_is_one_sentence(backbone: nn.Module) -> None:
@@ -47,9 +47,9 @@ class Unknown(nn.Module):
 
 def test_unknown_architecture_falls_back_to_all_linear_layers_of_the_blocks_and_says_so() -> None:
     with pytest.warns(UserWarning, match="Unknown is of no known family: all 6 linear layers of its blocks are sites"):
-        found = find_sites(Unknown())
-    assert Counter(s.role for s in found) == {"linear": 6, "norm": 3}
-    assert {s.name for s in found if s.layer == 0} == {"stack.0.mix", "stack.0.scale", "stack.0.widen"}
+        result = find_sites(Unknown())
+    assert Counter(s.role for s in result) == {"linear": 6, "norm": 3}
+    assert {s.name for s in result if s.layer == 0} == {"stack.0.mix", "stack.0.scale", "stack.0.widen"}
 
 
 def test_known_architecture_does_not_warn(backbone: nn.Module) -> None:

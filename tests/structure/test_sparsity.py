@@ -54,10 +54,10 @@ def test_the_budget_is_held(kind: str, alpha: list[float], share: float, tau: fl
 @given(st.lists(st.tuples(st.floats(-5, 5), st.integers(1, 50)), min_size=1, max_size=30), st.integers(0, 800))
 def test_what_is_kept_fits_and_nothing_else_would(atoms: list[tuple[float, int]], budget: int) -> None:
     logits, costs = (torch.tensor(column, dtype=torch.float) for column in zip(*atoms, strict=True))
-    kept = open_within(logits, costs, budget)
-    left = budget - float(costs[kept].sum())
+    chosen = open_within(logits, costs, budget)
+    left = budget - float(costs[chosen].sum())
     assert left >= 0
-    assert all(c > left for c in costs[~kept].tolist())
+    assert all(c > left for c in costs[~chosen].tolist())
 
 
 @given(
@@ -68,30 +68,30 @@ def test_a_swap_never_makes_the_kept_worth_less(atoms: list[tuple[float, int]], 
     """Against plain greedy choice from below, against trying every set from above."""
     worth, costs = (torch.tensor(column, dtype=torch.float) for column in zip(*atoms, strict=True))
     logits = (worth / costs).log()
-    kept = open_within(logits, costs, budget, worth)
-    assert float(costs[kept].sum()) <= budget
-    assert float(worth[kept].sum()) >= float(worth[open_within(logits, costs, budget)].sum()) - 1e-5
+    chosen = open_within(logits, costs, budget, worth)
+    assert float(costs[chosen].sum()) <= budget
+    assert float(worth[chosen].sum()) >= float(worth[open_within(logits, costs, budget)].sum()) - 1e-5
     sets = torch.tensor(list(itertools.product([False, True], repeat=len(atoms))))
     best = (sets * worth).sum(1)[(sets * costs).sum(1) <= budget].max()
-    assert float(worth[kept].sum()) <= float(best) + 1e-5
+    assert float(worth[chosen].sum()) <= float(best) + 1e-5
 
 
 def test_a_large_atom_takes_the_place_of_a_small_one() -> None:
     worth, costs = torch.tensor([4.0, 4.0, 4.0, 15.0]), torch.tensor([1.0, 1.0, 1.0, 4.0])
     assert open_within(worth / costs, costs, 6).tolist() == [True, True, True, False]
-    kept = open_within(worth / costs, costs, 6, worth)
-    assert kept[3]
-    assert kept.sum() == 3
+    chosen = open_within(worth / costs, costs, 6, worth)
+    assert chosen[3]
+    assert chosen.sum() == 3
 
 
 @pytest.fixture(params=GATES)
 def supernet(request: pytest.FixtureRequest, backbone: nn.Module, sites: tuple[Site, ...]) -> Iterator[Supernet]:
     torch.manual_seed(0)
-    made = Supernet(backbone, sites, SPACE, SearchOptions(request.param))
+    supernet = Supernet(backbone, sites, SPACE, SearchOptions(request.param))
     with torch.no_grad():
-        made.gates.each[0].alpha.normal_()
-    yield made
-    made.detach()
+        supernet.gates.each[0].alpha.normal_()
+    yield supernet
+    supernet.detach()
 
 
 @pytest.mark.parametrize("budget", [2_000, 20_000, 150_000])

@@ -58,5 +58,5 @@ def test_no_fewer_than_it_takes_to_tell_entries_apart(structure: Structure) -> N
 def test_many_entries_are_counted_exactly_and_fast(count: int) -> None:
     site = Site(0, "layer.0.q", "q", 384, 384)
     entries = tuple((n // 384, n % 384) for n in range(384**2 - count, 384**2))
-    found = description_bytes(Structure((ModuleSpec(site, "spectral", count, entries),)))
-    assert found == 6 + -(-(comb(384**2, count) - 1).bit_length() // 8)
+    result = description_bytes(Structure((ModuleSpec(site, "spectral", count, entries),)))
+    assert result == 6 + -(-(comb(384**2, count) - 1).bit_length() // 8)

@@ -44,9 +44,9 @@ def shake(supernet: Supernet, spread: float = 3.0) -> None:
 @pytest.fixture(params=GATES)
 def supernet(request: pytest.FixtureRequest, backbone: nn.Module, sites: tuple[Site, ...]) -> Iterator[Supernet]:
     torch.manual_seed(0)
-    made = Supernet(backbone, sites, SPACE, SearchOptions(request.param))
-    yield made
-    made.detach()
+    supernet = Supernet(backbone, sites, SPACE, SearchOptions(request.param))
+    yield supernet
+    supernet.detach()
 
 
 def test_gates_at_zero_equal_the_backbone_bit_for_bit(backbone: nn.Module, batch: Inputs, supernet: Supernet) -> None:

@@ -28,12 +28,12 @@ def adapter(backbone: nn.Module, sites: tuple[Site, ...]) -> Iterator[Adapter]:
     """LoRA with three ranks and a bottleneck in one module, at sites of different shape, with weights that show."""
     torch.manual_seed(0)
     both = Space({"lora": Candidate(3), "parallel": Candidate(2)}).supernet(sites[-9:])
-    made = attach(backbone, both)
+    adapter = attach(backbone, both)
     with torch.no_grad():
-        for p in made.parameters():
+        for p in adapter.parameters():
             p.add_(0.1 * torch.randn(p.shape))
-    yield made
-    made.detach()
+    yield adapter
+    adapter.detach()
 
 
 def loss(backbone: nn.Module, batch: Inputs) -> Tensor:

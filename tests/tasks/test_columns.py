@@ -39,14 +39,14 @@ def over(*labels: Any) -> list[Any]:
     ],
 )
 def test_columns_are_told_by_name_and_value(columns: dict[str, Any], text: tuple[str, ...], label: str) -> None:
-    found = told(columns)
-    assert (found.text, found.label) == (text, label)
+    result = told(columns)
+    assert (result.text, result.label) == (text, label)
 
 
 def test_columns_that_are_given_are_taken() -> None:
-    found = told({"one": SENTENCES, "two": LONGER, "a": over(0, 1), "b": over(1, 2, 3)}, ["one"], "b")
-    assert (found.text, found.label, found.others) == (("one",), "b", ("two",))
-    assert found.counts == {"1": 20, "2": 20, "3": 20}
+    result = told({"one": SENTENCES, "two": LONGER, "a": over(0, 1), "b": over(1, 2, 3)}, ["one"], "b")
+    assert (result.text, result.label, result.others) == (("one",), "b", ("two",))
+    assert result.counts == {"1": 20, "2": 20, "3": 20}
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_columns_that_are_given_are_taken() -> None:
     ],
 )
 def test_the_metric_fits_the_labels(labels: list[Any], metric: str, positive: str | None) -> None:
-    found = told({"text": SENTENCES, "label": labels})
-    assert (found.metric, found.positive) == (metric, positive)
-    assert bool(found.counts) == (metric != "pearson")
+    result = told({"text": SENTENCES, "label": labels})
+    assert (result.metric, result.positive) == (metric, positive)
+    assert bool(result.counts) == (metric != "pearson")
 
 
 def test_words_of_a_pair_are_counted_together() -> None:

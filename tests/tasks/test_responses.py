@@ -152,9 +152,9 @@ def test_chats_end_with_what_is_learned(bpe: Any, tmp_path: Path) -> None:
 )
 def test_what_is_no_chat_is_one_sentence(tmp_path: Path, messages: Any, why: str) -> None:
     path = write(tmp_path / "train.jsonl", [{"messages": CHAT}, {"messages": messages}])
-    with pytest.raises(SlatError, match=why) as told:
+    with pytest.raises(SlatError, match=why) as error:
         load_task(Task(name="chats", train=path, chat="messages"), 0)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_empty_responses_are_counted(tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ def test_match_pairs_are_balanced_hard_and_in_one_split() -> None:
 
 
 def test_articles_are_all_there() -> None:
-    found = articles()
-    assert len(found) == 2225
-    assert all(a.headline and a.body for a in found)
+    result = articles()
+    assert len(result) == 2225
+    assert all(a.headline and a.body for a in result)
 
 
 def test_splits_are_stratified_and_follow_the_seed() -> None:
@@ -127,8 +127,8 @@ def test_label_names(tmp_path: Path) -> None:
 def test_texts_that_look_like_something_else_stay_texts(tmp_path: Path) -> None:
     """NA is a country, 007 an agent and 1e3 a product."""
     rows = "".join(f"{t},{i % 2}\n" for i, t in enumerate(("NA", "007", "1e3", "null", "None", "true") * 1))
-    found = named(tmp_path, "text,label\n" + rows + "".join(f"word {i},{i % 2}\n" for i in range(40)))
-    texts = {e.texts[0] for split in SPLITS for e in found.splits[split]}
+    result = named(tmp_path, "text,label\n" + rows + "".join(f"word {i},{i % 2}\n" for i in range(40)))
+    texts = {e.texts[0] for split in SPLITS for e in result.splits[split]}
     assert {"NA", "007", "1e3", "null", "None", "true"} <= texts
 
 

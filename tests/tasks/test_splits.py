@@ -90,8 +90,8 @@ def test_repeats_are_counted_and_told(tmp_path: Path) -> None:
         "3 rows of train repeat earlier ones and are left out; 1 of them with another label, such as 'TEXT NUMBER 3'",
     }
     assert describe(task).splitlines() == ["task mine: 59 / 9 / 13 texts, 2 classes", *task.notes]
-    told = description(Task(name="mine", train=tmp_path), seed=0).splitlines()
-    assert told[1 : 1 + len(task.notes)] == [*task.notes]
+    lines = description(Task(name="mine", train=tmp_path), seed=0).splitlines()
+    assert lines[1 : 1 + len(task.notes)] == [*task.notes]
 
 
 def test_one_file_as_train_and_test(tmp_path: Path) -> None:
@@ -153,6 +153,6 @@ def test_draws_of_numbers_span_them(tmp_path: Path) -> None:
 def test_many_classes_are_described_one_below_the_other(tmp_path: Path) -> None:
     labels = [f"a class with a long name, of number {i}".replace(",", ";") for i in range(77)]
     path = write(tmp_path / "train.csv", [(f"text {i}", labels[i % 77]) for i in range(77 * 10)])
-    told = description(Task(name="mine", train=path), seed=0).splitlines()
-    assert max(map(len, told)) < 120
-    assert sum(line.startswith("a class with a long name") for line in told) == 77
+    lines = description(Task(name="mine", train=path), seed=0).splitlines()
+    assert max(map(len, lines)) < 120
+    assert sum(line.startswith("a class with a long name") for line in lines) == 77

@@ -151,8 +151,8 @@ def adapter(context: Context, minilm: Backbone, tmp_path: Path) -> tuple[Path, P
     """An adapter of a model in a folder of one's own, and that folder."""
     model = tmp_path / "model"
     shutil.copytree(model_path("minilm"), model)
-    told = context.config.model.model_copy(update={"name": str(model)})
-    own = replace(context, config=context.config.model_copy(update={"model": told}))
+    config = context.config.model.model_copy(update={"name": str(model)})
+    own = replace(context, config=context.config.model_copy(update={"model": config}))
     measures = Measures(quality=0.5, quality_perturbed=0.5, retained=1.0, loss=1.0)
     head = {"head.weight": np.eye(5, 384, dtype=np.float32), "head.bias": np.zeros(5, dtype=np.float32)}
     save_bundle(tmp_path / "adapter", own, TrainingJob("head", "head", 0.01, 0), head, measures)

@@ -61,12 +61,12 @@ def without_times(found: list[dict]) -> list[dict]:
 @pytest.mark.parametrize(("kind", "sparsity"), [("sigmoid", 0.5), ("saliency", 1.0)])
 def test_a_report_at_every_stop_and_at_the_end(context: Context, kind: str, sparsity: float) -> None:
     config = small_config(gates={"kind": kind, "shrink_every": 0.1})
-    found = reports(replace(context, config=config), sparsity=sparsity)
-    assert [r["step"] for r in found] == [3, 6, 10]
-    for report in found:
+    result = reports(replace(context, config=config), sparsity=sparsity)
+    assert [r["step"] for r in result] == [3, 6, 10]
+    for report in result:
         assert report["params"] == report["structure"].params
         assert 0 <= report["quality"] <= 1
-    assert found[-1]["params"] < found[0]["params"]
+    assert result[-1]["params"] < result[0]["params"]
 
 
 def test_same_seed_same_reports(context: Context) -> None:

@@ -185,5 +185,5 @@ def test_a_task_in_a_pool_of_its_own_trains_as_it_does_alone(pool: Context) -> N
     one, _ = train_job(pool.of(0), alone)
     three, _ = train_job(pool, shared)
     assert three.params == 3 * one.params
-    found = three.validation.tasks[TASKS[0]["name"]]
-    assert found.loss == pytest.approx(one.validation.loss, abs=0.3)
+    result = three.validation.tasks[TASKS[0]["name"]]
+    assert result.loss == pytest.approx(one.validation.loss, abs=0.3)

@@ -69,18 +69,18 @@ def test_a_search_needs_no_head(model: Path, gates: dict, sampled: dict) -> None
     context, _ = prepare(prompted(model, gates=gates))
     job = TrainingJob("search", "search", 0.03, 0, options=sampled)
     bare, _ = train_job(context, TrainingJob("head", "head", 0.01, 0))
-    found, _ = train_job(context, job)
-    assert found.params > 0
-    assert found.params <= 606 or "budget" not in sampled
-    assert found.validation.loss < bare.validation.loss
+    result, _ = train_job(context, job)
+    assert result.params > 0
+    assert result.params <= 606 or "budget" not in sampled
+    assert result.validation.loss < bare.validation.loss
 
 
 def test_a_search_that_leaves_nothing_is_the_model_as_it_is(model: Path) -> None:
     context, _ = prepare(prompted(model, training={"steps": 30, "batch_size": 16}))
-    found, _ = train_job(context, TrainingJob("search", "search", 0.03, 0, options={"budget": 0}))
+    result, _ = train_job(context, TrainingJob("search", "search", 0.03, 0, options={"budget": 0}))
     bare, _ = train_job(context, TrainingJob("head", "head", 0.01, 0))
-    assert found.params == 0
-    assert found.validation == bare.validation
+    assert result.params == 0
+    assert result.validation == bare.validation
 
 
 def test_a_saved_adapter_answers_as_it_did(words: Context, tmp_path: Path) -> None:
@@ -182,6 +182,6 @@ def test_a_batch_of_responses_in_parts_has_the_same_gradients(model: Path, quest
 def test_a_search_by_what_is_generated(model: Path, questions: Path, metric: str) -> None:
     config = asked(model, questions, metric=metric, max_new_tokens=6, max_rows=40)
     context, _ = prepare(config.model_copy(update={"training": Training(steps=6, batch_size=16)}))
-    found, state = train_job(context, TrainingJob("search", "search", 0.03, 0, options={"budget": 600}))
-    assert 0 <= found.validation.quality <= 1
+    result, state = train_job(context, TrainingJob("search", "search", 0.03, 0, options={"budget": 600}))
+    assert 0 <= result.validation.quality <= 1
     assert {name.split(".")[0] for name in state} == {"adapter"}

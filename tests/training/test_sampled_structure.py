@@ -55,8 +55,8 @@ def test_what_is_sampled_is_what_stands(static: Context, sites: tuple[Site, ...]
 def test_a_sampled_core_is_whole(sites: tuple[Site, ...]) -> None:
     config = small_config(space={"kinds": {"spectral": {"size": 8}}})
     assert sizes(config) == {"spectral_size": [0, 1, 2, 4, 8]}
-    found = sampled_structure(config, sites, {**OFF, "layer_3": 1, "spectral_size": 4})
-    assert found == Structure.cores([site for site in sites if site.layer == 3], 4, scale=config.space.scale)
+    result = sampled_structure(config, sites, {**OFF, "layer_3": 1, "spectral_size": 4})
+    assert result == Structure.cores([site for site in sites if site.layer == 3], 4, scale=config.space.scale)
 
 
 @pytest.mark.parametrize("sampled", [{}, {"layer_2": 1}, {"lora_size": 4}])
