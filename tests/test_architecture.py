@@ -1,4 +1,4 @@
-"""Imports between rooms run one way, as ``docs/architecture.md`` says."""
+"""Imports between packages run one way, as ``docs/architecture.md`` says."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "slat_search"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-#: a room imports from those before it alone
-ORDER = re.findall(r"^\| `([a-z_]+)` \|", PAGE.split("## Rooms")[1].split("\n## ")[0], re.MULTILINE)
+#: a package imports from those before it alone
+ORDER = re.findall(r"^\| `([a-z_]+)` \|", PAGE.split("## Packages")[1].split("\n## ")[0], re.MULTILINE)
 WITH_RAY = {"search", "comparison", "pipeline", "sensitivity", "doctor"}
 
 
@@ -36,35 +36,35 @@ def imports(path: Path) -> Iterator[str]:
             yield from (".".join([*base, alias.name]) for alias in node.names)
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if room_of(path) not in ("__init__", "__main__")]
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if package_of(path) not in ("__init__", "__main__")]
 
 
-def test_the_page_names_every_room() -> None:
+def test_the_page_names_every_package() -> None:
     assert len(ORDER) == len(set(ORDER))
-    assert set(ORDER) == {room_of(path) for path in FILES}
+    assert set(ORDER) == {package_of(path) for path in FILES}
 
 
-@pytest.mark.parametrize("room", ORDER)
-def test_a_room_imports_from_those_before_it(room: str) -> None:
-    before = {*ORDER[: ORDER.index(room) + 1], "__version__"}
-    for path in (path for path in FILES if room_of(path) == room):
+@pytest.mark.parametrize("package", ORDER)
+def test_a_package_imports_from_those_before_it(package: str) -> None:
+    before = {*ORDER[: ORDER.index(package) + 1], "__version__"}
+    for path in (path for path in FILES if package_of(path) == package):
         wanted = {name.split(".")[1] for name in imports(path) if name.startswith("slat_search.")}
         assert wanted <= before, path
 
 
 def test_ray_is_known_where_it_runs_alone() -> None:
-    assert {room_of(path) for path in FILES for name in imports(path) if name.split(".")[0] == "ray"} <= WITH_RAY
+    assert {package_of(path) for path in FILES for name in imports(path) if name.split(".")[0] == "ray"} <= WITH_RAY
 
 
-@pytest.mark.parametrize("room", ["analysis", "records", "config"])
-def test_rooms_that_need_neither_torch_nor_ray(room: str) -> None:
+@pytest.mark.parametrize("package", ["analysis", "records", "config"])
+def test_packages_that_need_neither_torch_nor_ray(package: str) -> None:
     code = (
         "import importlib, pkgutil, sys\n"
-        f"package = importlib.import_module('slat_search.{room}')\n"
+        f"package = importlib.import_module('slat_search.{package}')\n"
         "for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "    importlib.import_module(module.name)\n"
         "assert not {'torch', 'ray'} & set(sys.modules)\n"
@@ -73,5 +73,8 @@ def test_rooms_that_need_neither_torch_nor_ray(room: str) -> None:
 
 
 def test_files_that_the_page_names_are_there() -> None:
+    links = re.findall(r"\]\((\.\./[^)#]+)\)", (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8"))
+    assert links
+    assert not [link for link in links if not (ROOT / "docs" / link).exists()]
     for name in re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", PAGE):
         assert (PACKAGE / name).is_file() or (ROOT / name).is_file(), name

@@ -1,4 +1,4 @@
-"""Values that pass between rooms or stand in a file of a run, as typed records with versions; no torch, no Ray."""
+"""Values that pass between packages or stand in a file of a run, as typed records with versions; no torch, no Ray."""
 
 from .adapters import AdapterTask, SavedAdapter, SavedPrompt
 from .base import FileRecord, Record

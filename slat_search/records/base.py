@@ -1,4 +1,4 @@
-"""Base of all records: typed values that pass between rooms or stand in a file, read and written in one way."""
+"""Base of all records: typed values that pass between packages or stand in a file, read and written in one way."""
 
 from __future__ import annotations
 

@@ -189,7 +189,6 @@ def _parquet(path: Path) -> Rows:
     with path.open("rb") as file:  # a path would be searched for partitions
         table = _bounded(pyarrow.parquet.ParquetFile(file))
     table.validate(full=True)  # that texts are UTF-8, too
-    table.validate(full=True)  # that texts are UTF-8, too
     if not table.num_rows:
         raise MalformedError("it has no row")
     if twice := [name for name, count in Counter(table.column_names).items() if count > 1]:
