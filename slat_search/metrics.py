@@ -8,15 +8,21 @@ import numpy as np
 from scipy import stats
 from sklearn import metrics
 
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+from .plugins import Registry
+
+Measure = Callable[[np.ndarray, np.ndarray], float]
+_OWN: dict[str, Measure] = {
     "accuracy": lambda y, p: metrics.accuracy_score(y, p),
     "f1": lambda y, p: metrics.f1_score(y, p, zero_division=0),
     "macro_f1": lambda y, p: metrics.f1_score(y, p, average="macro", zero_division=0),
     "matthews": lambda y, p: metrics.matthews_corrcoef(y, p),
     "pearson": lambda y, p: stats.pearsonr(y, p).statistic if _vary(y, p) else 0.0,
-    **dict.fromkeys(("token_accuracy", "exact_match", "rouge_l"), lambda y, p: np.mean(p)),  # of each response
+    **dict.fromkeys(("token_accuracy", "exact_match", "rouge_l"), lambda y, p: float(np.mean(p))),  # of each response
     "spearman": lambda y, p: stats.spearmanr(y, p).statistic if _vary(y, p) else 0.0,
 }
+#: A metric of another package is an entry point of this group that names such a function, larger values for better
+#: predictions; an attribute ``of_numbers`` says that labels are numbers.
+METRICS: Registry[Measure] = Registry("slat_search.metrics", Callable, _OWN)  # type: ignore[arg-type]
 
 
 def quality(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:

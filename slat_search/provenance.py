@@ -12,6 +12,7 @@ import torch
 
 from . import __version__
 from .errors import SlatError
+from .plugins import packages
 from .records import Environment, ModelFacts, TaskFacts
 from .run_folder import RunFolder
 from .structure import find_blocks, find_sites
@@ -22,11 +23,12 @@ _PACKAGES = ("torch", "transformers", "peft", "ray", "optuna", "datasets", "pand
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, of this library, and of those that results depend on."""
+    """Return the versions of Python, of this library, of those that results depend on, and of those that add to it."""
     return {
         "python": platform.python_version(),
         "slat-search": __version__,
         **{package: version(package) for package in _PACKAGES},
+        **packages(),
     }
 
 

@@ -63,9 +63,9 @@ GATES_ENTRY = """
 """
 
 
-def add_entry(registry: Path, entry: str) -> None:
+def add_entry(registry: Path, behind: str, entry: str) -> None:
     before = registry.read_text()
-    registry.write_text(before.replace("    for kind in (\n", f"    for kind in (\n{entry.lstrip(chr(10))}"))
+    registry.write_text(before.replace(f"{behind}\n", f"{behind}\n{entry.lstrip(chr(10))}"))
     assert registry.read_text() != before
 
 
@@ -75,8 +75,8 @@ def test_a_new_kind_is_searched_trained_and_drawn(tmp_path: Path) -> None:
     shutil.copytree(Path(slat_search.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "structure" / "gain.py").write_text(CLASS)
     (package / "structure" / "gates" / "forgetful.py").write_text(GATES_CLASS)
-    add_entry(package / "structure" / "kinds.py", ENTRY)
-    add_entry(package / "structure" / "gate_kinds.py", GATES_ENTRY)
+    add_entry(package / "structure" / "kinds.py", "_OWN = (", ENTRY)
+    add_entry(package / "structure" / "gate_kinds.py", "    for kind in (", GATES_ENTRY)
 
     raw = yaml.safe_load(small_config(name="gain", seeds=1).to_yaml())
     raw["gates"]["kind"] = "forgetful"

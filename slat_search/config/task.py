@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from ..plugins import Registry, names
 from .prompt import ALPACA, Message, as_text, check_words, columns
 from .section import Positive, Section, by_name, check_all
 
-Metric = Literal[
-    "accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "token_accuracy", "exact_match", "rouge_l"
-]
+#: metrics of classes
+CLASSIFICATION = ("accuracy", "f1", "macro_f1", "matthews")
 #: metrics of tasks whose label is a number
-REGRESSION: tuple[Metric, ...] = ("pearson", "spearman")
+REGRESSION = ("pearson", "spearman")
 #: metrics of responses; for the last two they are generated
-RESPONSE: tuple[Metric, ...] = ("token_accuracy", "exact_match", "rouge_l")
+RESPONSE = ("token_accuracy", "exact_match", "rouge_l")
+
+
+def _metric(name: str) -> str:
+    """Validate the name of a metric of this package or of another."""
+    known = (*CLASSIFICATION, *REGRESSION, *RESPONSE, *names("slat_search.metrics"))
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"unknown metric; metrics are {', '.join(known)}{hint}")
+    return name
+
+
+Metric = Annotated[
+    str, AfterValidator(_metric), WithJsonSchema({"enum": [*CLASSIFICATION, *REGRESSION, *RESPONSE], "type": "string"})
+]
 Quoting = Literal["quoted", "none"]
 Split = Literal["train", "validation", "test"]
 
@@ -36,7 +52,7 @@ EMBEDDED: dict[str, dict[str, Any]] = {
 #: name -> fields of tasks on the Hugging Face hub, with their official metric. Where the labels of the test split are
 #: hidden, as in all of these but mrpc, the validation split is the test and a new one is cut from train; mrpc does the
 #: same, so that its numbers can be compared with those that papers report on the development set.
-PRESETS: dict[str, dict[str, Any]] = {
+_HUB: dict[str, dict[str, Any]] = {
     "sst2": _glue("sst2", ("sentence",), "accuracy"),
     "cola": _glue("cola", ("sentence",), "matthews"),
     "mrpc": _glue("mrpc", ("sentence1", "sentence2"), "f1", hub_splits={"train": "train", "test": "validation"}),
@@ -50,6 +66,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "boolq": _glue("boolq", ("question", "passage"), "accuracy", hub="aps/super_glue"),
     "cb": _glue("cb", ("premise", "hypothesis"), "macro_f1", hub="aps/super_glue"),
 }
+#: name -> fields of the tasks that are known by name beside the embedded ones: those of the hub, and those of other
+#: packages, which may also name files
+PRESETS: Registry[Mapping[str, Any]] = Registry("slat_search.tasks", Mapping, _HUB)
 
 
 def _twice(names: Sequence[str]) -> str:
@@ -255,4 +274,9 @@ class Task(Section):
 
     @property
     def is_regression(self) -> bool:
-        return self.metric in REGRESSION
+        """Whether labels are numbers."""
+        if self.metric in (*CLASSIFICATION, *REGRESSION, *RESPONSE):
+            return self.metric in REGRESSION
+        from ..metrics import METRICS  # only for a metric of another package, as this takes a second
+
+        return bool(getattr(METRICS[self.metric], "of_numbers", False))

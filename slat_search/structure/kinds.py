@@ -1,4 +1,5 @@
-"""The registry of kinds. Adding a kind: write a ``SiteModule`` and one entry in ``KINDS``.
+"""The registry of kinds. Adding a kind: write a ``SiteModule`` and one entry in ``KINDS``; or, in another package, an
+entry point of the group ``slat_search.kinds`` that names a :class:`Kind`.
 
 What the rest of the package needs to know of a kind stands on its entry: configuration, gate maps and their colors,
 export. This file needs no torch.
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ..plugins import Registry
 
 if TYPE_CHECKING:
     from .site_module import SiteModule
@@ -71,45 +74,44 @@ class Kind:
 
 
 # fmt: off
-#: In the order in which a site applies them, and in which figures show them.
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind(
-            "spectral", "spectral:Spectral", lambda s: 1, lambda s: not s.is_norm, size=32, positional=True,
-            label="spectral entry", color="#6a3d9a", dark_color="#b795e8", in_peft=True
-        ),
-        Kind(
-            "lora", "modules:Projection", lambda s: s.d_in + s.d_out, lambda s: not s.is_norm, size=4,
-            label="LoRA rank", color="#0072b2", in_peft=True
-        ),
-        Kind(
-            "parallel", "modules:Projection", lambda s: s.d_in + s.d_out + 1, lambda s: not s.is_norm, size=4, group=2,
-            color="#d55e00"
-        ),
-        Kind(
-            "ia3", "modules:Rescale", lambda s: s.d_out, lambda s: not s.is_norm, sized=False,
-            label="IA3", color="#56b4e9"
-        ),
-        Kind(
-            "serial", "modules:Serial", lambda s: 2 * s.d_out + 1, lambda s: s.is_sublayer_output, size=4, group=2,
-            color="#009e73"
-        ),
-        Kind(
-            "norm", "modules:Norm", lambda s: 2 * s.d_out, lambda s: s.is_norm, size=1, sized=False,
-            label="norm", color="#cc79a7", in_peft=True
-        ),
-        Kind(
-            "bias", "modules:Bias", lambda s: s.d_out, lambda s: True, size=1, sized=False,
-            label="bias", color="#e69f00", in_peft=True
-        ),
-    )
-}
+_OWN = (
+    Kind(
+        "spectral", "spectral:Spectral", lambda s: 1, lambda s: not s.is_norm, size=32, positional=True,
+        label="spectral entry", color="#6a3d9a", dark_color="#b795e8", in_peft=True
+    ),
+    Kind(
+        "lora", "modules:Projection", lambda s: s.d_in + s.d_out, lambda s: not s.is_norm, size=4,
+        label="LoRA rank", color="#0072b2", in_peft=True
+    ),
+    Kind(
+        "parallel", "modules:Projection", lambda s: s.d_in + s.d_out + 1, lambda s: not s.is_norm, size=4, group=2,
+        color="#d55e00"
+    ),
+    Kind(
+        "ia3", "modules:Rescale", lambda s: s.d_out, lambda s: not s.is_norm, sized=False,
+        label="IA3", color="#56b4e9"
+    ),
+    Kind(
+        "serial", "modules:Serial", lambda s: 2 * s.d_out + 1, lambda s: s.is_sublayer_output, size=4, group=2,
+        color="#009e73"
+    ),
+    Kind(
+        "norm", "modules:Norm", lambda s: 2 * s.d_out, lambda s: s.is_norm, size=1, sized=False,
+        label="norm", color="#cc79a7", in_peft=True
+    ),
+    Kind(
+        "bias", "modules:Bias", lambda s: s.d_out, lambda s: True, size=1, sized=False,
+        label="bias", color="#e69f00", in_peft=True
+    ),
+)
 # fmt: on
+#: In the order in which a site applies them, and in which figures show them; kinds of other packages come last.
+KINDS: Registry[Kind] = Registry("slat_search.kinds", Kind, {kind.name: kind for kind in _OWN})
 
 
-def unknown_kind(name: str, known: Collection[str] = KINDS.keys()) -> str:
-    """Return a sentence on a kind that is not among the registered ones."""
+def unknown_kind(name: str, known: Collection[str] | None = None) -> str:
+    """Return a sentence on a kind that is not among the registered ones, those of ``KINDS`` by default."""
+    known = KINDS.keys() if known is None else known
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"unknown kind {name!r}; kinds are {', '.join(known)}{hint}"

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from .. import config as cfg
+from ..config.mistakes import as_one, sentences
 from ..config.task import PRESETS, RESPONSE
+from ..errors import SlatError
 from . import bbc
 from .examples import SPLITS, Example, TaskData
 from .sources import load_task
@@ -24,22 +27,33 @@ _ACROSS = 8  # labels that stand side by side; more stand one below the other
 def catalogue() -> str:
     """The tasks that are known by name, one a line."""
     lines = ["embedded (no connection needed):", *(f"  {name:<14}{task.what}" for name, task in bbc.TASKS.items())]
-    lines.append("presets of the Hugging Face hub:")
-    for name, fields in PRESETS.items():
-        text = " + ".join(fields["text"])
-        lines.append(f"  {name:<14}{fields['hub']} {fields['subset']}: {text}; {fields['metric']}")
+    lines.append("presets of the Hugging Face hub, and of other packages:")
+    for task in map(_preset, PRESETS):
+        lines.append(f"  {task.name:<14}{_source(task)}: {' + '.join(task.text)}; {task.metric}")
     return "\n".join([*lines, "text of your own: task.train (files) or task.hub in the YAML"])
 
 
 def known_tasks() -> list[dict[str, Any]]:
     """Return the tasks that are known by name, as JSON values."""
     embedded = [{"name": name, "source": "embedded", "what": task.what} for name, task in bbc.TASKS.items()]
-    hub = [
-        {"name": name, "source": fields["hub"], "subset": fields["subset"], "text": [*fields["text"]]}
-        | {"metric": fields["metric"]}
-        for name, fields in PRESETS.items()
+    presets = [
+        {"name": task.name, "source": task.hub or str(task.train), "subset": task.subset}
+        | {"text": [*task.text], "metric": task.metric}
+        for task in map(_preset, PRESETS)
     ]
-    return [*embedded, *hub]
+    return [*embedded, *presets]
+
+
+def _preset(name: str) -> cfg.Task:
+    try:
+        return cfg.Task.model_validate({"name": name})
+    except ValidationError as error:  # that of another package
+        raise SlatError(f"task {name}, a preset of another package: {as_one(sentences(error))}") from error
+
+
+def _source(task: cfg.Task) -> str:
+    """Return where the text of a preset comes from."""
+    return " ".join(filter(None, (task.hub or str(task.train), task.subset)))
 
 
 def task_facts(task: cfg.Task, seed: int, examples: int = 3) -> dict[str, Any]:
