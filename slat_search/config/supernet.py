@@ -95,6 +95,12 @@ class GatesConfig(Section):
         SearchOptions.screen,
         description="screening: share of the steps, after the warm-up, whose gradients judge the candidates",
     )
+    surplus: float = Field(
+        SearchOptions.surplus,
+        ge=1,
+        description="screening: how many times the size of the structure stands after it; what is worth least "
+        "leaves bit by bit until `settle`",
+    )
     lr_growth: Fraction = Field(
         SearchOptions.lr_growth,
         description="power with which the modules' learning rate grows the fewer parameters are left",

@@ -115,6 +115,10 @@ class Layout:
             start += len(part.atoms)
         return modules
 
+    def weights(self) -> Tensor:
+        """Return all parameters laid end to end, (parameters,)."""
+        return torch.cat([parameter.detach().reshape(-1) for _, parameter, _ in self.parameters()])
+
     def parameters(self) -> Iterator[tuple[Part, nn.Parameter, int]]:
         """All parameters in a fixed order, each with its part and the dimension that runs over its units."""
         for part in self.parts:

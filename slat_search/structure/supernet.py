@@ -186,8 +186,14 @@ class Supernet(nn.Module):
             return self.adapter.structure
         return Structure(tuple(self.layout.kept(self._users()[0].tolist())), self.adapter.options)
 
+    @property
+    def size(self) -> int:
+        """Parameters of the discretized structure, without those of a pool that it stands beside."""
+        used = self._users().any(dim=0)
+        return int(self.costs[used].sum()) - (self._pool.params if self._pool else 0)
+
     def after_update(self) -> None:
-        """Put frozen weights back; to be called after each step of an optimizer."""
+        """Put frozen weights back, after each step of an optimizer."""
         if self._pool is not None:
             self._pool.restore()
 

@@ -45,6 +45,7 @@ class SupernetController(Controller):
         self.supernet = supernet
         self.plan = plan
         self.start = round(supernet.options.warmup * steps)
+        self.every = max(1, round(supernet.options.shrink_every * steps))
         if plan.budget is not None:
             supernet.drop_oversized(plan.budget)
 
@@ -63,13 +64,18 @@ class SupernetController(Controller):
 
 
 class ScreeningSearch(SupernetController):
-    r"""Search for gates of kind ``screening``: look first, then train what was chosen.
+    r"""Search for gates of kind ``screening``: look first, then train what was chosen, and a surplus that leaves.
 
     Phases: *warm-up* trains the head alone, for which nothing goes backward through the model; *screening* goes on with
-    it while the gradients of all candidates, at zero, are recorded; then the candidates that fill the budget, or are
-    worth :math:`\lambda` times what an average parameter of the space is, stay and train to the end as a compact
-    adapter. The optimizer sees the screening's gradients at a learning rate of 0, so its moments are there at the first
-    real step.
+    it while the gradients of all candidates, at zero, are recorded. The size of the structure is the budget, or what is
+    worth :math:`\lambda` times what an average parameter of the space is; ``surplus`` times as much stays. *Pruning*
+    trains that while its size falls geometrically to the structure's, what is worth least first (gradual pruning: Zhu
+    and Gupta 2017, arXiv 1710.01878); *settled* trains what is left as a compact adapter. The optimizer sees the
+    screening's gradients at a learning rate of 0, so its moments are there at the first real step.
+
+    Attributes:
+        size: parameters that the structure ends with; 0 until the screening is over.
+        judged: the step after which it was.
     """
 
     _LEAST = 4  # batches of each task
@@ -78,11 +84,14 @@ class ScreeningSearch(SupernetController):
         super().__init__(supernet, plan, steps)
         self.end = self.start + max(self._LEAST, round(supernet.options.screen * steps))
         self.latest = max(self.end, (self.start + steps) // 2)  # so that of few steps some are left to train in
+        self.settled = round(supernet.options.settle * steps)
+        self.surplus = supernet.options.surplus
+        self.size, self.judged = 0, 0
         self._enter(0)
 
     def _enter(self, step: int) -> None:
         """Let candidates sleep in the warm-up, and stand without moving in the screening."""
-        if self.supernet.gates is None:
+        if self.supernet.gates is None or self.judged:
             return
         if step < self.start:
             self.supernet.adapter.active = False
@@ -90,7 +99,11 @@ class ScreeningSearch(SupernetController):
             self.supernet.adapter.active = True
             self.pace = 0.0
 
+    def state_dict(self) -> dict[str, float]:
+        return {**super().state_dict(), "size": self.size, "judged": self.judged}
+
     def load_state_dict(self, state: Mapping[str, float], step: int) -> None:
+        self.size, self.judged = int(state["size"]), int(state["judged"])
         self._enter(step)
         super().load_state_dict(state, step)
 
@@ -101,12 +114,32 @@ class ScreeningSearch(SupernetController):
             return
         if step > self.start:
             self.supernet.record_gradients()
-        if step == self.start:
+        if self.judged:
+            self._prune(step, gates, optimizer)
+        elif step == self.start:
             self._enter(step)
         elif step >= self.end and gates.batches >= (self._LEAST if step < self.latest else 1):
             self.supernet.decide(self.plan.sparsity, self.plan.budget)
-            self.supernet.discretize(optimizer)
+            self.size, self.judged = self.supernet.size, step
+            if self.surplus > 1 and step < self.settled:
+                self.supernet.set_budget(self.size * self.surplus)
+                self.supernet.shrink(optimizer)
+            else:
+                self.supernet.discretize(optimizer)
             self._keep_pace()
+
+    def _prune(self, step: int, gates: ScreeningTaskGates, optimizer: Optimizer) -> None:
+        """Let what is worth least leave."""
+        if step < self.settled and (step - self.judged) % self.every:
+            return
+        passed = min(1.0, (step - self.judged) / (self.settled - self.judged))
+        gates.judge_trained(self.supernet.layout.weights())
+        self.supernet.set_budget(self.size * self.surplus ** (1 - passed))
+        if step < self.settled:
+            self.supernet.shrink(optimizer)
+        else:
+            self.supernet.discretize(optimizer)
+        self._keep_pace()
 
 
 class StructureSearch(SupernetController):
@@ -123,7 +156,6 @@ class StructureSearch(SupernetController):
     def __init__(self, supernet: Supernet, plan: SearchPlan, steps: int):
         super().__init__(supernet, plan, steps)
         self.end = max(self.start + 1, round(supernet.options.settle * steps))
-        self.every = max(1, round(supernet.options.shrink_every * steps))
         self.ramp = 0.0
         self._move_gates(self.start == 0)
 

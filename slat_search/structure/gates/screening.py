@@ -28,6 +28,14 @@ class Screening(MeasuredGates):
     up-projection, as the down-projection has no gradient at zero, while both are paid for. Atoms of largest worth for
     each parameter fill the budget, or stay where that is above the price; the best one always stays.
 
+    What is worth most at zero need not be worth most once it has trained, so more may stay at first. While that trains,
+    :meth:`judge_trained` sets
+
+    .. math:: w_a = \sum_{p \in a} |\theta_p| \cdot |\theta_p| \sqrt{\overline{g_p^2}}
+
+    with the mean over all steps since the screening began: what the loss changes by to first order without a parameter,
+    times how far it has gone, which under Adam says for how long its gradients have agreed.
+
     Judging weights by gradients before training: SNIP (Lee et al. 2019, arXiv 1810.02340); to rank candidates one by
     one before a joint fit: sure independence screening (Fan and Lv 2008).
 
@@ -73,6 +81,15 @@ class Screening(MeasuredGates):
         self.batches += 1
 
     @torch.no_grad()
+    def judge_trained(self, weights: Tensor) -> None:
+        """Judge atoms that have trained by their weights (parameters,) and the gradients that were recorded."""
+        self._set_worth(weights.square() * (self.squares / self.batches).sqrt())
+
+    def _set_worth(self, of_parameters: Tensor) -> None:
+        worth = torch.zeros_like(self.alpha).index_add(0, self.atom_of, of_parameters)
+        self.alpha.copy_(worth.clamp(min=torch.finfo(worth.dtype).tiny).log() - self.log_costs)
+
+    @torch.no_grad()
     def decide(self) -> None:
         """Judge the atoms by what was recorded.
 
@@ -83,8 +100,7 @@ class Screening(MeasuredGates):
             raise ValueError("no batch was recorded")
         mean = self.total / self.batches
         size = (self.squares / self.batches).sqrt().clamp(min=torch.finfo(mean.dtype).tiny)
-        worth = torch.zeros_like(self.alpha).index_add(0, self.atom_of, mean.square() / size)
-        self.alpha.copy_(worth.clamp(min=torch.finfo(worth.dtype).tiny).log() - self.log_costs)
+        self._set_worth(mean.square() / size)
         self.seen = True
 
     def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
@@ -115,3 +131,8 @@ class ScreeningTaskGates(MeasuredTaskGates):
         """Judge the atoms of every task by what was recorded."""
         for row in self._rows():
             row.decide()
+
+    def judge_trained(self, weights: Tensor) -> None:
+        """Judge atoms that have trained for every task, see :meth:`.Screening.judge_trained`."""
+        for row in self._rows():
+            row.judge_trained(weights)
