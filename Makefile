@@ -66,7 +66,7 @@ sensitivity-demo: $(READY)
 
 # of a run: what stands in experiments/results/. Pages are made anew by `slat report FOLDER`, but for the one of the README
 KEPT = config.yaml environment.json trials.csv history.csv results.csv budget.csv perturbation.csv robustness.csv \
-	comparison.csv comparison.md comparison.tex answer.md pareto.csv hypervolume.json selection.json alone.json \
+	comparison.csv comparison.md comparison.tex answer.md mistakes.json pareto.csv hypervolume.json selection.json alone.json \
 	transfer.csv points.json curves.csv screening.csv importance.csv structures figures $(SAMPLE)
 results/quickstart: SAMPLE := report.html
 results/decoder_% results/llm_%: EXTRA = $(LLM)

@@ -14,6 +14,7 @@ from .adapters import save_adapters
 from .analysis.data import frame, read_run
 from .analysis.formats import to_csv
 from .analysis.fronts import choose_members
+from .analysis.mistakes import TestTexts, write_mistakes
 from .analysis.report import illustrate, tabulate
 from .baselines import apply_method
 from .comparison.contenders import (
@@ -123,7 +124,7 @@ def run(
         with ray_session(address):
             progress = RunProgress(_stages(context, stage))
             with progress.shown():
-                whole = _work(context, folder, stage, storage, progress)
+                whole = _work(context, tasks, folder, stage, storage, progress)
         if not whole:
             return folder
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
@@ -158,7 +159,14 @@ def _stages(context: Context, stage: Stage | None) -> dict[str, float]:
     return {"search": stages["search"]} if stage == "search" else stages
 
 
-def _work(context: Context, folder: RunFolder, stage: Stage | None, storage: str | None, progress: RunProgress) -> bool:
+def _work(
+    context: Context,
+    tasks: Sequence[TaskData],
+    folder: RunFolder,
+    stage: Stage | None,
+    storage: str | None,
+    progress: RunProgress,
+) -> bool:
     """Every stage, or one; whether that was all."""
     if stage == "baselines":
         with progress.bars():
@@ -179,8 +187,13 @@ def _work(context: Context, folder: RunFolder, stage: Stage | None, storage: str
     data = read_run(folder)
     table = tabulate(folder, data)
     with results_stay(folder):
+        write_mistakes(folder, table, data, {task.name: _test_texts(task) for task in tasks})
         illustrate(folder, data, table)
     return True
+
+
+def _test_texts(task: TaskData) -> TestTexts:
+    return TestTexts([example.texts for example in task.splits["test"]], task.scale)
 
 
 def _compare(context: Context, folder: RunFolder, members: Sequence[Trial], progress: RunProgress) -> None:

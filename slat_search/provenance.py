@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ def environment(context: Context, tasks: Sequence[TaskData]) -> Environment:
     prefix, blocks = find_blocks(backbone)
     made_from = context.tasks[0].made_from
     return Environment(
+        date=datetime.date.today().isoformat(),
         versions=versions(),
         hardware={
             "platform": platform.platform(),

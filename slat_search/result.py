@@ -118,7 +118,9 @@ class RunResult(RunFolder):
             )
         )
         rows = shown.to_html(index=False, float_format="{:.3f}".format, formatters={"parameters": "{:,}".format})
-        return f"<p>{html.escape(self.answer)}</p>\n{rows}\n{self._front_image()}"
+        said = [part for part in self.answer.split("\n\n") if not part.startswith("|")]  # tables are shown below
+        words = "".join(f"<p>{html.escape(part)}</p>\n" for part in said)
+        return f"{words}{rows}\n{self._front_image()}"
 
     def _front_image(self) -> str:
         path = self / "figures" / "pareto.png"

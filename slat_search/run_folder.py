@@ -31,7 +31,8 @@ _TABLES = (
 )
 _WRITTEN = (
     *("config.yaml", "environment.json", "done.json", "selection.json", "alone.json", "points.json", MANIFEST),
-    *("hypervolume.json", "comparison.md", "comparison.tex", "answer.md", "report.html", ".*.part"),
+    *("hypervolume.json", "mistakes.json", "comparison.md", "comparison.tex", "answer.md", "report.html"),
+    ".*.part",
     *("search", "screening", "units", "structures", "adapters", "figures"),
     *(f"{name}.csv" for name in _TABLES),
 )

@@ -45,6 +45,7 @@ FILES = (
     "comparison.md",
     "comparison.tex",
     "answer.md",
+    "mistakes.json",
     "pareto.csv",
     "budget.csv",
     "hypervolume.json",
@@ -175,7 +176,14 @@ def test_the_recommended_adapter_is_what_wins_and_is_told(run: tuple[Path, str],
     assert best["found"].startswith("slat-")
     answer = (folder / "answer.md").read_text().strip()
     assert answer in output
-    assert f'<p class="answer">{html.escape(answer)[:60]}' in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert f'<p class="answer">{html.escape(answer)[:60]}' in page
+    mistakes = json.loads((folder / "mistakes.json").read_text())
+    assert mistakes["method"] == winner["method"]
+    (its,) = mistakes["tasks"].values()
+    assert len(its["texts"]) == min(20, its["wrong"])
+    assert all(text in html.unescape(page) for one in its["texts"] for text in one["texts"])
+    assert "<dt>Date</dt>" in page
     for name in (None, *table["method"]):
         chosen = winner["method"] if name is None else name
         option = [] if name is None else ["--adapter", name]

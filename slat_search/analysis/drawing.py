@@ -31,21 +31,30 @@ _INKS = {
     BASELINE.lower(): "var(--base)",
     "#e69f00": "var(--amber)",
     "#56b4e9": "var(--sky)",
+    "#009e73": "var(--green)",
+    "#cc79a7": "var(--pink)",
     "#000000": "var(--ink)",
     GRAY: "var(--soft)",
     "#b0b0b0": "var(--soft)",  # of the grid
 }
-_WIDTH, _HEIGHT = 560, 380  # of a panel, in points of paper and pixels of a page
-_LEFT, _TOP, _BOTTOM = 58, 14, 46  # around its axes
-NAMES = 128  # to their right, where names stand
+_WIDTH, _HEIGHT = 410, 320  # of a panel, in points of paper and pixels of a page: a phone shows it at nearly its size
+_LEFT, _TOP, _BOTTOM = 62, 26, 50  # around its axes
+_ACROSS = 3  # panels side by side, at most
+NAMES = 84  # to their right, where names stand
+LETTER = 7.0  # width of a letter of a name, at most on the mean
+FONT = 12.5  # size of names
+#: line from a mark to a name that stands apart from it, as ``arrowprops``
+LEADER = {"arrowstyle": "-", "linewidth": 0.9, "shrinkA": 2, "shrinkB": 5}
 matplotlib.rcParams.update(
-    {"savefig.dpi": 140, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
+    {"savefig.dpi": 140, "font.size": 12.5, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 13}
+    | {"svg.fonttype": "none"}
 )
 
 
 @dataclass(frozen=True)
 class Mark:
     """Part of a figure that can be pointed at: the artists whose ``gid`` is ``mark-`` and its place among the marks.
+    Those whose ``gid`` ends in ``-band`` are shown only then.
 
     Attributes:
         lines: shown then; the first is its name.
@@ -68,17 +77,33 @@ def subplots(rows: int, columns: int, size: tuple[float, float], **options: Any)
     return figure, figure.subplots(rows, columns, **options)
 
 
-def in_a_row(panels: Sequence[Panel], right: int = NAMES) -> tuple[Figure, list[Mark]]:
-    """Draw panels side by side, with room to the ``right`` of each; returns the marks of all."""
-    count, marks = len(panels), list[Mark]()
-    figure = Figure(figsize=(count * _WIDTH / 72, _HEIGHT / 72), dpi=72)
+def in_rows(panels: Sequence[Panel], left: int = _LEFT, right: int = NAMES) -> tuple[Figure, list[Mark]]:
+    """Draw panels in rows of three, with room to the ``left`` and ``right`` of each; returns the marks of all."""
+    columns, marks = min(len(panels), _ACROSS), list[Mark]()
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(columns * _WIDTH / 72, rows * _HEIGHT / 72), dpi=72)
     figure.add_artist(Rectangle((0, 0), 1, 1, fill=False, linewidth=0))  # its edges are no margin to be cut off
-    width, height = (_WIDTH - _LEFT - right) / _WIDTH / count, (_HEIGHT - _TOP - _BOTTOM) / _HEIGHT
+    width, height = (_WIDTH - left - right) / _WIDTH / columns, (_HEIGHT - _TOP - _BOTTOM) / _HEIGHT / rows
     for place, draw in enumerate(panels):
-        axis = figure.add_axes(((place + _LEFT / _WIDTH) / count, _BOTTOM / _HEIGHT, width, height))
+        row, column = divmod(place, columns)
+        corner = ((column + left / _WIDTH) / columns, (rows - 1 - row + _BOTTOM / _HEIGHT) / rows)
+        axis = figure.add_axes((*corner, width, height))
         axis.grid(alpha=0.25)
         marks += draw(axis, len(marks))
     return figure, marks
+
+
+def on_page(
+    panels: Sequence[Panel], kind: str, description: str, left: int = _LEFT, right: int = NAMES
+) -> list[Markup]:
+    """Return a plot for each panel, as wide as a phone; its words begin with what it shows."""
+    plots = []
+    for panel in panels:
+        figure, marks = in_rows([panel], left, right)
+        axis = figure.axes[0]
+        shown = ", ".join(filter(None, (axis.get_ylabel(), axis.get_title(loc="left"))))
+        plots.append(inline(figure, f"{shown} {description}", kind, marks))
+    return plots
 
 
 def save(folder: Path, figures: Mapping[str, Figure]) -> None:
@@ -108,18 +133,21 @@ def inline(figure: Figure, description: str, kind: str = "", marks: Sequence[Mar
     _mark(root, marks)
     content = [_written(part) for part in root if part.tag in ("g", "defs") and part.find("style") is None]
     drawn = picture(f"drawn {kind}", width, height, description, content)
-    return Markup(drawn.replace("<svg", f'<svg style="--most: {1.4 * width:.0f}px"', 1))
+    return Markup(drawn.replace("<svg", f'<svg style="--most: {1.2 * width:.0f}px"', 1))
 
 
 def _mark(root: ElementTree.Element, marks: Sequence[Mark]) -> None:
     """Put the parts of each mark together, in the place of the last, and say what they are."""
-    parts: dict[str, list[tuple[ElementTree.Element, ElementTree.Element]]] = {}
+    parts: dict[int, list[tuple[ElementTree.Element, ElementTree.Element]]] = {}
     for parent in root.iter():
         for part in parent:
             if part.get("id", "").startswith("mark-"):
-                parts.setdefault(part.attrib.pop("id"), []).append((parent, part))
-    for name, found in parts.items():
-        its, (parent, last) = marks[int(name.removeprefix("mark-"))], found[-1]
+                _, number, *band = part.attrib.pop("id").split("-")
+                if band:
+                    part.set("class", band[0])
+                parts.setdefault(int(number), []).append((parent, part))
+    for which, found in parts.items():
+        its, (parent, last) = marks[which], found[-1]
         place = list(parent).index(last)
         content = "".join(_written(part) for _, part in found)
         for holder, part in found[:-1]:

@@ -59,3 +59,19 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.addEventListener("click", () => sort(table, column, header));
   });
 }
+
+for (const command of document.querySelectorAll(".command")) {
+  const text = command.querySelector("pre"), button = document.createElement("button");
+  button.textContent = "Copy";
+  button.setAttribute("aria-label", "Copy: " + command.querySelector(".note").textContent);
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      button.textContent = "Copied";
+    } catch { // no clipboard here: what is selected can be copied by hand
+      getSelection().selectAllChildren(text);
+      button.textContent = "Selected";
+    }
+  });
+  command.append(button);
+}

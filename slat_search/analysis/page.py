@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import jinja2
 import yaml
+from markupsafe import Markup
 
 from ..records import Environment
 from .svg import kind_styles
@@ -17,8 +19,13 @@ def template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("slat_search.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.globals["kind_styles"] = kind_styles()
+    environment.globals |= {"kind_styles": kind_styles(), "headings": headings}
     return environment.get_template(name)
+
+
+def headings(body: str) -> list[tuple[str, Markup]]:
+    """Return id and title of each section of a page, for its contents."""
+    return [(id, Markup(title)) for id, title in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body)]
 
 
 def described(environment: Environment) -> list[tuple[str, str]]:

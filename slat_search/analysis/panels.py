@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from .drawing import BASELINE, FOUND, GRAY, NAMES, Mark
+from .drawing import BASELINE, FONT, FOUND, GRAY, LEADER, LETTER, NAMES, Mark
 from .labels import Box, labels
+
+_FAR = 26  # from a mark to its name, that a line joins them
+_KEY_LEFT, _KEY_DOWN, _KEY_LINE = 40, 52, 19  # of the key, from the corner of the axes
+_COLUMN = 190
 
 
 @dataclass(frozen=True)
@@ -68,32 +73,62 @@ def scatter(axis: Axes, first: int, points: Sequence[Point], ylabel: str) -> lis
     ordered = sorted(middles)
     right = axis.get_xlim()[1]
     best = np.fmax.accumulate([y for _, y in ordered])
-    axis.step([*(x for x, _ in ordered), right], [*best, best[-1]], where="post", color=GRAY, linewidth=1.2, zorder=2)
+    places, levels = [*(x for x, _ in ordered), right], [*best, best[-1]]
+    axis.step(places, levels, where="post", color=GRAY, linewidth=1.2, zorder=2)
     axis.set_xlim(axis.get_xlim()[0], right)
-    places = sizes(*axis.get_xlim())
-    axis.set_xticks(list(places), list(places.values()))
-    axis.set(xlabel="trained parameters", ylabel=ylabel)
-    _name(axis, first, points, middles)
+    ticks = sizes(*axis.get_xlim())
+    axis.set_xticks(list(ticks), list(ticks.values()))
+    axis.set(xlabel="adapter parameters", ylabel=ylabel)
+    bars = [((x, point.low), (x, point.high)) for (x, _), point in zip(middles, points, strict=True)]
+    flat = [((x, y), (end, y)) for x, end, y in zip(places, places[1:], levels, strict=False)]
+    rises = [((x, low), (x, high)) for x, low, high in zip(places[1:], levels, levels[1:], strict=False)]
+    _name(axis, first, points, middles, [*bars, *flat, *rises])
     return [Mark((p.name, *p.details), "found" if p.found else "baseline", p.target) for p in points]
 
 
-def _name(axis: Axes, first: int, points: Sequence[Point], middles: Sequence[tuple[float, float]]) -> None:
-    """Write names beside marks, inside the panel."""
+def _name(
+    axis: Axes,
+    first: int,
+    points: Sequence[Point],
+    middles: Sequence[tuple[float, float]],
+    lines: Sequence[tuple[tuple[float, float], tuple[float, float]]],
+) -> None:
+    """Write names beside marks, inside the panel, and away from ``lines`` where that is possible; a number stands for a
+    name without room, and a key under the axis."""
     pixels = [(float(x), -float(y)) for x, y in axis.transData.transform(middles)]
     area = axis.bbox
     inside = Box(area.x0, -area.y1, area.x1 + NAMES, -area.y0)
-    placed = labels([point.name for point in points], pixels, inside)
+    ends = axis.transData.transform([end for line in lines for end in line])
+    thin = [Box(x - 2, -top - 2, end + 2, -y + 2) for (x, y), (end, top) in zip(ends[::2], ends[1::2], strict=True)]
+    placed = labels([point.name for point in points], pixels, inside, LETTER, thin)
+    key = []
     for number, (label, (x, y), middle, point) in enumerate(zip(placed, pixels, middles, points, strict=True), first):
-        axis.annotate(
-            point.name,
+        look: dict[str, Any] = {"color": FOUND if point.found else BASELINE, "gid": f"mark-{number}", "fontsize": FONT}
+        offset = (label.x - x, y - label.y)
+        far = abs(offset[1] + 5) > _FAR or abs(offset[0]) > _FAR
+        named = axis.annotate(
+            label.text,
             middle,
-            (label.x - x, y - label.y),
+            offset,
             textcoords="offset points",
-            fontsize=11,
-            color=FOUND if point.found else BASELINE,
             ha="right" if label.left else "left",
-            gid=f"mark-{number}",
+            arrowprops={**LEADER, "color": GRAY} if far else None,
+            **look,
         )
+        if named.arrow_patch is not None:
+            named.arrow_patch.set_gid(look["gid"])
+        if label.text != point.name:
+            key.append((int(label.text), f"{label.text}  {point.name}", look))
+    write_key(axis, [(words, look) for _, words, look in sorted(key, key=itemgetter(0))])
+
+
+def write_key(axis: Axes, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Write the entries of a key under the axis, in two columns where they are short."""
+    columns = 2 if all(LETTER * len(words) < _COLUMN for words, _ in entries) else 1
+    for place, (words, look) in enumerate(entries):
+        row, column = divmod(place, columns)
+        offset = (column * _COLUMN - _KEY_LEFT, -_KEY_DOWN - row * _KEY_LINE)
+        axis.annotate(words, (0, 0), offset, xycoords="axes fraction", textcoords="offset points", va="top", **look)
 
 
 def history(

@@ -11,11 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from ..records import KeptConfig
 from .data import RunData
-from .drawing import NAMES, Panel, in_a_row, inline
+from .drawing import Panel
 from .overlap import overlaps
 from .panels import (
     Point,
@@ -26,7 +25,7 @@ from .panels import (
 from .tables import found_ones
 
 #: what is said of a plot after the name of what it shows
-SCATTER = "over trained parameters, a mark a method; the table above holds the same figures"
+SCATTER = "over adapter parameters, a mark a method; the table above holds the same figures"
 HISTORY = "of each trial over its steps; the table below holds what each trial came to"
 
 
@@ -48,9 +47,11 @@ def scatters(table: pd.DataFrame, data: RunData) -> list[Panel]:
         found = row["family"] == "slat"
         return Point(row["name"], row["params"], value, value - spread, value + spread, found, details, target)
 
-    plots = [("quality", f"test {metric}"), ("retained", "retained under perturbation")]
-    if data.several:
-        plots.insert(1, ("worst", "worst task"))
+    plots = [
+        ("quality", f"test {metric}"),
+        *([("worst", "worst task")] if data.several else []),
+        *([] if data.perturbed.empty else [("retained", "retained under perturbation")]),
+    ]
     return [
         partial(scatter, points=[point(row, column) for _, row in table.iterrows()], ylabel=label)
         for column, label in plots
@@ -70,7 +71,7 @@ class Searched(Protocol):
 
 def histories(data: Searched) -> list[Panel]:
     """Validation quality and size of every trial's discretised structure over its steps, a panel each."""
-    told = {row["trial"]: [f"{k.replace('_', ' ')} {v}" for k, v in row.items()] for row in trial_rows(data.trials)}
+    told = {row["trial"]: [f"{name} {value}" for name, value in row.items()] for row in trial_rows(data.trials)}
     trials = data.trials.set_index("trial").to_dict("index")
 
     def progress(number: int, reports: pd.DataFrame, column: str) -> Progress:
@@ -91,12 +92,6 @@ def histories(data: Searched) -> list[Panel]:
         )
         for column, label, counts in plots
     ]
-
-
-def on_page(panels: Sequence[Panel], kind: str, description: str, right: int = NAMES) -> list[Markup]:
-    """Return a plot for each panel, as wide as a phone; its words begin with what it shows."""
-    drawn = (in_a_row([panel], right) for panel in panels)
-    return [inline(it, f"{it.axes[0].get_ylabel()} {description}", kind, marks) for it, marks in drawn]
 
 
 def found_overlaps(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
@@ -121,7 +116,7 @@ def kinds_of(modules: Sequence[dict[str, Any]]) -> str:
     return ", ".join(f"{kind} {size}" for kind, size in sorted(sizes.items()))
 
 
-def trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
+def trial_rows(trials: pd.DataFrame) -> list[dict[str, str]]:
     """Cells of the trials table; what a failed trial never measured is a dash."""
     formats = {
         "trial": "{:.0f}",
@@ -133,8 +128,7 @@ def trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
         "kinds": "{}",
         "sharing": "{:.2f}",
         **{name: "{:.0f}" for name in map(str, trials) if name.startswith("layer_") or name.endswith("_size")},
-        "noise_kind": "{}",
-        "noise_ratio": "{:.0%}",
+        "noise": "{}",
         "step": "{:.0f}",
         "quality": "{:.3f}",
         "quality_worst": "{:.3f}",
@@ -143,8 +137,19 @@ def trial_rows(trials: pd.DataFrame) -> list[dict[str, Any]]:
         "seconds": "{:.0f}",
         "refitted": "{}",
     }
-    rows = []
-    for _, trial in trials.iterrows():
-        known = {key: form for key, form in formats.items() if key in trials}
-        rows.append({key: "-" if pd.isna(trial[key]) else form.format(trial[key]) for key, form in known.items()})
-    return rows
+    if "noise_kind" in trials:
+        trials = trials.assign(
+            noise=[_noise(*both) for both in zip(trials["noise_kind"], trials["noise_ratio"], strict=True)]
+        )
+    known = {key: form for key, form in formats.items() if key in trials}
+    return [
+        {key.replace("_", " "): "-" if pd.isna(trial[key]) else form.format(trial[key]) for key, form in known.items()}
+        for _, trial in trials.iterrows()
+    ]
+
+
+def _noise(kind: Any, ratio: float) -> str | float:
+    """Name a kind of noise with its ratio; a ratio that was sampled beside no noise says nothing."""
+    if pd.isna(kind) or kind == "none":
+        return kind
+    return f"{str(kind).replace('_', ' ')} {ratio:.0%}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ..files import write_listed, write_text
 from ..run_folder import STUDIES, RunFolder
@@ -14,14 +13,18 @@ from . import sharing
 from .answer import answer
 from .budget import budgets
 from .choice import recommended, write_choice
+from .curves import NAMED
 from .data import (
     RunData,
     read_kept,
     read_run,
 )
-from .drawing import inline, save
-from .figures import figures_of
-from .formats import in_markdown, to_csv
+from .drawing import on_page, save
+from .figures import figures_of, perturbation
+from .formats import to_csv
+from .mistakes import read_mistakes
+from .mistakes import shown as shown_mistakes
+from .overview import facts, next_steps
 from .page import (
     as_yaml,
     described,
@@ -33,7 +36,6 @@ from .plots import (
     SCATTER,
     found_overlaps,
     histories,
-    on_page,
     scatters,
     trial_rows,
 )
@@ -50,12 +52,6 @@ from .tables import (
     write_tables,
 )
 
-_ALT = {
-    "perturbation": "Curves of test quality over the share of perturbed words, a panel a kind, a line a method.",
-    "sharing": "Left: parameters that each task uses in each block. Right: a tree that joins tasks by what they share; "
-    "the table above holds its figures.",
-}
-
 
 def analyse(run: RunFolder) -> tuple[pd.DataFrame, RunData]:
     """Write tables, figures and ``report.html`` of a finished run; returns the comparison and what it came from."""
@@ -69,7 +65,7 @@ def tabulate(run: RunFolder, data: RunData) -> pd.DataFrame:
     """Write all tables of a finished run, what they come to, and which adapter is recommended; returns the
     comparison."""
     table = write_tables(run, data)
-    write_listed(run / "answer.md", in_markdown(answer(table, data)) + "\n")
+    write_listed(run / "answer.md", answer(table, data).markdown)
     write_listed(run / "budget.csv", to_csv(budgets(run, data)))
     write_choice(run, usable(table, data), found_ones(table), data.config.tolerance)
     return table
@@ -80,48 +76,44 @@ def analyse_kept(run: RunFolder) -> None:
     as they are. Of chance nothing is said, and curves have no bands: both need predictions."""
     data = read_kept(run)
     table = comparison(data.results)
-    write_listed(run / "answer.md", in_markdown(answer(table, data)) + "\n")
+    write_listed(run / "answer.md", answer(table, data).markdown)
     illustrate(run, data, table)
 
 
 def illustrate(run: RunFolder, data: RunData, table: pd.DataFrame) -> None:
     """Draw figures and page of a finished run."""
-    figures = figures_of(data, table)
-    save(run / "figures", figures)
-    studies = RunFolder(run / STUDIES)
-    parts = section_of(studies) if studies.is_done else None
+    save(run / "figures", figures_of(data, table))
+    write_text(run / "report.html", render(run, data, table))
+
+
+def render(run: RunFolder, data: RunData, table: pd.DataFrame) -> str:
+    """The page of a run as text, with the section on its sensitivity studies where there are some."""
+    shown, studies = display(table, data), RunFolder(run / STUDIES)
+    chosen = recommended(usable(table, data), data.config.tolerance)
+    found = recommended(found_ones(table), data.config.tolerance)
     kept = run / "budget.csv"
     budget = budgets(run, data) if data.predictions else read_csv(kept) if kept.is_file() else pd.DataFrame()
-    write_text(run / "report.html", render(data, table, figures, budget, parts))
-
-
-def render(
-    data: RunData,
-    table: pd.DataFrame,
-    figures: dict[str, Figure],
-    budget: pd.DataFrame,
-    studies: dict[str, Any] | None = None,
-) -> str:
-    """The page of a run as text, with the section on its sensitivity studies where there are some."""
-    volumes = hypervolumes_of(data)
-    shown = display(table, data)
-    best = recommended(found_ones(table), data.config.tolerance)
+    wrong = read_mistakes(run, table, data)
     return template("report.html.j2").render(
         name=data.config.name,
         answer=answer(table, data),
+        facts=list(facts(chosen, data, budget)),
+        next_steps=list(next_steps(run, chosen, data)),
         several=data.several,
         columns=list(shown.columns),
-        rows=[
-            {"cells": cells, "found": family == "slat"}
-            for cells, family in zip(shown.values.tolist(), table["family"], strict=True)
-        ],
-        figures={name: inline(figure, _ALT[name]) for name, figure in figures.items() if name in _ALT},
+        rows=shown.values.tolist(),
+        found=[place for place, family in enumerate(table["family"]) if family == "slat"],
+        best=None if chosen is None else table["method"].to_list().index(chosen["method"]),
+        all_on_front=bool(table["on_front"].all()),
         scatters=on_page(scatters(table, data), "scatter", SCATTER),
-        volumes={k: v for k, v in volumes.items() if isinstance(v, dict) and "value" in v},
-        shared=_shared(best, data) if data.several and best is not None else None,
+        volumes=_volume_rows(data),
+        mistakes=None if wrong is None or chosen is None else shown_mistakes(wrong, chosen["name"]),
+        shared=_shared(found, data) if data.several and found is not None else None,
         transfer=_transfer(data),
         tuning=data.selection.tuning,
         budget=_budget_rows(budget),
+        perturbation=on_page(perturbation(data, table), "curves", "over the share of perturbed words", right=NAMED),
+        intervals=bool(data.predictions),
         robust=robustness_table(data, table),
         trials=trial_rows(data.trials),
         structures=[_structure_row(row, data) for _, row in found_ones(table).iterrows()],
@@ -129,7 +121,7 @@ def render(
         legend=gate_map_legend(m for s in data.structures.values() for m in s["modules"]),
         overlaps=found_overlaps(data, table),
         histories=on_page(histories(data), "history", HISTORY, right=24),
-        studies=studies,
+        studies=section_of(studies) if studies.is_done else None,
         tasks=task_rows(data.environment),
         environment=described(data.environment),
         config=as_yaml(data.config.raw),
@@ -138,10 +130,22 @@ def render(
     )
 
 
+def _volume_rows(data: RunData) -> list[tuple[str, str, str]]:
+    """Return the hypervolumes on test as cells."""
+    volumes = {key: v for key, v in hypervolumes_of(data).items() if isinstance(v, dict) and "value" in v}
+    return [(key, f"{v['value']:.3f}", f"{v['low']:.3f} to {v['high']:.3f}") for key, v in volumes.items()]
+
+
 def _shared(best: pd.Series, data: RunData) -> dict[str, Any]:
-    """Return what tasks share of the recommended structure."""
+    """Return what tasks share of the structure that is recommended of those found."""
     structure = data.structures[best["method"]]
-    return {"best": best["name"], "overlap": sharing.overlap(structure), "users": shared_by(structure)}
+    panels = sharing.panels(structure, data.environment.model.layers)
+    return {
+        "best": best["name"],
+        "overlap": sharing.overlap(structure),
+        "users": shared_by(structure),
+        "plots": on_page(panels, "", "of each task", sharing.LEFT, right=16),
+    }
 
 
 def _transfer(data: RunData) -> pd.DataFrame | None:

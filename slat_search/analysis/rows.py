@@ -73,6 +73,7 @@ def rows_of(
             memory=trained.memory,
             steps=trained.steps,
             test_loss=np.nan if test.loss is None else test.loss,
+            seconds_of_one=np.nan if test.seconds_of_one is None else test.seconds_of_one,
         )
         names = {"task": task, "method": final.label, "seed": row.seed}
         curve = [PerturbationRow(**names, **point.model_dump()) for point in test.perturbed]

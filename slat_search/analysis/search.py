@@ -12,13 +12,14 @@ from ..files import write_text
 from ..records import Environment, KeptConfig
 from ..run_folder import RunFolder
 from .data import read_structures, read_trials
+from .drawing import on_page
 from .page import (
     as_yaml,
     described,
     task_rows,
     template,
 )
-from .plots import HISTORY, histories, kinds_of, on_page, trial_rows
+from .plots import HISTORY, histories, kinds_of, trial_rows
 from .svg import gate_map, gate_map_legend
 from .table_files import read_csv
 

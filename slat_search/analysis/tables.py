@@ -9,6 +9,7 @@ from ..config.task import RESPONSE
 from ..files import write_json, write_listed, write_text
 from ..records import ALONE, POOLED
 from ..run_folder import RunFolder
+from .choice import recommended
 from .data import RunData
 from .formats import to_csv, to_latex, to_markdown
 from .fronts import hypervolumes, nondominated
@@ -90,7 +91,8 @@ def usable(table: pd.DataFrame, data: RunData) -> pd.DataFrame:
 
 
 def display(table: pd.DataFrame, data: RunData) -> pd.DataFrame:
-    """The comparison as people read it: text cells, spreads beside means."""
+    """The comparison as people read it: text cells, spreads beside means; whether a method is on the front is left out
+    where all of them are."""
 
     def plain(column: pd.Series) -> list[str]:
         return [f"{value:.3f}" for value in column]
@@ -123,7 +125,7 @@ def display(table: pd.DataFrame, data: RunData) -> pd.DataFrame:
             "method": table["name"],
             **(qualities | sizes if data.several else sizes | qualities),
             "retained": spread("retained"),
-            "front": ["yes" if on else "" for on in table["on_front"]],
+            **({} if table["on_front"].all() else {"front": ["yes" if on else "" for on in table["on_front"]]}),
             "seconds": [f"{s:.0f}" for s in table["train_seconds"]],
         }
     )
@@ -148,6 +150,13 @@ def write_tables(run: RunFolder, data: RunData) -> pd.DataFrame:
         ("pareto", table[table["on_front"]]),
     ):
         write_listed(run / f"{name}.csv", to_csv(rows))
+    best = recommended(usable(table, data), data.config.tolerance)
+    if best is not None:
+        marked = [
+            f"{name}, recommended" if method == best["method"] else name
+            for method, name in zip(table["method"], table["name"], strict=True)
+        ]
+        shown = shown.assign(method=marked)
     write_listed(run / "comparison.md", to_markdown(shown))
     write_text(run / "comparison.tex", to_latex(shown))
     write_json(run / "hypervolume.json", hypervolumes_of(data))

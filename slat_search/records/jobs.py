@@ -137,7 +137,8 @@ class TaskTest(Record):
     Attributes:
         quality: on clean text.
         perturbed: on perturbed text.
-        seconds_per_text: that logits take.
+        seconds_per_text: that logits take, in batches.
+        seconds_of_one: that the logits of a single text take; None where an earlier version did not measure it.
         loss: on clean text; None where an earlier version did not keep it.
     """
 
@@ -145,6 +146,7 @@ class TaskTest(Record):
     loss: float | None = None
     perturbed: tuple[PerturbedQuality, ...]
     seconds_per_text: float
+    seconds_of_one: float | None = None
 
     @property
     def sets(self) -> Sets:

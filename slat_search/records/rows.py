@@ -34,7 +34,8 @@ class ResultRow(Record):
         params_percent, compression: of the backbone and against it, by ``params``.
         head_params: of all heads.
         train_seconds, memory, steps: of the training.
-        seconds_per_text: of a clean test text.
+        seconds_per_text: of a clean test text, in batches.
+        seconds_of_one: of a single text; nan where an earlier version did not measure it.
     """
 
     task: str
@@ -66,6 +67,7 @@ class ResultRow(Record):
     memory: int
     steps: int
     test_loss: float = np.nan
+    seconds_of_one: float = np.nan
 
 
 class PerturbationRow(Record):

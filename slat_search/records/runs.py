@@ -58,10 +58,15 @@ class ModelFacts(Record):
 
 class Environment(FileRecord):
     """Versions, hardware, texts and model of a run, ``environment.json``; in a file of version 1 a single task stands
-    under ``task``."""
+    under ``task``.
+
+    Attributes:
+        date: day on which the run began or was resumed last, such as 2026-11-30; empty of an earlier version.
+    """
 
     VERSION: ClassVar[int] = 2
 
+    date: str = ""
     versions: dict[str, str] = Field({})
     hardware: dict[str, Any] = Field({})
     tasks: tuple[TaskFacts, ...] = Field(min_length=1)

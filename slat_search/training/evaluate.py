@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from .. import metrics
 from ..models.classifier import task_loss
 from ..models.task_model import TaskModel
 from ..tasks import Encoded, Responses, evaluation_batches, join
+
+_TIMED = 9  # texts
 
 
 @torch.inference_mode()
@@ -25,6 +28,17 @@ def predict_logits(model: TaskModel, data: Encoded, batch_size: int = 64) -> np.
     for module, training in modes:
         module.training = training
     return logits
+
+
+def seconds_of_one(model: TaskModel, data: Encoded) -> float:
+    """Return the time that the logits of a single text take: the median over the first few texts."""
+    times = []
+    for row in range(min(_TIMED, len(data))):
+        one = data.take(np.array([row]))
+        began = time.perf_counter()
+        predict_logits(model, one)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times))
 
 
 def predict_sets(model: TaskModel, sets: Sequence[Encoded]) -> list[np.ndarray]:

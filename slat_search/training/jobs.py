@@ -31,6 +31,7 @@ from .evaluate import (
     predict_logits,
     predict_sets,
     predicted,
+    seconds_of_one,
 )
 from .loop import seed_everything
 from .memory import Peak, in_parts_that_fit
@@ -161,6 +162,7 @@ def _test(model: TaskModel, context: TaskContext) -> tuple[TaskTest, dict[str, n
     began = time.perf_counter()
     predict_logits(model, context.test)
     latency = (time.perf_counter() - began) / len(context.test)
+    alone = seconds_of_one(model, context.test)
     curve = tuple(
         PerturbedQuality(kind=kind, ratio=ratio, quality=value)
         for (kind, ratio), value in zip(context.test_perturbed, perturbed, strict=True)
@@ -172,7 +174,8 @@ def _test(model: TaskModel, context: TaskContext) -> tuple[TaskTest, dict[str, n
         "confidence": np.stack([confidence(labels, outputs) for outputs in logits]),
     }
     test_loss = loss(context.test, logits[0])
-    return TaskTest(quality=clean, loss=test_loss, perturbed=curve, seconds_per_text=latency), predictions
+    test = TaskTest(quality=clean, loss=test_loss, perturbed=curve, seconds_per_text=latency, seconds_of_one=alone)
+    return test, predictions
 
 
 def load_state(models: Sequence[TaskModel], applied: Applied, state: Mapping[str, np.ndarray]) -> None:

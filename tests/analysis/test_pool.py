@@ -197,17 +197,26 @@ def test_user_text_stays_text_and_every_link_leads_somewhere(folder: RunFolder) 
     links = [a["href"][1:] for tag, a in page.tags if tag == "a"]
     assert set(links) <= {a["id"] for _, a in page.tags if "id" in a}
     assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", text))
-    answer = text.split('class="answer">')[1].split("</p>")[0]
-    assert "with 64 trained parameters (6.400 % of the backbone; used by one 48, two 32," in answer
+    answer = text.split('<ul class="why">')[1].split("</ul>")[0]
+    assert "with 64 adapter parameters (6.400 % of the backbone)" in answer
     rows = pd.read_csv(folder / "results.csv")
     wide = rows.pivot_table(index="seed", columns=["method", "task"], values="quality")
     apart = wide["slat-a"] - wide["alone-lora"]
     best, mean = rows[rows["method"] == "alone-lora"]["quality"].mean(), apart.mean(axis=1).mean()
     assert re.search(rf"Against LoRA, each task alone[^:]*, with {best:.3f} and 300 parameters, 4.7 times", answer)
     assert f": {mean:+.3f} (95 % " in answer
-    assert f"; one {apart['one'].mean():+.3f}, two {apart['two'].mean():+.3f}, " in answer
     assert answer.count(" (95 % ") == 2
-    assert answer.startswith("SLAT &amp; co is recommended: it is the smallest of all methods within 0.01 of the best ")
+    first = "<li>SLAT &amp; co is recommended: it is the smallest of all methods within 0.01 of the best "
+    assert answer.strip().startswith(first)
+    *_, table = (folder / "answer.md").read_text().strip().split("\n\n")
+    header, _, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+    assert header[:3] == ["task", "SLAT & co", "parameters used"]
+    alone = header.index("against LoRA, each task alone")
+    told = {line[0]: (line[1], line[2], line[alone]) for line in lines}
+    for task, used in (("one", "48"), ("two", "32")):
+        level = wide["slat-a"][task].mean()
+        assert told[task] == (f"{level:.3f}", used, f"{apart[task].mean():+.3f}")
+    assert "the answer by task" in text
 
 
 def test_seeds_that_searched_again_count_with_the_pool_that_each_found(folder: RunFolder) -> None:

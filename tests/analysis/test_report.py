@@ -21,6 +21,7 @@ from slat_search.analysis.choice import notes, recommended, verdict
 from slat_search.analysis.comparison import compare_runs
 from slat_search.analysis.data import read_kept
 from slat_search.analysis.formats import to_latex, to_markdown
+from slat_search.analysis.plots import trial_rows
 from slat_search.analysis.report import analyse
 from slat_search.analysis.tables import comparison
 from slat_search.errors import SlatError
@@ -139,23 +140,82 @@ def test_user_text_stays_text_and_nothing_is_loaded_from_elsewhere(folder: RunFo
     assert text.count("<style") == 1  # one within a plot would be that of the page
 
 
+def test_a_page_leads_through_its_parts_and_marks_what_is_recommended(folder: RunFolder) -> None:
+    analyse(folder)
+    text = (folder / "report.html").read_text()
+    contents = re.findall(r'<li><a href="#([^"]+)">(.*?)</a>', text)
+    assert contents == re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', text)
+    assert {"why", "comparison", "mistakes", "search"} <= {id for id, _ in contents}
+    assert text.index('href="#content"') < text.index("<h1>") < text.index('<main id="content">')
+    assert re.findall(r'<th scope="row">([^<]*) <span class="badge">recommended', text) == ["LoRA &amp; co"]
+    assert "| LoRA & co, recommended |" in re.sub(" +", " ", (folder / "comparison.md").read_text())
+    assert len(re.findall("<figure", text)) == len(re.findall("<figcaption", text)) > 4
+
+
+def test_a_front_that_all_are_on_and_noise_that_is_none_are_left_out(folder: RunFolder) -> None:
+    analyse(folder)
+    assert "| front |" in (folder / "comparison.md").read_text()
+    for path in (folder / "units").glob("lora-*.test.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "quality": 0.9}))
+    analyse(folder)
+    assert "| front |" not in (folder / "comparison.md").read_text()
+    assert ">front<" not in (folder / "report.html").read_text()
+    assert "as every method here is" in (folder / "report.html").read_text()
+    trials = pd.DataFrame({"trial": [0, 1], "noise_kind": ["none", "word_drop"], "noise_ratio": [0.29, 0.1]})
+    assert trial_rows(trials) == [{"trial": "0", "noise": "none"}, {"trial": "1", "noise": "word drop 10%"}]
+
+
+def test_facts_and_commands_stand_at_the_top(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.root.parent)
+    analyse(folder)
+    head = (folder / "report.html").read_text().split('<nav class="contents"')[0]
+    told = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", head))
+    assert told["Task"] == html.escape(EVIL).replace("&#x27;", "&#39;")
+    assert (told["Time of all trainings"], told["Latency"]) == ("5 s", "10.0 ms a text in batches")
+    assert told["Peak memory of its training"] == "100 MB beyond model and data"
+    assert "Date" not in told  # of an earlier version
+    assert "slat predict" not in head  # no adapter is kept
+    (folder / "adapters" / "lora").mkdir(parents=True)
+    environment = json.loads((folder / "environment.json").read_text())
+    (folder / "environment.json").write_text(json.dumps({**environment, "date": "2026-11-30"}))
+    for path in (folder / "units").glob("*.test.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "seconds_of_one": 0.0123}))
+    analyse(folder)
+    head = html.unescape((folder / "report.html").read_text().split('<nav class="contents"')[0])
+    assert "<dt>Date</dt><dd>2026-11-30</dd>" in head
+    assert "12.3 ms a single text, 10.0 ms a text in batches" in head
+    name = folder.root.name
+    assert f'<pre tabindex="0">slat predict {name} --text "TEXT"</pre>' in head
+    assert f"slat export {name} --out adapter --format peft" in head
+    assert f"slat_search.load('{name}')([\"TEXT\"])" in head
+
+
 def answer_of(folder: RunFolder) -> str:
-    """What the page begins with, and what the run says at its end."""
-    (said,) = re.findall(r'class="answer">(.*?)</p>', (folder / "report.html").read_text(), re.DOTALL)
+    """What the page begins with and goes on to explain, and what the run says at its end."""
+    page = (folder / "report.html").read_text()
+    (first,) = re.findall(r'class="answer">(.*?)</p>', page, re.DOTALL)
+    (why,) = re.findall(r'<ul class="why">(.*?)</ul>', page, re.DOTALL)
+    sentences = [html.unescape(one) for one in re.findall("<li>(.*?)</li>", why)]
     text = (folder / "answer.md").read_text().strip()
-    assert html.unescape(said) == html.unescape(text)
     assert "<" not in text  # no HTML where Markdown is shown
-    return html.unescape(said)
+    assert html.unescape(text) == f"{html.unescape(first)}\n\n{' '.join(sentences)}"
+    return html.unescape(text)
 
 
 def test_the_answer_names_both_sides(folder: RunFolder) -> None:
     analyse(folder)
     answer = answer_of(folder)
-    assert answer.startswith(
+    headline, details = answer.split("\n\n")
+    assert headline.startswith(
+        f"Use LoRA & co, a hand-made method: test accuracy is 0.800 against 0.800 of SLAT {EVIL}, with 7.8 times its "
+        "parameters; the difference of "
+    )
+    assert re.search(r"may be chance \(95 % -\S+ to \+\S+\)\.$", headline)
+    assert details.startswith(
         "No found structure is recommended, but LoRA & co, which is hand-made: it is the smallest "
     )
-    assert "It reaches 0.800 on test with 500 trained parameters (50.000 % of the backbone)" in answer
-    assert "with 64 trained parameters (6.400 % of the backbone)" in answer
+    assert "It reaches 0.800 on test with 500 adapter parameters (50.000 % of the backbone)" in answer
+    assert "with 64 adapter parameters (6.400 % of the backbone)" in answer
     assert "LoRA & co is better on validation (0.825 against 0.805)" in answer
     assert (
         "Against LoRA & co, the baseline that is best on validation, with 0.800 and 500 parameters, 7.8 times" in answer
@@ -250,6 +310,7 @@ def test_a_run_whose_found_structures_all_diverged(folder: RunFolder) -> None:
     (folder / "structures" / "slat-a.json").unlink()
     table, _ = analyse(folder)
     assert table["method"].tolist() == ["lora"]
+    assert answer_of(folder).startswith("Use LoRA & co, a hand-made method: test accuracy is 0.800 with 500 adapter")
     assert answer_of(folder).endswith("No structure that the search found could be trained.")
 
 
@@ -348,6 +409,9 @@ def test_full_fine_tuning_is_the_ceiling_and_not_the_rival(folder: RunFolder) ->
         path.write_text(json.dumps({**trained, "params": 1000}))
     analyse(folder)
     answer = answer_of(folder)
-    assert answer.startswith(f"SLAT {EVIL} is recommended: it is the smallest of all methods within 0.01 of")
+    assert answer.startswith(
+        f"Use SLAT {EVIL}: it keeps all of the test accuracy of LoRA & co (0.800 against 0.800) with 6.4 % of its "
+    )
+    assert f"\n\nSLAT {EVIL} is recommended: it is the smallest of all methods within 0.01 of" in answer
     assert f"SLAT {EVIL} is at 100.0% of LoRA & co (0.800)." in answer
     assert "Against" not in answer

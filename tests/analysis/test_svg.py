@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from functools import partial
@@ -10,11 +11,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from slat_search.analysis.drawing import GRAY, in_a_row, inline, save
-from slat_search.analysis.labels import Box, labels
+from slat_search.analysis.curves import NAMED, Line, curves
+from slat_search.analysis.drawing import GRAY, LETTER, in_rows, inline, save
+from slat_search.analysis.labels import Box, Label, apart, labels
 from slat_search.analysis.overlap import overlaps
 from slat_search.analysis.panels import Point, Progress, history, log_size, scatter, sizes
 from slat_search.analysis.shared import part_of
@@ -164,7 +167,7 @@ METHODS = [
 
 
 def test_a_history_has_a_line_a_trial_and_the_chosen_ones_on_top() -> None:
-    figure, marks = in_a_row([partial(history, trials=TRIALS, last=20, ylabel="parameters", counts=True)])
+    figure, marks = in_rows([partial(history, trials=TRIALS, last=20, ylabel="parameters", counts=True)])
     plot = inline(figure, "what it shows", "history", marks)
     assert tips(plot) == [["trial 1", "params 80,000"], ["trial 0", "params 400"]]
     assert ">1k<" in plot
@@ -175,7 +178,7 @@ def test_a_history_has_a_line_a_trial_and_the_chosen_ones_on_top() -> None:
 
 def test_marks_of_a_page_are_whole_and_lead_to_their_structure() -> None:
     """Of a method the mark, its bar and its name; user text stays text."""
-    figure, marks = in_a_row([partial(scatter, points=METHODS, ylabel="quality")])
+    figure, marks = in_rows([partial(scatter, points=METHODS, ylabel="quality")])
     plot = inline(figure, 'of "<b>"', "scatter", marks)
     root = ElementTree.fromstring(plot)
     assert root.attrib["aria-label"] == 'of "<b>"'
@@ -191,8 +194,8 @@ def test_marks_of_a_page_are_whole_and_lead_to_their_structure() -> None:
 
 
 def test_inks_are_those_of_the_page_and_no_two_plots_share_an_id() -> None:
-    figure, marks = in_a_row([partial(scatter, points=METHODS, ylabel="quality")])
-    other, others = in_a_row([partial(history, trials=TRIALS, last=20, ylabel="parameters")])
+    figure, marks = in_rows([partial(scatter, points=METHODS, ylabel="quality")])
+    other, others = in_rows([partial(history, trials=TRIALS, last=20, ylabel="parameters")])
     plots = [inline(figure, "one", "scatter", marks), inline(other, "two", "history", others)]
     for ink in ("found", "base", "soft", "ink"):
         assert f"var(--{ink})" in plots[0]
@@ -206,12 +209,12 @@ def test_inks_are_those_of_the_page_and_no_two_plots_share_an_id() -> None:
 def test_the_page_and_the_file_show_one_figure(tmp_path: Path) -> None:
     """Panels stand one by one on the page and side by side in the file, each as wide as in the other."""
     panels = [partial(scatter, points=METHODS, ylabel=label) for label in ("quality", "retained")]
-    both, marks = in_a_row(panels)
+    both, marks = in_rows(panels)
     assert [mark.lines[0] for mark in marks] == 2 * [point.name for point in METHODS]
     save(tmp_path / "figures", {"pareto": both})
     width, height = Image.open(tmp_path / "figures" / "pareto.png").size
-    assert width / height == pytest.approx(2 * 560 / 380, rel=0.05)
-    one, _ = in_a_row(panels[1:])
+    assert width / height == pytest.approx(2 * 410 / 320, rel=0.05)
+    one, _ = in_rows(panels[1:])
     drawn, alone = both.axes[1], one.axes[0]
     assert drawn.bbox.width == pytest.approx(alone.bbox.width)
     assert (drawn.get_xlim(), drawn.get_ylim()) == (alone.get_xlim(), alone.get_ylim())
@@ -220,7 +223,7 @@ def test_the_page_and_the_file_show_one_figure(tmp_path: Path) -> None:
 
 def test_steps_are_the_best_value_that_so_many_parameters_reach() -> None:
     worse = Point("worse", 20_000, 0.7, 0.7, 0.7, False)
-    figure, _ = in_a_row([partial(scatter, points=[*METHODS, worse], ylabel="quality")])
+    figure, _ = in_rows([partial(scatter, points=[*METHODS, worse], ylabel="quality")])
     (steps,) = [line for line in figure.axes[0].lines if line.get_color() == GRAY]
     assert steps.get_ydata().tolist() == [0.5, 0.9, 0.9, 0.9, 0.9]
 
@@ -245,20 +248,69 @@ def test_overlap_is_that_of_the_structures() -> None:
 def test_a_long_name_near_the_right_edge_stands_to_the_left_of_its_mark() -> None:
     name = "SLAT 28.8k (trial 1), own weights"
     points = [Point(name, params, 0.8, 0.8, 0.8, True) for params in (10, 100_000)]
-    figure, _ = in_a_row([partial(scatter, points=points, ylabel="quality")])
+    figure, _ = in_rows([partial(scatter, points=points, ylabel="quality")])
     first, second = figure.axes[0].texts
     assert (first.get_ha(), second.get_ha()) == ("left", "right")
+
+
+INSIDE = Box(60, 15, 560, 335)
+
+
+def drawn(labeled: list[Label], marks: list[tuple[float, float]]) -> list[Box]:
+    """Areas of labels, which lie inside and cover neither marks nor each other."""
+    points = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
+    boxes = [label.box for label in labeled]
+    for number, box in enumerate(boxes):
+        assert box.shared(INSIDE) == pytest.approx(box.size)
+        assert all(box.shared(other) == 0 for other in [*points, *boxes[:number]])
+    return boxes
 
 
 @pytest.mark.parametrize("count", [2, 5, 12])
 def test_names_cover_neither_marks_nor_each_other(count: int) -> None:
     rng = np.random.default_rng(count)
-    inside = Box(60, 15, 560, 335)
     marks = [(float(rng.uniform(70, 430)), float(rng.uniform(30, 320))) for _ in range(count)]
     marks[1] = (marks[0][0] + 15, marks[0][1] + 3)  # two that nearly lie on each other
-    names = ["SLAT 28.8k (trial 1)", "LoRA r=8", "BitFit"] * 4
-    boxes = [label.box for label in labels(names[:count], marks, inside)]
-    drawn = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
-    for number, box in enumerate(boxes):
-        assert box.shared(inside) == pytest.approx(box.size)
-        assert all(box.shared(other) == 0 for other in [*drawn, *boxes[:number]])
+    names = (["SLAT 28.8k (trial 1)", "LoRA r=8", "BitFit"] * 4)[:count]
+    placed = labels(names, marks, INSIDE, LETTER)
+    drawn(placed, marks)
+    assert [label.text for label in placed[:2]] == names[:2]
+
+
+def test_many_names_on_one_spot_become_numbers_in_a_key() -> None:
+    marks = [(300.0 + (i % 3), 170.0 + (i % 2)) for i in range(14)]
+    names = [f"a rather long name of a method {i}" for i in range(14)]
+    placed = labels(names, marks, INSIDE, LETTER)
+    drawn(placed, marks)
+    numbers = sorted(int(label.text) for label, name in zip(placed, names, strict=True) if label.text != name)
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert 4 < len(numbers) < 14
+    points = [Point(name, 1000, 0.8, 0.8, 0.8, False) for name in names]
+    figure, marks_of_page = in_rows([partial(scatter, points=points, ylabel="quality")])
+    plot = inline(figure, "crowded", "scatter", marks_of_page)
+    shown = ["".join(text.itertext()) for text in ElementTree.fromstring(plot).iter("text")]
+    for name in names:  # each is read beside its mark, or in the key after its number
+        assert len([text for text in shown if text.endswith(name)]) == 1
+    assert any(re.fullmatch(r"1 +a rather long name of a method \d+", text) for text in shown)
+
+
+def test_names_of_curves_stand_under_each_other() -> None:
+    wanted, heights = [10.0, 11.0, 12.0, 90.0, 200.0], [18.0, 18.0, 32.0, 18.0, 18.0]
+    middles = apart(wanted, heights, 0.0, 120.0)
+    edges = [(m - h / 2, m + h / 2) for m, h in zip(middles, heights, strict=True)]
+    assert all(below[0] >= above[1] - 1e-9 for above, below in itertools.pairwise(edges))
+    assert edges[0][0] >= 0
+    assert edges[-1][1] <= 120
+
+
+def test_a_curve_is_one_mark_whose_band_is_shown_when_it_is_pointed_at() -> None:
+    points = pd.DataFrame({"x": [0, 20], "quality": [0.9, 0.7], "low": [0.85, 0.6], "high": [0.95, np.nan]})
+    lines = [Line(f"method <{i}>", i == 0, points - [0, i / 10, i / 10, i / 10], i) for i in range(7)]
+    figure, marks = in_rows([partial(curves, lines=lines, xlabel="words perturbed (%)", ylabel="quality")], right=NAMED)
+    root = ElementTree.fromstring(inline(figure, "curves", "curves", marks))
+    groups = [g for g in root.iter("g") if "data-tip" in g.attrib]
+    assert groups[0].attrib["data-tip"].split("\n")[:2] == ["method <0>", "words perturbed 0 %: 0.900 (0.850 to 0.950)"]
+    assert len(groups) == 7
+    for number, group in enumerate(groups):
+        assert [g.attrib["class"] for g in group if g.attrib.get("class")] == ["band"]
+        assert ["".join(text.itertext()) for text in group.iter("text")] == [f"method <{number}>"]

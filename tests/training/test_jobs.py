@@ -46,6 +46,8 @@ def test_test_quality_is_that_of_the_trained_weights(context: Context, job: Trai
     tested, predictions = evaluate_job(on_validation, job, state)
     (test,) = tested.by_number
     assert tested.quality == test.quality == result.validation.quality
+    assert test.seconds_of_one is not None
+    assert test.seconds_of_one > 0
     assert test.perturbed[0].quality == result.validation.quality_perturbed
     right = predictions["0.outputs"] == predictions["0.labels"]
     assert right.mean(axis=1).tolist() == test.qualities

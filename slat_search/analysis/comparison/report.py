@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ...errors import SlatError
 from ...files import keep_digests, write_json, write_listed, write_text
 from ...run_folder import COMPARISON
-from ..drawing import in_a_row, inline, save
+from ..drawing import in_rows, inline, on_page, save
 from ..formats import to_csv
 from ..overlap import overlaps
 from ..page import template
@@ -42,8 +42,6 @@ from .words import (
 )
 
 _ALT = {
-    "attained": "Step lines of the quality over parameters that half of the seeds attain, found structures and "
-    "baselines, a panel a task.",
     "ranks": "Methods along an axis of mean ranks.",
 }
 
@@ -83,9 +81,9 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path, against: str | 
         write_listed(out / "tests.csv", to_csv(tested))
         write_json(out / "hypervolume.json", volumes)
         write_json(out / "ranks.json", ranked)
-        drawn = {"attained": figures.attained(runs)} | ({"ranks": figures.mean_ranks(ranked)} if ranked else {})
-        save(out / "figures", drawn)
-        write_text(out / "comparison.html", _page(runs, table, tested, ranked, volumes, drawn))
+        ranks = {"ranks": figures.mean_ranks(ranked)} if ranked else {}
+        save(out / "figures", {"attained": in_rows(figures.attained(runs), right=16)[0], **ranks})
+        write_text(out / "comparison.html", _page(runs, table, tested, ranked, volumes, ranks))
     except NotADirectoryError as error:
         raise SlatError(f"--out: {out} is no folder") from error
     return out / "comparison.html"
@@ -102,21 +100,30 @@ def _page(
     shown = wide(table)
     return template("comparison.html.j2").render(
         name=", ".join(dict.fromkeys(run.name for run in runs)),
-        sentences=answer(table, tested, ranked),
+        sentences=answer(table, tested, ranked) or ["No structure was found in these runs."],
         columns=list(shown.columns),
         rows=[[html(cell) for cell in row] for row in shown.values.tolist()],
-        found=[name.startswith("SLAT") for name in shown["method"]],
+        found=[place for place, name in enumerate(shown["method"]) if name.startswith("SLAT")],
         note=NOTE + (POOLS if any(run.tasks > 1 for run in runs) else ""),
         scatters=[_scatter(part, str(name)) for name, part in table.groupby("dataset", sort=False)],
         near=_near(table),
         tests=tests_shown(tested),
         by_pairs=PAIRS in set(tested.get("over", ())),
         best_baseline=reference_method(table) in set(tested.get("minus", ())),
-        volumes=volumes,
+        attained=on_page(
+            figures.attained(runs), "", "over parameters that half of the seeds attain, found and baselines", right=16
+        ),
+        volumes=[
+            (task, *(_bounds(parts[part]) for part in ("found", "baselines", "all"))) for task, parts in volumes.items()
+        ],
         overlaps=overlaps({_title(run): run.structure for run in runs if run.structure is not None}),
         figures={name: inline(figure, _ALT[name]) for name, figure in drawn.items()},
         runs=[_described(run, labels=any(run.label for run in runs)) for run in runs],
     )
+
+
+def _bounds(volume: dict[str, float]) -> str:
+    return "{value:.3f} ({low:.3f} to {high:.3f})".format_map(volume)
 
 
 def _described(run: Compared, labels: bool) -> dict[str, str]:
@@ -141,8 +148,12 @@ def _scatter(part: pd.DataFrame, name: str) -> Markup:
         found = row["family"] == "slat"
         points.append(Point(row["method"], row["params"], row["quality"], bounds[0], bounds[1], found, details))
     over = "mean over tasks" if name == AVERAGE else name
-    figure, marks = in_a_row([partial(scatter, points=points, ylabel=f"test quality, {over}")])
-    return inline(figure, f"Test quality over trained parameters, {over}, a mark a method", "scatter", marks)
+    (plot,) = on_page(
+        [partial(scatter, points=points, ylabel=f"test quality, {over}")],
+        "scatter",
+        "over adapter parameters, a mark a method",
+    )
+    return plot
 
 
 def _near(table: pd.DataFrame) -> list[dict[str, str]]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from ...files import write_listed, write_text
 from ...run_folder import RunFolder
-from ..drawing import inline, save
+from ..drawing import in_rows, on_page, save
 from ..formats import to_csv
 from ..page import (
     as_yaml,
@@ -18,36 +16,36 @@ from ..page import (
     template,
 )
 from .data import Studies, read_studies
-from .figures import figures_of
+from .figures import Plots, figures_of
 from .words import changes, summary
 
 #: figure -> text alternative and caption
 _FIGURES = {
     "sparsity": (
-        "Two plots over the sparsity weight: test quality, and adapter parameters; level lines are the baselines.",
+        "over the sparsity weight, a line a method; level lines are the baselines",
         "The sparsity weight. Solid: the search. Dashed: baselines, which have none.",
     ),
     "sharing": (
-        "Two plots over the weight of sharing: test quality, and adapter parameters; level lines are the baselines.",
+        "over the weight of sharing, a line a method; level lines are the baselines",
         "The weight of sharing: what a further user of the same part of the pool pays. Dashed: baselines.",
     ),
     "noise": (
-        "Curves of test quality over the ratio of noise in training, a panel a kind of noise, a line a method.",
+        "over the ratio of noise in training, a line a method",
         "Noise in training. Every point is trained anew.",
     ),
     "perturbation": (
-        "Curves of test quality over the share of perturbed words, a panel a kind, a line a method.",
+        "over the share of perturbed words, a line a method",
         "Perturbed text, for methods that were trained without noise.",
     ),
     "importance": (
-        "Bars of the share of variance that each setting of the search accounts for, a panel a measure.",
+        "share of the variance that each setting of the search accounts for",
         "What mattered among the settings that a search samples (fANOVA on trials all over the space, none stopped). "
         "Dotted: the most that a random number gets; grey bars do not rise above it. Lines: 5 to 95 % of draws.",
     ),
 }
 
 
-_BY_TASK = "Curves of test quality over the ratio, a panel a task, a line a method."
+_BY_TASK = "over the ratio, a line a method"
 
 
 def _by_task(studies: Studies) -> Iterator[tuple[str, str]]:
@@ -66,9 +64,9 @@ def analyse_studies(folder: RunFolder) -> str:
         write_listed(folder / "curves.csv", to_csv(studies.curves))
         if studies.tasks:
             write_listed(folder / "curves_by_task.csv", to_csv(studies.by_task))
-    figures = dict(figures_of(studies))
-    save(folder / "figures", figures)
-    parts = section(studies, figures)
+    plots = dict(figures_of(studies))
+    save(folder / "figures", {name: in_rows(its.panels, its.left, its.right)[0] for name, its in plots.items()})
+    parts = section(studies, plots)
     page = template("sensitivity.html.j2").render(
         name=f"{studies.config.name}, sensitivity",
         studies=parts,
@@ -80,16 +78,16 @@ def analyse_studies(folder: RunFolder) -> str:
     return "\n".join(parts["summary"])
 
 
-def section(studies: Studies, figures: Mapping[str, Figure]) -> dict[str, Any]:
+def section(studies: Studies, plots: Mapping[str, Plots]) -> dict[str, Any]:
     """Return the variables of ``_studies.html.j2``."""
     table, sensitivity = changes(studies), studies.config
     words = _FIGURES | {name: (_BY_TASK, caption) for name, caption in _by_task(studies)}
     return {
         "summary": summary(studies),
         "figures": [
-            {"image": inline(figures[name], alt), "caption": caption}
+            {"plots": on_page(its.panels, "curves", alt, its.left, its.right), "caption": caption}
             for name, (alt, caption) in words.items()
-            if name in figures
+            if (its := plots.get(name)) is not None
         ],
         "changes": {"columns": list(table.columns), "rows": table.values.tolist()},
         "metric": studies.metric,
