@@ -13,6 +13,7 @@ from .config import (
     differences,
     load_config,
     told,
+    without_secrets,
 )
 from .errors import SlatError
 from .files import MANIFEST, HeldError, as_text, is_held, keep_digests, locked, read_json, read_listed, write_listed
@@ -126,11 +127,11 @@ class RunFolder:
         return done
 
     def begin(self, config: Config, environment: Writable) -> None:
-        """Mark the folder as a run in progress."""
+        """Mark the folder as a run in progress; its configuration is kept without the secrets of URIs."""
         (self / "done.json").unlink(missing_ok=True)
         keep_digests(self.root)
         environment.write(self / "environment.json")
-        write_listed(self / "config.yaml", config.to_yaml())
+        write_listed(self / "config.yaml", without_secrets(config).to_yaml())
 
     def choose_anew(self) -> None:
         """Remove what was made of earlier choices: more trials may choose others. Trainings stay."""

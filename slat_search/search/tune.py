@@ -14,6 +14,7 @@ from ray import tune  # isort: skip
 
 from ..config import Config, Objective
 from ..errors import SlatError
+from ..redaction import redact
 from ..training.context import Context
 from ..training.loop import DivergedError
 from ..training.memory import OutOfMemoryError, in_parts_that_fit
@@ -157,7 +158,7 @@ def _fit(
         _log.info(f"trial {number:>2} goes on from its checkpoint")
         _log.debug(f"trial {number:>2}: a checkpoint of {len(raw):,} bytes")
     mine, steps = share(config.resources), config.training.steps
-    _log.debug(f"search: {mine}, rungs at {stops}, checkpoints in {storage.uri if keeps else 'no place'}")
+    _log.debug(f"search: {mine}, rungs at {stops}, checkpoints in {redact(storage.uri) if keeps else 'no place'}")
     live = LiveTable(ledger, total, steps, noted.progress) if is_watched() else None
     callbacks = [TrialReporter(total, steps), Forget(storage), noted, *trackers(config), *([live] if live else [])]
     trial = tune.with_resources(
@@ -195,7 +196,7 @@ def _fit(
         results = _fitted(tuner)
     for result in results:
         if result.error is not None and result.config is not None:
-            ledger.over(result.config["number"], "failed", str(result.error).strip().splitlines()[-1])
+            ledger.over(result.config["number"], "failed", redact(str(result.error).strip().splitlines()[-1]))
 
 
 def _fitted(tuner: tune.Tuner) -> tune.ResultGrid:
