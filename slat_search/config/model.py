@@ -50,6 +50,17 @@ class Model(Section):
         "minilm",
         description="`minilm` or `gemma-270m` (embedded), a local folder, or a name on the Hugging Face hub",
     )
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="branch, tag or commit of a model on the hub. Default: the newest; the commit that was read is "
+        "kept with run and adapter, and read again by them",
+    )
+    trust_remote_code: bool = Field(
+        False,
+        description="let Python code run that a model brings along; only for one whose code you know. An adapter of "
+        "such a model runs where the caller allows it again",
+    )
     pooling: Literal["mean", "first", "last"] = Field("mean", description="how token vectors become one vector")
     dropout: bool = Field(False, description="keep the backbone's own dropout while training")
     weights: Literal["float32", "bfloat16", "nf4", "int8"] = Field(

@@ -41,7 +41,7 @@ def tables_of_hub(task: cfg.Task) -> dict[str, Table]:
     datasets.disable_progress_bars()
     try:
         _ask_hub(task.hub, Path(datasets.config.HF_DATASETS_CACHE))
-        loaded = datasets.load_dataset(task.hub, task.subset, **_as_text(task))
+        loaded = datasets.load_dataset(task.hub, task.subset, trust_remote_code=False, **_as_text(task))
     except Exception as error:  # HTTP errors, missing datasets and broken files, of many kinds and libraries
         offline = f"; without a connection there are {', '.join(EMBEDDED)} and your own files"
         raise SlatError(
