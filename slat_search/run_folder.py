@@ -16,7 +16,18 @@ from .config import (
     without_secrets,
 )
 from .errors import SlatError
-from .files import MANIFEST, HeldError, as_text, is_held, keep_digests, locked, read_json, read_listed, write_listed
+from .files import (
+    MANIFEST,
+    HeldError,
+    as_text,
+    check_regular,
+    is_held,
+    keep_digests,
+    locked,
+    read_json,
+    read_listed,
+    write_listed,
+)
 
 #: folder of the sensitivity studies inside a run's
 STUDIES = "sensitivity"
@@ -152,6 +163,7 @@ class RunFolder:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            check_regular(self.root)
             with ExitStack() as stack:
                 stack.enter_context(locked(self / ".lock"))
                 held = stack.pop_all()

@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from ..errors import SlatError
+from ..files import check_regular
 from ..tasks import cache
 
 _log = logging.getLogger(__name__)
@@ -164,6 +165,7 @@ def model_path(name: str, revision: str | None = None) -> str:
     """
     folder = Path(name).expanduser()
     if name and folder.is_dir():
+        check_regular(folder)
         return str(folder)
     if name in EMBEDDED_MODELS:
         embedded = installed(name)
