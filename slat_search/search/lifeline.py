@@ -82,7 +82,7 @@ class Lifeline:
         except RayLostError:
             raise
         except Exception as error:
-            if not isinstance(error, SlatError) and self.is_cut():
+            if self.is_cut():
                 raise self._error() from error
             raise
 
