@@ -60,6 +60,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
             _start()
         else:
             _join(str(there), "--address" if address else "RAY_ADDRESS")
+    send_code_of_models()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what happens to a trial is told by our own reporter
     try:
         with ended_by_signals(), Lifeline(is_own).watched():
@@ -108,6 +109,13 @@ def _start() -> None:
         ray_worker._worker_logs_enabled = False  # it quotes log files of a raylet that ended, on standard output
     except Exception as error:  # of many kinds: ports, memory, limits of processes and files
         raise SlatError(f"Ray does not start on this machine (it writes to {folder}): {_cause(error)}") from error
+
+
+def send_code_of_models() -> None:
+    """Send the code of models that bring some along to workers with them; they know no folder to import it from."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("transformers_modules.") and getattr(module, "__file__", None):
+            ray.cloudpickle.register_pickle_by_value(module)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 
 import slat_search
@@ -20,6 +21,7 @@ from slat_search.models.backbone import load_backbone
 from slat_search.models.registry import Source, model_path
 from slat_search.provenance import environment
 from slat_search.records import Measures, SavedAdapter, TrainingJob
+from slat_search.search.runtime import send_code_of_models
 from slat_search.training.context import prepare
 from tests.conftest import small_config
 
@@ -128,6 +130,11 @@ def test_code_that_a_configuration_allows_runs_and_its_adapter_asks_again(tmp_pa
     assert (tmp_path / MARK).exists()
     with pytest.raises(SlatError, match="which runs only if you allow it: `slat predict --trust-remote-code`"):
         slat_search.load(adapter)
+    send_code_of_models()
+    (tmp_path / "sent").write_bytes(ray.cloudpickle.dumps(prepare(trusting)[0].frozen))
+    code = f"import pickle; print(type(pickle.load(open({str(tmp_path / 'sent')!r}, 'rb')).model).__name__)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout == "MyModel\n", ran.stderr
     predictor = slat_search.load(adapter, trust_remote_code=True)
     assert type(predictor.model.backbone).__name__ == "MyModel"
     assert predictor(["Shares fall"]).shape == (1, 5)
