@@ -34,6 +34,8 @@ STUDIES = "sensitivity"
 #: file that marks the folder of a comparison of runs
 COMPARISON = "compared.json"
 _NOT_THE_RUN = (".lock", ".lock.held", STUDIES)
+#: what is opened by others than our readers, which refuse pipes and devices themselves
+_OPENED = (".lock", ".lock.held", "search/study.journal")
 #: what is there when a run was stopped before its configuration was
 _BEGUN = (MANIFEST, "environment.json", ".*.part")
 #: all that a run or its studies write, as patterns
@@ -163,7 +165,8 @@ class RunFolder:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            check_regular(self.root)
+            for name in _OPENED:
+                check_regular(self.root / name)
             with ExitStack() as stack:
                 stack.enter_context(locked(self / ".lock"))
                 held = stack.pop_all()

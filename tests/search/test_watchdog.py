@@ -14,6 +14,7 @@ from slat_search.search.watchdog import Watchdog
 from tests.conftest import small_config
 from tests.whole import assert_same, command_line, descendants, finish, lines, start
 
+_LONG = 1500  # seconds, on a machine that is busy
 FIRST = Pulse(0, 0.0, 1, "node", "host")
 
 
@@ -96,12 +97,11 @@ def test_workers_that_stand_still_are_ended_and_the_end_is_the_same(tmp_path: Pa
         search={"trials": 2, "num_selected": 1, "refit_learning_rates": [0.003]},
         baselines=[{"method": "lora", "size": 2, "learning_rates": [0.003]}],
         evaluation={"ratios": [0.1]},
-        resources={"patience": "40s"},
     )
     (tmp_path / "small.yaml").write_text(config.to_yaml())
-    finish(start(tmp_path / "small.yaml", tmp_path / "whole"))
+    finish(start(tmp_path / "small.yaml", tmp_path / "whole"), _LONG)
     out = tmp_path / "run"
-    process = start(tmp_path / "small.yaml", out)
+    process = start(tmp_path / "small.yaml", out, "--set", "resources.patience=90s")
     for worker, moment in (
         ("ray::ImplicitFunc", lambda: lines(out / "search" / "rungs.jsonl") >= 1),
         ("ray::_train", lambda: (out / "trials.csv").exists()),
@@ -113,7 +113,7 @@ def test_workers_that_stand_still_are_ended_and_the_end_is_the_same(tmp_path: Pa
                 stopped = [pid for pid in descendants(process.pid) if command_line(pid).startswith(worker)]
             time.sleep(0.02)
         os.kill(stopped[0], signal.SIGSTOP)
-    output = finish(process)
+    output = finish(process, _LONG)
     assert "search: no step of trial-" in output
     assert "lost its worker, and is tried again" in output
     assert "trainings: no step of " in output
