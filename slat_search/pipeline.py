@@ -29,7 +29,7 @@ from .comparison.single_task import train_alone, train_transfers
 from .config import Config, as_config
 from .errors import SlatError
 from .files import write_json, write_listed
-from .provenance import check_earlier_texts, check_unchanged, environment
+from .provenance import check_earlier_texts, check_unchanged, environment, kept_revision
 from .records import Environment, Selection, TransferRow
 from .result import RunResult
 from .run_folder import STUDIES, RunFolder, results_stay
@@ -102,7 +102,7 @@ def run(
     with folder.lock():
         folder.check_free()
         done = not overwrite and folder.already_done(config, resume, may_differ={STUDIES: True}, may_grow=_MAY_GROW)
-        context, tasks = prepare(config)
+        context, tasks = prepare(config, None if overwrite else kept_revision(folder))
         now = environment(context, tasks)
         if not overwrite:
             check_unchanged(folder, now)

@@ -15,6 +15,7 @@ from . import __version__
 from .errors import SlatError
 from .plugins import packages
 from .records import Environment, ModelFacts, TaskFacts
+from .redaction import redact
 from .run_folder import RunFolder
 from .structure import find_blocks, find_sites
 from .tasks import TaskData
@@ -52,7 +53,7 @@ def environment(context: Context, tasks: Sequence[TaskData]) -> Environment:
                 labels=encoded.labels,
                 majority=encoded.majority,
                 **{split: len(rows) for split, rows in task.splits.items()},
-                notes=tuple(task.notes),
+                notes=tuple(map(redact, task.notes)),
                 digests=encoded.made_from.texts,
             )
             for encoded, task in zip(context.tasks, tasks, strict=True)
@@ -64,8 +65,15 @@ def environment(context: Context, tasks: Sequence[TaskData]) -> Environment:
             layers=len(blocks),
             site_columns=tuple(s.name.removeprefix(f"{prefix}.0.") for s in find_sites(backbone) if s.layer == 0),
             digests={"weights": made_from.weights, "tokenizer": made_from.tokenizer},
+            revision=context.frozen.revision,
         ),
     )
+
+
+def kept_revision(folder: RunFolder) -> str | None:
+    """Return the commit of the hub's model that a run folder was begun with, for the rest of the run."""
+    path = folder / "environment.json"
+    return (Environment.read(path).model.revision or None) if path.is_file() else None
 
 
 def changes(then: Environment, now: Environment) -> list[str]:

@@ -13,15 +13,29 @@ from .config import (
     differences,
     load_config,
     told,
+    without_secrets,
 )
 from .errors import SlatError
-from .files import MANIFEST, HeldError, as_text, is_held, keep_digests, locked, read_json, read_listed, write_listed
+from .files import (
+    MANIFEST,
+    HeldError,
+    as_text,
+    check_regular,
+    is_held,
+    keep_digests,
+    locked,
+    read_json,
+    read_listed,
+    write_listed,
+)
 
 #: folder of the sensitivity studies inside a run's
 STUDIES = "sensitivity"
 #: file that marks the folder of a comparison of runs
 COMPARISON = "compared.json"
 _NOT_THE_RUN = (".lock", ".lock.held", STUDIES)
+#: what is opened by others than our readers, which refuse pipes and devices themselves
+_OPENED = (".lock", ".lock.held", "search/study.journal")
 #: what is there when a run was stopped before its configuration was
 _BEGUN = (MANIFEST, "environment.json", ".*.part")
 #: all that a run or its studies write, as patterns
@@ -127,11 +141,11 @@ class RunFolder:
         return done
 
     def begin(self, config: Config, environment: Writable) -> None:
-        """Mark the folder as a run in progress."""
+        """Mark the folder as a run in progress; its configuration is kept without the secrets of URIs."""
         (self / "done.json").unlink(missing_ok=True)
         keep_digests(self.root)
         environment.write(self / "environment.json")
-        write_listed(self / "config.yaml", config.to_yaml())
+        write_listed(self / "config.yaml", without_secrets(config).to_yaml())
 
     def choose_anew(self) -> None:
         """Remove what was made of earlier choices: more trials may choose others. Trainings stay."""
@@ -152,6 +166,8 @@ class RunFolder:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            for name in _OPENED:
+                check_regular(self.root / name)
             with ExitStack() as stack:
                 stack.enter_context(locked(self / ".lock"))
                 locks = stack.pop_all()

@@ -66,6 +66,12 @@ def test_everything_is_there(run: tuple[Path, str]) -> None:
     assert str(folder / "report.html") in output
 
 
+def test_its_files_have_one_mode(run: tuple[Path, str]) -> None:
+    os.umask(mask := os.umask(0))
+    for path in run[0].rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~mask, path
+
+
 def test_trials_report_discretised_structures(run: tuple[Path, str]) -> None:
     trials = pd.read_csv(run[0] / "trials.csv")
     assert len(trials) == 4

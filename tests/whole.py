@@ -41,8 +41,8 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=400)
+def finish(process: subprocess.Popen[str], seconds: float = 400) -> str:
+    output, _ = process.communicate(timeout=seconds)
     assert process.returncode == 0, output
     return output
 

@@ -29,6 +29,7 @@ from ..structure import (
 from ..structure.candidates import Candidates
 from . import spectral, through_peft
 from .applied import Applied
+from .limits import check_options
 
 Options = Mapping[str, Any]
 
@@ -177,5 +178,10 @@ METHODS: dict[str, Callable[[nn.Module, Options], Applied]] = {
 
 
 def apply_method(name: str, backbone: nn.Module, options: Options) -> Applied:
-    """Put method ``name`` on ``backbone``; initial weights follow torch's global seed."""
+    """Put method ``name`` on ``backbone``; initial weights follow torch's global seed.
+
+    Raises:
+        SlatError: the method does not fit the model, or asks for more than it could ever use.
+    """
+    check_options(name, backbone, options)
     return METHODS[name](backbone, options)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import sys
+import traceback
 from typing import Any
 
 import click
 
 from .. import __version__
 from ..errors import SlatError
+from ..redaction import redact
 from .terminal import hold_every_sign, messages
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
@@ -39,11 +41,18 @@ class _Commands(click.Group):
                 return super().invoke(ctx)
         except SlatError as error:
             click.echo(f"error: {error}", err=True)
-        except OSError as error:
-            if error.errno not in _STORAGE_ERRNOS:
+        except click.ClickException as error:
+            if redact(error.message) == error.message:
                 raise
+            raise click.UsageError(redact(error.message), getattr(error, "ctx", None)) from error
+        except (click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            if not (isinstance(error, OSError) and error.errno in _STORAGE_ERRNOS):  # a fault of ours, or of a library
+                click.echo(redact(traceback.format_exc()), err=True, nl=False)
+                sys.exit(1)
             where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"error: {where}{error.strerror}; everything finished is kept", err=True)
+            click.echo(f"error: {redact(where)}{error.strerror}; everything finished is kept", err=True)
         sys.exit(2)
 
 

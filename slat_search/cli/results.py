@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 )
 @click.option("--adapter", help="Which adapter of the run.  [default: the best]")
 @click.option("--task", help="Whose adapter, in a run over several tasks.")
+@click.option(
+    "--trust-remote-code", is_flag=True, help="Let Python code run that the model of the adapter brings along."
+)
 @json_option
 @verbosity
 def predict(
@@ -59,6 +62,7 @@ def predict(
     raw: bool,
     adapter: str | None,
     task: str | None,
+    trust_remote_code: bool,
     as_json: bool,
 ) -> None:
     """Label texts, or all rows of a file.
@@ -100,7 +104,7 @@ def predict(
 
     rows = None if file is None or file == STANDARD_INPUT else read_rows(file, "--file", quoting)
     folder = adapter_folder(run, adapter, task)
-    predictor = load_bundle(folder)
+    predictor = load_bundle(folder, trust_remote_code=trust_remote_code)
     note_on_adapter(folder)
     if file == STANDARD_INPUT:
         rows = read_stream(sys.stdin.buffer.read(), predictor.columns, columns, quoting)

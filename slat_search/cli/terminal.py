@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from ..redaction import redact
+
 _PLAIN = {"±": "+-", "≈": "~", "×": "x", "·": "*", "≤": "<=", "≥": ">=", "→": "->", "…": "...", "–": "-", "—": "-"}
 _HANDLER = "slat_search.plain"
 
@@ -66,7 +68,8 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        print(f"{level}{self.format(record)}", file=sys.stderr, flush=True)  # looked up anew: a live table replaces it
+        text = redact(f"{level}{self.format(record)}")
+        print(text, file=sys.stderr, flush=True)  # looked up anew: a live table replaces it
 
 
 @contextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..interruption import Interrupted, ended_by_signals
 from .group import main
 from .terminal import settings, verbosity
 
@@ -39,15 +43,24 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _run(work: Callable[..., RunFolder], config: Config, options: dict[str, Any], stage: Stage | None = None) -> None:
-    """Do it, and print what it came to; Ctrl-C says how to go on."""
+    """Do it, and print what it came to; Ctrl-C and signals of the system say how to go on."""
     from ..analysis.folder import show
 
     try:
-        folder = work(config, **options)
-    except KeyboardInterrupt:
-        click.echo("interrupted; everything finished is kept: continue with --resume", err=True)
-        sys.exit(130)
+        with ended_by_signals(give_up=lambda interrupted: os._exit(_interrupted(interrupted))):
+            folder = work(config, **options)
+    except KeyboardInterrupt as interrupt:
+        sys.exit(_interrupted(interrupt))
     click.echo(show(folder, None if folder.is_done else stage))
+
+
+def _interrupted(interrupt: KeyboardInterrupt) -> int:
+    """Say how to go on; returns the exit code. A terminal that is gone hears nothing."""
+    number = interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT
+    by = f" by {interrupt}" if isinstance(interrupt, Interrupted) else ""
+    with suppress(OSError):
+        click.echo(f"interrupted{by}; everything finished is kept: continue with --resume", err=True)
+    return 128 + number
 
 
 def _run_stage(stage: Stage | None, config: Path, settings: Sequence[str], options: dict[str, Any]) -> None:

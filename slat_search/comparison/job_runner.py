@@ -22,6 +22,8 @@ from ..records import (
     read_training,
 )
 from ..search.overall import RunProgress
+from ..search.pulse import pulse
+from ..search.watchdog import Watchdog
 from ..training.context import Context
 from ..training.jobs import evaluate_job, test_steps, train_job
 from ..training.loop import DivergedError
@@ -32,19 +34,22 @@ _log = logging.getLogger(__name__)
 #: record of a job -> the arrays that belong to it
 _ARRAYS = {"train.json": "safetensors", "test.json": "test.safetensors"}
 _RETRIES = 3  # of a task whose worker was killed
+_LOOK = 2.0  # seconds that results are waited for before workers are looked after
 
 
-def _train(context: Context, job: TrainingJob, share: Share) -> tuple[Trained | Failed, State]:
+def _train(context: Context, job: TrainingJob, share: Share, key: str) -> tuple[Trained | Failed, State]:
     share.take(cpus=1)
     try:
-        return train_job(context, job)
+        with pulse(context.frozen.model, key):
+            return train_job(context, job)
     except (DivergedError, OutOfMemoryError) as error:
         return Failed(job=job, error=str(error)), {}
 
 
-def _evaluate(context: Context, job: TrainingJob, state: State, share: Share) -> tuple[Tested, State]:
+def _evaluate(context: Context, job: TrainingJob, state: State, share: Share, key: str) -> tuple[Tested, State]:
     share.take(cpus=1)
-    return evaluate_job(context, job, state)
+    with pulse(context.frozen.model, key):
+        return evaluate_job(context, job, state)
 
 
 class JobRunner:
@@ -72,8 +77,9 @@ class JobRunner:
     def train(self, jobs: Sequence[TrainingJob]) -> dict[str, Trained | Failed]:
         """Train those that are missing; returns the result of each by key."""
         missing = self._missing(jobs, "train.json", self._stage)
-        running = {self._train.remote(self._context, job, self._share): job for job in missing}
-        for job, (result, state) in self._as_they_come(running):
+        dog = self._watchdog(self._stage)
+        running = {self._train.remote(self._context, job, self._share, dog.key(job.key)): job for job in missing}
+        for job, (result, state) in self._as_they_come(running, dog):
             for stale in ("test.json", "test.safetensors"):  # of weights that were damaged
                 self._path(job, stale).unlink(missing_ok=True)
             if isinstance(result, Trained):
@@ -98,11 +104,14 @@ class JobRunner:
     def evaluate(self, jobs: Sequence[TrainingJob]) -> dict[str, Tested]:
         """Test jobs that were trained; returns results by key. What a search found stands as a structure."""
         missing = self._missing(jobs, "test.json", "test")
+        dog = self._watchdog("test")
         running = {
-            self._evaluate.remote(self._context, self.as_found(job), self.state(job), self._share): job
+            self._evaluate.remote(
+                self._context, self.as_found(job), self.state(job), self._share, dog.key(job.key)
+            ): job
             for job in missing
         }
-        for job, (result, predictions) in self._as_they_come(running):
+        for job, (result, predictions) in self._as_they_come(running, dog):
             save_arrays(self._path(job, "test.safetensors"), predictions)
             result.write(self._path(job, "test.json"))
             self._whole.add(self._path(job, "test.json"))
@@ -165,14 +174,29 @@ class JobRunner:
     def _path(self, job: TrainingJob, ending: str) -> Path:
         return self.folder / f"{job.key}.{ending}"
 
-    def _as_they_come(self, running: dict[Any, TrainingJob]) -> Iterator[tuple[TrainingJob, Any]]:
+    def _watchdog(self, stage: str) -> Watchdog:
+        return Watchdog(stage, self.context.config.resources.patience)
+
+    def _as_they_come(self, running: dict[Any, TrainingJob], dog: Watchdog) -> Iterator[tuple[TrainingJob, Any]]:
+        """Yield jobs with their results; whoever does not show a sign of life meanwhile is tried again."""
         waiting = list(running)
         while waiting:
-            ready, waiting = ray.wait(waiting)
+            ready, waiting = ray.wait(waiting, timeout=_LOOK)
+            if not ready:
+                dog.look([running[task].key for task in waiting])
+                continue
+            dog.hear()
+            job = running[ready[0]]
             try:
-                yield running[ready[0]], ray.get(ready[0])
+                yield job, ray.get(ready[0])
             except ray.exceptions.RayTaskError as error:
                 cause = error.as_instanceof_cause()
                 if isinstance(cause, SlatError):
                     raise SlatError(str(error.cause)) from error
                 raise
+            except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
+                raise SlatError(
+                    f"{job.key}: lost its worker {1 + _RETRIES} times (killed, out of memory, or without a step for "
+                    "longer than `resources.patience`); everything finished is kept: continue with --resume"
+                ) from error
+        dog.close()

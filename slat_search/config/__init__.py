@@ -19,6 +19,7 @@ from .search import (
     Scheduler,
     Search,
 )
+from .secrets import check_secrets, without_secrets
 from .sensitivity import Sensitivity
 from .supernet import Candidate, GatesConfig, SpaceConfig
 from .task import Task
@@ -43,7 +44,9 @@ __all__ = [
     "Task",
     "Training",
     "as_config",
+    "check_secrets",
     "differences",
     "load_config",
     "told",
+    "without_secrets",
 ]

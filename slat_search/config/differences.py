@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .model import Config
+from .secrets import without_secrets
 
 _NAMED = 6  # fields, before the rest is counted
 _SHOWN = 60  # characters of a value
@@ -18,7 +19,8 @@ def differences(stored: Config, current: Config, ignored: Mapping[str, Any] | No
     Args:
         ignored: fields that do not count, as pydantic's ``exclude``.
     """
-    old, new = (config.model_dump(mode="json", exclude=dict(ignored or {})) for config in (stored, current))
+    both = (without_secrets(config) for config in (stored, current))  # what a run keeps has none
+    old, new = (config.model_dump(mode="json", exclude=dict(ignored or {})) for config in both)
     if stored.tasks or current.tasks:  # `task` is then the first of them
         old.pop("task", None)
         new.pop("task", None)

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from .baselines import Baseline, entries
+from .duration import Duration
 from .multitask import MultiTask
 from .presets import Preset, with_preset
 from .search import Search
@@ -49,6 +50,17 @@ class Model(Section):
     name: str = Field(
         "minilm",
         description="`minilm` or `gemma-270m` (embedded), a local folder, or a name on the Hugging Face hub",
+    )
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="branch, tag or commit of a model on the hub. Default: the newest; the commit that was read is "
+        "kept with run and adapter, and read again by them",
+    )
+    trust_remote_code: bool = Field(
+        False,
+        description="let Python code run that a model brings along; only for one whose code you know. An adapter of "
+        "such a model runs where the caller allows it again",
     )
     pooling: Literal["mean", "first", "last"] = Field("mean", description="how token vectors become one vector")
     dropout: bool = Field(False, description="keep the backbone's own dropout while training")
@@ -126,6 +138,12 @@ class Resources(Section):
         description="trials that share a GPU, each with its part of the memory; 0 keeps them on CPUs. Default: 1, or "
         "as many as `concurrent_trials` asks for; none where there is no GPU. Say it where an autoscaler has yet to "
         "start GPUs",
+    )
+    patience: Duration | None = Field(
+        None,
+        description="time without a step or a batch of an evaluation, such as `20m`, after which a worker is ended and "
+        "its work tried again, three times at most. Default: 10 minutes, or 50 times the longest pause so far where "
+        "that is more, and 30 minutes to the first step",
     )
 
 

@@ -64,7 +64,7 @@ def _merged(standing: LoadedAdapter, target: Target, out: Path) -> Again:
     whole.save_pretrained(out)
     plain = target.task_type in CLASSES or standing.is_taken_out
     kind = type(whole) if plain else getattr(transformers, standing.loader)
-    return lambda: kind.from_pretrained(out)
+    return lambda: kind.from_pretrained(out, trust_remote_code=False)
 
 
 def _peft(standing: LoadedAdapter, target: Target, out: Path, uniform_rank: bool) -> Again:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from ..baselines import Applied, check_weights
 from ..errors import SlatError
-from ..inference.saved import naming, read_saved
+from ..inference.saved import model_source, naming, read_saved
 from ..models.loading import (
     check_fit,
     read_config,
@@ -23,7 +23,7 @@ from ..models.loading import (
 )
 from ..models.quantized import LOADED_AS
 from ..models.registry import (
-    model_path,
+    Source,
     needs_encoder,
     published,
     text_model,
@@ -47,7 +47,7 @@ class LoadedAdapter:
 
     Attributes:
         saved: the description of the adapter.
-        base: folder or hub name that the bare model was loaded from.
+        source: of the bare model.
         published: its name for others, and a GGUF file there or nothing.
         loader: class of transformers that loads the bare model.
         is_taken_out: whether the model is the encoder of what is loaded so.
@@ -57,7 +57,7 @@ class LoadedAdapter:
     """
 
     saved: SavedAdapter
-    base: str
+    source: Source
     published: tuple[str, str]
     loader: str
     is_taken_out: bool
@@ -69,7 +69,12 @@ class LoadedAdapter:
 
     def bare(self) -> PreTrainedModel:
         """The model again in float32, without the adapter."""
-        return _bare(self.base, self.saved)
+        return _bare(self.source, self.saved)
+
+    @property
+    def base(self) -> str:
+        """Return the folder or hub name that the bare model was loaded from."""
+        return self.source.path
 
     @property
     def task(self) -> AdapterTask:
@@ -124,9 +129,9 @@ def stand(folder: Path) -> LoadedAdapter:
         raise SlatError(f"export: {folder} holds an adapter of several tasks; give the folder of one of them in it")
     (task,) = saved.tasks.values()
     name = saved.model.name
-    base = model_path(name)
-    config, tokenizer = read_config(base, name), read_tokenizer(base, name)
-    model = _bare(base, saved)
+    source = model_source(folder, saved)
+    config, tokenizer = read_config(source), read_tokenizer(source)
+    model = _bare(source, saved)
     check_fit(model, tokenizer, name)
     check_model(f"export: adapter {folder}", saved, model, tokenizer)
     with naming("export: adapter", folder):
@@ -141,7 +146,7 @@ def stand(folder: Path) -> LoadedAdapter:
             _check_head(head, task.outputs, model.config.hidden_size)
     return LoadedAdapter(
         saved,
-        base,
+        source,
         _for_others(name),
         "AutoModelForCausalLM" if task.prompt is not None else text_model(config).__name__,
         needs_encoder(config),
@@ -176,8 +181,8 @@ def _told(applied: Applied, method: str) -> str:
     return applied.structure.describe()
 
 
-def _bare(base: str, saved: SavedAdapter) -> PreTrainedModel:
+def _bare(source: Source, saved: SavedAdapter) -> PreTrainedModel:
     """The model in float32, with its weights rounded as those that the adapter was trained on."""
-    name, weights = saved.model.name, LOADED_AS[saved.model.weights]
+    weights = LOADED_AS[saved.model.weights]
     causal = any(task.prompt is not None for task in saved.tasks.values())
-    return read_model(base, name, read_config(base, name), weights, causal).float().requires_grad_(False)
+    return read_model(source, read_config(source), weights, causal).float().requires_grad_(False)

@@ -156,7 +156,7 @@ def _load(task_type: str, standing: LoadedAdapter, settings: dict[str, Any]) -> 
     try:
         storage = LOADED_AS[standing.saved.model.weights]
         load = partial(_LOADERS[task_type].from_pretrained, standing.base, dtype=storage)
-        return load(trust_remote_code=False, **settings).float().requires_grad_(False).eval()
+        return load(**standing.source.options, **settings).float().requires_grad_(False).eval()
     finally:
         logging.set_verbosity(level)
 

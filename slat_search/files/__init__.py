@@ -5,7 +5,7 @@ from .digests import DIGEST, check_signature, digest, signed
 from .formulas import with_formula, without_formula
 from .listed import MANIFEST, keep_digests, read_listed, write_listed
 from .locks import HeldError, is_held, locked
-from .reading import as_text, parse_json, read_bytes, read_json, read_lines, read_text
+from .reading import as_text, check_regular, parse_json, read_bytes, read_json, read_lines, read_text
 from .writing import append_line, whole_file, whole_folder, write_bytes, write_json, write_text
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "arrays_digest",
     "as_text",
     "check_finite",
+    "check_regular",
     "check_signature",
     "digest",
     "is_held",

@@ -76,7 +76,7 @@ def _held_file(path: Path) -> Iterator[None]:
     me = {"host": socket.gethostname(), "process": os.getpid()}
     while True:
         try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             _take_over(path)
             continue

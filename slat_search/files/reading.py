@@ -32,6 +32,17 @@ def read_bytes(path: Path, most: int = _MOST) -> bytes:
         raise SlatError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
+def check_regular(path: Path) -> None:
+    """Check that a file, or every file below a folder, is one: a pipe, socket or device may never end.
+
+    Raises:
+        SlatError: one is none.
+    """
+    for file in (path, *(path.rglob("*") if path.is_dir() else ())):
+        if not file.is_file() and not file.is_dir() and file.exists():
+            raise SlatError(f"{file}: is no regular file, but a pipe, a socket or a device")
+
+
 def as_text(raw: bytes, where: str | Path) -> str:
     """Decode the content of a file.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..baselines import load_module
 from ..errors import SlatError
-from ..files import DIGEST, whole_file
+from ..files import DIGEST, check_regular, whole_file
 from ..structure import Adapter, Structure, attach
 from ..structure.attachment import REGISTERED
 from ..structure.extra_state import unpack
@@ -56,6 +56,7 @@ def load_adapter(backbone: nn.Module, path: str | PathLike[str]) -> Adapter:
     path = Path(path)
     if path.is_dir():
         path = path / FILE_NAME if (path / FILE_NAME).is_file() else path
+    check_regular(path)
     try:
         structure, weights = _from_model(path) if path.is_dir() else _from_file(path)
     except (OSError, ValueError, SafetensorError) as error:

@@ -22,7 +22,7 @@ from ..tasks import Encoded, Example, Template, encode, encode_prompts, evaluati
 from ..training.digests import check_model
 from ..training.evaluate import predict_logits
 from ..training.jobs import apply_job, load_state
-from .saved import adapter_folder, naming, read_saved, shared_folder
+from .saved import adapter_folder, model_source, naming, read_saved, shared_folder
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 16  # responses that are generated together
@@ -149,13 +149,16 @@ class Predictor:
         return _encode(self.task, self.tokenizer, rows)
 
 
-def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str | None = None) -> Predictor:
+def load_bundle(
+    run: str | PathLike[str], adapter: str | None = None, task: str | None = None, *, trust_remote_code: bool = False
+) -> Predictor:
     """Load an adapter on a backbone of its own.
 
     Args:
         run: folder of an adapter or of a run.
         adapter: its name in the run; the recommended one by default.
         task: of an adapter of several tasks, the one whose part is loaded; all of them by default.
+        trust_remote_code: let Python code run that the model of the adapter brings along.
 
     Raises:
         SlatError: no such adapter there, weights that do not fit, or a model that is not the one it was trained on.
@@ -163,7 +166,7 @@ def load_bundle(run: str | PathLike[str], adapter: str | None = None, task: str 
     folder = shared_folder(Path(run), adapter) if task is None else adapter_folder(Path(run), adapter, task)
     _log.debug(f"adapter: {folder}")
     saved, state = read_saved(folder)
-    backbone, device = _own_backbone(f"adapter {folder}", saved)
+    backbone, device = _own_backbone(folder, saved, trust_remote_code)
     models = {name: _model(saved, each, backbone) for name, each in saved.tasks.items()}
     with naming("adapter", folder):
         applied = apply_job(saved.job, backbone.model)
@@ -190,7 +193,7 @@ def _encode(task: AdapterTask, tokenizer: Any, rows: Sequence[Example]) -> Encod
     return encode_prompts(template, rows, task.max_length - max(map(len, prompt.words), default=0))
 
 
-def _own_backbone(where: str, saved: SavedAdapter) -> tuple[Backbone, str]:
+def _own_backbone(folder: Path, saved: SavedAdapter, trust_remote_code: bool) -> tuple[Backbone, str]:
     """Load the model of an adapter, its own as several may be loaded side by side; returns it and its device.
 
     Raises:
@@ -198,8 +201,15 @@ def _own_backbone(where: str, saved: SavedAdapter) -> tuple[Backbone, str]:
     """
     settings = saved.model
     causal = any(task.prompt is not None for task in saved.tasks.values())
-    backbone = load_backbone(settings.name, weights=settings.weights, causal=causal)
-    check_model(where, saved, backbone.model, backbone.tokenizer)
+    source = model_source(folder, saved, trust_remote_code)
+    backbone = load_backbone(
+        source.name,
+        weights=settings.weights,
+        causal=causal,
+        revision=source.revision,
+        trust_remote_code=source.trust_remote_code,
+    )
+    check_model(f"adapter {folder}", saved, backbone.model, backbone.tokenizer)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with products_in(settings.precision):
         backbone.place(device, settings.precision)

@@ -11,6 +11,7 @@ from ..baselines import METHODS, Applied
 from ..config import Model
 from ..errors import SlatError
 from ..files import check_finite, load_arrays, save_arrays
+from ..models.registry import Source
 from ..records import AdapterTask, Measures, Recommended, SavedAdapter, SavedPrompt, TrainingJob
 from ..structure import SharedAdapter, SharedStructure, read_structure
 from ..training.context import Context, TaskContext
@@ -39,6 +40,7 @@ def save_bundle(folder: Path, context: Context, job: TrainingJob, state: State, 
         job=job,
         tasks={task.config.name: described(task, measures.of(task.config.name)) for task in context.tasks},
         digests={"weights": made_from.weights, "tokenizer": made_from.tokenizer},
+        revision=context.frozen.revision,
     )
     write_saved(folder, saved, state)
     if len(context.tasks) > 1:
@@ -114,6 +116,23 @@ def write_saved(folder: Path, saved: SavedAdapter, state: State) -> None:
     digest."""
     weights = save_arrays((folder / DESCRIPTION).with_suffix(".safetensors"), state)
     saved.model_copy(update={"weights": weights}).write(folder / DESCRIPTION)
+
+
+def model_source(folder: Path, saved: SavedAdapter, trust_remote_code: bool = False) -> Source:
+    """Find the model of an adapter, at the commit that it was trained on.
+
+    Args:
+        trust_remote_code: whether the caller lets code of the model run; the adapter has no say in it.
+
+    Raises:
+        SlatError: no such model, or it needs code that the caller has not allowed.
+    """
+    if saved.model.trust_remote_code and not trust_remote_code:
+        raise SlatError(
+            f"adapter {folder}: its model {saved.model.name} brings code of its own, which runs only if you allow it: "
+            "`slat predict --trust-remote-code`, or `load(..., trust_remote_code=True)`"
+        )
+    return Source.of(saved.model.name, saved.revision or saved.model.revision, trust_remote_code)
 
 
 def is_saved(folder: Path) -> bool:

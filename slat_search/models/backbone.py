@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from .loading import (
 )
 from .object_store import Packed, packed, unpacked
 from .quantized import LOADED_AS, QUANTIZED, check_quantized, quantize
-from .registry import model_path
+from .registry import Source
 
 _log = logging.getLogger(__name__)
 _LENGTH_FIELDS = ("max_position_embeddings", "max_encoder_position_embeddings")
@@ -44,6 +44,7 @@ class Backbone:
         attention: implementation of attention that the model was loaded with.
         key: the same for all copies of it in other processes.
         weights: what frozen weights are kept in.
+        revision: commit on the hub that it was read from, as far as the hub's cache tells; else empty.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Backbone:
     attention: str
     key: str
     weights: str = "float32"
+    revision: str = ""
 
     def __reduce__(self) -> tuple[Callable[..., Backbone], tuple[Any, ...]]:
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
@@ -132,12 +134,26 @@ def products_in(precision: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def shared_backbone(name: str, dropout: bool = False, weights: str = "float32", causal: bool = False) -> Backbone:
+def shared_backbone(
+    name: str,
+    dropout: bool = False,
+    weights: str = "float32",
+    causal: bool = False,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Backbone:
     """The backbone that all trainings of one process take turns on: loaded once, bare between trainings."""
-    return load_backbone(name, dropout, weights, causal)
+    return load_backbone(name, dropout, weights, causal, revision, trust_remote_code)
 
 
-def load_backbone(name: str, dropout: bool = False, weights: str = "float32", causal: bool = False) -> Backbone:
+def load_backbone(
+    name: str,
+    dropout: bool = False,
+    weights: str = "float32",
+    causal: bool = False,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Backbone:
     """Load a backbone of one's own and freeze it. Of an encoder-decoder the encoder is taken.
 
     Args:
@@ -146,25 +162,30 @@ def load_backbone(name: str, dropout: bool = False, weights: str = "float32", ca
             layers be computed once.
         weights: ``float32``, ``bfloat16``, ``nf4`` or ``int8``, whatever the model was saved in.
         causal: with the head that predicts the next token, for tasks that are prompts.
+        revision: branch, tag or commit on the hub; the newest by default.
+        trust_remote_code: let Python code beside the weights run; what an adapter says of it counts for nothing.
 
     Raises:
         SlatError: nothing has that name, or what has it cannot be loaded whole; see :mod:`.loading`.
     """
-    path = model_path(name)
-    config = read_config(path, name)
+    source = Source.of(name, revision, trust_remote_code)
+    config = read_config(source)
+    if commit := source.commit:
+        source = replace(source, revision=commit)  # a branch may move before the weights are read
     if not dropout:
         for field, rate in config.to_dict().items():
             if "drop" in field and isinstance(rate, float):  # of values, of attention, of whole layers
                 setattr(config, field, 0.0)
     config.use_cache = False  # of keys and values, which only generation has a use for
-    tokenizer = read_tokenizer(path, name)
+    tokenizer = read_tokenizer(source)
     check_quantized(weights)
-    model = read_model(path, name, config, LOADED_AS[weights], causal)
+    model = read_model(source, config, LOADED_AS[weights], causal)
     check_fit(model, tokenizer, name)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # unused by our own pooling; its weights must not count as backbone
     model.requires_grad_(False)
     params = sum(p.numel() for p in model.parameters())
     attention = model.config._attn_implementation
-    _log.debug(f"model {name}: {params:,} parameters from {path}, attention {attention}")
-    return Backbone(name, model, tokenizer, model.config.hidden_size, params, attention, uuid.uuid4().hex, weights)
+    _log.debug(f"model {name}: {params:,} parameters from {source.path} {commit}, attention {attention}")
+    key, width = uuid.uuid4().hex, model.config.hidden_size
+    return Backbone(name, model, tokenizer, width, params, attention, key, weights, commit)

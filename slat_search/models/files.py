@@ -33,38 +33,39 @@ def _of_model(config: Path) -> bool:
     return '"model_type"' in config.read_text(encoding="utf-8", errors="replace")
 
 
-def has_tokenizer(path: str) -> bool:
+def has_tokenizer(path: str, revision: str | None = None) -> bool:
     """Whether any file of a tokenizer is there."""
-    folder = _folder(path)
+    folder = _folder(path, revision)
     return folder is None or any(next(folder.glob(pattern), None) for pattern in _TOKENIZERS)
 
 
-def pointer(path: str) -> str:
+def pointer(path: str, revision: str | None = None) -> str:
     """Say which file git-lfs has not fetched; else nothing."""
-    for file in _files(path):
+    for file in _files(path, revision):
         with file.open("rb") as opened:
             if opened.read(len(_POINTER)) == _POINTER:
                 return f"{file.name} is a pointer of git-lfs, not the file itself; fetch it with `git lfs pull`"
     return ""
 
 
-def fault(path: str) -> str:
+def fault(path: str, revision: str | None = None) -> str:
     """Say what is wrong with the files, where that can be told without a library; else nothing."""
-    return pointer(path) or next((message for file in _files(path) if (message := _damage(file))), "")
+    damages = (_damage(file) for file in _files(path, revision))
+    return pointer(path, revision) or next(filter(None, damages), "")
 
 
-def _folder(path: str) -> Path | None:
+def _folder(path: str, revision: str | None) -> Path | None:
     """Where the files lie: of a name on the hub, in its cache."""
     if Path(path).is_dir():
         return Path(path)
-    config = try_to_load_from_cache(path, "config.json")
+    config = try_to_load_from_cache(path, "config.json", revision=revision)
     return Path(config).parent if isinstance(config, str) else None
 
 
-def _files(path: str) -> Iterator[Path]:
+def _files(path: str, revision: str | None) -> Iterator[Path]:
     """Return the files that a model and its tokenizer may be read from; pickled weights only where there are no
     others."""
-    folder = _folder(path)
+    folder = _folder(path, revision)
     if folder is not None:
         weights = next((matches for pattern in _WEIGHTS if (matches := sorted(folder.glob(pattern)))), [])
         yield from (file for pattern in (*_OTHERS, *_TOKENIZERS) for file in sorted(folder.glob(pattern)))

@@ -25,7 +25,7 @@ from .files import (
     pointer,
     without_config,
 )
-from .registry import is_causal, needs_encoder, text_model
+from .registry import Source, is_causal, needs_encoder, text_model
 
 #: modules over the last hidden state, which is what we take of a model
 _HEADS = re.compile(r"(^|\.)(pooler|cls|classifier|score|lm_head|qa_outputs|seq_relationship|sequence_summary)(\.|$)")
@@ -34,41 +34,41 @@ _NO_TOKENIZER = (
     "it has no tokenizer (tokenizer.json, vocab.txt or the like); put the one that the model was trained with into the "
     "folder, by its `save_pretrained`"
 )
+_NOT_RUN = "is not run; `model.trust_remote_code: true` in a configuration of your own allows it"
 _SPECIAL = ("pad", "bos", "eos", "cls", "sep")
 _NESTED = {"state_dict", "model_state_dict", "model", "module"}  # where checkpoints of a training keep the weights
 _FEW_MERGES = 1000  # a vocabulary of more than these has been merged from bytes or characters
 
 
-def read_config(path: str, name: str) -> PreTrainedConfig:
+def read_config(source: Source) -> PreTrainedConfig:
     """The configuration of a model of text.
-
-    Args:
-        path: what :func:`.model_path` says.
-        name: as the user wrote it.
 
     Raises:
         SlatError: missing or broken, of an unknown kind of model, or one of images or sound.
     """
-    if reason := without_config(path) or pointer(path):
-        raise SlatError(f"model.name: cannot load {name!r}: {reason}")
-    with _one_sentence(path, name):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    if reason := without_config(source.path) or pointer(source.path, source.revision):
+        raise SlatError(f"model.name: cannot load {source.name!r}: {reason}")
+    with _one_sentence(source):
+        config = AutoConfig.from_pretrained(source.path, **source.options)
+        attention = getattr(config, "_attn_implementation", None)
+        if isinstance(attention, str) and "/" in attention and not source.trust_remote_code:
+            raise _UnfitError(f"its attention is code of {attention} on the hub, which {_NOT_RUN}")
         if not isinstance(getattr(config, "hidden_size", None), int):
             raise _UnfitError(f"{config.model_type} is no model of text alone")
     return config
 
 
-def read_tokenizer(path: str, name: str) -> Any:
+def read_tokenizer(source: Source) -> Any:
     """The tokenizer of a model, with a token to pad with.
 
     Raises:
         SlatError: its files are missing or damaged, or it has no special token at all.
     """
-    with _one_sentence(path, name):
+    with _one_sentence(source):
         try:
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(source.path, **source.options)
         except Exception as error:
-            if has_tokenizer(path):
+            if has_tokenizer(source.path, source.revision):
                 raise
             raise _UnfitError(_NO_TOKENIZER) from error
         known = set(tokenizer.get_vocab().values())
@@ -80,7 +80,7 @@ def read_tokenizer(path: str, name: str) -> Any:
     return tokenizer
 
 
-def read_model(path: str, name: str, config: PreTrainedConfig, weights: str, causal: bool = False) -> PreTrainedModel:
+def read_model(source: Source, config: PreTrainedConfig, weights: str, causal: bool = False) -> PreTrainedModel:
     """The model without task head; of an encoder-decoder the encoder.
 
     Args:
@@ -90,14 +90,14 @@ def read_model(path: str, name: str, config: PreTrainedConfig, weights: str, cau
     Raises:
         SlatError: weights that are missing, damaged, or do not fit the configuration.
     """
-    with _one_sentence(path, name):
+    with _one_sentence(source):
         if causal and not is_causal(config):
             raise _UnfitError(f"a prompt needs a causal language model, and {config.model_type} is none")
         model, report = (AutoModelForCausalLM if causal else text_model(config)).from_pretrained(
-            path,
+            source.path,
             config=config,
             dtype=weights,
-            trust_remote_code=False,
+            **source.options,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are told below, by their names
         )
@@ -151,7 +151,7 @@ class _UnfitError(Exception):
 
 
 @contextmanager
-def _one_sentence(path: str, name: str) -> Iterator[None]:
+def _one_sentence(source: Source) -> Iterator[None]:
     """Raise what is wrong as one sentence. Libraries raise errors of many kinds, which name no file: where a damaged
     one is seen, that is said instead."""
     level = transformers_logging.get_verbosity()
@@ -162,17 +162,21 @@ def _one_sentence(path: str, name: str) -> Iterator[None]:
     except SlatError:
         raise
     except _UnfitError as error:
-        raise SlatError(f"model.name: cannot load {name!r}: {error}") from error
+        raise SlatError(f"model.name: cannot load {source.name!r}: {error}") from error
     except Exception as error:
-        raise SlatError(f"model.name: cannot load {name!r}: {fault(path) or _reason(error)}") from error
+        raise SlatError(f"model.name: cannot load {source.name!r}: {_fault(source) or _reason(error)}") from error
     finally:
         transformers_logging.set_verbosity(level)
+
+
+def _fault(source: Source) -> str:
+    return fault(source.path, source.revision)
 
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if "trust_remote_code" in str(error):
-        return "it needs code of its own, which is not run"
+        return f"it needs code of its own, which {_NOT_RUN}"
     if "weights_only" in str(error):
         return "pytorch_model.bin holds more than weights (a whole pickled model?); save them by `save_pretrained`"
     if "sentencepiece" in str(error):

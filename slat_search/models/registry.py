@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from safetensors import SafetensorError
 from transformers import (
@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from ..errors import SlatError
+from ..files import check_regular
 from ..tasks import cache
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def _converted(package: Any) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=place.parent) as part:
             source, new = package.assemble(Path(part) / package.MODEL_NAME), Path(part) / "new"
-            named = {"pretrained_model_name_or_path": part, "gguf_file": source.name}
+            named = {"pretrained_model_name_or_path": part, "gguf_file": source.name, "trust_remote_code": False}
             read = AutoModel.from_pretrained(**named, dtype="float32")
             config = AutoConfig.from_pretrained(**named)
             plain = type(read)(config)  # what was read counts as quantised still, and cannot be saved
@@ -112,7 +113,51 @@ def installed(name: str) -> Embedded:
     return embedded
 
 
-def model_path(name: str) -> str:
+@dataclass(frozen=True)
+class Source:
+    """Where a model is read from, and how far it is trusted.
+
+    Attributes:
+        path: what :func:`model_path` says.
+        name: as the user wrote it.
+        revision: branch, tag or commit on the hub; None for the newest, or where the model is in a folder.
+        trust_remote_code: whether Python code beside the weights may run.
+    """
+
+    path: str
+    name: str
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    @classmethod
+    def of(cls, name: str, revision: str | None = None, trust_remote_code: bool = False) -> Source:
+        """Find a model.
+
+        Raises:
+            SlatError: see :func:`model_path`.
+        """
+        return cls(model_path(name, revision), name, revision, trust_remote_code)
+
+    @property
+    def commit(self) -> str:
+        """Return the commit that the hub's cache has of it; empty of a folder."""
+        found = try_to_load_from_cache(self.path, "config.json", revision=self.revision) if self.is_on_hub else None
+        return Path(found).parent.name if isinstance(found, str) else ""
+
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether the path is a name on the hub, and no folder."""
+        return not Path(self.path).is_dir()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of every ``from_pretrained``; without the first, transformers asks on the terminal
+        whether code may run, and ``yes |`` says so."""
+        revision = {"revision": self.revision} if self.revision is not None and self.is_on_hub else {}
+        return {"trust_remote_code": self.trust_remote_code, **revision}
+
+
+def model_path(name: str, revision: str | None = None) -> str:
     """Folder of an embedded or local model, or the hub name as it is.
 
     Raises:
@@ -120,6 +165,7 @@ def model_path(name: str) -> str:
     """
     folder = Path(name).expanduser()
     if name and folder.is_dir():
+        check_regular(folder)
         return str(folder)
     if name in EMBEDDED_MODELS:
         embedded = installed(name)
@@ -130,8 +176,8 @@ def model_path(name: str) -> str:
         validate_repo_id(name)
     except HFValidationError as error:
         raise SlatError(f"{_unknown(name)} and no name on the Hugging Face hub{_nearest(name)}") from error
-    if try_to_load_from_cache(name, "config.json") is None:
-        _ask_hub(name)
+    if try_to_load_from_cache(name, "config.json", revision=revision) is None:
+        _ask_hub(name, revision)
     return name
 
 
@@ -159,13 +205,14 @@ def published(name: str) -> tuple[str, str]:
     return EMBEDDED_MODELS[name].published, EMBEDDED_MODELS[name].gguf
 
 
-def _ask_hub(name: str) -> None:
+def _ask_hub(name: str, revision: str | None) -> None:
     """Ask for the model with one short request; the loader itself would try for half a minute before it fails."""
     try:
-        HfApi().model_info(name, timeout=10)
+        HfApi().model_info(name, revision=revision, timeout=10)
     except Exception as error:  # the HTTP library's own errors differ between versions; all mean the same here
-        missing = isinstance(error, RepositoryNotFoundError)
-        reason = "the Hugging Face hub has none of that name" if missing else f"the hub cannot be reached ({error})"
+        missing = isinstance(error, RepositoryNotFoundError | RevisionNotFoundError)
+        of_it = f"no revision {revision!r} of it" if isinstance(error, RevisionNotFoundError) else "none of that name"
+        reason = f"the Hugging Face hub has {of_it}" if missing else f"the hub cannot be reached ({error})"
         raise SlatError(f"{_unknown(name)} and {reason}{_nearest(name)}") from error
 
 

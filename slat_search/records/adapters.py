@@ -74,6 +74,7 @@ class SavedAdapter(FileRecord):
         tasks: by name, in training order.
         digests: of ``weights`` and ``tokenizer`` of the model; none of an earlier version.
         weights: digest of the adapter's own weights; empty of an earlier version.
+        revision: commit on the hub that the model was read from; empty of a model that is not from there.
     """
 
     VERSION: ClassVar[int] = 4
@@ -83,6 +84,7 @@ class SavedAdapter(FileRecord):
     tasks: dict[FileName | Literal[""], AdapterTask] = Field(min_length=1)
     digests: dict[str, str] = Field({})
     weights: str = ""
+    revision: str = ""
 
     @classmethod
     def parse(cls, raw: Any, where: str | Path) -> Self:

@@ -46,6 +46,7 @@ class ModelFacts(Record):
         layers: repeated blocks.
         site_columns: paths of the places inside a block.
         digests: of ``weights`` and ``tokenizer``; none of an earlier version.
+        revision: commit on the hub that it was read from; empty of a model that is not from there.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ModelFacts(Record):
     layers: int
     site_columns: tuple[str, ...]
     digests: dict[str, str] = Field({})
+    revision: str = ""
 
 
 class Environment(FileRecord):

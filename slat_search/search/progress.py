@@ -59,6 +59,9 @@ class TrialReporter(Callback):
         stopped = (trial.last_result or {}).get("step", 0) < self._steps
         _log.info(f"{self._name(trial)}  {'stopped by ASHA' if stopped else 'finished'}")
 
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        _log.warning(f"{self._name(trial)}  lost its worker, and is tried again")
+
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         _log.warning(f"{self._name(trial)}  failed: {trial.error_file}")
 

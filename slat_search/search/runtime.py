@@ -11,7 +11,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +26,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import ray
 import torch
+from ray._private import ray_constants
+from ray._private import worker as ray_worker
 
 from ..config import Resources
 from ..errors import SlatError
 from ..home import writable
+from ..interruption import ended_by_signals, handlers_kept
+from .lifeline import Lifeline
+from .processes import Processes
 
 _OBJECT_STORE_BYTES = 512 * 2**20
 _SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes of a path that a Unix socket can have
@@ -39,24 +44,35 @@ _SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes of a path that a
 def ray_session(address: str | None = None) -> Iterator[None]:
     """The Ray that this process has joined already, the cluster at ``address``, or one of our own on this machine.
 
-    Shut down afterwards, but for one that the caller joined.
+    Shut down afterwards, but for one that the caller joined. SIGTERM and SIGHUP end the block as Ctrl-C does.
 
     Raises:
-        SlatError: no cluster answers at ``address``, the caller has joined another, or no Ray starts here.
+        SlatError: no cluster answers at ``address``, the caller has joined another, no Ray starts here, or Ray ended
+            within the block.
     """
     joined = ray.is_initialized()
-    if joined:
-        _check_joined(address)
-    elif there := address or os.environ.get("RAY_ADDRESS"):
-        _join(there, "--address" if address else "RAY_ADDRESS")
-    else:
-        _start()
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    there = address or os.environ.get("RAY_ADDRESS")
+    is_own, of_ray = not joined and there in (None, "", "local"), Processes()
+    with handlers_kept(), of_ray.begun():
+        if joined:
+            _check_joined(address)
+        elif is_own:
+            _start()
+        else:
+            _join(str(there), "--address" if address else "RAY_ADDRESS")
+    send_code_of_models()
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what happens to a trial is told by our own reporter
     try:
-        yield
+        is_client = str(there).startswith("ray://")  # it sees neither raylet nor GCS
+        with ended_by_signals(), nullcontext() if is_client else Lifeline(is_own).watched():
+            yield
     finally:
+        if is_own:
+            of_ray.look()
         if not joined:
             ray.shutdown()
+        if is_own:
+            of_ray.end()
 
 
 def _check_joined(address: str | None) -> None:
@@ -70,8 +86,6 @@ def _check_joined(address: str | None) -> None:
 
 
 def _join(address: str, source: str) -> None:
-    if address == "local":
-        return _start()
     try:
         _probe(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -84,16 +98,41 @@ def _start() -> None:
     if not writable(Path("~/.ray").expanduser()):  # where Ray keeps the secret by which its processes know each other
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=str(folder),
-        )
+        with _on_loopback():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=str(folder),
+            )
+        ray_worker._worker_logs_enabled = False  # it quotes log files of a raylet that ended, on standard output
     except Exception as error:  # of many kinds: ports, memory, limits of processes and files
         raise SlatError(f"Ray does not start on this machine (it writes to {folder}): {_cause(error)}") from error
+
+
+def send_code_of_models() -> None:
+    """Send the code of models that bring some along to workers with them; they know no folder to import it from."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("transformers_modules.") and getattr(module, "__file__", None):
+            ray.cloudpickle.register_pickle_by_value(module)
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let a Ray that starts in the block listen on 127.0.0.1 alone.
+
+    Ray takes ``_node_ip_address="127.0.0.1"`` for the address by which others reach this machine. What it does on
+    systems without clusters is the only way to loopback (Ray 2.60); where a version has it no more, Ray listens as it
+    likes, behind its token.
+    """
+    before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", None)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def session_folder() -> Path:

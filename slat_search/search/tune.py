@@ -14,6 +14,7 @@ from ray import tune  # isort: skip
 
 from ..config import Config, Objective
 from ..errors import SlatError
+from ..redaction import redact
 from ..training.context import Context
 from ..training.loop import DivergedError
 from ..training.memory import OutOfMemoryError, in_parts_that_fit
@@ -29,12 +30,14 @@ from .checkpoints import (
 from .live_table import LiveTable
 from .overall import RunProgress, TrialProgress, is_watched
 from .progress import TrialReporter, duration
+from .pulse import pulse
 from .sampler import OptunaSearcher, todo
 from .space import SearchSpace
 from .time_limit import TimeLimit
 from .trackers import trackers
 from .trial_log import Trial, TrialLog
 from .warm_start import warm_start_trials
+from .watchdog import TrialWatchdog, Watchdog
 
 _log = logging.getLogger(__name__)
 # Quality under perturbation and not its ratio to clean quality: a trial that has learnt nothing retains everything.
@@ -66,8 +69,10 @@ def trainable(
     share: Share,
     checkpoints: dict[int, bytes],
     keeps: bool,
+    key: str,
 ) -> None:
-    """Ray Tune function trainable around :func:`search_trial`; ``keeps`` a checkpoint of each report."""
+    """Ray Tune function trainable around :func:`search_trial`; ``keeps`` a checkpoint of each report, and leaves signs
+    of life under ``key`` and its number."""
     share.take()
     number, training = sampled["number"], context.config.training
 
@@ -76,7 +81,8 @@ def trainable(
 
     try:
         reports = in_parts_that_fit(training.batch_size, attempt, training.accumulation)
-        with closing(reports):  # a stopped trial leaves the backbone bare
+        alive = pulse(context.frozen.model, f"{key}{trial_name(number)}")
+        with alive, closing(reports):  # a stopped trial leaves the backbone bare
             for report in reports:
                 report.pop("state", None)
                 state = report.pop("checkpoint", None)
@@ -157,9 +163,11 @@ def _fit(
         _log.info(f"trial {number:>2} goes on from its checkpoint")
         _log.debug(f"trial {number:>2}: a checkpoint of {len(raw):,} bytes")
     resources, steps = share(config.resources), config.training.steps
-    _log.debug(f"search: {resources}, rungs at {stops}, checkpoints in {storage.uri if keeps else 'no place'}")
+    _log.debug(f"search: {resources}, rungs at {stops}, checkpoints in {redact(storage.uri) if keeps else 'no place'}")
     live = LiveTable(ledger, total, steps, noted.progress) if is_watched() else None
-    callbacks = [TrialReporter(total, steps), Forget(storage), noted, *trackers(config), *([live] if live else [])]
+    watchdog = Watchdog("search", config.resources.patience)
+    callbacks = [TrialReporter(total, steps), Forget(storage), noted, TrialWatchdog(watchdog), *trackers(config)]
+    callbacks += [live] if live else []
     trial = tune.with_resources(
         tune.with_parameters(
             trainable,
@@ -168,6 +176,7 @@ def _fit(
             share=resources,
             checkpoints=checkpoints,
             keeps=keeps,
+            key=watchdog.key(""),
         ),
         {"cpu": resources.cpus, "gpu": resources.gpus},
     )
@@ -191,11 +200,11 @@ def _fit(
             failure_config=tune.FailureConfig(max_failures=_RETRIES),
         ),
     )
-    with closing(live) if live else nullcontext():
+    with closing(watchdog), closing(live) if live else nullcontext():
         results = _fitted(tuner)
     for result in results:
         if result.error is not None and result.config is not None:
-            ledger.over(result.config["number"], "failed", str(result.error).strip().splitlines()[-1])
+            ledger.over(result.config["number"], "failed", redact(str(result.error).strip().splitlines()[-1]))
 
 
 def _fitted(tuner: tune.Tuner) -> tune.ResultGrid:

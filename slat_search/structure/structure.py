@@ -25,6 +25,8 @@ from .sites import Site
 
 FORMAT = "slat-structure/1"
 
+_MOST_UNITS = 2**24  # of a structure that a random one is drawn from
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -247,6 +249,8 @@ class Structure:
 
         Of a supernet it gives the random structure that a search has to beat.
         """
+        if (whole := sum(m.size for m in self.modules)) > _MOST_UNITS:
+            raise SlatError(f"structure: {whole:,} units to draw from are too many; {_MOST_UNITS:,} at most")
         units = [(m, number) for m in self.modules for number in range(m.size)]
         random.Random(seed).shuffle(units)
         chosen: dict[ModuleSpec, list[int]] = {}

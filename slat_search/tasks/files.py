@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import config as cfg
 from ..errors import SlatError
+from ..files import check_regular
 from .chats import chats_in
 from .delimited import other_separator
 from .examples import SPLITS
@@ -208,6 +209,7 @@ _SIDE_FILES = ("info.json", "dataset_info.json", "dataset_infos.json", "metadata
 def _saved(task: cfg.Task, named: Collection[str]) -> dict[str, Table]:
     import datasets
 
+    check_regular(Path(str(task.train)))
     try:
         saved = datasets.load_from_disk(str(task.train))
     except Exception as error:  # the library raises many kinds; all mean that the folder is damaged

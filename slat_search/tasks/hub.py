@@ -12,6 +12,7 @@ from huggingface_hub import HfApi
 from .. import config as cfg
 from ..config.task import EMBEDDED
 from ..errors import SlatError
+from ..files import check_regular
 from .files import (
     Table,
     named_splits,
@@ -39,9 +40,11 @@ def tables_of_hub(task: cfg.Task) -> dict[str, Table]:
     if _is_local(task.hub) and glob.has_magic(task.hub):
         raise SlatError(f"task.hub: `datasets` takes [ ? and * in {where} as a pattern; rename it, or set task.train")
     datasets.disable_progress_bars()
+    if _is_local(task.hub):
+        check_regular(Path(task.hub))
     try:
         _ask_hub(task.hub, Path(datasets.config.HF_DATASETS_CACHE))
-        loaded = datasets.load_dataset(task.hub, task.subset, **_as_text(task))
+        loaded = datasets.load_dataset(task.hub, task.subset, trust_remote_code=False, **_as_text(task))
     except Exception as error:  # HTTP errors, missing datasets and broken files, of many kinds and libraries
         offline = f"; without a connection there are {', '.join(EMBEDDED)} and your own files"
         raise SlatError(

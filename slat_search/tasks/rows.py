@@ -93,7 +93,7 @@ def read_rows(path: Path, field: str, quoting: Quoting | None = None, labels: st
         SlatError: a missing or malformed file, or one of an unknown ending; the message begins with ``field``.
     """
     if not path.is_file():
-        raise SlatError(f"{field}: no such file: {path}")
+        raise SlatError(f"{field}: {path} is no regular file" if path.exists() else f"{field}: no such file: {path}")
     check_ending(path, field)
     suffix = path.suffix.lower()
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..config import Config, Task
+from ..config import Config, Task, check_secrets
 from ..errors import SlatError
 from ..metrics import majority_quality
 from ..models.backbone import Backbone, shared_backbone
@@ -138,16 +138,23 @@ class Context:
         return replace(self, tasks=tuple(replace(each, test_perturbed={}) for each in self.tasks))
 
 
-def prepare(config: Config) -> tuple[Context, list[TaskData]]:
+def prepare(config: Config, revision: str | None = None) -> tuple[Context, list[TaskData]]:
     """Load what workers need, and the text of each task; all tasks share one model.
+
+    Args:
+        revision: of the model on the hub, where the configuration says none: what an earlier part of the run was on.
 
     Raises:
         SlatError: a wrong task or model, in one sentence.
     """
+    check_secrets(config)
     configs = [config.of_task(number) for number in range(len(config.tasks))] or [config]
     texts = [load_task(each.task, each.seed) for each in configs]
     prompted = config.task.is_prompted
-    backbone = shared_backbone(config.model.name, config.model.dropout, config.model.weights, prompted)
+    model = config.model
+    backbone = shared_backbone(
+        model.name, model.dropout, model.weights, prompted, model.revision or revision, model.trust_remote_code
+    )
     tasks = tuple(_encoded(each, backbone, text) for each, text in zip(configs, texts, strict=True))
     return Context(config, backbone, tasks), texts
 

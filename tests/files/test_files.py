@@ -256,3 +256,29 @@ def test_a_cut_mark_of_a_finished_run_marks_nothing(content: bytes, tmp_path: Pa
     assert RunFolder(tmp_path).is_done
     (tmp_path / "done.json").write_bytes(content)
     assert not RunFolder(tmp_path).is_done
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o007, 0o077])
+def test_all_files_have_the_mode_that_the_umask_says(
+    mask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*arguments: Any) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    before, run = os.umask(mask), tmp_path / "run"
+    try:
+        write_json(run / "a.json", {})
+        keep_digests(run)
+        write_listed(run / "a.csv", "a")
+        append_line(run / "a.jsonl", {})
+        save_arrays(run / "a.safetensors", {"a": np.ones(2)})
+        with whole_folder(run / "folder") as folder:
+            (folder / "a").write_text("a")
+        with locked(run / ".lock"):
+            found = {path: path.stat().st_mode & 0o777 for path in [run, *run.rglob("*")]}
+    finally:
+        os.umask(before)
+    assert len(found) == 10
+    for path, mode in found.items():
+        assert mode == (0o777 if path.is_dir() else 0o666) & ~mask, path

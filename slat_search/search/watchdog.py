@@ -1,0 +1,137 @@
+"""Nothing is waited for without a limit: a worker without a sign of life is ended, and long waits are told."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from .checkpoints import trial_name
+from .progress import duration
+from .pulse import Pulse, end_worker, forget_pulses, read_pulse
+
+_log = logging.getLogger(__name__)
+_LEAST = 600.0  # seconds without a sign of life, where the configuration says nothing
+_TIMES = 50.0  # the longest pause so far
+_FIRST = 1800.0  # seconds to the first sign: a large model is moved, and its weights are decomposed
+_EVERY = 2.0  # seconds between two looks
+_SILENCE = 300.0  # seconds without news, after which it is told what is waited for
+_NAMED = 5
+
+
+class Watchdog:
+    """Looks after workers whose results are waited for.
+
+    Args:
+        stage: what is done, for messages.
+        patience: seconds that a worker may be without a sign of life; by default ten minutes, or 50 times its longest
+            pause so far if that is more, and half an hour to the first one.
+        clock, read, end: seconds from any start; the last sign under a key; what ends a worker.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        patience: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        read: Callable[[str], Pulse | None] = read_pulse,
+        end: Callable[[Pulse], bool] = end_worker,
+    ):
+        self._stage, self._patience = stage, patience
+        self._clock, self._read, self._end = clock, read, end
+        self._run = uuid.uuid4().hex
+        self._seen: dict[str, tuple[Pulse, float]] = {}  # name -> the last sign, and when it was new
+        self._ended: dict[str, Pulse] = {}
+        self._looked = float("-inf")
+        self._news = clock()
+
+    def key(self, name: str) -> str:
+        """Return the key under which a worker leaves its signs of life."""
+        return f"{self._run}/{name}"
+
+    def hear(self) -> None:
+        """Note that something has happened that the user is told of."""
+        self._news = self._clock()
+
+    def look(self, waiting: Collection[str], pending: int = 0) -> None:
+        """End workers without a sign of life, and say from time to time what is waited for.
+
+        Args:
+            waiting: names of work that was given to workers.
+            pending: how much more has no worker yet.
+        """
+        now = self._clock()
+        if now - self._looked < _EVERY:
+            return
+        self._looked = now
+        for name in waiting:
+            self._look_after(name, now)
+        if now - self._news >= _SILENCE:
+            self._news = now
+            _log.info(f"{self._stage}: waiting for {self._words(waiting, pending, now)}")
+
+    def close(self) -> None:
+        """Forget all signs of life."""
+        forget_pulses(self._run)
+
+    def _look_after(self, name: str, now: float) -> None:
+        sign = self._read(self.key(name))
+        if sign is None or sign == self._ended.get(name):
+            return
+        if name not in self._seen or self._seen[name][0] != sign:
+            self._seen[name] = sign, now
+            return
+        quiet = now - self._seen[name][1]
+        if quiet < self._limit(sign):
+            return
+        self._ended[name] = sign
+        del self._seen[name]
+        if self._end(sign):
+            _log.warning(
+                f"{self._stage}: no step of {name} for {duration(quiet)}; its worker (process {sign.process} on "
+                f"{sign.host}) is ended, and it is tried again"
+            )
+            self.hear()
+
+    def _limit(self, sign: Pulse) -> float:
+        if self._patience is not None:
+            return self._patience
+        return max(_LEAST, _TIMES * sign.slowest) if sign.count else _FIRST
+
+    def _words(self, waiting: Collection[str], pending: int, now: float) -> str:
+        told = []
+        for name in list(waiting)[:_NAMED]:
+            seen = self._seen.get(name)
+            told.append(f"{name} ({f'last step {duration(now - seen[1])} ago' if seen else 'no worker is free yet'})")
+        more = len(waiting) - len(told) + pending
+        if more or not told:
+            told.append(f"{more} more that have no worker yet")
+        return ", ".join(told)
+
+
+class TrialWatchdog(tune.Callback):
+    """Looks after the workers of trials; Ray gives a trial whose worker was ended its last checkpoint."""
+
+    def __init__(self, watchdog: Watchdog):
+        self._watchdog = watchdog
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray pickles callbacks for a restore of its own, which no search uses."""
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        running = [trial_name(trial.config["number"]) for trial in trials if trial.status == Trial.RUNNING]
+        self._watchdog.look(running, sum(trial.status == Trial.PENDING for trial in trials))
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._watchdog.hear()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._watchdog.hear()

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from slat_search.search.pulse import Pulse
+from slat_search.search.watchdog import Watchdog
+from tests.conftest import small_config
+from tests.whole import assert_same, command_line, descendants, finish, lines, start
+
+_LONG = 1500  # seconds, on a machine that is busy
+FIRST = Pulse(0, 0.0, 1, "node", "host")
+
+
+class Work:
+    """A worker by its signs of life, and the time."""
+
+    def __init__(self, patience: float | None = None):
+        self.now, self.sign, self.ended = 0.0, {}, []
+        self.dog = Watchdog("trainings", patience, lambda: self.now, self.read, self.end)
+
+    def read(self, key: str) -> Pulse | None:
+        return self.sign.get(key)
+
+    def end(self, pulse: Pulse) -> bool:
+        self.ended.append(pulse)
+        return True
+
+    def leave(self, name: str, **fields: float) -> None:
+        key = self.dog.key(name)
+        self.sign[key] = replace(self.sign.get(key, FIRST), **fields)
+
+    def wait(self, seconds: float, *names: str) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now += 5
+            self.dog.look(names)
+
+
+@pytest.mark.parametrize(
+    ("patience", "count", "slowest", "limit"),
+    [(None, 0, 0.0, 1800), (None, 3, 2.0, 600), (None, 3, 60.0, 3000), (120.0, 0, 0.0, 120), (120.0, 3, 60.0, 120)],
+)
+def test_a_worker_is_ended_when_its_time_is_over_and_once(
+    patience: float | None, count: int, slowest: float, limit: float
+) -> None:
+    work = Work(patience)
+    work.leave("lora", count=count, slowest=slowest)
+    work.wait(limit, "lora")
+    assert work.ended == []
+    work.wait(10, "lora")
+    assert len(work.ended) == 1
+    work.wait(10 * limit, "lora")  # Ray has yet to find another worker
+    assert len(work.ended) == 1
+    work.leave("lora", count=0, process=2)
+    work.wait(1900, "lora")
+    assert [pulse.process for pulse in work.ended] == [1, 2]
+
+
+def test_who_shows_signs_of_life_is_left_alone() -> None:
+    work = Work()
+    for count in range(50):
+        work.leave("lora", count=count)
+        work.wait(590, "lora", "waits for a worker")
+    assert work.ended == []
+
+
+def test_long_waits_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    work = Work()
+    work.leave("lora", count=1)
+    with caplog.at_level(logging.INFO, "slat_search"):
+        work.wait(290, "lora", "bitfit")
+        assert caplog.messages == []
+        work.wait(20, "lora", "bitfit")
+        assert caplog.messages == ["trainings: waiting for lora (last step 5 min ago), bitfit (no worker is free yet)"]
+        work.dog.hear()
+        work.wait(290, "lora", "bitfit")
+        assert len(caplog.messages) == 1
+        work.wait(60, "lora", "bitfit")
+    assert caplog.messages[1:] == [
+        "trainings: no step of lora for 10 min; its worker (process 1 on host) is ended, and it is tried again"
+    ]
+
+
+@pytest.mark.slow
+def test_workers_that_stand_still_are_ended_and_the_end_is_the_same(tmp_path: Path) -> None:
+    """A trial and a training are stopped, as by a deadlock; the rest of the run is as if nothing had been."""
+    config = small_config(
+        task={"name": "bbc-headline", "max_rows": 48},
+        training={"steps": 4, "batch_size": 8},
+        search={"trials": 2, "num_selected": 1, "refit_learning_rates": [0.003]},
+        baselines=[{"method": "lora", "size": 2, "learning_rates": [0.003]}],
+        evaluation={"ratios": [0.1]},
+    )
+    (tmp_path / "small.yaml").write_text(config.to_yaml())
+    finish(start(tmp_path / "small.yaml", tmp_path / "whole"), _LONG)
+    out = tmp_path / "run"
+    process = start(tmp_path / "small.yaml", out, "--set", "resources.patience=90s")
+    for worker, moment in (
+        ("ray::ImplicitFunc", lambda: lines(out / "search" / "rungs.jsonl") >= 1),
+        ("ray::_train", lambda: (out / "trials.csv").exists()),
+    ):
+        stopped: list[int] = []
+        while not stopped:
+            assert process.poll() is None, process.communicate()[0]
+            if moment():
+                stopped = [pid for pid in descendants(process.pid) if command_line(pid).startswith(worker)]
+            time.sleep(0.02)
+        os.kill(stopped[0], signal.SIGSTOP)
+    output = finish(process, _LONG)
+    assert "search: no step of trial-" in output
+    assert "lost its worker, and is tried again" in output
+    assert "trainings: no step of " in output
+    for name in ("trials.csv", "history.csv", "results.csv"):
+        assert_same(tmp_path / "whole", out, name)
