@@ -32,6 +32,9 @@ class SearchPlan:
     whole: int | None = None
 
 
+_SURPLUS_PACE = 0.5  # power of the rate in the size of what stands beside the structure
+
+
 class SupernetController(Controller):
     """Base of all searches: a supernet under a plan, whose learning rate grows as it shrinks.
 
@@ -140,6 +143,14 @@ class ScreeningSearch(SupernetController):
         else:
             self.supernet.discretize(optimizer)
         self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        """Set the factor on the modules' learning rate, which is for the structure that the search ends with: a surplus
+        of atoms, whose changes add up in the output, trains more slowly by the square root of how many there are."""
+        super()._keep_pace()
+        if self.supernet.gates is not None:
+            left, growth = self.supernet.params, self.supernet.options.lr_growth
+            self.pace *= (self.size / left) ** (_SURPLUS_PACE - growth) if left else 1.0
 
 
 class StructureSearch(SupernetController):
