@@ -11,7 +11,7 @@ from .home import do_without_home
 
 if TYPE_CHECKING:
     from .inference.adapter_file import load_adapter, save_adapter
-    from .inference.predictor import load_bundle as load
+    from .inference.predictor import load_predictor as load
     from .integrations.trainer import SlatCallback
     from .pipeline import run
     from .result import RunResult
@@ -38,7 +38,7 @@ __all__ = [
 
 #: public name -> where it is, and its name there
 _PLACES = {
-    "load": ("inference.predictor", "load_bundle"),
+    "load": ("inference.predictor", "load_predictor"),
     "load_adapter": ("inference.adapter_file", "load_adapter"),
     "run": ("pipeline", "run"),
     "RunResult": ("result", "RunResult"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .comparison.contenders import Contender, best_seeds
 from .comparison.job_runner import JobRunner
-from .inference.saved import save_bundle
+from .inference.saved import write_adapter
 from .records import ALONE_LABEL, TrainingJob
 
 
@@ -26,4 +26,4 @@ def save_adapters(
     for label, job in best_seeds(runner, adapters).items():
         place = folder / (f"{ALONE_LABEL}{label}/{alone}" if alone else label)
         measures = runner.train_well([job])[job.key].validation
-        save_bundle(place, runner.context, runner.as_found(job), runner.state(job), measures)
+        write_adapter(place, runner.context, runner.as_found(job), runner.state(job), measures)

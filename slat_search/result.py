@@ -94,9 +94,9 @@ class RunResult(RunFolder):
         Raises:
             SlatError: no such adapter, or a model that is not the one of the run.
         """
-        from .inference.predictor import load_bundle
+        from .inference.predictor import load_predictor
 
-        return load_bundle(self, adapter, task)
+        return load_predictor(self, adapter, task)
 
     def __repr__(self) -> str:
         state = "done" if self.is_done else "not finished"

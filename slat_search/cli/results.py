@@ -97,14 +97,14 @@ def predict(
         if as_json:
             raise SlatError("--json: is for what is printed; the ending of --out says what is written")
 
-    from ..inference.predictor import load_bundle
+    from ..inference.predictor import load_predictor
     from ..inference.saved import adapter_folder
     from ..tasks.rows import read_rows
     from ..tasks.stream import read_stream
 
     rows = None if file is None or file == STANDARD_INPUT else read_rows(file, "--file", quoting)
     folder = adapter_folder(run, adapter, task)
-    predictor = load_bundle(folder, trust_remote_code=trust_remote_code)
+    predictor = load_predictor(folder, trust_remote_code=trust_remote_code)
     note_on_adapter(folder)
     if file == STANDARD_INPUT:
         rows = read_stream(sys.stdin.buffer.read(), predictor.columns, columns, quoting)

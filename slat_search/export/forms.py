@@ -107,7 +107,7 @@ def export(
     the same.
 
     Args:
-        adapter: a folder that :func:`.save_bundle` wrote.
+        adapter: a folder that :func:`.write_adapter` wrote.
         out: a folder that is not there yet, or empty.
         form: ``merged``: the model with the adapter in its own weights, for transformers alone. ``peft``: an adapter
             of the peft library.

@@ -31,7 +31,7 @@ from ..training.protocol import (
     validation_measures,
 )
 from ..training.trial import final_values, search_options, search_plan, space
-from .saved import described, naming, part_of, read_saved, save_bundle, write_saved
+from .saved import described, naming, part_of, read_saved, write_adapter, write_saved
 
 
 def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     other tasks are copied as they are. Test is read once, at the end.
 
     Args:
-        folder: of an adapter of several tasks that a search found, see :func:`.save_bundle`.
+        folder: of an adapter of several tasks that a search found, see :func:`.write_adapter`.
         config: of the new task; its model is the pool's.
         out: a folder that is not there yet.
         sampled: ``sparsity`` or ``budget`` (of what is new), ``sharing`` and ``learning_rate``, and
@@ -104,7 +104,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
         for other in saved.tasks:
             shutil.copytree(folder / other, unfinished / other)
         with_head = modules | {f"head.{name}": value for name, value in head.items()}
-        save_bundle(unfinished / task, context, part, with_head, measures)
+        write_adapter(unfinished / task, context, part, with_head, measures)
         write_saved(unfinished, larger, own | heads)
     return {
         "validation": measures,

@@ -149,7 +149,7 @@ class Predictor:
         return _encode(self.task, self.tokenizer, rows)
 
 
-def load_bundle(
+def load_predictor(
     run: str | PathLike[str], adapter: str | None = None, task: str | None = None, *, trust_remote_code: bool = False
 ) -> Predictor:
     """Load an adapter on a backbone of its own.

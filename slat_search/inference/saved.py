@@ -22,7 +22,7 @@ DESCRIPTION = "adapter.json"
 _EARLIER_POOL = "shared.json"  # an adapter of several tasks, to version 3
 
 
-def save_bundle(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
+def write_adapter(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
     """Write adapter, heads and all that is needed to use them on the same backbone.
 
     Of several tasks, each gets a folder of its name with its part, which is an adapter of its own.
@@ -57,7 +57,7 @@ def _save_parts(folder: Path, context: Context, job: TrainingJob, state: State, 
         for number, (name, prefix) in enumerate(zip(context.names, head_names(len(context.tasks)), strict=True)):
             its_job, modules = part_of(applied.shared, job, state, name)
             head = {f"head.{key}": value for key, value in those_of(f"{prefix}.", state).items()}
-            save_bundle(folder / name, context.of(number), its_job, modules | head, measures.of(name))
+            write_adapter(folder / name, context.of(number), its_job, modules | head, measures.of(name))
     finally:
         applied.undo()
 

@@ -32,6 +32,7 @@ class SearchPlan:
     whole: int | None = None
 
 
+_MOST = 0.1  # of all candidates, that stand beside or instead of a smaller structure
 _SURPLUS_PACE = 0.5  # power of the rate in the size of what stands beside the structure
 
 
@@ -88,7 +89,6 @@ class ScreeningSearch(SupernetController):
         self.end = self.start + max(self._LEAST, round(supernet.options.screen * steps))
         self.latest = max(self.end, (self.start + steps) // 2)  # so that of few steps some are left to train in
         self.settled = round(supernet.options.settle * steps)
-        self.surplus = supernet.options.surplus
         self.size, self.judged = 0, 0
         self._enter(0)
 
@@ -130,6 +130,13 @@ class ScreeningSearch(SupernetController):
             else:
                 self.supernet.discretize(optimizer)
             self._keep_pace()
+
+    @property
+    def surplus(self) -> float:
+        """How many times the structure's size stands at first: that of the options, but no more than a tenth of the
+        candidates, as more would train about as slowly as a whole supernet."""
+        most = _MOST * self.supernet.pressure.total
+        return min(self.supernet.options.surplus, max(1.0, most / self.size))
 
     def _prune(self, step: int, gates: ScreeningTaskGates, optimizer: Optimizer) -> None:
         """Let what is worth least leave."""

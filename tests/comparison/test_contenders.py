@@ -15,8 +15,8 @@ from slat_search import SlatError
 from slat_search.comparison.contenders import best_seeds, train_baselines, train_finals
 from slat_search.comparison.job_runner import JobRunner
 from slat_search.config import Config
-from slat_search.inference.predictor import load_bundle
-from slat_search.inference.saved import save_bundle
+from slat_search.inference.predictor import load_predictor
+from slat_search.inference.saved import write_adapter
 from slat_search.pipeline import choose
 from slat_search.records import Report, Selection, Trained
 from slat_search.run_folder import RunFolder
@@ -105,7 +105,7 @@ def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_p
     assert Structure.load(tmp_path / "structures" / f"{label}.json") == structures[best[label].seed]
     assert Selection.of(RunFolder(tmp_path)) == selection
     assert [final.structure for final in selection.finals[:2]] == [s.digest for s in structures]
-    save_bundle(
+    write_adapter(
         tmp_path / "served",
         context,
         pool.as_found(best[label]),
@@ -113,7 +113,7 @@ def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_p
         trained[best[label].key].validation,
     )
     examples = load_task(config.task, config.seed).splits["test"]
-    predictions = load_bundle(tmp_path / "served")([example.texts for example in examples]).argmax(axis=1)
+    predictions = load_predictor(tmp_path / "served")([example.texts for example in examples]).argmax(axis=1)
     right = np.mean(predictions == [example.label for example in examples])
     assert right == pytest.approx(tested[best[label].key].quality)
 

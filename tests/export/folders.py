@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from slat_search.files import check_signature, read_json, save_arrays, signed, write_json
-from slat_search.inference.saved import save_bundle
+from slat_search.inference.saved import write_adapter
 from slat_search.models.backbone import load_backbone
 from slat_search.models.registry import model_path
 from slat_search.records import Measures
@@ -69,7 +69,7 @@ def saved(context: Context, model: nn.Module, folder: Path, *kinds: str, name: s
     state |= {"head.bias": np.arange(5, dtype=np.float32) / 5}
     context = _on(context, model, name)
     job = TrainingJob("slat", "slat-test", 0.003, 0, options={"structure": structure.to_dict()})
-    save_bundle(folder, context, job, state, MEASURES)
+    write_adapter(folder, context, job, state, MEASURES)
     return folder
 
 
@@ -90,7 +90,7 @@ def saved_baseline(
         "head.weight": np.eye(5, model.config.hidden_size, dtype=np.float32),
         "head.bias": np.arange(5, dtype=np.float32) / 5,
     }
-    save_bundle(folder, context, job, state, MEASURES)
+    write_adapter(folder, context, job, state, MEASURES)
     return folder
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from slat_search import SlatError
 from slat_search.export import export
-from slat_search.inference.predictor import load_bundle
-from slat_search.inference.saved import save_bundle
+from slat_search.inference.predictor import load_predictor
+from slat_search.inference.saved import write_adapter
 from slat_search.records import TrainingJob
 from slat_search.structure import Structure, attach, find_sites
 from slat_search.training.context import Context, prepare
@@ -40,7 +40,7 @@ def saved(task: dict, folder: Path, *kinds: str) -> tuple[Context, Path]:
     state = {f"adapter.{name}": value.numpy().copy() for name, value in adapter.state_dict().items()}
     adapter.detach()
     job = TrainingJob("slat", "slat-test", 0.003, 0, options={"structure": structure.to_dict()})
-    save_bundle(folder / "adapter", context, job, state, MEASURES)
+    write_adapter(folder / "adapter", context, job, state, MEASURES)
     return context, folder / "adapter"
 
 
@@ -55,7 +55,7 @@ def run_code(out: Path) -> dict:
 @pytest.mark.parametrize("task", [FORMS["prompt"], FORMS["chat"]])
 def test_labels(tmp_path: Path, form: str, task: dict) -> None:
     _, adapter = saved({**LABELS, **task}, tmp_path, "lora", "spectral")
-    expected = load_bundle(adapter)(["a text"])
+    expected = load_predictor(adapter)(["a text"])
     exported = export(adapter, tmp_path / "out", form)
     assert exported.task_type == "CAUSAL_LM"
     names = run_code(exported.out)
@@ -77,7 +77,7 @@ def test_responses(tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
         "max_new_tokens": 7,
     }
     _, adapter = saved(task, tmp_path, "lora")
-    (expected,) = load_bundle(adapter).generate(["a text"])
+    (expected,) = load_predictor(adapter).generate(["a text"])
     out = export(adapter, tmp_path / "out", form).out
     capsys.readouterr()
     run_code(out)

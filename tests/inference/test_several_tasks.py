@@ -17,8 +17,8 @@ from slat_search.cli import main
 from slat_search.config import Config
 from slat_search.inference import addition
 from slat_search.inference.addition import add_task
-from slat_search.inference.predictor import load_bundle
-from slat_search.inference.saved import adapter_folder, read_saved, save_bundle
+from slat_search.inference.predictor import load_predictor
+from slat_search.inference.saved import adapter_folder, read_saved, write_adapter
 from slat_search.records import SavedAdapter
 from slat_search.structure import SharedStructure, Space, find_sites
 from slat_search.structure.space import Candidate
@@ -58,17 +58,17 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     applied.undo()
     run = tmp_path_factory.mktemp("pool")
     measures = MEASURES.model_copy(update={"tasks": {task["name"]: MEASURES for task in TASKS}})
-    save_bundle(run / "adapters" / "slat-abc", pool, job, state, measures)
+    write_adapter(run / "adapters" / "slat-abc", pool, job, state, measures)
     (run / "adapters" / "best.json").write_text(json.dumps({"adapter": "slat-abc"}))
     return run
 
 
 def test_all_tasks_from_one_file_say_what_each_says_from_its_own(saved: Path) -> None:
     folder = saved / "adapters" / "slat-abc"
-    predict = load_bundle(folder)
-    assert predict.tasks == load_bundle(saved).tasks == tuple(TEXTS)
+    predict = load_predictor(folder)
+    assert predict.tasks == load_predictor(saved).tasks == tuple(TEXTS)
     for task in (*TEXTS, "bbc-headline"):  # back and forth
-        alone = load_bundle(folder / task)
+        alone = load_predictor(folder / task)
         assert predict.of(task).labels == alone.labels
         np.testing.assert_allclose(predict(TEXTS[task], task), alone(TEXTS[task]), atol=1e-5)
     assert len({np.round(predict(TEXTS[task], task)[0, 0], 6) for task in TEXTS}) == 3
@@ -94,10 +94,10 @@ def test_a_pool_of_an_earlier_version_predicts_the_same(saved: Path, tmp_path: P
         weights["scales"] = weights["adapter.scales"]
     del weights["adapter.scales"]
     save_file(weights, old / "shared.safetensors")
-    predict, again = load_bundle(folder), load_bundle(old)
+    predict, again = load_predictor(folder), load_predictor(old)
     for task in TEXTS:
         assert np.array_equal(again(TEXTS[task], task), predict(TEXTS[task], task))
-    part = load_bundle(old, task="bbc-topic")
+    part = load_predictor(old, task="bbc-topic")
     np.testing.assert_allclose(part(TEXTS["bbc-topic"]), predict(TEXTS["bbc-topic"], "bbc-topic"), atol=1e-6)
 
 
@@ -108,10 +108,10 @@ def test_hand_made_modules_serve_all_tasks_from_one_file(tmp_path: Path) -> None
     applied = apply_job(job, pool.backbone().model)
     state = trained_arrays({name: value + 0.1 for name, value in applied.trained().items()}, models)
     applied.undo()
-    save_bundle(tmp_path / "lora-2", pool, job, state, MEASURES)
-    predict = load_bundle(tmp_path / "lora-2")
+    write_adapter(tmp_path / "lora-2", pool, job, state, MEASURES)
+    predict = load_predictor(tmp_path / "lora-2")
     for task in TEXTS:
-        np.testing.assert_allclose(predict(TEXTS[task], task), load_bundle(tmp_path / "lora-2" / task)(TEXTS[task]))
+        np.testing.assert_allclose(predict(TEXTS[task], task), load_predictor(tmp_path / "lora-2" / task)(TEXTS[task]))
 
 
 def test_the_command_line_asks_whose_adapter(saved: Path) -> None:
@@ -126,7 +126,7 @@ def test_the_command_line_asks_whose_adapter(saved: Path) -> None:
     result = CliRunner().invoke(main, [*command, "--task", "bbc-headline", "--json"])
     assert result.exit_code == 0, result.output
     assert set(json.loads(result.stdout)["probabilities"]) == set(
-        load_bundle(saved / "adapters/slat-abc/bbc-topic").labels
+        load_predictor(saved / "adapters/slat-abc/bbc-topic").labels
     )
 
 
@@ -153,15 +153,15 @@ def test_a_task_is_added_and_the_others_stay_bit_for_bit(saved: Path, tmp_path: 
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("again: validation ")
-    before, after = load_bundle(folder), load_bundle(out)
+    before, after = load_predictor(folder), load_predictor(out)
     assert after.tasks == (*before.tasks, "again")
     for task in before.tasks:
         for name in ("adapter.json", "adapter.safetensors"):
             assert (out / task / name).read_bytes() == (folder / task / name).read_bytes()
-        assert np.array_equal(load_bundle(out / task)(TEXTS[task]), load_bundle(folder / task)(TEXTS[task]))
+        assert np.array_equal(load_predictor(out / task)(TEXTS[task]), load_predictor(folder / task)(TEXTS[task]))
         np.testing.assert_allclose(after(TEXTS[task], task), before(TEXTS[task], task), atol=1e-6)
     texts = ["sport 99", "business 99"]
-    alone = load_bundle(out / "again")
+    alone = load_predictor(out / "again")
     np.testing.assert_allclose(after(texts, "again"), alone(texts), atol=1e-5)
     old, new = (
         SharedStructure.from_dict(SavedAdapter.read(place / "adapter.json").job.options["structure"])

@@ -10,8 +10,8 @@ import torch
 
 from slat_search import SlatError
 from slat_search.export import export
-from slat_search.inference.predictor import load_bundle
-from slat_search.inference.saved import save_bundle
+from slat_search.inference.predictor import load_predictor
+from slat_search.inference.saved import write_adapter
 from slat_search.models.backbone import Backbone, load_backbone
 from slat_search.structure import find_sites
 from slat_search.tasks import cache
@@ -64,8 +64,8 @@ def test_a_search_learns_and_what_it_found_is_merged(tmp_path: Path, kinds: str,
     assert result.validation.quality > context.majority + 0.1
     assert 0 < result.params <= 1.01 * budget
     found = TrainingJob("slat", "slat", rate, 0, options={"structure": result.structure})
-    save_bundle(tmp_path / "adapter", context, found, state, result.validation)
-    predictor = load_bundle(tmp_path / "adapter")
+    write_adapter(tmp_path / "adapter", context, found, state, result.validation)
+    predictor = load_predictor(tmp_path / "adapter")
     logits = predict_logits(predictor.model, context.tasks[0].validation)
     assert (logits.argmax(axis=1) == context.tasks[0].validation.labels).mean() == result.validation.quality
     export(tmp_path / "adapter", tmp_path / "merged", "merged")  # which compares token vectors itself
@@ -96,8 +96,8 @@ def test_it_answers_in_words_better_than_chance_and_learns(tmp_path: Path) -> No
     result, state = train_job(context, job)
     assert result.validation.loss < bare.validation.loss
     slat = TrainingJob("slat", "slat", 0.001, 0, options={"structure": result.structure})
-    save_bundle(tmp_path / "adapter", context, slat, state, result.validation)
-    predictor = load_bundle(tmp_path / "adapter")
+    write_adapter(tmp_path / "adapter", context, slat, state, result.validation)
+    predictor = load_predictor(tmp_path / "adapter")
     logits = predict_logits(predictor.model, context.tasks[0].validation)
     assert (logits.argmax(axis=1) == context.tasks[0].validation.labels).mean() == result.validation.quality
 
@@ -110,6 +110,6 @@ def test_it_generates(tmp_path: Path) -> None:
     config = small_config(task={**task, "max_new_tokens": 4}, model="gemma-270m", training={"steps": 1})
     context, _ = prepare(config)
     bare, state = train_job(context, TrainingJob("head", "head", 0.01, 0))
-    save_bundle(tmp_path / "bare", context, TrainingJob("head", "head", 0.01, 0), state, bare.validation)
-    (response,) = load_bundle(tmp_path / "bare").generate(["Spain"])
+    write_adapter(tmp_path / "bare", context, TrainingJob("head", "head", 0.01, 0), state, bare.validation)
+    (response,) = load_predictor(tmp_path / "bare").generate(["Spain"])
     assert response.startswith("Madrid")

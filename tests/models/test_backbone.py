@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from slat_search import SlatError
 from slat_search.baselines import METHODS
 from slat_search.config import Config
-from slat_search.inference.predictor import load_bundle
-from slat_search.inference.saved import save_bundle
+from slat_search.inference.predictor import load_predictor
+from slat_search.inference.saved import write_adapter
 from slat_search.models import registry as models
 from slat_search.models.backbone import load_backbone
 from slat_search.models.registry import model_path
@@ -135,8 +135,8 @@ def test_the_real_encoder_learns_in_half_precision(tmp_path: Path) -> None:
     (expected, _), (result, state) = train_job(whole, unit), train_job(half, unit)
     assert expected.validation.loss < np.log(len(whole.tasks[0].labels)) - 0.1  # it has learned
     assert result.validation.loss == pytest.approx(expected.validation.loss, rel=0.05)
-    save_bundle(tmp_path / "bundle", half, unit, state, result.validation)
-    predictor = load_bundle(tmp_path / "bundle")
+    write_adapter(tmp_path / "bundle", half, unit, state, result.validation)
+    predictor = load_predictor(tmp_path / "bundle")
     assert next(predictor.model.backbone.parameters()).dtype == BF16
     logits = predict_logits(predictor.model, half.tasks[0].validation)
     assert (logits.argmax(axis=1) == half.tasks[0].validation.labels).mean() == result.validation.quality
@@ -201,8 +201,8 @@ def test_bart_trains(saved: Saved, tmp_path: Path) -> None:
     unit = TrainingJob("lora", "lora", 0.003, 0, options={"size": 2, "roles": ["q", "v"]})
     result, state = train_job(context, unit)
     assert np.isfinite(result.validation.loss)
-    save_bundle(tmp_path / "adapter", context, unit, state, result.validation)
-    logits = predict_logits(load_bundle(tmp_path / "adapter").model, context.tasks[0].validation)
+    write_adapter(tmp_path / "adapter", context, unit, state, result.validation)
+    logits = predict_logits(load_predictor(tmp_path / "adapter").model, context.tasks[0].validation)
     assert (logits.argmax(axis=1) == context.tasks[0].validation.labels).mean() == result.validation.quality
 
 

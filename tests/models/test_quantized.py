@@ -12,8 +12,8 @@ from torch import nn
 
 from slat_search import SlatError
 from slat_search.export import export
-from slat_search.inference.predictor import load_bundle
-from slat_search.inference.saved import save_bundle
+from slat_search.inference.predictor import load_predictor
+from slat_search.inference.saved import write_adapter
 from slat_search.models.backbone import load_backbone
 from slat_search.models.object_store import packed, unpacked
 from slat_search.models.quantized import QUANTIZED
@@ -52,8 +52,8 @@ def test_it_is_searched_trained_saved_and_used(folder: Path, tmp_path: Path, wei
     assert 0 < searched.params <= 606
     job = TrainingJob("slat", "slat", 0.03, 0, options={"structure": searched.structure})
     tested, _ = evaluate_job(result, job, state)
-    save_bundle(tmp_path / "adapter", result, job, state, searched.validation)
-    predictor = load_bundle(tmp_path / "adapter")
+    write_adapter(tmp_path / "adapter", result, job, state, searched.validation)
+    predictor = load_predictor(tmp_path / "adapter")
     assert type(predictor.model.backbone.model.layers[0].mlp.up_proj) is type(layer)
     logits = predict_logits(predictor.model, result.test)
     assert (logits.argmax(1) == result.test.labels).mean() == tested.quality

@@ -16,7 +16,7 @@ import torch
 import slat_search
 from slat_search import SlatError
 from slat_search.config import Config
-from slat_search.inference.saved import save_bundle
+from slat_search.inference.saved import write_adapter
 from slat_search.models.backbone import load_backbone
 from slat_search.models.registry import Source, model_path
 from slat_search.provenance import environment
@@ -69,7 +69,7 @@ def saved(folder: Path, config: Config) -> Path:
     (model,) = context.models()
     state = {f"head.{name}": value.detach().numpy() for name, value in model.head.state_dict().items()}
     measures = Measures(quality=0.5, quality_perturbed=0.5, retained=1.0, loss=1.0)
-    save_bundle(folder, context, TrainingJob("head", "head", 0.01, 0), state, measures)
+    write_adapter(folder, context, TrainingJob("head", "head", 0.01, 0), state, measures)
     return folder
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from slat_search.config import Task
 from slat_search.inference.label_file import label_rows
-from slat_search.inference.predictor import Predictor, load_bundle
+from slat_search.inference.predictor import Predictor, load_predictor
 from slat_search.tasks.files import tables_of_files
 from slat_search.tasks.rows import read_rows, write_rows
 from slat_search.training.context import Context
@@ -180,7 +180,7 @@ def test_what_is_saved_is_read(form: Format) -> None:
 
 @pytest.fixture
 def predictor(context: Context, backbone: nn.Module, tmp_path: Path) -> Predictor:
-    return load_bundle(saved(context, backbone, tmp_path / "adapter", "lora", "bias"))
+    return load_predictor(saved(context, backbone, tmp_path / "adapter", "lora", "bias"))
 
 
 @pytest.mark.parametrize("form", [FORMATS[0], FORMATS[5], FORMATS[8], FORMATS[13]], ids=lambda form: form.name)

@@ -19,7 +19,7 @@ from slat_search import SlatError, load, sensitivity
 from slat_search.cli import main
 from slat_search.config import Config, Task, load_config
 from slat_search.files import read_json, write_json
-from slat_search.inference.saved import save_bundle
+from slat_search.inference.saved import write_adapter
 from slat_search.models.backbone import Backbone
 from slat_search.models.registry import model_path
 from slat_search.pipeline import run
@@ -155,7 +155,7 @@ def adapter(context: Context, minilm: Backbone, tmp_path: Path) -> tuple[Path, P
     own = replace(context, config=context.config.model_copy(update={"model": config}))
     measures = Measures(quality=0.5, quality_perturbed=0.5, retained=1.0, loss=1.0)
     head = {"head.weight": np.eye(5, 384, dtype=np.float32), "head.bias": np.zeros(5, dtype=np.float32)}
-    save_bundle(tmp_path / "adapter", own, TrainingJob("head", "head", 0.01, 0), head, measures)
+    write_adapter(tmp_path / "adapter", own, TrainingJob("head", "head", 0.01, 0), head, measures)
     return tmp_path / "adapter", model
 
 

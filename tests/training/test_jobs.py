@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from slat_search import SlatError
-from slat_search.inference.predictor import load_bundle
-from slat_search.inference.saved import adapter_folder, save_bundle
+from slat_search.inference.predictor import load_predictor
+from slat_search.inference.saved import adapter_folder, write_adapter
 from slat_search.structure import Structure, description_bytes, find_sites
 from slat_search.training.context import Context
 from slat_search.training.evaluate import predict_logits, predict_sets, quality
@@ -92,8 +92,8 @@ def test_a_saved_adapter_predicts_as_it_did(context: Context, job: TrainingJob, 
         options = {"size": 2, "roles": ["q"]} if method == "lora" else {}
         job = TrainingJob(method, method, 5e-3, 0, options=options)
     result, state = train_job(context, job)
-    save_bundle(tmp_path / "adapter", context, job, state, result.validation)
-    predictor = load_bundle(tmp_path / "adapter")
+    write_adapter(tmp_path / "adapter", context, job, state, result.validation)
+    predictor = load_predictor(tmp_path / "adapter")
     probabilities = predictor(TEXTS)
     assert probabilities.shape == (3, 5)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
@@ -108,8 +108,8 @@ def test_two_adapters_side_by_side(context: Context, job: TrainingJob, tmp_path:
     for seed in (0, 1):
         seeded = replace(job, seed=seed)
         result, state = train_job(context, seeded)
-        save_bundle(tmp_path / str(seed), context, seeded, state, result.validation)
-        loaded.append(load_bundle(tmp_path / str(seed)))
+        write_adapter(tmp_path / str(seed), context, seeded, state, result.validation)
+        loaded.append(load_predictor(tmp_path / str(seed)))
     first = loaded[0](TEXTS)
     assert not np.allclose(first, loaded[1](TEXTS))
     assert np.array_equal(first, loaded[0](TEXTS))
@@ -117,17 +117,17 @@ def test_two_adapters_side_by_side(context: Context, job: TrainingJob, tmp_path:
 
 def test_broken_adapter_folders_are_one_sentence(context: Context, job: TrainingJob, tmp_path: Path) -> None:
     with pytest.raises(SlatError, match="neither an adapter folder nor a finished run"):
-        load_bundle(tmp_path)
+        load_predictor(tmp_path)
     result, state = train_job(context, job)
-    save_bundle(tmp_path, context, job, state, result.validation)
+    write_adapter(tmp_path, context, job, state, result.validation)
     assert adapter_folder(tmp_path) == tmp_path
-    predictor = load_bundle(tmp_path)
+    predictor = load_predictor(tmp_path)
     with pytest.raises(SlatError, match="wants 1 non-empty text"):
         predictor(["  "])
     weights = tmp_path / "adapter.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(SlatError, match="damaged"):
-        load_bundle(tmp_path)
+        load_predictor(tmp_path)
 
 
 def test_a_search_is_a_unit_whose_own_weights_are_the_result(context: Context) -> None:
@@ -162,9 +162,9 @@ def test_a_prediction_is_made_in_the_precision_of_its_training(
 ) -> None:
     rounded = replace(context, config=small_config(model={"precision": "bfloat16"}))
     result, state = train_job(rounded, job)
-    save_bundle(tmp_path, rounded, job, state, result.validation)
+    write_adapter(tmp_path, rounded, job, state, result.validation)
     torch.set_float32_matmul_precision("highest")
-    predictor = load_bundle(tmp_path)
+    predictor = load_predictor(tmp_path)
     found = predictor(TEXTS)
     assert torch.get_float32_matmul_precision() == "highest"
     predictor.precision = "float32"

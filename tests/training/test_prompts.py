@@ -13,8 +13,8 @@ import torch
 from slat_search import SlatError
 from slat_search.config import Config, Task, Training
 from slat_search.inference.label_file import label_rows
-from slat_search.inference.predictor import load_bundle
-from slat_search.inference.saved import save_bundle
+from slat_search.inference.predictor import load_predictor
+from slat_search.inference.saved import write_adapter
 from slat_search.records import TrainingJob
 from slat_search.structure import Structure, find_sites
 from slat_search.tasks import load_task
@@ -87,15 +87,15 @@ def test_a_saved_adapter_answers_as_it_did(words: Context, tmp_path: Path) -> No
     job = lora(words)
     trained, state = train_job(words, job)
     tested, _ = evaluate_job(words, job, state)
-    save_bundle(tmp_path / "adapter", words, job, state, trained.validation)
-    predictor = load_bundle(tmp_path / "adapter")
+    write_adapter(tmp_path / "adapter", words, job, state, trained.validation)
+    predictor = load_predictor(tmp_path / "adapter")
     logits = predict_logits(predictor.model, words.tasks[0].test)
     assert (logits.argmax(1) == words.tasks[0].test.labels).mean() == tested.quality
     texts = ["Chelsea win away", "Markets fall"]
     probabilities = predictor(texts)
     assert probabilities.shape == (2, 5)
     assert np.allclose(probabilities.sum(1), 1)
-    again = load_bundle(tmp_path / "adapter")(texts[:1])
+    again = load_predictor(tmp_path / "adapter")(texts[:1])
     assert np.allclose(again, probabilities[:1], atol=1e-5)  # whatever stands beside it in a batch
 
 
@@ -159,8 +159,8 @@ def test_responses_are_learned_measured_and_generated(model: Path, questions: Pa
     assert trained.validation.quality > bare.validation.quality + 0.2
     tested, arrays = evaluate_job(context, job, state)
     assert tested.quality == pytest.approx(float(arrays["0.outputs"][0].mean()))
-    save_bundle(tmp_path / "adapter", context, job, state, trained.validation)
-    predictor = load_bundle(tmp_path / "adapter")
+    write_adapter(tmp_path / "adapter", context, job, state, trained.validation)
+    predictor = load_predictor(tmp_path / "adapter")
     responses = predictor.generate(["Chelsea win away", "Markets fall"])
     assert all(response.startswith("It is") for response in responses)
     with pytest.raises(SlatError, match="generates responses, and has no labels"):

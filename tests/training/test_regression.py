@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from slat_search.inference.label_file import label_rows
-from slat_search.inference.predictor import load_bundle
-from slat_search.inference.saved import save_bundle
+from slat_search.inference.predictor import load_predictor
+from slat_search.inference.saved import write_adapter
 from slat_search.structure import Structure, find_sites
 from slat_search.tasks.bbc import articles
 from slat_search.tasks.rows import read_rows
@@ -47,13 +47,13 @@ def test_a_regression_is_trained_tested_and_predicted_in_its_own_unit(numbers: C
     assert 0.4 < tested.quality <= 1
     assert np.isnan(predictions["0.confidence"]).all()
     assert np.array_equal(predictions["0.labels"], task.test.labels)
-    save_bundle(tmp_path, numbers, job, state, result.validation)
-    predicted = load_bundle(tmp_path)(TEXTS)
+    write_adapter(tmp_path, numbers, job, state, result.validation)
+    predicted = load_predictor(tmp_path)(TEXTS)
     assert predicted.shape == (3, 1)
     assert 90 < predicted.min() < predicted.max() < 160
     assert predicted.argmin() == 0  # business
     (tmp_path / "new.csv").write_text("headline\n" + "\n".join(TEXTS))
-    labelled = label_rows(load_bundle(tmp_path), read_rows(tmp_path / "new.csv", "--file"))
+    labelled = label_rows(load_predictor(tmp_path), read_rows(tmp_path / "new.csv", "--file"))
     assert list(labelled.columns) == ["headline", "predicted"]
     assert np.allclose(labelled.values("predicted"), predicted[:, 0], atol=1e-5)
 
