@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -45,6 +45,9 @@ from .tasks import SPLITS, TaskData
 from .training.context import Context, prepare
 from .training.trial import space
 
+if TYPE_CHECKING:
+    from ray.tune import Callback
+
 _log = logging.getLogger(__name__)
 #: what a run can do alone
 Stage = Literal["search", "baselines"]
@@ -72,6 +75,7 @@ def run(
     address: str | None = None,
     storage: str | None = None,
     stage: Stage | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> RunResult:
     """Do everything that a configuration asks for; see ``slat run --help``.
 
@@ -85,6 +89,8 @@ def run(
         storage: where trials on several nodes leave checkpoints, a path or URI that all of them reach.
         stage: do this alone, and leave the rest to a later run with ``resume``: ``search`` ends when structures are
             chosen, ``baselines`` when hand-made methods are trained. Neither reads the test texts.
+        callbacks: further callbacks of Ray Tune's for the search, which see each trial's reports; an error in one ends
+            the run, as it does in Ray Tune, and ``resume`` goes on.
 
     Returns:
         The run folder, with its tables, what it recommends and a predictor.
@@ -124,7 +130,7 @@ def run(
         with ray_session(address):
             progress = RunProgress(_stages(context, stage))
             with progress.shown():
-                whole = _work(context, tasks, folder, stage, storage, progress)
+                whole = _work(context, tasks, folder, stage, storage, progress, callbacks)
         if not whole:
             return folder
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
@@ -166,6 +172,7 @@ def _work(
     stage: Stage | None,
     storage: str | None,
     progress: RunProgress,
+    callbacks: Sequence[Callback],
 ) -> bool:
     """Every stage, or one; whether that was all."""
     if stage == "baselines":
@@ -173,7 +180,7 @@ def _work(
             trained = train_baselines(JobRunner(context, folder / "units", progress))
         write_listed(folder / "baselines.csv", to_csv(trained))
         return False
-    trials = run_search(context, folder / "search", storage, progress)
+    trials = run_search(context, folder / "search", storage, progress, callbacks)
     _write_trials(folder, trials)
     members = choose(trials, context.config.search.num_selected)
     folder.choose_anew()

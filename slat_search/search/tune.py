@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,11 @@ def trainable(
 
 
 def run_search(
-    context: Context, folder: Path, storage: str | None = None, progress: RunProgress | None = None
+    context: Context,
+    folder: Path,
+    storage: str | None = None,
+    progress: RunProgress | None = None,
+    callbacks: Sequence[tune.Callback] = (),
 ) -> list[Trial]:
     """Run, or resume, the search in ``folder``; returns all trials in order of creation.
 
@@ -103,6 +107,7 @@ def run_search(
     Args:
         storage: where trials leave checkpoints, see :class:`.Storage`; in ``folder`` by default, on one node.
         progress: of the whole run, to be told of the steps of trials.
+        callbacks: further ones of Ray Tune's.
 
     Raises:
         SlatError: every trial failed, or the storage cannot be written.
@@ -132,7 +137,7 @@ def run_search(
             journal=folder / "study.journal",
             limit=limit,
         )
-        _fit(context, Storage(folder, storage), ledger, searcher, noted)
+        _fit(context, Storage(folder, storage), ledger, searcher, noted, callbacks)
     noted.close()
     trials = ledger.trials
     if limit is not None and len(trials) < space.trials:
@@ -149,6 +154,7 @@ def _fit(
     ledger: TrialLog,
     searcher: OptunaSearcher,
     noted: TrialProgress,
+    more: Sequence[tune.Callback] = (),
 ) -> None:
     """Run the trials that are left in an experiment of Ray's own; the ledger tells what became of them."""
     config, total = context.config, noted.total
@@ -167,7 +173,7 @@ def _fit(
     live = LiveTable(ledger, total, steps, noted.progress) if is_watched() else None
     watchdog = Watchdog("search", config.resources.patience)
     callbacks = [TrialReporter(total, steps), Forget(storage), noted, TrialWatchdog(watchdog), *trackers(config)]
-    callbacks += [live] if live else []
+    callbacks += [*([live] if live else []), *more]
     trial = tune.with_resources(
         tune.with_parameters(
             trainable,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from ray import cloudpickle
+from ray import cloudpickle, tune
 
 from slat_search import SlatError
 from slat_search.models.task_model import TaskModel
@@ -60,3 +60,27 @@ def test_a_search_whose_trials_all_raise_is_one_sentence(context: Context, tmp_p
     breaking = Breaking(**vars(context), begun=tmp_path / "begun", times=1000)
     with ray_session(), pytest.raises(SlatError, match=r"every trial failed \(1\); the first: .*fell off the bus"):
         run_search(replace(breaking, config=small_config(search={"trials": 1})), tmp_path)
+
+
+class Seen(tune.Callback):
+    """Notes what Ray Tune tells callbacks."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.ended = 0
+
+    def on_trial_result(self, iteration: int, trials: list, trial: object, result: dict, **info: object) -> None:
+        self.steps.append(result["step"])
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: object, **info: object) -> None:
+        self.ended += 1
+
+
+@pytest.mark.slow
+def test_callbacks_of_ones_own_see_every_report(context: Context, tmp_path: Path) -> None:
+    seen = Seen()
+    with ray_session():
+        one = replace(context, config=small_config(search={"trials": 1}))
+        (trial,) = run_search(one, tmp_path, callbacks=[seen])
+    assert seen.steps == [report.step for report in trial.history]
+    assert seen.ended == 1
