@@ -21,12 +21,19 @@ _NO_SYNC = {errno.EINVAL, errno.ENOTSUP}  # of file systems that cannot sync a f
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield the path of a neighboring file to be written; it takes the place of ``path`` when the block ends well.
 
-    File and folder are on the disk then. When the block fails, as on a full disk, nothing of it is left.
+    File and folder are on the disk then, and the file has the mode that the umask says, whoever wrote it: safetensors
+    gives its files to their owner alone. When the block fails, as on a full disk, nothing of it is left.
     """
     make_folder(path.parent)
     part = path.with_name(f".{path.name}.part")
     try:
+        if part.is_file():  # of a process that was killed
+            part.unlink()
+        part.touch()
+        mode = part.stat().st_mode & 0o777
         yield part
+        if part.stat().st_mode & 0o777 != mode:
+            part.chmod(mode)
         sync(part)
         part.replace(path)
     except BaseException:
@@ -40,13 +47,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside ``path`` to be filled; it takes the place of ``path``, which is not there or is empty,
     when the block ends well.
 
-    All of it is on the disk then. When the block fails, as on a full disk, nothing of it is left.
+    All of it is on the disk then, and its files have the mode that the umask says. When the block fails, as on a full
+    disk, nothing of it is left.
     """
     part = path.with_name(f".{path.name}.unfinished")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
+        mode = part.stat().st_mode & 0o666
         yield part
+        for file in part.rglob("*"):
+            if file.is_file() and not file.is_symlink() and file.stat().st_mode & 0o777 != mode:
+                file.chmod(mode)
         sync_tree(part)
         if path.exists():
             path.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Collection, Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _BY_THEMSELVES = 3.0  # seconds that processes have to end in after a shutdown
+#: titles of workers with a task or an actor, which are not those of Ray's agents
+_BUSY = re.compile(rb"ray::(_train|_evaluate|ImplicitFunc)")
 #: number of a process, and when it started: numbers are given again
 Process = tuple[int, str]
 
@@ -44,6 +47,17 @@ class Processes:
 
     def _living(self) -> set[Process]:
         return {process for process in self._known if process in _started([process[0]])}
+
+
+def busy_workers() -> set[int]:
+    """Return the workers of a Ray of our own that have been given something to do; none of a Ray that was joined."""
+    return {number for number, _ in _below({os.getpid()}) if _BUSY.match(_title(number))}
+
+
+def _title(number: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{number}/cmdline").read_bytes()
+    return b""
 
 
 def _below(parents: Collection[int]) -> set[Process]:

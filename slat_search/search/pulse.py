@@ -42,10 +42,15 @@ class Pulse:
     host: str
 
 
+def this_node() -> str:
+    """Return the number of this machine in Ray."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
 @contextmanager
 def pulse(model: nn.Module, key: str) -> Iterator[None]:
     """Leave a sign of life under ``key`` for forward passes of ``model`` in the block, and one when it begins."""
-    node, host = ray.get_runtime_context().get_node_id(), socket.gethostname()
+    node, host = this_node(), socket.gethostname()
     count, slowest, last, left = 0, 0.0, time.monotonic(), 0.0
 
     def leave() -> None:
@@ -84,7 +89,7 @@ def forget_pulses(prefix: str) -> None:
 
 def end_worker(pulse: Pulse) -> bool:
     """Kill the process of a worker, on whichever node; Ray then tries its work again. Returns whether it was there."""
-    if pulse.node == ray.get_runtime_context().get_node_id():
+    if pulse.node == this_node():
         return _kill(pulse.process)
     there = NodeAffinitySchedulingStrategy(pulse.node, soft=False)
     kill = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_kill)

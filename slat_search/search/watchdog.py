@@ -12,8 +12,9 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from .checkpoints import trial_name
+from .processes import busy_workers
 from .progress import duration
-from .pulse import Pulse, end_worker, forget_pulses, read_pulse
+from .pulse import Pulse, end_worker, forget_pulses, read_pulse, this_node
 
 _log = logging.getLogger(__name__)
 _LEAST = 600.0  # seconds without a sign of life, where the configuration says nothing
@@ -32,6 +33,7 @@ class Watchdog:
         patience: seconds that a worker may be without a sign of life; by default ten minutes, or 50 times its longest
             pause so far if that is more, and half an hour to the first one.
         clock, read, end: seconds from any start; the last sign under a key; what ends a worker.
+        busy: processes of workers that were given work, signs or not, as far as that can be seen from here.
     """
 
     def __init__(
@@ -41,9 +43,12 @@ class Watchdog:
         clock: Callable[[], float] = time.monotonic,
         read: Callable[[str], Pulse | None] = read_pulse,
         end: Callable[[Pulse], bool] = end_worker,
+        busy: Callable[[], Collection[int]] = busy_workers,
     ):
         self._stage, self._patience = stage, patience
-        self._clock, self._read, self._end = clock, read, end
+        self._clock, self._read, self._end, self._busy = clock, read, end, busy
+        self._begun: set[int] = set()  # processes that have left a sign
+        self._silent: dict[int, float] = {}  # others -> when they were seen first
         self._run = uuid.uuid4().hex
         self._seen: dict[str, tuple[Pulse, float]] = {}  # name -> the last sign, and when it was new
         self._ended: dict[str, Pulse] = {}
@@ -71,6 +76,7 @@ class Watchdog:
         self._looked = now
         for name in waiting:
             self._look_after(name, now)
+        self._look_for_silent(now)
         if now - self._news >= _SILENCE:
             self._news = now
             _log.info(f"{self._stage}: waiting for {self._words(waiting, pending, now)}")
@@ -83,6 +89,7 @@ class Watchdog:
         sign = self._read(self.key(name))
         if sign is None or sign == self._ended.get(name):
             return
+        self._begun.add(sign.process)
         if name not in self._seen or self._seen[name][0] != sign:
             self._seen[name] = sign, now
             return
@@ -97,6 +104,19 @@ class Watchdog:
                 f"{sign.host}) is ended, and it is tried again"
             )
             self.hear()
+
+    def _look_for_silent(self, now: float) -> None:
+        """End workers that were given work and have not left a single sign: they stand still before it begins."""
+        busy = set(self._busy()) - self._begun
+        self._silent = {process: self._silent.get(process, now) for process in busy}
+        for process, since in self._silent.items():
+            if now - since >= (self._patience or _FIRST) and self._end(Pulse(0, 0.0, process, this_node(), "")):
+                self._begun.add(process)
+                _log.warning(
+                    f"{self._stage}: a worker (process {process}) has not begun for {duration(now - since)}; it is "
+                    "ended, and its work is tried again"
+                )
+                self.hear()
 
     def _limit(self, sign: Pulse) -> float:
         if self._patience is not None:

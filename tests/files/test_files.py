@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from slat_search import SlatError
 from slat_search.files import (
@@ -274,7 +275,7 @@ def test_all_files_have_the_mode_that_the_umask_says(
         append_line(run / "a.jsonl", {})
         save_arrays(run / "a.safetensors", {"a": np.ones(2)})
         with whole_folder(run / "folder") as folder:
-            (folder / "a").write_text("a")
+            save_file({"a": np.ones(2)}, folder / "a")
         with locked(run / ".lock"):
             found = {path: path.stat().st_mode & 0o777 for path in [run, *run.rglob("*")]}
     finally:
