@@ -99,7 +99,10 @@ class GatesConfig(Section):
         SearchOptions.surplus,
         ge=1,
         description="screening: how many times the size of the structure stands after it; what is worth least "
-        "leaves bit by bit until `settle`",
+        "leaves bit by bit until `pruned`; never more than a tenth of the candidates",
+    )
+    pruned: Fraction = Field(
+        SearchOptions.pruned, description="screening: share of the steps after which the surplus has left"
     )
     lr_growth: Fraction = Field(
         SearchOptions.lr_growth,

@@ -32,7 +32,8 @@ class SearchOptions:
         shrink_every: closed atoms are removed this often during the search phase.
         screen: length of the screening, after the warm-up.
         surplus: how many times the size of the structure the screening lets stand; what is worth least leaves bit
-            by bit until ``settle``. 1 for nothing more than the structure.
+            by bit. 1 for nothing more than the structure.
+        pruned: the surplus has left by then.
         lr_growth: power with which the modules' learning rate grows as the supernet shrinks. The changes of the atoms
             that stand add up in the output, so a rate that is right for the whole supernet is too small for a hundredth
             of it.
@@ -53,6 +54,7 @@ class SearchOptions:
     shrink_every: float = 0.02
     screen: float = 0.04
     surplus: float = 4.0
+    pruned: float = 0.5
     lr_growth: float = 0.35
     redundancy_discount: float = 0.6
     depth_exponent: float = 0.5

@@ -88,18 +88,16 @@ class ScreeningSearch(SupernetController):
         super().__init__(supernet, plan, steps)
         self.end = self.start + max(self._LEAST, round(supernet.options.screen * steps))
         self.latest = max(self.end, (self.start + steps) // 2)  # so that of few steps some are left to train in
-        self.settled = round(supernet.options.settle * steps)
+        self.pruned = round(supernet.options.pruned * steps)
         self.size, self.judged = 0, 0
         self._enter(0)
 
     def _enter(self, step: int) -> None:
         """Let candidates sleep in the warm-up, and stand without moving in the screening."""
-        if self.supernet.gates is None or self.judged:
+        if self.supernet.gates is None:
             return
-        if step < self.start:
-            self.supernet.adapter.active = False
-        else:
-            self.supernet.adapter.active = True
+        self.supernet.adapter.active = step >= self.start
+        if step >= self.start and not self.judged:
             self.pace = 0.0
 
     def state_dict(self) -> dict[str, float]:
@@ -124,7 +122,7 @@ class ScreeningSearch(SupernetController):
         elif step >= self.end and gates.batches >= (self._LEAST if step < self.latest else 1):
             self.supernet.decide(self.plan.sparsity, self.plan.budget)
             self.size, self.judged = self.supernet.size, step
-            if self.surplus > 1 and step < self.settled:
+            if self.surplus > 1 and step < self.pruned:
                 self.supernet.set_budget(self.size * self.surplus)
                 self.supernet.shrink(optimizer)
             else:
@@ -140,12 +138,12 @@ class ScreeningSearch(SupernetController):
 
     def _prune(self, step: int, gates: ScreeningTaskGates, optimizer: Optimizer) -> None:
         """Let what is worth least leave."""
-        if step < self.settled and (step - self.judged) % self.every:
+        if step < self.pruned and (step - self.judged) % self.every:
             return
-        passed = min(1.0, (step - self.judged) / (self.settled - self.judged))
+        passed = min(1.0, (step - self.judged) / (self.pruned - self.judged))
         gates.judge_trained(self.supernet.layout.weights())
         self.supernet.set_budget(self.size * self.surplus ** (1 - passed))
-        if step < self.settled:
+        if step < self.pruned:
             self.supernet.shrink(optimizer)
         else:
             self.supernet.discretize(optimizer)
