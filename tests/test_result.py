@@ -26,7 +26,7 @@ def test_tables_of_a_run_are_data_frames() -> None:
     assert result.front["params"].is_monotonic_increasing
     assert len(result.trials) == 6
     assert result.best["name"] == "SLAT 21.2k (trial 5)"
-    assert result.answer.startswith("SLAT 21.2k (trial 5) is recommended")
+    assert result.answer.startswith("Use SLAT 21.2k (trial 5): ")
     assert repr(result).endswith(result.answer)
 
 

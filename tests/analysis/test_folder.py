@@ -95,7 +95,7 @@ def test_a_search_alone_is_shown_and_reported_and_no_run_to_compare(finished: Ru
     assert slat("report", finished.root)[0] == 0
     page = (finished / "report.html").read_text()
     assert "nothing was tested" in page
-    assert page.count('<figure class="map">') == 1
+    assert page.count('<figure class="map"') == 1
     code, _, err = slat("compare", finished.root, "--out", str(tmp_path / "out"))
     assert (code, err.count("no finished run there, but a search alone")) == (2, 1)
 
