@@ -32,6 +32,12 @@ class Registry(MutableMapping[str, T]):
     A program may add entries of its own by assignment. An entry point that cannot be loaded, is of another type or has
     a name that is taken is left out with a warning, as one broken package must not keep everything else from running.
 
+    Example:
+        >>> colors = Registry("slat_search.colors", str, {"red": "#f00"})
+        >>> colors["blue"] = "#00f"
+        >>> list(colors)
+        ['red', 'blue']
+
     Args:
         group: of entry points, such as ``slat_search.kinds``.
         kind: what every entry is an instance of.

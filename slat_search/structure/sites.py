@@ -91,6 +91,13 @@ def find_sites(model: nn.Module, include: Sequence[str] = ("*",), exclude: Seque
 
     Raises:
         SlatError: no site is left.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> sites = find_sites(BertModel(BertConfig(**sizes)), include=["*.self.*"])
+        >>> [site.role for site in sites if site.layer == 0]
+        ['q', 'k', 'v']
     """
     prefix, blocks = find_blocks(model)
     sites: list[Site] = []

@@ -36,6 +36,8 @@ class Structure:
         >>> sites = (Site(0, "layer.0.q", "q", 4, 4), Site(0, "layer.0.v", "v", 4, 4))
         >>> Structure.lora(sites, r=2).params
         32
+        >>> Structure.lora(sites, r=2).describe()
+        '32 parameters: lora 4'
     """
 
     modules: tuple[ModuleSpec, ...] = ()
