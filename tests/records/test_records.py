@@ -24,6 +24,7 @@ from slat_search.records import (
     FileRecord,
     KeptConfig,
     Measures,
+    Mistakes,
     PerturbedQuality,
     Recommended,
     Report,
@@ -53,12 +54,24 @@ TASK = {"name": "one", "labels": ["a", "b"], "majority": 0.5, "train": 9, "valid
 MODEL = {"name": "tiny", "params": 1000, "head_params": 18, "layers": 2, "site_columns": ["q"]}
 FINAL = {"key": "k", "label": "lora", "name": "LoRA", "structure": "", "group": "LoRA", "budget": None}
 TUNING = {"LoRA": {"tried": {"0.01": 0.8, "0.1": None}, "chosen": "0.01"}}
+SCORES = {"label": "no", "texts": 2, "precision": 0.5, "recall": 0.5, "f1": 0.5}
+WRONG = {"texts": ["a", "b"], "label": "no", "predicted": "yes", "confidence": 0.9}
+MISTAKES = {
+    "seed": 1,
+    "tested": 4,
+    "wrong": 2,
+    "total": 2,
+    "classes": [SCORES, {**SCORES, "label": "yes"}],
+    "confusion": [[1, 1], [1, 1]],
+    "texts": [WRONG],
+}
 FILES: dict[str, tuple[type[FileRecord], FileRecord]] = {
     "train.json": (Trained, TRAINED),
     "test.json": (Tested, Tested(quality=0.8, tasks={"one": TEST, "two": TEST})),
     "environment.json": (Environment, Environment.model_validate({"tasks": [TASK], "model": MODEL})),
     "selection.json": (Selection, Selection.model_validate({"finals": [FINAL], "tuning": TUNING})),
     "points.json": (StudyPoints, StudyPoints(points=(), reference=(), tuning={"LoRA": Tuning(**TUNING["LoRA"])})),
+    "mistakes.json": (Mistakes, Mistakes.model_validate({"method": "lora-8", "tasks": {"one": MISTAKES}})),
     "best.json": (Recommended, Recommended(adapter="a", found=None, notes={"a": "b"})),
     "earlier.json": (
         EarlierTrials,
