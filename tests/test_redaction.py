@@ -76,7 +76,7 @@ def test_a_run_keeps_no_secret_and_the_same_address_goes_on(tmp_path: Path) -> N
     folder.begin(config, Nothing())
     for path in folder.root.iterdir():
         assert SECRET not in path.read_text(), path
-    kept = load_config(folder / "config.yaml", kept=True)
+    kept = load_config(folder / "config.yaml", stored=True)
     assert differences(kept, config) == []
     assert not folder.already_done(config, resume=True)
     check_secrets(config)

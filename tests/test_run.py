@@ -284,7 +284,7 @@ def test_trials_are_kept_where_none_of_them_found_anything(
     trials = [Trial(0, {"sparsity": 1.0}, "diverged", error="loss is nan")]
     monkeypatch.setattr(pipeline, "run_search", lambda *arguments: trials)
     with pytest.raises(SlatError, match="no trial reported a structure"):
-        pipeline._work(context, RunFolder(tmp_path), None, None, RunProgress({}))
+        pipeline._work(context, [], RunFolder(tmp_path), None, None, RunProgress({}), [])
     assert pd.read_csv(tmp_path / "trials.csv")["error"].tolist() == ["loss is nan"]
 
 

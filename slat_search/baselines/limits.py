@@ -18,7 +18,8 @@ _MOST_ITERATIONS = 100
 _SEED = re.compile(r"seed|key$|total_step|tinit|tfinal|deltaT")  # numbers that nothing is counted up to
 _COUNTS = ("theta_d_length", "n_frequency")  # of trained numbers, in all or of a projection
 _OF_NUMBERS = ("unilora", "fourierft", "tinylora")  # methods whose size counts trained numbers, and no width
-_TIMES = 4  # a size may be so many times the widest layer
+_TIMES = 4  # a size may be so many times the widest layer,
+_LEAST = 1024  # and this in any case: VeRA shares projections of 256 directions whatever the model
 
 
 def check_options(method: str, backbone: nn.Module, options: Mapping[str, Any]) -> None:
@@ -33,8 +34,8 @@ def check_options(method: str, backbone: nn.Module, options: Mapping[str, Any]) 
     """
     params = sum(p.numel() for p in backbone.parameters())
     widest = max((max(p.shape) for n, p in backbone.named_parameters() if p.dim() == 2 and "embed" not in n), default=1)
-    counts = method in _OF_NUMBERS
-    for name, most in (("size", params if counts else _TIMES * widest), ("budget", params)):
+    most_wide, counts = max(_TIMES * widest, _LEAST), method in _OF_NUMBERS
+    for name, most in (("size", params if counts else most_wide), ("budget", params)):
         value = options.get(name)
         if value is not None and (not isinstance(value, int) or value > most):
             raise SlatError(f"baselines.{name}: {value!r} is beyond what this model can use, {most:,} at most")
@@ -44,7 +45,7 @@ def check_options(method: str, backbone: nn.Module, options: Mapping[str, Any]) 
             texts += 1
             _check_text(field, value)
         elif isinstance(value, int | float) and not _SEED.search(field):
-            most = params if field.rpartition(".")[2] in _COUNTS else _TIMES * widest
+            most = params if field.rpartition(".")[2] in _COUNTS else most_wide
             most = _MOST_ITERATIONS if "iter" in field else most
             if not abs(value) <= most:
                 raise SlatError(f"baselines.{field}: {value!r} is beyond what this model can use, {most:,} at most")
