@@ -63,6 +63,7 @@ def test_the_command_trains_nothing_and_writes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
+@pytest.mark.slow
 def test_several_tasks_are_trained_alone_and_on_each_other_besides() -> None:
     lora = {"method": "lora", "size": 1, "learning_rates": [0.01]}
     stages = {stage.name: stage for stage in forecast(several(baselines=[lora])).stages}

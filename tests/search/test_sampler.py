@@ -65,7 +65,7 @@ def run(folder: Path, sampler: str, calls: int | None = None) -> TrialLog:
     return ledger
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", [pytest.param(s, marks=[pytest.mark.slow] if s == "gp" else []) for s in SAMPLERS])
 def test_a_search_that_is_killed_again_and_again_ends_as_if_it_were_not(tmp_path: Path, sampler: str) -> None:
     undisturbed = run(tmp_path / "a", sampler)
     assert {t.status for t in undisturbed.trials} == {"completed", "stopped"}

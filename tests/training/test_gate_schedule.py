@@ -76,7 +76,6 @@ def test_same_seed_same_reports(context: Context) -> None:
 @pytest.mark.parametrize(
     ("gates", "sampled", "training", "left_at"),
     [
-        ({"kind": "saliency"}, {"sparsity": 1.0, "noise_kind": "mixed", "kinds": FEW}, {}, (1,)),
         ({"kind": "screening"}, {"sparsity": 3.0, "noise_kind": "mixed"}, {}, (0, 1, 2)),
         ({"kind": "screening", "pruned": 0.9}, {"budget": 500.0}, {"steps": 16}, (2,)),  # while the surplus leaves
         *(
