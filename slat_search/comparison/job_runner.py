@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,23 +181,31 @@ class JobRunner:
     def _as_they_come(self, running: dict[Any, TrainingJob], dog: Watchdog) -> Iterator[tuple[TrainingJob, Any]]:
         """Yield jobs with their results; whoever does not show a sign of life meanwhile is tried again."""
         waiting = list(running)
-        while waiting:
-            ready, waiting = ray.wait(waiting, timeout=_LOOK)
-            if not ready:
-                dog.look([running[task].key for task in waiting])
-                continue
-            dog.hear()
-            job = running[ready[0]]
-            try:
-                yield job, ray.get(ready[0])
-            except ray.exceptions.RayTaskError as error:
-                cause = error.as_instanceof_cause()
-                if isinstance(cause, SlatError):
-                    raise SlatError(str(error.cause)) from error
-                raise
-            except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
-                raise SlatError(
-                    f"{job.key}: lost its worker {1 + _RETRIES} times (killed, out of memory, or without a step for "
-                    "longer than `resources.patience`); everything finished is kept: continue with --resume"
-                ) from error
-        dog.close()
+        with closing(dog):
+            while waiting:
+                ready, waiting = ray.wait(waiting, timeout=_LOOK)
+                if not ready:
+                    dog.look([running[task].key for task in waiting])
+                    continue
+                dog.hear()
+                job = running[ready[0]]
+                yield job, _result(job, ready[0])
+
+
+def _result(job: TrainingJob, task: Any) -> Any:
+    """Return what a worker came to.
+
+    Raises:
+        SlatError: that of the worker, or the worker was lost too often.
+    """
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.as_instanceof_cause(), SlatError):
+            raise SlatError(str(error.cause)) from error
+        raise
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
+        raise SlatError(
+            f"{job.key}: lost its worker {1 + _RETRIES} times (killed, out of memory, or without a step for longer "
+            "than `resources.patience`); everything finished is kept: continue with --resume"
+        ) from error

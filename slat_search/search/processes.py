@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 
 _BY_THEMSELVES = 3.0  # seconds that processes have to end in after a shutdown
 #: titles of workers with a task or an actor, which are not those of Ray's agents
@@ -19,6 +20,8 @@ Process = tuple[int, str]
 
 class Processes:
     """What the block of :meth:`begun` started, and what that started in turn; where there is no ``/proc``, nothing."""
+
+    at_work: ClassVar[list[Processes]] = []
 
     def __init__(self) -> None:
         self._known: set[Process] = set()
@@ -31,6 +34,7 @@ class Processes:
             yield
         finally:
             self._known |= _below({os.getpid()}) - before
+            self.at_work.append(self)
 
     def look(self) -> None:
         """Take what they have started since; nobody can tell any more when they are gone."""
@@ -38,6 +42,7 @@ class Processes:
 
     def end(self) -> None:
         """Kill those that have not ended by themselves after a moment."""
+        self.at_work.remove(self)
         deadline = time.monotonic() + _BY_THEMSELVES
         while self._living() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -45,13 +50,18 @@ class Processes:
             with suppress(OSError):
                 os.kill(number, signal.SIGKILL)
 
+    def busy(self) -> set[int]:
+        """Return the workers among them that have been given something to do."""
+        return {number for number, _ in _below({number for number, _ in self._known}) if _BUSY.match(_title(number))}
+
     def _living(self) -> set[Process]:
         return {process for process in self._known if process in _started([process[0]])}
 
 
 def busy_workers() -> set[int]:
-    """Return the workers of a Ray of our own that have been given something to do; none of a Ray that was joined."""
-    return {number for number, _ in _below({os.getpid()}) if _BUSY.match(_title(number))}
+    """Return the workers of a Ray of our own that have been given something to do; none of a Ray that was joined, not
+    even of one that this process started itself: they may work for others."""
+    return {number for processes in Processes.at_work for number in processes.busy()}
 
 
 def _title(number: int) -> bytes:

@@ -53,7 +53,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     joined = ray.is_initialized()
     there = address or os.environ.get("RAY_ADDRESS")
     is_own, of_ray = not joined and there in (None, "", "local"), Processes()
-    with handlers_kept(), of_ray.begun():
+    with handlers_kept(), of_ray.begun() if is_own else nullcontext():
         if joined:
             _check_joined(address)
         elif is_own:

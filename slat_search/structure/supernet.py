@@ -169,7 +169,7 @@ class Supernet(nn.Module):
         To be called before each step, with a budget that anneals from the whole supernet down to the target. Beside a
         pool it is the budget of what is new.
         """
-        self.pressure.set_budget(self.gates, self.costs, budget + (self._pool.params if self._pool else 0))
+        self.pressure.set_budget(self.gates, self.costs, budget + self.inherited)
 
     def _users(self) -> Tensor:
         """Return who uses which atom of the discretized structure, (tasks, atoms) of bool."""
@@ -187,10 +187,14 @@ class Supernet(nn.Module):
         return Structure(tuple(self.layout.kept(self._users()[0].tolist())), self.adapter.options)
 
     @property
+    def inherited(self) -> int:
+        """Parameters of a pool that the search stands beside."""
+        return self._pool.params if self._pool else 0
+
+    @property
     def size(self) -> int:
-        """Parameters of the discretized structure, without those of a pool that it stands beside."""
-        used = self._users().any(dim=0)
-        return int(self.costs[used].sum()) - (self._pool.params if self._pool else 0)
+        """Parameters of the discretized structure, without the inherited ones."""
+        return int(self.costs[self._users().any(dim=0)].sum()) - self.inherited
 
     def after_update(self) -> None:
         """Put frozen weights back, after each step of an optimizer."""

@@ -78,7 +78,7 @@ class ScreeningSearch(SupernetController):
     screening's gradients at a learning rate of 0, so its moments are there at the first real step.
 
     Attributes:
-        size: parameters that the structure ends with; 0 until the screening is over.
+        size: new parameters that the structure ends with; 0 until the screening is over.
         judged: the step after which it was.
     """
 
@@ -89,7 +89,7 @@ class ScreeningSearch(SupernetController):
         self.end = self.start + max(self._LEAST, round(supernet.options.screen * steps))
         self.latest = max(self.end, (self.start + steps) // 2)  # so that of few steps some are left to train in
         self.pruned = round(supernet.options.pruned * steps)
-        self.size, self.judged = 0, 0
+        self.size, self.judged = 0.0, 0
         self._enter(0)
 
     def _enter(self, step: int) -> None:
@@ -104,7 +104,7 @@ class ScreeningSearch(SupernetController):
         return {**super().state_dict(), "size": self.size, "judged": self.judged}
 
     def load_state_dict(self, state: Mapping[str, float], step: int) -> None:
-        self.size, self.judged = int(state["size"]), int(state["judged"])
+        self.size, self.judged = state.get("size", 0.0), int(state.get("judged", 0))  # earlier versions had no surplus
         self._enter(step)
         super().load_state_dict(state, step)
 
@@ -121,7 +121,7 @@ class ScreeningSearch(SupernetController):
             self._enter(step)
         elif step >= self.end and gates.batches >= (self._LEAST if step < self.latest else 1):
             self.supernet.decide(self.plan.sparsity, self.plan.budget)
-            self.size, self.judged = self.supernet.size, step
+            self.size, self.judged = self.plan.budget or self.supernet.size, step
             if self.surplus > 1 and step < self.pruned:
                 self.supernet.set_budget(self.size * self.surplus)
                 self.supernet.shrink(optimizer)
@@ -134,7 +134,7 @@ class ScreeningSearch(SupernetController):
         """How many times the structure's size stands at first: that of the options, but no more than a tenth of the
         candidates, as more would train about as slowly as a whole supernet."""
         most = _MOST * self.supernet.pressure.total
-        return min(self.supernet.options.surplus, max(1.0, most / self.size))
+        return min(self.supernet.options.surplus, max(1.0, most / max(1, self.size)))
 
     def _prune(self, step: int, gates: ScreeningTaskGates, optimizer: Optimizer) -> None:
         """Let what is worth least leave."""
@@ -154,8 +154,8 @@ class ScreeningSearch(SupernetController):
         of atoms, whose changes add up in the output, trains more slowly by the square root of how many there are."""
         super()._keep_pace()
         if self.supernet.gates is not None:
-            left, growth = self.supernet.params, self.supernet.options.lr_growth
-            self.pace *= (self.size / left) ** (_SURPLUS_PACE - growth) if left else 1.0
+            left, growth = self.supernet.params - self.supernet.inherited, self.supernet.options.lr_growth
+            self.pace *= min(1.0, max(1.0, self.size) / max(1, left)) ** (_SURPLUS_PACE - growth)
 
 
 class StructureSearch(SupernetController):

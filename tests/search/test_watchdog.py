@@ -4,6 +4,8 @@ import logging
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +100,40 @@ def test_long_waits_are_told(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages[1:] == [
         "trainings: no step of lora for 10 min; its worker (process 1 on host) is ended, and it is tried again"
     ]
+
+
+OTHERS = """
+import os, sys, time
+import ray
+from slat_search.search.processes import busy_workers
+from slat_search.search.runtime import ray_session
+from tests.whole import command_line, descendants
+
+def _train(seconds):
+    time.sleep(seconds)
+
+def begin():
+    task = ray.remote(_train).remote(1000)
+    deadline = time.monotonic() + 60
+    while not any(command_line(pid).startswith("ray::_train") for pid in descendants(os.getpid())):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return task
+
+if sys.argv[1] == "theirs":
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, num_cpus=1)
+    task = begin()
+with ray_session():
+    task = task if sys.argv[1] == "theirs" else begin()
+    print(len(busy_workers()))
+print(len(busy_workers()))
+"""
+
+
+@pytest.mark.parametrize(("whose", "within"), [("ours", 1), ("theirs", 0)])
+def test_workers_of_a_ray_that_the_caller_has_started_are_not_ours_to_end(whose: str, within: int) -> None:
+    done = subprocess.run([sys.executable, "-c", OTHERS, whose], capture_output=True, text=True, timeout=200)
+    assert done.stdout.split() == [str(within), "0"], done.stderr[-2000:]
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from slat_search.structure import (
     attach_shared,
     find_sites,
 )
+from slat_search.training.gate_schedule import ScreeningSearch, SearchPlan, controller_for
 from tests.structure.test_kinds import shake
 from tests.structure.test_shared import IDS, TASKS, output, outputs, searched
 
@@ -156,3 +157,29 @@ def test_what_does_not_fit_the_pool_is_one_sentence(bare: nn.Module, pool: Share
         Supernet(bare, sites, Space({"parallel": Candidate(6, group=3)}), tasks=("four",), pool=pool)
     with pytest.raises(SlatError, match="has a task 'two' already"):
         Supernet(bare, sites, NEW, tasks=("two",), pool=pool)
+
+
+@pytest.mark.parametrize("weight", [1e9, 1.0])
+def test_a_task_beside_a_pool_may_need_nothing_new(bare: nn.Module, pool: SharedAdapter, weight: float) -> None:
+    space, options = Space({"lora": Candidate(2), "norm": Candidate(1)}), SearchOptions("screening", pruned=0.8)
+    supernet = Supernet(bare, find_sites(bare), space, options, ("four",), pool)
+    search = controller_for(supernet, SearchPlan(sparsity=weight), 20)
+    assert isinstance(search, ScreeningSearch)
+    optimizer = torch.optim.AdamW(supernet.adapter.parameters(), lr=0.01)
+    for step in range(1, 20 + 1):
+        supernet.train()
+        loss = target(bare)
+        if loss.requires_grad:
+            loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 * search.pace
+        optimizer.step()
+        search.after_step(step, optimizer)
+        optimizer.zero_grad()
+        if supernet.gates is not None and search.judged:
+            new = supernet.params - supernet.inherited
+            assert new <= max(search.size, search.surplus * search.size)
+    assert supernet.gates is None
+    assert supernet.params - supernet.inherited == search.size
+    assert (search.size == 0) == (weight == 1e9)
+    supernet.detach()

@@ -125,6 +125,37 @@ def test_asleep_candidates_cost_no_backward_pass_and_report_the_bare_head(backbo
     supernet.detach()
 
 
+def test_what_has_trained_is_worth_its_weights_squared_times_the_size_of_their_gradients(
+    backbone: nn.Module, batch: Inputs
+) -> None:
+    kinds = {"spectral": Candidate(4), "lora": Candidate(2), "norm": Candidate(1)}
+    supernet = Supernet(backbone, find_sites(backbone)[-9:], Space(kinds), SearchOptions("screening"))
+    generator = torch.Generator().manual_seed(0)
+    gradients = []
+    for number in range(3):
+        weights = torch.randn(384, generator=torch.Generator().manual_seed(number))
+        supernet.adapter.zero_grad()
+        (backbone(**batch).last_hidden_state @ weights).square().mean().backward()
+        supernet.record_gradients()
+        gradients.append([p.grad.clone() for _, p, _ in supernet.layout.parameters()])
+    supernet.decide(0.0, None)
+    with torch.no_grad():
+        for _, parameter, _ in supernet.layout.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    supernet.gates.judge_trained(supernet.layout.weights())
+
+    by_atom = torch.zeros_like(supernet.costs)
+    owners = supernet.layout.atom_of_parameters()
+    start = 0
+    for place, (_, parameter, _) in enumerate(supernet.layout.parameters()):
+        size = torch.stack([of_batch[place] for of_batch in gradients]).square().mean(dim=0).sqrt()
+        worth = (parameter.detach().square() * size).reshape(-1)
+        by_atom.index_add_(0, owners[start : start + len(worth)], worth)
+        start += len(worth)
+    torch.testing.assert_close(supernet.gates.importance(), by_atom)
+    supernet.detach()
+
+
 def test_nothing_recorded_is_nothing_to_judge_by(backbone: nn.Module) -> None:
     supernet = Supernet(backbone, find_sites(backbone)[-2:], Space(KINDS))
     with pytest.raises(ValueError, match="no batch was recorded"):
