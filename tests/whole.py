@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -74,6 +75,16 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+def all_of(terminal: int) -> str:
+    """What was written to a pseudo-terminal whose other end is closed; one read gives what one wants to give."""
+    parts = []
+    with suppress(OSError):  # as the end is told on Linux
+        while part := os.read(terminal, 1 << 16):
+            parts.append(part)
+    os.close(terminal)
+    return b"".join(parts).decode()
 
 
 def descendants(pid: int) -> list[int]:

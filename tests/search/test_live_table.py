@@ -27,7 +27,7 @@ from slat_search.search.overall import RunProgress, is_watched
 from slat_search.search.trackers import trackers
 from slat_search.search.trial_log import Trial, TrialLog
 from slat_search.structure import Site, Structure
-from tests.whole import start
+from tests.whole import all_of, start
 
 SITE = Site(0, "layer.0.q", "q", 8, 8)
 
@@ -87,8 +87,7 @@ def test_lines_of_progress_pass_above_it(tmp_path: Path, monkeypatch: pytest.Mon
         live.on_step_begin(1, [])
         logging.getLogger("slat_search.search.progress").info("trial  0 of 3  finished")
         live.close()
-    screen = os.read(ours, 4096).decode()
-    os.close(ours)
+    screen = all_of(ours)
     first, last = screen.index("3 trials: none yet"), screen.rindex("3 trials: none yet")
     assert first < screen.index("trial  0 of 3  finished\r\n") < last
     assert "\x1b[1A" in screen[first:last]  # up over the table, which is drawn anew

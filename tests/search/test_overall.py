@@ -17,6 +17,7 @@ from slat_search.cli.terminal import messages
 from slat_search.records import Report
 from slat_search.search.overall import RunProgress, TrialProgress
 from slat_search.search.trial_log import Trial
+from tests.whole import all_of
 
 
 @dataclass
@@ -137,8 +138,7 @@ def test_in_a_terminal_a_bar_stays_below_lines_of_progress(monkeypatch: pytest.M
         with progress.shown(every=0.01), progress.bars():
             progress.note("trainings", "lora", 1)
             logging.getLogger("slat_search.comparison").info("train  lora")
-    screen = os.read(ours, 1 << 16).decode()
-    os.close(ours)
+    screen = all_of(ours)
     assert "train  lora\r\n" in screen
     assert "50% of all steps after" in screen
     assert screen.rindex("50% of all steps") > screen.index("train  lora")
