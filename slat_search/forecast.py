@@ -12,13 +12,12 @@ from .search.runtime import share_of, this_node  # first: sets Ray's environment
 
 import torch  # isort: skip
 
-from .analysis.formats import in_bytes
+from .analysis.formats import duration, in_bytes
 from .comparison.contenders import Contender, baseline_contenders
 from .comparison.counts import rates_of_found, stages_of
 from .config import Config
 from .pipeline import check_methods, describe
 from .run_folder import RunFolder
-from .search.progress import duration
 from .search.space import SearchSpace
 from .search.tune import expected_steps, rung_steps
 from .tasks import TaskData, load_task

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 from sklearn import metrics
 
+from .errors import SlatError
 from .plugins import Registry
 
 Measure = Callable[[np.ndarray, np.ndarray], float]
@@ -30,7 +31,12 @@ def quality(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
     their qualities, of which the mean is taken.
 
     ``f1`` is that of class 1, where :func:`.load_task` puts the positive label. A correlation with a constant is 0.
+
+    Raises:
+        SlatError: a metric that no installed package has.
     """
+    if metric not in METRICS:
+        raise SlatError(f"metric {metric}: the package that adds it is not installed here")
     return float(METRICS[metric](labels, predictions))
 
 

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from slat_search import SlatError
+from slat_search.metrics import quality
 
 PACKAGE = '''
 """A package of somebody else's."""
@@ -105,20 +109,25 @@ config = Config.model_validate({
     "task": {"name": "tickets"},
     "space": {"kinds": {"gain": {"size": 1}, "bias": {"size": 1}}},
 })
-numbers = Config.model_validate({"task": {"name": "own", "train": "own.csv", "metric": "error"}}).task.is_regression
+from their_package import ROWS
+import pandas as pd
+own = ROWS.replace("tickets", "numbers")
+pd.DataFrame({"text": [f"ticket {n}" for n in range(60)], "label": [n / 4 for n in range(60)]}).to_csv(own, index=False)
+of_numbers = Config.model_validate({"task": {"name": "own", "train": own, "metric": "error"}})
 from slat_search.training.context import prepare
 from slat_search.training.trial import space
 from slat_search.structure import Supernet, find_sites
 from slat_search.metrics import quality
 from slat_search.provenance import environment
 import numpy as np
+numbers = prepare(of_numbers)[1][0]
 context, tasks = prepare(config)
 model = context.backbone().model
 supernet = Supernet(model, find_sites(model), space(config))
 print(json.dumps({
     "warnings": [str(w.message) for w in caught if "left out" in str(w.message)],
     "metric": config.task.metric,
-    "numbers": numbers,
+    "numbers": [numbers.labels, numbers.scale[1] > 1],
     "labels": tasks[0].labels,
     "kinds": list(KINDS)[-1],
     "bias": KINDS["bias"].label,
@@ -131,7 +140,7 @@ print(json.dumps({
     result = python(installed, "-c", code)
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout.splitlines()[-1])
-    assert (told["metric"], told["numbers"], told["labels"]) == ("recall", True, ["net", "office"])
+    assert (told["metric"], told["numbers"], told["labels"]) == ("recall", [[], True], ["net", "office"])
     assert (told["kinds"], told["bias"], told["default"]) == ("gain", "bias", False)
     assert told["found"] == ["bias", "gain"]
     assert (told["quality"], told["version"]) == (0.5, "1.2")
@@ -160,3 +169,8 @@ def test_a_preset_of_another_package_that_is_wrong_is_one_sentence(installed: Pa
     assert "Traceback" not in result.stderr
     assert "task half, a preset of another package: " in result.stderr
     assert "unknown metric" in result.stderr
+
+
+def test_a_metric_whose_package_is_gone_is_one_sentence() -> None:
+    with pytest.raises(SlatError, match="metric recall: the package that adds it is not installed here"):
+        quality("recall", np.array([0, 1]), np.array([0, 1]))

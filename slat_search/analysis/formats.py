@@ -1,4 +1,4 @@
-"""Tables as Markdown, as LaTeX and as CSV, in which no name becomes markup, a command or a formula."""
+"""Tables as Markdown, as LaTeX and as CSV, in which no name becomes markup, a command or a formula; sizes and times."""
 
 from __future__ import annotations
 
@@ -72,3 +72,10 @@ def in_bytes(size: float) -> str:
     while size >= 1000 and unit < len(_UNITS) - 1:
         size, unit = size / 1000, unit + 1
     return f"{size:.0f} {_UNITS[unit]}" if size >= 10 or not unit else f"{size:.1f} {_UNITS[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it, such as ``13 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..config.task import REGRESSION, RESPONSE
+from ..config.task import RESPONSE
 from ..records import (
     MOST_CLASSES,
     MOST_LETTERS,
@@ -75,12 +75,13 @@ def mistakes_of(table: pd.DataFrame, data: RunData, texts: Mapping[str, TestText
     tasks = {}
     for config, facts in zip(data.config.tasks, data.environment.tasks, strict=True):
         rows = data.results[(data.results["method"] == best["method"]) & (data.results["task"] == facts.name)]
+        is_regression = not facts.labels  # responses have none either, and nothing is told of them
         said = data.predictions.get(facts.name, {}).get(best["method"], [])
-        if not said or config.metric in RESPONSE or (config.metric in REGRESSION and facts.name not in texts):
+        if not said or config.metric in RESPONSE or (is_regression and facts.name not in texts):
             continue
         place = _best_seed(data.results, rows)
         seed = int(rows["seed"].iloc[place])
-        if config.metric in REGRESSION:
+        if is_regression:
             tasks[facts.name] = _residuals(said[place], texts[facts.name], seed)
         else:
             tasks[facts.name] = _confusions(said[place], facts, texts.get(facts.name), seed)

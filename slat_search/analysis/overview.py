@@ -11,7 +11,7 @@ import pandas as pd
 from ..records import SavedAdapter
 from ..run_folder import RunFolder
 from .data import RunData
-from .formats import in_bytes
+from .formats import duration, in_bytes
 
 
 def facts(chosen: pd.Series | None, data: RunData, budget: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -22,7 +22,7 @@ def facts(chosen: pd.Series | None, data: RunData, budget: pd.DataFrame) -> Iter
     yield ("Tasks" if data.several else "Task"), ", ".join(data.tasks)
     yield "Model", f"{environment.model.name}, {environment.model.params:,} parameters"
     if len(budget):
-        yield "Time of all trainings", in_time(budget["seconds"].sum())
+        yield "Time of all trainings", duration(budget["seconds"].sum())
     if chosen is None:
         return
     rows = data.results[data.results["method"] == chosen["method"]]
@@ -32,14 +32,6 @@ def facts(chosen: pd.Series | None, data: RunData, budget: pd.DataFrame) -> Iter
         one = rows["seconds_of_one"].astype(float).mean()
         alone = "" if pd.isna(one) else f"{1000 * one:.1f} ms a single text, "
         yield "Latency", f"{alone}{1000 * batched:.1f} ms a text in batches"
-
-
-def in_time(seconds: float) -> str:
-    """Return a time in the unit that suits it, such as ``3.4 min``."""
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def next_steps(run: RunFolder, chosen: pd.Series | None, data: RunData) -> Iterator[tuple[str, str]]:

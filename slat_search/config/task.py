@@ -32,6 +32,15 @@ def _metric(name: str) -> str:
     return name
 
 
+def is_of_numbers(metric: str) -> bool:
+    """Whether a metric measures numbers, so that the task is a regression."""
+    if metric in (*CLASSIFICATION, *REGRESSION, *RESPONSE):
+        return metric in REGRESSION
+    from ..metrics import METRICS  # only for a metric of another package, as this takes a second
+
+    return bool(getattr(METRICS[metric], "of_numbers", False))
+
+
 Metric = Annotated[
     str, AfterValidator(_metric), WithJsonSchema({"enum": [*CLASSIFICATION, *REGRESSION, *RESPONSE], "type": "string"})
 ]
@@ -275,8 +284,4 @@ class Task(Section):
     @property
     def is_regression(self) -> bool:
         """Whether labels are numbers."""
-        if self.metric in (*CLASSIFICATION, *REGRESSION, *RESPONSE):
-            return self.metric in REGRESSION
-        from ..metrics import METRICS  # only for a metric of another package, as this takes a second
-
-        return bool(getattr(METRICS[self.metric], "of_numbers", False))
+        return is_of_numbers(self.metric)

@@ -15,9 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..analysis.formats import duration
 from ..analysis.fronts import nondominated
 from .overall import RunProgress
-from .progress import duration
 from .trial_log import Trial, TrialLog
 
 _ROWS = 6  # of the front

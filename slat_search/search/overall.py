@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from .progress import duration
+from ..analysis.formats import duration
 from .trial_log import Trial
 
 _log = logging.getLogger(__name__)

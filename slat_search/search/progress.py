@@ -11,13 +11,6 @@ from ray.tune.experiment import Trial
 _log = logging.getLogger(__name__)
 
 
-def duration(seconds: float) -> str:
-    """Return a time as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 class TrialReporter(Callback):
     """Logs each report, stop and failure of a trial, numbered from 0 in order of creation.
 

@@ -12,6 +12,7 @@ from .runtime import Share, share  # first: sets Ray's environment
 
 from ray import tune  # isort: skip
 
+from ..analysis.formats import duration
 from ..config import Config, Objective
 from ..errors import SlatError
 from ..redaction import redact
@@ -29,7 +30,7 @@ from .checkpoints import (
 )
 from .live_table import LiveTable
 from .overall import RunProgress, TrialProgress, is_watched
-from .progress import TrialReporter, duration
+from .progress import TrialReporter
 from .pulse import pulse
 from .sampler import OptunaSearcher, todo
 from .space import SearchSpace

@@ -11,9 +11,9 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from ..analysis.formats import duration
 from .checkpoints import trial_name
 from .processes import busy_workers
-from .progress import duration
 from .pulse import Pulse, end_worker, forget_pulses, read_pulse, this_node
 
 _log = logging.getLogger(__name__)

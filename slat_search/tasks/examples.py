@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..config.task import REGRESSION
+from ..config.task import is_of_numbers
 
 SPLITS = ("train", "validation", "test")
 _STRATA = 10  # that numbers are parted into where a split is cut
@@ -50,7 +50,7 @@ class TaskData:
     @property
     def scale(self) -> tuple[float, float]:
         """Mean and standard deviation of the training labels of a regression; (0, 1) for classes."""
-        if self.metric not in REGRESSION:
+        if not is_of_numbers(self.metric):
             return 0.0, 1.0
         train = [e.label for e in self.splits["train"]]
         return statistics.fmean(train), statistics.pstdev(train)
