@@ -93,6 +93,8 @@ class Backbone:
         word = "activation" if hasattr(self.model, "activation_checkpointing_enable") else "gradient"
         if checkpointing:
             getattr(self.model, f"{word}_checkpointing_enable")({"use_reentrant": False})
+            # a hook for reentrant checkpointing: here it would only send gradients through frozen layers, and stay
+            self.model.disable_input_require_grads()
         elif getattr(self.model, f"is_{word}_checkpointing"):
             getattr(self.model, f"{word}_checkpointing_disable")()
         attention = "eager" if precision == "bfloat16" and device == "cpu" else self.attention

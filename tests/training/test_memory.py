@@ -143,4 +143,6 @@ def test_checkpointed_activations_are_the_same_search(context: Context, kind: st
         searched(False)
     assert [(r["loss"], r["structure"]) for r in again] == [(r["loss"], r["structure"]) for r in plain]
     assert kept < sum(saved)
-    assert not any(getattr(module, "gradient_checkpointing", False) for module in context.frozen.model.modules())
+    modules = list(context.frozen.model.modules())
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in modules)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
