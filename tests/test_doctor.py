@@ -24,6 +24,7 @@ def found(text: str) -> dict[str, tuple[str, str]]:
     return {name: (mark, said) for mark, name, said in lines}
 
 
+@pytest.mark.slow
 def test_a_machine_that_can_run() -> None:
     ran = subprocess.run([sys.executable, "-m", "slat_search", "doctor"], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -12,8 +12,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ELSEWHERE = {"export_and_reload"}  # tests/export/test_example.py
 LARGE = {"label_words", "qlora"}  # of the embedded decoder, and of bitsandbytes
+LONG = {"trainer", "sft_trainer"}  # tests/integrations say quickly that they work
+
+
+def marks(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Return what an example's test is marked with."""
+    return (pytest.mark.llm,) if name in LARGE else (pytest.mark.slow,) if name in LONG else ()
+
+
 EXAMPLES = [
-    pytest.param(path, marks=pytest.mark.llm if path.stem in LARGE else ())
+    pytest.param(path, marks=marks(path.stem))
     for path in sorted((ROOT / "examples").glob("*.py"))
     if path.stem not in ELSEWHERE
 ]

@@ -29,6 +29,7 @@ def test_trainings_of_a_dry_run_are_those_of_the_run(run: tuple[Path, str]) -> N
     assert "clean and perturbed 4 times" in test.what
 
 
+@pytest.mark.slow
 def test_disk_is_that_of_the_weights(run: tuple[Path, str]) -> None:
     """As far as they are of baselines; what is found has no size yet."""
     plan = forecast(small_config(search={"trials": 4, "num_selected": 1, "refit_learning_rates": [0.003]}))

@@ -34,6 +34,7 @@ def _ray() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_a_method_that_diverges_is_left_out_and_named(
     context: Context, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

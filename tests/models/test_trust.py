@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import ray
 import torch
+from click.testing import CliRunner
 
 import slat_search
 from slat_search import SlatError
+from slat_search.cli import main
 from slat_search.config import Config
 from slat_search.inference.saved import write_adapter
 from slat_search.models.backbone import load_backbone
@@ -101,9 +103,8 @@ def test_an_adapter_never_runs_the_code_of_its_model(tmp_path: Path, hostile: Pa
         fields["model"] |= {"name": str(hostile), "trust_remote_code": trusts}
         (adapter / "adapter.json").write_text(json.dumps(fields))
         for command in (["predict", str(adapter), "--text", "x"], ["export", str(adapter), "--out", f"{adapter}-out"]):
-            slat = [sys.executable, "-m", "slat_search", *command]
-            ran = subprocess.run(slat, input="y\n" * 1000, capture_output=True, text=True)
-            assert ran.returncode == 2, ran.stderr
+            ran = CliRunner().invoke(main, command, input="y\n" * 1000)
+            assert ran.exit_code == 2, ran.stderr
             assert "code of its own" in ran.stderr, ran.stderr
             assert ("--trust-remote-code" in ran.stderr) == trusts
     assert not list(tmp_path.rglob(MARK))

@@ -130,7 +130,7 @@ print(len(busy_workers()))
 """
 
 
-@pytest.mark.parametrize(("whose", "within"), [("ours", 1), ("theirs", 0)])
+@pytest.mark.parametrize(("whose", "within"), [("ours", 1), pytest.param("theirs", 0, marks=pytest.mark.slow)])
 def test_workers_of_a_ray_that_the_caller_has_started_are_not_ours_to_end(whose: str, within: int) -> None:
     done = subprocess.run([sys.executable, "-c", OTHERS, whose], capture_output=True, text=True, timeout=200)
     assert done.stdout.split() == [str(within), "0"], done.stderr[-2000:]

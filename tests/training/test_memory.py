@@ -58,12 +58,14 @@ def test_a_batch_in_parts_is_the_same_search(context: Context, kind: str) -> Non
     assert 0 < whole[-1]["params"] < 430_000  # of 440 k: gates did close
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_goes_in_parts(context: Context, memory: list[int]) -> None:
     memory.append(5)
     reports = list(in_parts_that_fit(TEXTS, partial(trial, context)))
     assert found(reports) == found(list(trial(context, 4)))
 
 
+@pytest.mark.slow
 def test_more_parts_than_texts() -> None:
     """A training set that is smaller than a batch: each text is a part, and saliency is measured every step."""
     few, _ = prepare(small_config(task={"name": "bbc-headline", "max_rows": 10}))
