@@ -91,6 +91,17 @@ def small_config(**changes: object) -> Config:
     return Config.model_validate({**fields, **changes})
 
 
+def tiny_config() -> Config:
+    """The smallest run that has every stage."""
+    return small_config(
+        task={"name": "bbc-headline", "max_rows": 48},
+        training={"steps": 4, "batch_size": 8},
+        search={"trials": 2, "num_selected": 1, "refit_learning_rates": [0.003]},
+        baselines=[{"method": "lora", "size": 2, "learning_rates": [0.003]}],
+        evaluation={"ratios": [0.1]},
+    )
+
+
 @pytest.fixture(scope="session")
 def context() -> Context:
     return prepare(small_config())[0]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from slat_search.interruption import Interrupted, ended_by_signals, interrupted_by
-from tests.conftest import small_config
+from tests.conftest import tiny_config
 from tests.whole import assert_same, command_line, descendants, finish, lines, start
 
 _LONG = 1500  # seconds, on a machine that is busy
@@ -153,14 +153,7 @@ def test_signals_of_others_stay_theirs() -> None:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A configuration of few steps, and its run, which nobody disturbed."""
     folder = tmp_path_factory.mktemp("tiny")
-    config = small_config(
-        task={"name": "bbc-headline", "max_rows": 48},
-        training={"steps": 4, "batch_size": 8},
-        search={"trials": 2, "num_selected": 1, "refit_learning_rates": [0.003]},
-        baselines=[{"method": "lora", "size": 2, "learning_rates": [0.003]}],
-        evaluation={"ratios": [0.1]},
-    )
-    (folder / "small.yaml").write_text(config.to_yaml())
+    (folder / "small.yaml").write_text(tiny_config().to_yaml())
     finish(start(folder / "small.yaml", folder / "whole"), _LONG)
     return folder / "small.yaml", folder / "whole"
 

@@ -13,32 +13,15 @@ import pytest
 
 from slat_search import SlatError
 from slat_search.metrics import quality
+from tests.test_new_kind import CLASS
 
-PACKAGE = '''
-"""A package of somebody else's."""
-
+PACKAGE = (
+    CLASS.replace(".site_module", "slat_search.structure.site_module")
+    + '''
 from pathlib import Path
 
 import numpy as np
-import torch
 from slat_search.structure.kinds import Kind
-from slat_search.structure.site_module import SiteModule
-from torch import nn
-
-
-class Gain(SiteModule):
-    """One number that scales a site's output."""
-
-    unit_dims = {"gain": 0}
-    foldable = ("gain",)
-
-    def __init__(self, site, sizes, options):
-        super().__init__()
-        self.gain = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x, y, gate):
-        return y * (1 + (self.gain if gate is None else self.gain * gate))
-
 
 GAIN = Kind("gain", Gain, unit_cost=lambda site: 1, fits=lambda site: site.is_sublayer_output, sized=False)
 BIAS = Kind("bias", Gain, unit_cost=lambda site: 1, fits=lambda site: True)
@@ -60,6 +43,7 @@ def error(labels, predictions):
 
 error.of_numbers = True
 '''
+)
 POINTS = """
 [slat_search.kinds]
 gain = their_package:GAIN

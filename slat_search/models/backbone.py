@@ -135,19 +135,6 @@ def products_in(precision: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-@lru_cache(maxsize=1)
-def shared_backbone(
-    name: str,
-    dropout: bool = False,
-    weights: str = "float32",
-    causal: bool = False,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-) -> Backbone:
-    """The backbone that all trainings of one process take turns on: loaded once, bare between trainings."""
-    return load_backbone(name, dropout, weights, causal, revision, trust_remote_code)
-
-
 def load_backbone(
     name: str,
     dropout: bool = False,
@@ -191,3 +178,7 @@ def load_backbone(
     _log.debug(f"model {name}: {params:,} parameters from {source.path} {commit}, attention {attention}")
     key, width = uuid.uuid4().hex, model.config.hidden_size
     return Backbone(name, model, tokenizer, width, params, attention, key, weights, commit)
+
+
+#: the backbone that all trainings of one process take turns on: loaded once, bare between trainings
+shared_backbone = lru_cache(maxsize=1)(load_backbone)

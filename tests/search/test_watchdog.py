@@ -14,7 +14,7 @@ import pytest
 
 from slat_search.search.pulse import Pulse
 from slat_search.search.watchdog import Watchdog
-from tests.conftest import small_config
+from tests.conftest import tiny_config
 from tests.whole import assert_same, command_line, descendants, finish, lines, start
 
 _LONG = 1500  # seconds, on a machine that is busy
@@ -139,14 +139,7 @@ def test_workers_of_a_ray_that_the_caller_has_started_are_not_ours_to_end(whose:
 @pytest.mark.slow
 def test_workers_that_stand_still_are_ended_and_the_end_is_the_same(tmp_path: Path) -> None:
     """A trial and a training are stopped, as by a deadlock; the rest of the run is as if nothing had been."""
-    config = small_config(
-        task={"name": "bbc-headline", "max_rows": 48},
-        training={"steps": 4, "batch_size": 8},
-        search={"trials": 2, "num_selected": 1, "refit_learning_rates": [0.003]},
-        baselines=[{"method": "lora", "size": 2, "learning_rates": [0.003]}],
-        evaluation={"ratios": [0.1]},
-    )
-    (tmp_path / "small.yaml").write_text(config.to_yaml())
+    (tmp_path / "small.yaml").write_text(tiny_config().to_yaml())
     finish(start(tmp_path / "small.yaml", tmp_path / "whole"), _LONG)
     out = tmp_path / "run"
     process = start(tmp_path / "small.yaml", out, "--set", "resources.patience=90s")
