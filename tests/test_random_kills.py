@@ -19,6 +19,7 @@ KILLS = int(os.environ.get("KILLS", "30"))
 SEED = int(os.environ.get("KILLS_SEED", "0"))
 TARGETS = ("driver", "driver", "worker", "raylet", "gcs_server")
 _OF_ONE_WORK = 3  # that a lost worker's work is tried again
+_LONG = 1500  # seconds, on a machine that is busy
 
 
 def stage(out: Path) -> str:
@@ -68,7 +69,7 @@ def kill_and_resume(config: Path, out: Path, longest: float, dice: random.Random
         else:
             assert process.returncode == 0, (killed, output)
             return killed
-    finish(process)
+    finish(process, _LONG)
     return killed
 
 
@@ -76,7 +77,7 @@ def kill_and_resume(config: Path, out: Path, longest: float, dice: random.Random
 def test_killed_at_random_moments_and_resumed(config: Path, tmp_path: Path) -> None:
     """``KILLS`` and ``KILLS_SEED`` in the environment ask for more kills, and for others."""
     began = time.monotonic()
-    finish(start(config, tmp_path / "whole"))
+    finish(start(config, tmp_path / "whole"), _LONG)
     longest = 0.6 * (time.monotonic() - began)
     dice, killed = random.Random(SEED), Counter[tuple[str, str]]()
     while (left := KILLS - killed.total()) > 0:

@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import re
-import secrets
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from ..config import Resources
 from ..errors import SlatError
 from ..home import writable
 from ..interruption import ended_by_signals, handlers_kept
+from .auth import keep_token
 from .lifeline import Lifeline
 from .processes import Processes
 
@@ -95,8 +95,7 @@ def _join(address: str, source: str) -> None:
 
 def _start() -> None:
     folder = session_folder()
-    if not writable(Path("~/.ray").expanduser()):  # where Ray keeps the secret by which its processes know each other
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    keep_token()
     try:
         with _on_loopback():
             ray.init(

@@ -132,3 +132,14 @@ def test_a_job_that_is_submitted(run: tuple[Path, str], config: Path, tmp_path: 
     assert "succeeded" in done.stdout
     for name in TABLES:
         assert_same(run[0], out, name)
+
+
+@pytest.mark.parametrize("theirs", [{"RAY_AUTH_TOKEN": "a" * 64}, {"RAY_AUTH_TOKEN": "", "RAY_AUTH_MODE": "disabled"}])
+def test_another_token_or_none_is_one_sentence(config: Path, tmp_path: Path, theirs: dict[str, str]) -> None:
+    with head("--num-cpus=1") as cluster:
+        process = start(config, tmp_path / "run", "--address", cluster.address, **theirs)
+        output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2, output
+    assert "Traceback" not in output
+    assert f"error: --address: no Ray cluster answers at {cluster.address}: " in output
+    assert not (tmp_path / "run" / "search").exists()
