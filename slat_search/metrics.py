@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics
+import scipy
 
 from .errors import SlatError
 from .plugins import Registry
 
 Measure = Callable[[np.ndarray, np.ndarray], float]
+
+
+def _scores() -> ModuleType:
+    """Those of scikit-learn, whose import takes half a second that a look at the command line does without."""
+    from sklearn import metrics
+
+    return metrics
+
+
 _OWN: dict[str, Measure] = {
-    "accuracy": lambda y, p: metrics.accuracy_score(y, p),
-    "f1": lambda y, p: metrics.f1_score(y, p, zero_division=0),
-    "macro_f1": lambda y, p: metrics.f1_score(y, p, average="macro", zero_division=0),
-    "matthews": lambda y, p: metrics.matthews_corrcoef(y, p),
-    "pearson": lambda y, p: stats.pearsonr(y, p).statistic if _vary(y, p) else 0.0,
+    "accuracy": lambda y, p: _scores().accuracy_score(y, p),
+    "f1": lambda y, p: _scores().f1_score(y, p, zero_division=0),
+    "macro_f1": lambda y, p: _scores().f1_score(y, p, average="macro", zero_division=0),
+    "matthews": lambda y, p: _scores().matthews_corrcoef(y, p),
+    "pearson": lambda y, p: scipy.stats.pearsonr(y, p).statistic if _vary(y, p) else 0.0,
     **dict.fromkeys(("token_accuracy", "exact_match", "rouge_l"), lambda y, p: float(np.mean(p))),  # of each response
-    "spearman": lambda y, p: stats.spearmanr(y, p).statistic if _vary(y, p) else 0.0,
+    "spearman": lambda y, p: scipy.stats.spearmanr(y, p).statistic if _vary(y, p) else 0.0,
 }
 #: A metric of another package is an entry point of this group that names such a function, larger values for better
 #: predictions; an attribute ``of_numbers`` says that labels are numbers.

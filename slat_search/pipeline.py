@@ -15,7 +15,6 @@ from .analysis.data import frame, read_run
 from .analysis.formats import to_csv
 from .analysis.fronts import choose_members
 from .analysis.mistakes import TestTexts, write_mistakes
-from .analysis.report import illustrate, tabulate
 from .baselines import apply_method
 from .comparison.contenders import (
     method_options,
@@ -191,6 +190,8 @@ def _work(
     progress.expect("trainings", training_steps(context.config, len(members)))
     with progress.bars():
         _compare(context, folder, members, progress)
+    from .analysis.report import illustrate, tabulate  # on use, as what draws takes half a second to import
+
     data = read_run(folder)
     table = tabulate(folder, data)
     with results_stay(folder):
@@ -211,6 +212,8 @@ def _compare(context: Context, folder: RunFolder, members: Sequence[Trial], prog
     runner.evaluate([job for _, job in finals])
     save_adapters(folder / "adapters", runner, finals)
     if len(context.tasks) > 1:
+        from .analysis.report import tabulate
+
         tabulate(folder, read_run(folder))  # whatever fails after this, what trained together can be used
         _train_apart(context, folder, members, selection, progress)
 

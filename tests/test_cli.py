@@ -152,8 +152,16 @@ def test_a_run_is_shown_under_an_ascii_locale(tmp_path: Path) -> None:
     assert shown.stdout.decode().startswith("| größe | 0.9 ± 0.1 ≈ |\n")
 
 
-def test_importing_the_package_loads_neither_torch_nor_ray() -> None:
-    code = "import sys, slat_search; print({'torch', 'ray'} & set(sys.modules))"
+@pytest.mark.parametrize(
+    ("used", "later"),
+    [
+        ("slat_search", {"torch", "ray"}),
+        ("slat_search.run", {"matplotlib", "sklearn", "scipy.stats", "peft", "transformers.modeling_utils"}),
+        ("slat_search.load", {"ray", "matplotlib", "peft", "transformers.modeling_utils"}),
+    ],
+)
+def test_an_import_loads_nothing_that_takes_long_before_it_is_used(used: str, later: set[str]) -> None:
+    code = f"import sys, slat_search; {used}; print({later!r} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 _DRAWS = 5000
 _EXACT = 14  # pairs up to which every change of signs is tried
@@ -35,7 +35,7 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray, seed: int = 0) -> 
         return 1.0
     resamples = np.inf if len(differences) <= _EXACT else 9999
     rng = np.random.default_rng(seed)
-    found = stats.permutation_test(
+    found = scipy.stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=resamples, vectorized=True, rng=rng
     )
     return float(found.pvalue)
@@ -53,7 +53,7 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 def ranks(qualities: np.ndarray) -> np.ndarray:
     """Rank of each method on each task, 1 for the best, ties share their mean; (tasks, methods) like the input."""
-    return stats.rankdata(-np.asarray(qualities), axis=1)
+    return scipy.stats.rankdata(-np.asarray(qualities), axis=1)
 
 
 def friedman(qualities: np.ndarray) -> float:
@@ -62,10 +62,10 @@ def friedman(qualities: np.ndarray) -> float:
     Args:
         qualities: (tasks, methods).
     """
-    return float(stats.friedmanchisquare(*np.asarray(qualities).T).pvalue)
+    return float(scipy.stats.friedmanchisquare(*np.asarray(qualities).T).pvalue)
 
 
 def critical_difference(methods: int, tasks: int, level: float = 0.05) -> float:
     r"""Nemenyi's critical difference of mean ranks, :math:`q_\alpha \sqrt{k (k + 1) / 6 N}` (Demsar 2006)."""
-    q = stats.studentized_range.ppf(1 - level, methods, np.inf) / np.sqrt(2)
+    q = scipy.stats.studentized_range.ppf(1 - level, methods, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(methods * (methods + 1) / (6 * tasks)))

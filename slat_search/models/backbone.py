@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from ..errors import SlatError
 from .loading import (
@@ -24,6 +23,9 @@ from .loading import (
 from .object_store import Packed, packed, unpacked
 from .quantized import LOADED_AS, QUANTIZED, check_quantized, quantize
 from .registry import Source
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _log = logging.getLogger(__name__)
 _LENGTH_FIELDS = ("max_position_embeddings", "max_encoder_position_embeddings")

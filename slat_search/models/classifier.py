@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from ..tasks import Batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class TextClassifier(nn.Module):

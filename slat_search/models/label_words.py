@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from ..tasks import NONE, Batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Ids = tuple[int, ...]
 

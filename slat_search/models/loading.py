@@ -10,11 +10,11 @@ import re
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ..errors import SlatError
@@ -26,6 +26,9 @@ from .files import (
     without_config,
 )
 from .registry import Source, is_causal, needs_encoder, text_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 #: modules over the last hidden state, which is what we take of a model
 _HEADS = re.compile(r"(^|\.)(pooler|cls|classifier|score|lm_head|qa_outputs|seq_relationship|sequence_summary)(\.|$)")
@@ -49,7 +52,7 @@ def read_config(source: Source) -> PreTrainedConfig:
     if reason := without_config(source.path) or pointer(source.path, source.revision):
         raise SlatError(f"model.name: cannot load {source.name!r}: {reason}")
     with _one_sentence(source):
-        config = AutoConfig.from_pretrained(source.path, **source.options)
+        config = transformers.AutoConfig.from_pretrained(source.path, **source.options)
         attention = getattr(config, "_attn_implementation", None)
         if isinstance(attention, str) and "/" in attention and not source.trust_remote_code:
             raise _UnfitError(f"its attention is code of {attention} on the hub, which {_NOT_RUN}")
@@ -66,7 +69,7 @@ def read_tokenizer(source: Source) -> Any:
     """
     with _one_sentence(source):
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source.path, **source.options)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source.path, **source.options)
         except Exception as error:
             if has_tokenizer(source.path, source.revision):
                 raise
@@ -93,7 +96,7 @@ def read_model(source: Source, config: PreTrainedConfig, weights: str, causal: b
     with _one_sentence(source):
         if causal and not is_causal(config):
             raise _UnfitError(f"a prompt needs a causal language model, and {config.model_type} is none")
-        model, report = (AutoModelForCausalLM if causal else text_model(config)).from_pretrained(
+        model, report = (transformers.AutoModelForCausalLM if causal else text_model(config)).from_pretrained(
             source.path,
             config=config,
             dtype=weights,
@@ -104,7 +107,7 @@ def read_model(source: Source, config: PreTrainedConfig, weights: str, causal: b
         encoder = ""
         if needs_encoder(config) and not causal:
             whole, model = model, model.get_encoder()
-            if not isinstance(model, PreTrainedModel):
+            if not isinstance(model, transformers.PreTrainedModel):
                 raise _UnfitError(f"the encoder of {type(whole).__name__} cannot be used alone")
             encoder = next(f"{path}." for path, module in whole.named_modules() if module is model)
         if model.main_input_name != "input_ids":

@@ -11,26 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import transformers
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from safetensors import SafetensorError
-from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_MASKED_LM_MAPPING,
-    MODEL_FOR_TEXT_ENCODING_MAPPING,
-    AutoConfig,
-    AutoModel,
-    AutoModelForTextEncoding,
-    AutoTokenizer,
-    PreTrainedConfig,
-)
 
 from ..errors import SlatError
 from ..files import check_regular
 from ..tasks import cache
+
+if TYPE_CHECKING:
+    from transformers import AutoModel, AutoModelForTextEncoding, PreTrainedConfig
 
 _log = logging.getLogger(__name__)
 
@@ -75,12 +69,12 @@ def _converted(package: Any) -> Path:
         with tempfile.TemporaryDirectory(prefix=".part-", dir=place.parent) as part:
             source, new = package.assemble(Path(part) / package.MODEL_NAME), Path(part) / "new"
             named = {"pretrained_model_name_or_path": part, "gguf_file": source.name, "trust_remote_code": False}
-            read = AutoModel.from_pretrained(**named, dtype="float32")
-            config = AutoConfig.from_pretrained(**named)
+            read = transformers.AutoModel.from_pretrained(**named, dtype="float32")
+            config = transformers.AutoConfig.from_pretrained(**named)
             plain = type(read)(config)  # what was read counts as quantised still, and cannot be saved
             plain.load_state_dict(read.state_dict())
             plain.save_pretrained(new)
-            AutoTokenizer.from_pretrained(**named).save_pretrained(new)
+            transformers.AutoTokenizer.from_pretrained(**named).save_pretrained(new)
             if not place.exists():
                 new.rename(place)
     except (OSError, ValueError, SafetensorError) as error:
@@ -183,18 +177,19 @@ def model_path(name: str, revision: str | None = None) -> str:
 
 def text_model(config: PreTrainedConfig) -> type[AutoModel] | type[AutoModelForTextEncoding]:
     """The class to load a model by: an encoder alone of what has a decoder as well, where there is such a class."""
-    return AutoModelForTextEncoding if config.is_encoder_decoder and not needs_encoder(config) else AutoModel
+    encoder_alone = config.is_encoder_decoder and not needs_encoder(config)
+    return transformers.AutoModelForTextEncoding if encoder_alone else transformers.AutoModel
 
 
 def needs_encoder(config: PreTrainedConfig) -> bool:
     """Whether the model is loaded with a decoder, and its encoder taken from it (BART and its relatives)."""
-    return bool(config.is_encoder_decoder) and type(config) not in MODEL_FOR_TEXT_ENCODING_MAPPING
+    return bool(config.is_encoder_decoder) and type(config) not in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING
 
 
 def is_causal(config: PreTrainedConfig) -> bool:
     """Whether a model of that configuration predicts the next token from those before it alone."""
-    bidirectional = type(config) in MODEL_FOR_MASKED_LM_MAPPING
-    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not (bidirectional or config.is_encoder_decoder)
+    bidirectional = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    return type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not (bidirectional or config.is_encoder_decoder)
 
 
 def published(name: str) -> tuple[str, str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from ..tasks import Batch
 from .label_words import token_scores
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _MOST_LOGITS = 2**27  # of an evaluation at a time: 512 MB in float32
 _WORD = re.compile(r"\w+")

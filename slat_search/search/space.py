@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 import numpy as np
+import scipy
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from scipy.stats import qmc
 
 from ..config import Config
 from ..config.search import Range
@@ -112,8 +112,8 @@ def _grid(axes: Mapping[str, _Axis], seed: int) -> list[Point]:
 def _sobol(space: Mapping[str, Distribution], trials: int, seed: int) -> list[Point]:
     """The first points of a scrambled Sobol sequence (Owen 1998) over the whole space."""
     power = max(0, math.ceil(math.log2(trials)))  # the sequence is balanced at powers of two
-    unit = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed)).random_base2(power)[:trials]
-    return [dict(zip(space, map(_at, space.values(), row.tolist()), strict=True)) for row in unit]
+    unit = scipy.stats.qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed)).random_base2(power)
+    return [dict(zip(space, map(_at, space.values(), row.tolist()), strict=True)) for row in unit[:trials]]
 
 
 def _at(distribution: Distribution, share: float) -> Any:
