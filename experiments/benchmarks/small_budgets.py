@@ -244,7 +244,7 @@ def configuration(options: argparse.Namespace, task: str) -> Config:
             "name": task,
             "task": task_in(None if task in EMBEDDED else options.data, task),
             "model": {"precision": options.precision},
-            "training": {"steps": options.steps},
+            "training": {"steps": options.steps, "head_first": options.head_first},
             "gates": GATES,
             "space": {"kinds": CANDIDATES},
             "evaluation": {"ratios": [0.1, 0.2]},
@@ -273,6 +273,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--methods", nargs="*", choices=[*SIZED, *FIXED], default=[*SIZED, *FIXED])
+    parser.add_argument("--head-first", type=float, default=0.0, help="share of steps for the head alone, not of SLAT")
     parser.add_argument("--per-gpu", type=int, help="trainings that share a GPU; one unless told otherwise")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--earlier", nargs="+", type=Path, default=[], help="results.json of other parts, to be added")
@@ -283,8 +284,8 @@ def main() -> None:
     prepared = {task: prepare(configuration(options, task)) for task in options.tasks}
     parts = [json.loads(path.read_text(encoding="utf-8")) for path in options.earlier]
     for path, part in zip(options.earlier, parts, strict=True):
-        for name in ("steps", "precision"):
-            if part["options"][name] != getattr(options, name):
+        for name in ("steps", "precision", "head_first"):
+            if part["options"].get(name, 0.0) != getattr(options, name):
                 raise SystemExit(f"{path} was made in another way: {name} is {part['options'][name]!r} there")
     results: dict[str, Any] = {
         "options": {k: v for k, v in vars(options).items() if k not in ("data", "out", "per_gpu", "earlier")},

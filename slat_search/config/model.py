@@ -103,6 +103,11 @@ class Training(Section):
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay on adapter and head")
     warmup: Fraction = Field(0.06, description="share of the steps with a rising learning rate; then linear decay")
     head_learning_rate: Positive = Field(0.01, description="learning rate of the task head, the same for all methods")
+    head_first: Fraction = Field(
+        0.0,
+        description="share of the steps in which the head of a hand-made or retrained structure trains alone (LP-FT, "
+        "arXiv 2202.10054), as that of a search does in its own warm-up: a control for comparisons",
+    )
 
 
 class Evaluation(Section):

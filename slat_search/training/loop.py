@@ -34,6 +34,8 @@ class Plan:
         head_learning_rate: of the task head.
         weight_decay: AdamW's, on both.
         warmup: share of the steps with a rising learning rate; it then falls linearly to 0.
+        head_first: share of the steps at which the modules' learning rate is 0, as that of linear probing before
+            fine-tuning (arXiv 2202.10054).
         noise: injected into training text only.
         seed: of initialisation, data order and noise.
         parts: a batch goes through the model in so many parts whose gradients add up, for memory that holds no more;
@@ -46,6 +48,7 @@ class Plan:
     head_learning_rate: float
     weight_decay: float = 0.01
     warmup: float = 0.06
+    head_first: float = 0.0
     noise: Noise = field(default_factory=Noise)
     seed: int = 0
     parts: int = 1
@@ -196,11 +199,13 @@ class Training:
 
 def _schedule(plan: Plan, group: dict[str, Any], controller: Controller) -> Callable[[int], float]:
     """The factor on a group's learning rate at each step: rise, linear fall, and the controller's pace for modules."""
-    rising = max(1, round(plan.warmup * plan.steps))
+    rising, resting = max(1, round(plan.warmup * plan.steps)), round(plan.head_first * plan.steps)
 
     def factor(step: int) -> float:
         if group.get("constant"):
             return 1.0
+        if group.get("paced") and step < resting:
+            return 0.0
         pace = controller.pace if group.get("paced") else 1.0
         if step < rising:
             return pace * (step + 1) / rising

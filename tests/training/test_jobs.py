@@ -33,6 +33,18 @@ def test_training_is_repeatable_and_follows_its_seed(context: Context, job: Trai
     assert any(not np.array_equal(state[name], other[name]) for name in state)
 
 
+def test_a_head_that_trains_first_and_modules_after_it(context: Context, job: TrainingJob) -> None:
+    def trained(share: float) -> dict[str, np.ndarray]:
+        training = context.config.training.model_copy(update={"head_first": share})
+        config = context.config.model_copy(update={"training": training})
+        return train_job(replace(context, config=config), job)[1]
+
+    alone, half = trained(1.0), trained(0.5)
+    moved = [name for name in alone if name.startswith("adapter.") and not np.array_equal(half[name], alone[name])]
+    assert any(not alone[name].any() for name in moved)  # where a module adds nothing at first, it still does
+    assert all(np.any(alone[name] != half[name]) for name in alone if name.startswith("head."))
+
+
 def test_training_learns(context: Context, job: TrainingJob) -> None:
     result, _ = train_job(context, job)
     assert result.validation.quality > context.majority + 0.1
