@@ -13,9 +13,11 @@ class Controller:
 
     Attributes:
         pace: factor on the modules' learning rate, read before each step.
+        warms_up: whether it says itself when modules begin to learn, in place of :class:`.Plan`.
     """
 
     pace = 1.0
+    warms_up = False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return further optimizer groups (structure variables)."""

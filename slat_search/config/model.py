@@ -104,9 +104,9 @@ class Training(Section):
     warmup: Fraction = Field(0.06, description="share of the steps with a rising learning rate; then linear decay")
     head_learning_rate: Positive = Field(0.01, description="learning rate of the task head, the same for all methods")
     head_first: Fraction = Field(
-        0.0,
-        description="share of the steps in which the head of a hand-made or retrained structure trains alone (LP-FT, "
-        "arXiv 2202.10054), as that of a search does in its own warm-up: a control for comparisons",
+        0.1,
+        description="share of the steps in which the head trains alone before the modules of a baseline or of a "
+        "retrained structure join it (LP-FT, arXiv 2202.10054), as in the warm-up of a search",
     )
 
 

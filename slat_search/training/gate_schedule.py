@@ -45,6 +45,8 @@ class SupernetController(Controller):
         steps: of the training.
     """
 
+    warms_up = True
+
     def __init__(self, supernet: Supernet, plan: SearchPlan, steps: int):
         self.supernet = supernet
         self.plan = plan

@@ -95,10 +95,7 @@ def _trained(context: Context, job: TrainingJob, parts: int) -> Generator[tuple[
 def _fixed_job(context: Context, job: TrainingJob, parts: int) -> tuple[Trained, State]:
     with _applied(context, job) as (models, applied):
         noise = Noise(job.noise_kind, job.noise_ratio)
-        training = replace(
-            plan(context.config, job.learning_rate, job.seed, noise, applied.module is None, parts),
-            head_first=context.config.training.head_first,
-        )
+        training = plan(context.config, job.learning_rate, job.seed, noise, applied.module is None, parts)
         peak, began = Peak(), time.perf_counter()
         controller = applied.controller(training.steps) if applied.controller is not None else None
         for _ in make_training(context, models, applied.module, training, controller, applied.switch).run():

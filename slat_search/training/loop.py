@@ -34,8 +34,8 @@ class Plan:
         head_learning_rate: of the task head.
         weight_decay: AdamW's, on both.
         warmup: share of the steps with a rising learning rate; it then falls linearly to 0.
-        head_first: share of the steps at which the modules' learning rate is 0, as that of linear probing before
-            fine-tuning (arXiv 2202.10054).
+        head_first: share of the steps at which the modules' learning rate is 0, so that the head learns first (LP-FT,
+            arXiv 2202.10054). Not where there is no head; and a search has a warm-up of its own.
         noise: injected into training text only.
         seed: of initialisation, data order and noise.
         parts: a batch goes through the model in so many parts whose gradients add up, for memory that holds no more;
@@ -107,7 +107,8 @@ class Training:
             balance.to(self._device)
             weights = {"params": list(balance.parameters()), "lr": plan.head_learning_rate, "weight_decay": 0.0}
             self._optimizer.add_param_group(weights)
-        factors = [_schedule(plan, group, self.controller) for group in self._optimizer.param_groups]
+        resting = round(plan.head_first * plan.steps) if heads and not self.controller.warms_up else 0
+        factors = [_schedule(plan, group, self.controller, resting) for group in self._optimizer.param_groups]
         self._schedule = LambdaLR(self._optimizer, factors)
         self._generator = torch.Generator().manual_seed(plan.seed)
         self._finite = torch.ones((), dtype=torch.bool, device=self._device)
@@ -197,9 +198,10 @@ class Training:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self._device)
 
 
-def _schedule(plan: Plan, group: dict[str, Any], controller: Controller) -> Callable[[int], float]:
-    """The factor on a group's learning rate at each step: rise, linear fall, and the controller's pace for modules."""
-    rising, resting = max(1, round(plan.warmup * plan.steps)), round(plan.head_first * plan.steps)
+def _schedule(plan: Plan, group: dict[str, Any], controller: Controller, resting: int) -> Callable[[int], float]:
+    """The factor on a group's learning rate at each step: rise, linear fall, and the controller's pace for modules,
+    which rest at first."""
+    rising = max(1, round(plan.warmup * plan.steps))
 
     def factor(step: int) -> float:
         if group.get("constant"):

@@ -35,6 +35,7 @@ def plan(
         head_learning_rate=learning_rate if head_only else t.head_learning_rate,
         weight_decay=t.weight_decay,
         warmup=t.warmup,
+        head_first=t.head_first,
         noise=noise,
         seed=config.seed + seed,
         parts=parts,
