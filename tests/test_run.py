@@ -168,7 +168,7 @@ def test_every_method_has_an_adapter_to_use(run: tuple[Path, str], tmp_path: Pat
         assert adapter.tasks["bbc-headline"].measures.quality == trained["validation"].max()
     result = CliRunner().invoke(main, ["predict", str(run[0]), "--adapter", "lora-2", "--text", "Shares fall"])
     assert result.exit_code == 0, result.output
-    assert sum(float(p) for p in re.findall(r"\d\.\d{3}", result.output)) == pytest.approx(1, abs=0.01)
+    assert sum(float(p) for p in re.findall(r"\d\.\d{3}", result.stdout)) == pytest.approx(1, abs=0.01)
 
 
 def test_the_recommended_adapter_is_what_wins_and_is_told(run: tuple[Path, str], tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_what_fails_after_training_leaves_results_and_analysis_may_change(
         raise ValueError("no font has this letter")
 
     with monkeypatch.context() as patch:
-        patch.setattr("slat_search.pipeline.illustrate", broken)
+        patch.setattr("slat_search.analysis.report.illustrate", broken)
         with pytest.raises(SlatError, match=r"could not be made \(ValueError: no font has this letter\); trainings, "):
             slat_search.run(tolerant, out, resume=True)
     assert {path: path.stat().st_mtime_ns for path in out.glob("units/*")} == kept

@@ -66,7 +66,7 @@ def test_same_numbers(context: Context, kind: str, tmp_path: Path) -> None:
     order = training_batches(context.tasks[0].train, PLAN.batch_size, PLAN.seed)
     batches: list[Any] = [context.tasks[0].train.batch(next(order)) for _ in range(PLAN.steps)]
     optimizer = AdamW(model.head.parameters(), lr=PLAN.head_learning_rate, weight_decay=PLAN.weight_decay, fused=True)
-    schedule = LambdaLR(optimizer, _schedule(PLAN, {}, Controller()))
+    schedule = LambdaLR(optimizer, _schedule(PLAN, {}, Controller(), 0))
     more = {"max_steps": PLAN.steps, "per_device_train_batch_size": 1, "weight_decay": PLAN.weight_decay}
     args = arguments(tmp_path, **more, max_grad_norm=0.0, remove_unused_columns=False)
     trainer = InOrder(
