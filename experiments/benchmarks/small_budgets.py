@@ -16,7 +16,7 @@ FOLDER holds a folder a task with train, validation and test parquet files; with
 Once for each task stand methods that come in one size: LoRA r=1 and r=8 on queries and values, BitFit, LayerNorm, IA3,
 the head alone, and full fine-tuning.
 
-Protocol. All methods have the same steps, batches and head. The learning rate is chosen by the validation loss, mean of
+Protocol. All methods have the same steps, batches and head, which trains alone for the first tenth of the steps. The learning rate is chosen by the validation loss, mean of
 the first two seeds, from three values, and where the best one is at an edge the next value on that side is tried until
 it is inside; the rule is the same for all. The other seeds train with that rate. Test is read once, clean and under
 typos and word drop. The main comparison is the paired difference of clean test quality to SLAT at each budget, whose
@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--methods", nargs="*", choices=[*SIZED, *FIXED], default=[*SIZED, *FIXED])
-    parser.add_argument("--head-first", type=float, default=0.0, help="share of steps for the head alone, not of SLAT")
+    parser.add_argument("--head-first", type=float, default=0.1, help="share of steps for the head alone, not of SLAT")
     parser.add_argument("--per-gpu", type=int, help="trainings that share a GPU; one unless told otherwise")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--earlier", nargs="+", type=Path, default=[], help="results.json of other parts, to be added")
