@@ -16,11 +16,12 @@ FOLDER holds a folder a task with train, validation and test parquet files; with
 Once for each task stand methods that come in one size: LoRA r=1 and r=8 on queries and values, BitFit, LayerNorm, IA3,
 the head alone, and full fine-tuning.
 
-Protocol. All methods have the same steps, batches and head, which trains alone for the first tenth of the steps. The learning rate is chosen by the validation loss, mean of
-the first two seeds, from three values, and where the best one is at an edge the next value on that side is tried until
-it is inside; the rule is the same for all. The other seeds train with that rate. Test is read once, clean and under
-typos and word drop. The main comparison is the paired difference of clean test quality to SLAT at each budget, whose
-interval resamples tasks and then seeds, with Holm's correction over budgets.
+Protocol. All methods have the same steps, batches and head, which trains alone for the first tenth of the steps. The
+learning rate is chosen by the validation loss, mean of the first two seeds, from three values, and where the best one
+is at an edge the next value on that side is tried until it is inside; the rule is the same for all. The other seeds
+train with that rate. Test is read once, clean and under typos and word drop. The main comparison is the paired
+difference of clean test quality to SLAT at each budget, whose interval resamples tasks and then seeds, with Holm's
+correction over budgets.
 
 OUT keeps every training, so that a stopped benchmark goes on; it gets ``results.json`` (rows, configuration, versions),
 ``small_budgets.md`` and ``small_budgets.png``. ``--earlier`` adds the rows of parts made on another day or machine.
