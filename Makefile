@@ -12,7 +12,6 @@
 # make bench/NAME   the same for experiments/benchmarks/NAME.py
 # make sensitivity-demo   what sparsity weight, noise and perturbed text do to the search and three baselines
 # make docs   write docs/config.md from the configuration model
-# make notebook   run examples/first_search.ipynb and keep what it shows: about three minutes
 # make site   build the pages of docs/ and the API reference in build/site
 
 PYTHON ?= python3
@@ -21,7 +20,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-fuzz test-llm test-minimum test-wheel test-side-by-side lint format docs notebook site sensitivity-demo clean
+.PHONY: demo test test-slow test-cluster test-browser test-fuzz test-llm test-minimum test-wheel test-side-by-side lint format docs site sensitivity-demo clean
 
 QUICK = -n 2 --dist loadfile -m "not slow and not cluster and not browser and not llm and not side_by_side and not fuzz"
 
@@ -133,9 +132,6 @@ bench/stopping: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m slat_search.config.reference > docs/config.md
-
-notebook: $(READY)
-	$(BIN)/python -m tests.notebooks
 
 site: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,docs]'
