@@ -23,6 +23,8 @@ from slat_search.config import (
 from slat_search.config.mistakes import explain, section_in
 from slat_search.config.reference import reference
 from slat_search.config.section import OldNameWarning, Section
+from slat_search.files import write_listed
+from slat_search.run_folder import RunFolder
 from slat_search.search.space import SearchSpace
 from slat_search.structure import (
     ACTIVATIONS,
@@ -32,6 +34,7 @@ from slat_search.structure import (
 )
 from slat_search.tasks import NOISE_KINDS, PERTURBATIONS
 from slat_search.training.trial import space
+from tests.test_cli import ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent
 
@@ -382,3 +385,20 @@ def test_several_tasks_that_cannot_be_are_one_sentence(fields: dict, message: st
     with pytest.raises(ValidationError) as caught:
         Config.model_validate(fields)
     assert message in explain(caught.value)
+
+
+def test_a_run_of_an_earlier_version_says_what_it_did_and_not_what_is_the_default_now(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("{task: bbc-headline, training: {steps: 9}}")
+    new, kept = load_config(path), load_config(path, stored=True)
+    assert (new.training.head_first, new.gates.surplus) == (0.1, 4.0)
+    assert (kept.training.head_first, kept.gates.surplus, kept.training.steps) == (0.0, 1.0, 9)
+    path.write_text("{task: bbc-headline, training: {head_first: 0.2}, gates: {surplus: 2}}")
+    kept = load_config(path, stored=True)
+    assert (kept.training.head_first, kept.gates.surplus) == (0.2, 2.0)
+    folder = RunFolder(tmp_path / "old")
+    folder.begin(new, ENVIRONMENT)
+    lines = (folder / "config.yaml").read_text().splitlines(keepends=True)
+    write_listed(folder / "config.yaml", "".join(line for line in lines if "head_first" not in line))
+    with pytest.raises(SlatError, match=r"another configuration: training\.head_first \(was 0\.0, is 0\.1\)"):
+        folder.already_done(new, resume=True)

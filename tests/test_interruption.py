@@ -15,9 +15,8 @@ import pytest
 
 from slat_search.interruption import Interrupted, ended_by_signals, interrupted_by
 from tests.conftest import tiny_config
-from tests.whole import assert_same, command_line, descendants, finish, lines, start
+from tests.whole import LONG, assert_same, command_line, descendants, finish, lines, start
 
-_LONG = 1500  # seconds, on a machine that is busy
 SESSION = """
 import os, time
 from slat_search import SlatError
@@ -154,7 +153,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A configuration of few steps, and its run, which nobody disturbed."""
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "small.yaml").write_text(tiny_config().to_yaml())
-    finish(start(folder / "small.yaml", folder / "whole"), _LONG)
+    finish(start(folder / "small.yaml", folder / "whole"), LONG)
     return folder / "small.yaml", folder / "whole"
 
 
@@ -193,6 +192,6 @@ def test_a_run_ends_in_one_sentence_and_is_resumed_as_if_never_left(
     assert output.splitlines()[-1].startswith(told), output
     assert "Traceback" not in output
     check_gone(of_ray)
-    finish(start(config, out, "--resume"), _LONG)
+    finish(start(config, out, "--resume"), LONG)
     for name in ("trials.csv", "history.csv", "results.csv"):
         assert_same(whole, out, name)

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.whole import assert_same, command_line, descendants, finish, start
+from tests.whole import LONG, assert_same, command_line, descendants, finish, start
 
 KILLS = int(os.environ.get("KILLS", "30"))
 SEED = int(os.environ.get("KILLS_SEED", "0"))
 TARGETS = ("driver", "driver", "worker", "raylet", "gcs_server")
 _OF_ONE_WORK = 3  # that a lost worker's work is tried again
-_LONG = 1500  # seconds, on a machine that is busy
 
 
 def stage(out: Path) -> str:
@@ -69,7 +68,7 @@ def kill_and_resume(config: Path, out: Path, longest: float, dice: random.Random
         else:
             assert process.returncode == 0, (killed, output)
             return killed
-    finish(process, _LONG)
+    finish(process, LONG)
     return killed
 
 
@@ -77,7 +76,7 @@ def kill_and_resume(config: Path, out: Path, longest: float, dice: random.Random
 def test_killed_at_random_moments_and_resumed(config: Path, tmp_path: Path) -> None:
     """``KILLS`` and ``KILLS_SEED`` in the environment ask for more kills, and for others."""
     began = time.monotonic()
-    finish(start(config, tmp_path / "whole"), _LONG)
+    finish(start(config, tmp_path / "whole"), LONG)
     longest = 0.6 * (time.monotonic() - began)
     dice, killed = random.Random(SEED), Counter[tuple[str, str]]()
     while (left := KILLS - killed.total()) > 0:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 SLAT = str(Path(sys.executable).with_name("slat"))
+LONG = 1500  # seconds that a run may take on a machine that is busy
 TIMES = ["seconds", "train_seconds", "seconds_per_text", "seconds_of_one", "memory"]  # what no two runs have alike
 
 

@@ -286,8 +286,9 @@ def main() -> None:
     parts = [json.loads(path.read_text(encoding="utf-8")) for path in options.earlier]
     for path, part in zip(options.earlier, parts, strict=True):
         for name in ("steps", "precision", "head_first"):
-            if part["options"].get(name, 0.0) != getattr(options, name):
-                raise SystemExit(f"{path} was made in another way: {name} is {part['options'][name]!r} there")
+            there = part["options"].get(name, 0.0)  # before, no head trained first
+            if there != getattr(options, name):
+                raise SystemExit(f"{path} was made in another way: {name} is {there!r} there")
     results: dict[str, Any] = {
         "options": {k: v for k, v in vars(options).items() if k not in ("data", "out", "per_gpu", "earlier")},
         "tuned_on": TUNED_ON,

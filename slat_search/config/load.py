@@ -20,13 +20,16 @@ from .settings import apply_setting
 from .task import Task
 
 _MOST_BYTES = 2**19
+#: fields that runs of earlier versions did not keep, as these did without what they say
+_BEFORE = {"training": {"head_first": 0.0}, "gates": {"surplus": 1.0}}
 
 
 def load_config(path: str | Path, stored: bool = False, settings: Sequence[str] = ()) -> Config:
     """Read and check a YAML file; paths of data files in it count from the file's folder.
 
     Args:
-        stored: the file is that of a run, so it warns of no old names: nobody has to change it.
+        stored: the file is that of a run, so it warns of no old names, as nobody has to change it; and a field that is
+            newer than the run says what the run did, which the default may not.
         settings: fields that are set beside the file, ``KEY=VALUE`` each; see :func:`.apply_setting`.
 
     Raises:
@@ -35,6 +38,9 @@ def load_config(path: str | Path, stored: bool = False, settings: Sequence[str] 
     """
     path = Path(path)
     raw, mistakes = _fields(path, stored)
+    for section, before in _BEFORE.items() if stored else ():
+        if isinstance(kept := raw.get(section, {}), Mapping):
+            raw[section] = {**before, **kept}
     return checked(raw, f"config {path}", path.resolve().parent, _name(path), stored, settings, mistakes)
 
 

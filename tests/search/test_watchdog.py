@@ -15,9 +15,8 @@ import pytest
 from slat_search.search.pulse import Pulse
 from slat_search.search.watchdog import Watchdog
 from tests.conftest import tiny_config
-from tests.whole import assert_same, command_line, descendants, finish, lines, start
+from tests.whole import LONG, assert_same, command_line, descendants, finish, lines, start
 
-_LONG = 1500  # seconds, on a machine that is busy
 FIRST = Pulse(0, 0.0, 1, "node", "host")
 
 
@@ -140,7 +139,7 @@ def test_workers_of_a_ray_that_the_caller_has_started_are_not_ours_to_end(whose:
 def test_workers_that_stand_still_are_ended_and_the_end_is_the_same(tmp_path: Path) -> None:
     """A trial and a training are stopped, as by a deadlock; the rest of the run is as if nothing had been."""
     (tmp_path / "small.yaml").write_text(tiny_config().to_yaml())
-    finish(start(tmp_path / "small.yaml", tmp_path / "whole"), _LONG)
+    finish(start(tmp_path / "small.yaml", tmp_path / "whole"), LONG)
     out = tmp_path / "run"
     process = start(tmp_path / "small.yaml", out, "--set", "resources.patience=90s")
     for worker, moment in (
@@ -154,7 +153,7 @@ def test_workers_that_stand_still_are_ended_and_the_end_is_the_same(tmp_path: Pa
                 stopped = [pid for pid in descendants(process.pid) if command_line(pid).startswith(worker)]
             time.sleep(0.02)
         os.kill(stopped[0], signal.SIGSTOP)
-    output = finish(process, _LONG)
+    output = finish(process, LONG)
     assert re.search("warning: search: (no step of trial-|a worker)", output)
     assert "lost its worker, and is tried again" in output
     assert re.search("warning: trainings: (no step of|a worker)", output)  # it may not have begun yet
