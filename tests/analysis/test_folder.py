@@ -13,8 +13,8 @@ from slat_search.analysis.folder import show
 from slat_search.analysis.report import analyse
 from slat_search.cli import main
 from slat_search.run_folder import RunFolder
+from tests.analysis.made import made_run
 from tests.analysis.test_pool import made_pool
-from tests.analysis.test_report import made_run
 
 KEPT = Path(__file__).parents[2] / "experiments" / "results"
 

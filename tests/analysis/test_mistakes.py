@@ -18,8 +18,8 @@ from slat_search.analysis.report import analyse, illustrate
 from slat_search.errors import SlatError
 from slat_search.records import MOST_CLASSES, MOST_LETTERS, MOST_TEXTS, Mistakes
 from slat_search.run_folder import RunFolder
+from tests.analysis.made import EVIL, made_run
 from tests.analysis.test_pool import made_pool
-from tests.analysis.test_report import EVIL, made_run
 
 TEXTS = TestTexts([(f"text {i} {EVIL}", "x" * (MOST_LETTERS + i)) for i in range(100)])
 

@@ -21,7 +21,7 @@ from slat_search.analysis.shared import shared_by
 from slat_search.analysis.tables import found_ones
 from slat_search.run_folder import RunFolder
 from slat_search.structure import SharedStructure, Site, Structure
-from tests.analysis.test_report import EVIL, Page, unit
+from tests.analysis.made import EVIL, Page, unit
 
 TASKS = ("one", "two", EVIL)
 SITES = tuple(Site(layer, f"encoder.layer.{layer}.q", "q", 8, 8) for layer in range(2))

@@ -17,8 +17,8 @@ from slat_search.analysis.studies import analyse_studies, read_studies
 from slat_search.files import write_json
 from slat_search.metrics import quality
 from slat_search.run_folder import RunFolder
+from tests.analysis.made import unit
 from tests.analysis.test_pool import SHARED, TASKS, made_pool, told
-from tests.analysis.test_report import unit
 
 METRICS = ("accuracy", "f1", "accuracy")  # which take draws of different number
 

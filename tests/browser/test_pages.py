@@ -17,9 +17,9 @@ from slat_search.analysis.folder import make_report
 from slat_search.analysis.mistakes import TestTexts, write_mistakes
 from slat_search.analysis.report import analyse, illustrate
 from slat_search.run_folder import RunFolder
+from tests.analysis.made import made_run as made_single
 from tests.analysis.test_comparison import made_run
 from tests.analysis.test_pool import made_pool
-from tests.analysis.test_report import made_run as made_single
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
