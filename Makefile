@@ -82,6 +82,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file experiments/mypy.ini experiments/benchmarks/*.py examples/*.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

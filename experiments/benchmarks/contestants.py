@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from slat_search.config import ALL_KINDS
+from slat_search.records import TrainingJob
 from slat_search.structure import Site, Structure
-from slat_search.training.jobs import TrainingJob
 
 SEARCH_RATE = 2e-3  # of the whole supernet; it grows as that shrinks
 #: method -> what its runs have other than the rest; searches first, then what is trained with twice the steps
@@ -63,7 +63,7 @@ class Entry:
         """What shares a setting: the seeds of a method, the draws of random structures."""
         return self.method, self.budget
 
-    def unit(self, setting: Setting) -> TrainingJob:
+    def job(self, setting: Setting) -> TrainingJob:
         rate = setting.learning_rate
         if self.structure is None:
             options = {"budget": self.budget, "kinds": setting.kinds}

@@ -59,11 +59,10 @@ from slat_search.config import Config
 from slat_search.config.task import EMBEDDED
 from slat_search.files import write_json, write_text
 from slat_search.provenance import environment
-from slat_search.records import Trained
+from slat_search.records import Trained, TrainingJob
 from slat_search.structure import Structure, find_sites
 from slat_search.tasks import TaskData
 from slat_search.training.context import Context, prepare
-from slat_search.training.jobs import TrainingJob
 from slat_search.training.trial import space
 
 TUNED_ON = 2  # seeds, or draws
@@ -207,7 +206,7 @@ def main() -> None:
         "search_rate": SEARCH_RATE,
         "variants": VARIANTS,
         "rates": {str(budget): list(rates(budget)) for budget in options.budgets},
-        "made_by": {task: made_by(context, *data, options.data) for task, (context, data) in prepared.items()},
+        "made_by": {task: made_by(context, data[0], options.data) for task, (context, data) in prepared.items()},
         "rows": [],
     }
     together(made, options.earlier)  # what does not fit says so before hours are spent

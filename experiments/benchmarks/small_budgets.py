@@ -54,10 +54,9 @@ from slat_search.config.baselines import Baseline, MethodName
 from slat_search.config.task import EMBEDDED
 from slat_search.files import write_json, write_text
 from slat_search.provenance import environment
-from slat_search.records import Tested, Trained
+from slat_search.records import Tested, Trained, TrainingJob
 from slat_search.structure import Site, Structure, find_sites
 from slat_search.training.context import Context, prepare
-from slat_search.training.jobs import TrainingJob
 
 TUNED_ON = 2  # seeds
 DIRECTIONS = 32  # leading ones that entries are drawn from
@@ -108,7 +107,7 @@ class Entry:
 
     def job(self, rate: float) -> TrainingJob:
         if self.method == "SLAT" and self.budget is not None:
-            options = {"budget": self.budget, "kinds": "spectral" if self.budget < ALL_FROM else "all"}
+            options: dict[str, Any] = {"budget": self.budget, "kinds": "spectral" if self.budget < ALL_FROM else "all"}
             return TrainingJob("search", f"search-{self.budget}", rate, self.seed, options=options)
         if self.structure is not None:
             options = {"structure": self.structure.to_dict()}

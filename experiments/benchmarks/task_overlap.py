@@ -33,9 +33,8 @@ from slat_search.comparison.job_runner import JobRunner
 from slat_search.config import Config
 from slat_search.files import write_json
 from slat_search.provenance import environment
-from slat_search.records import Trained
+from slat_search.records import Trained, TrainingJob
 from slat_search.training.context import prepare
-from slat_search.training.jobs import TrainingJob
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
