@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from slat_search.search.runtime import ray_session  # first: sets Ray's environment
@@ -63,7 +64,7 @@ def search(context: Context, config: Config) -> tuple[list[Trial], Watch, float]
         watch, log = Watch(), logging.getLogger("slat_search.search")
         log.addHandler(watch)
         log.setLevel(logging.INFO)
-        trials = run_search(context, Path(folder))
+        trials = run_search(replace(context, config=config), Path(folder))
         log.removeHandler(watch)
         return trials, watch, time.perf_counter() - watch.began
 
