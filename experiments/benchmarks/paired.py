@@ -201,13 +201,20 @@ def reaches(rows: pd.DataFrame, share: float = 0.99, references: Sequence[str] =
     return to_markdown(pd.DataFrame(lines)) if lines else ""
 
 
-def plot(rows: pd.DataFrame, methods: Sequence[str], path: Path) -> None:
-    """Test quality over budget, a panel a task and one for their mean; bars are the standard error over seeds."""
-    tasks, budgets = sorted(rows["task"].unique()), sorted(rows["budget"].unique())
+def plot(rows: pd.DataFrame, methods: Sequence[str], path: Path, references: Sequence[str] = ()) -> None:
+    """Test quality over budget, a panel a task and, where there are several, one for their mean; bars are the standard
+    error over seeds.
+
+    Args:
+        references: methods of one size, each a line across.
+    """
+    tasks = sorted(rows["task"].unique())
+    budgets = sorted(rows.loc[rows["method"].isin(methods), "budget"].unique())
     rows = rows.groupby(["task", "method", "budget", "seed"], sort=False, as_index=False)["test"].mean()
     means = rows.groupby(["method", "budget", "seed"], sort=False, as_index=False)["test"].mean()
-    figure, axes = plt.subplots(1, len(tasks) + 1, figsize=(3.6 * (len(tasks) + 1), 4.2), squeeze=False)
-    for axis, task in zip(axes[0], ["mean", *tasks], strict=True):
+    panels = ["mean", *tasks] if len(tasks) > 1 else tasks
+    figure, axes = plt.subplots(1, len(panels), figsize=(max(3.6 * len(panels), 6.4), 4.2), squeeze=False)
+    for axis, task in zip(axes[0], panels, strict=True):
         shown = means if task == "mean" else rows[rows["task"] == task]
         for number, method in enumerate(methods):
             by_budget = shown.loc[shown["method"] == method].groupby("budget")["test"]
@@ -216,14 +223,19 @@ def plot(rows: pd.DataFrame, methods: Sequence[str], path: Path) -> None:
                 continue
             style = {"color": f"C{number}", "marker": "o", "capsize": 3, "lw": 2.2 if method == "SLAT" else 1.2}
             axis.errorbar(mean.index, mean, yerr=by_budget.sem(), label=method, **style)
+        for dashes, method in zip(("--", ":", "-."), references, strict=False):
+            alone = shown.loc[shown["method"] == method]
+            if not alone.empty:
+                size = f"{alone['budget'].iloc[0]:,.0f} parameters"
+                axis.axhline(alone["test"].mean(), color="0.35", ls=dashes, lw=1.2, label=f"{method}, {size}")
         axis.set_xscale("log")
-        axis.set_xticks(budgets, [f"{budget:,}" for budget in budgets], fontsize=8)
+        axis.set_xticks(budgets, [f"{budget:,.0f}" for budget in budgets], fontsize=8)
         axis.minorticks_off()
         axis.set_title(task)
         axis.set_xlabel("adapter parameters (budget)")
         axis.grid(alpha=0.25)
     axes[0][0].set_ylabel("test quality")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=2 * (len(tasks) + 1), frameon=False)
-    figure.tight_layout(rect=(0, 0.12, 1, 1))
+    figure.legend(handles, labels, loc="lower center", ncols=3 if len(panels) == 1 else 2 * len(panels), frameon=False)
+    figure.tight_layout(rect=(0, 0.16, 1, 1))
     figure.savefig(path, dpi=140)

@@ -260,7 +260,8 @@ def write(results: dict[str, Any], out: Path) -> None:
     write_json(out / "results.json", {**results, "against": json.loads(compared.to_json(orient="records"))})
     text = "\n".join([table(frame, [*SIZED, *FIXED]), differences_to("SLAT", compared), reaches(frame)])
     write_text(out / "small_budgets.md", text)
-    plot(frame.assign(budget=frame["budget"].fillna(frame["params"])), SIZED, out / "small_budgets.png")
+    sized = frame.assign(budget=frame["budget"].fillna(frame["params"]))
+    plot(sized, SIZED, out / "small_budgets.png", references=("head", "LoRA r=8", "full"))
     print(text)
 
 
