@@ -20,7 +20,7 @@ from slat_search.config import (
     search,
     supernet,
 )
-from slat_search.config.mistakes import explain, section_in
+from slat_search.config.mistakes import as_one, section_in, sentences
 from slat_search.config.reference import reference
 from slat_search.config.section import OldNameWarning, Section
 from slat_search.files import write_listed
@@ -384,7 +384,7 @@ def test_several_tasks_are_read_written_and_parted() -> None:
 def test_several_tasks_that_cannot_be_are_one_sentence(fields: dict, message: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Config.model_validate(fields)
-    assert message in explain(caught.value)
+    assert message in as_one(sentences(caught.value))
 
 
 def test_a_run_of_an_earlier_version_says_what_it_did_and_not_what_is_the_default_now(tmp_path: Path) -> None:

@@ -48,12 +48,6 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def explain(error: ValidationError) -> str:
-    """Every problem in a sentence of its own: field path, what is wrong, what is allowed; a line each where there are
-    several."""
-    return as_one(sentences(error))
-
-
 def as_one(mistakes: Sequence[str]) -> str:
     """Return one mistake as it is, and several with their number, a line each."""
     unique = list(dict.fromkeys(mistakes))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ray.tune.search import Searcher
 
 from slat_search.config import Config
-from slat_search.config.mistakes import explain
+from slat_search.config.mistakes import as_one, sentences
 from slat_search.config.presets import PRESETS
 from slat_search.records import Report
 from slat_search.search.sampler import OptunaSearcher
@@ -43,7 +43,7 @@ def test_times_are_written_as_people_do(given: Any, seconds: float) -> None:
 def test_other_times_are_one_sentence(given: Any) -> None:
     with pytest.raises(ValidationError) as caught:
         Config.model_validate({"search": {"time_limit": given}})
-    assert explain(caught.value).startswith("search.time_limit: should be ")
+    assert as_one(sentences(caught.value)).startswith("search.time_limit: should be ")
 
 
 def test_the_first_trial_always_runs_and_others_have_to_fit() -> None:
@@ -105,4 +105,4 @@ def test_presets_differ_and_good_is_the_default() -> None:
     assert old.search.num_selected == 2
     with pytest.raises(ValidationError) as caught:
         Config.model_validate({"preset": "bset"})
-    assert "did you mean best?" in explain(caught.value)
+    assert "did you mean best?" in as_one(sentences(caught.value))
