@@ -52,7 +52,8 @@ def load_arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, framework="numpy") as file:
             written = (file.metadata() or {}).get(DIGEST)
-            arrays = {name: file.get_tensor(name) for name in file.offset_keys()}
+            names = file.keys()
+            arrays = {name: file.get_tensor(name) for name in names}
     except _DAMAGED as error:
         detail = next(iter(str(error).splitlines()), type(error).__name__)
         raise SlatError(f"{path}: damaged ({detail})") from error

@@ -107,5 +107,5 @@ def _unpacked(extra: Tensor, folder: Path) -> dict[str, Any]:
 def _registered(files: Sequence[Path]) -> Iterator[tuple[str, Tensor]]:
     for path in files:
         with safe_open(path, framework="pt") as file:
-            names = [name for name in file.offset_keys() if f"{REGISTERED}." in name]
-            yield from ((name, file.get_tensor(name)) for name in names)
+            names = file.keys()
+            yield from ((name, file.get_tensor(name)) for name in names if f"{REGISTERED}." in name)
