@@ -204,6 +204,7 @@ def _fit(
             callbacks=callbacks,
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             verbose=0,
+            progress_reporter=tune.CLIReporter(),  # that of a notebook displays something there in spite of verbose=0
             failure_config=tune.FailureConfig(max_failures=_RETRIES),
         ),
     )
