@@ -14,6 +14,7 @@
 # make sensitivity-demo   what sparsity weight, noise and perturbed text do to the search and three baselines
 # make docs   write docs/config.md from the configuration model
 # make notebook   run examples/first_search.ipynb and keep what it shows: about three minutes
+# make dist URL=...   wheel and source archive for a package index, with links that lead to the repository there
 # make site   build the pages of docs/ and the API reference in build/site
 
 PYTHON ?= python3
@@ -22,7 +23,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-fuzz test-llm test-minimum test-wheel test-mutants test-side-by-side lint format docs notebook site sensitivity-demo clean
+.PHONY: demo test test-slow test-cluster test-browser test-fuzz test-llm test-minimum test-wheel test-mutants test-side-by-side lint format docs notebook site dist sensitivity-demo clean
 
 QUICK = -n 2 --dist loadfile -m "not slow and not cluster and not browser and not llm and not side_by_side and not fuzz"
 
@@ -142,6 +143,9 @@ docs: $(READY)
 
 notebook: $(READY)
 	$(BIN)/python -m tests.notebooks
+
+dist: $(READY)
+	$(BIN)/python .ci/dist.py $(URL)
 
 site: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev,docs]'

@@ -90,6 +90,14 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path, text: str, me
     assert "Traceback" not in out.stdout + out.stderr
 
 
+@pytest.mark.parametrize(("typed", "offered"), [("slat re", {"report"}), ("slat run --re", {"--resume"})])
+def test_the_shell_completes_commands_and_options(typed: str, offered: set[str]) -> None:
+    asked = {"_SLAT_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+    command = [sys.executable, "-c", "import sys; sys.argv = ['slat']; from slat_search.cli import main; main()"]
+    told = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, check=True)
+    assert {line.removeprefix("plain,") for line in told.stdout.split()} == offered
+
+
 def test_missing_configuration_and_foreign_folder(tmp_path: Path) -> None:
     process = subprocess.run([SLAT, "run", str(tmp_path / "nowhere.yaml")], capture_output=True, text=True)
     assert (process.returncode, process.stdout) == (2, "")
