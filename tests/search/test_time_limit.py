@@ -47,14 +47,14 @@ def test_other_times_are_one_sentence(given: Any) -> None:
 
 
 def test_the_first_trial_always_runs_and_others_have_to_fit() -> None:
-    now = [0.0]
+    now = [1000.0]  # a clock counts from any start
     limit = TimeLimit(100, 1, clock=lambda: now[0])
     assert limit.fits_another([])
-    now[0] = 500
+    now[0] = 1500
     assert limit.fits_another([trial(0, 10, "running")])
-    now[0] = 69
+    now[0] = 1069
     assert limit.fits_another([trial(0, 20), trial(1, 40, "stopped"), trial(2, 900, "running")])
-    now[0] = 71
+    now[0] = 1071
     assert not limit.fits_another([trial(0, 20), trial(1, 40, "stopped")])
 
 

@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from torch.testing import assert_close
 
-from slat_search.structure import GATES, HardConcrete, TrainedGates
+from slat_search.structure import GATES, HardConcrete, SearchOptions, TrainedGates
+from slat_search.structure.gates.trained import Sigmoid, TrainedTaskGates
 
 TRAINED = {kind: made for kind, made in GATES.items() if issubclass(made, TrainedGates)}
 
@@ -52,6 +54,21 @@ def test_expected_is_the_closed_form_of_what_is_sampled() -> None:
     torch.manual_seed(0)
     drawn = torch.stack([gates.sample() > 0 for _ in range(20_000)]).float().mean(0)
     torch.testing.assert_close(gates.expected().detach(), drawn, atol=4 / math.sqrt(20_000), rtol=0)
+
+
+@pytest.mark.parametrize("sharing", [0.0, 0.3, 1.0])
+def test_over_tasks_an_atom_is_paid_once_and_each_further_use_by_its_share(sharing: float) -> None:
+    """The uses of a given task are there with probability 1 or 0, whatever its row says."""
+    rows = [Sigmoid(3) for _ in range(3)]
+    with torch.no_grad():
+        for row, alpha in zip(rows, ([9.0, 9.0, 9.0], [1.0, -1.0, 0.0], [0.5, 2.0, -3.0]), strict=True):
+            row.alpha.copy_(torch.tensor(alpha))
+    gates = TrainedTaskGates(rows, SearchOptions("sigmoid", sharing=sharing), torch.tensor([[1.0, 0.0, 0.7]]))
+    given = torch.tensor([1.0, 0.0, 1.0])
+    p, q = (row.alpha.detach() / row.temperature for row in rows[1:])
+    p, q = p.sigmoid(), q.sigmoid()
+    at_least_once = 1 - (1 - given) * (1 - p) * (1 - q)
+    assert_close(gates.expected().detach(), (1 - sharing) * at_least_once + sharing * (given + p + q))
 
 
 def test_sampled_gates_follow_the_seed() -> None:

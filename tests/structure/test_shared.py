@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,6 +35,13 @@ from tests.structure.test_kinds import shake
 TASKS = ("one", "two", "three")
 SPACE = Space({"lora": Candidate(3), "parallel": Candidate(4, group=2), "norm": Candidate(1), "bias": Candidate(1)})
 IDS = torch.tensor([[3, 4, 5, 6, 0], [7, 8, 9, 10, 11]])
+
+
+def entries(model: nn.Module, taken: Callable[[int, int], bool]) -> Structure:
+    """Of 4 x 4 cores everywhere those at some places."""
+    cores = Structure.at(find_sites(model), "spectral", 4)
+    kept = [(m, tuple(entry for entry in m.entries if taken(*entry))) for m in cores.modules]
+    return replace(cores, modules=tuple(replace(m, size=len(some), entries=some) for m, some in kept))
 
 
 def output(model: nn.Module) -> Tensor:
@@ -310,6 +319,12 @@ def test_a_shared_structure_as_a_value(bare: nn.Module) -> None:
     assert {task: apart.of(task) for task in TASKS} == loras
     assert apart.params == sum(lora.params for lora in loras.values())
     assert apart.overlap("one", "two") == 0
+    by_place = {
+        "one": entries(bare, lambda i, j: (i + j) % 2 == 1),
+        "two": entries(bare, lambda i, j: (i + j) % 2 == 0),
+    }
+    side_by_side = SharedStructure.apart(by_place)
+    assert {task: side_by_side.of(task) for task in by_place} == by_place
     with pytest.raises(SlatError, match="different options"):
         SharedStructure.apart({"one": loras["one"], "two": Structure.lora(find_sites(bare), r=1, alpha=9)})
 

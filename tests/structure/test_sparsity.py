@@ -51,6 +51,13 @@ def test_the_budget_is_held(kind: str, alpha: list[float], share: float, tau: fl
     assert float((costs * gates.expected().detach()).sum()) == pytest.approx(budget, rel=2e-3)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1 / 1024])
+def test_a_kept_atom_makes_place_for_one_that_is_worth_more_in_any_unit(unit: float) -> None:
+    worth, costs = unit * torch.tensor([1.0, 1.25, 0.5]), torch.tensor([2.0, 3.0, 2.0])
+    chosen = open_within(worth / costs, costs, 3, worth)  # for its parameters the first is worth most, and 1 is left
+    assert chosen.tolist() == [False, True, False]
+
+
 @given(st.lists(st.tuples(st.floats(-5, 5), st.integers(1, 50)), min_size=1, max_size=30), st.integers(0, 800))
 def test_what_is_kept_fits_and_nothing_else_would(atoms: list[tuple[float, int]], budget: int) -> None:
     logits, costs = (torch.tensor(column, dtype=torch.float) for column in zip(*atoms, strict=True))
