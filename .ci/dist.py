@@ -2,15 +2,14 @@
 
     python .ci/dist.py URL [--out dist]
 
-URL is where the repository can be read, such as https://example.org/slat-search. Works on a copy of what git tracks:
-links of the README become absolute, and the URL enters the metadata of the project.
+URL is where the repository can be read, such as https://example.org/slat-search. Works on a copy of what git has
+in its index: links of the README become absolute, and the URL enters the metadata of the project.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,12 +42,8 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
     options = parser.parse_args()
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     with tempfile.TemporaryDirectory() as folder:
-        for name in names.strip("\0").split("\0"):
-            place = Path(folder, name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, place)
+        subprocess.run(["git", "checkout-index", "--all", f"--prefix={folder}/"], cwd=ROOT, check=True)
         for name, changed in (("README.md", absolute), ("pyproject.toml", with_urls)):
             text = Path(folder, name).read_text(encoding="utf-8")
             Path(folder, name).write_text(changed(text, options.url.rstrip("/")), encoding="utf-8")
