@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import get_args
 
@@ -22,9 +21,7 @@ from slat_search.config import (
 )
 from slat_search.config.mistakes import as_one, section_in, sentences
 from slat_search.config.reference import reference
-from slat_search.config.section import OldNameWarning, Section
-from slat_search.files import write_listed
-from slat_search.run_folder import RunFolder
+from slat_search.config.section import Section
 from slat_search.search.space import SearchSpace
 from slat_search.structure import (
     ACTIVATIONS,
@@ -34,7 +31,6 @@ from slat_search.structure import (
 )
 from slat_search.tasks import NOISE_KINDS, PERTURBATIONS
 from slat_search.training.trial import space
-from tests.test_cli import ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent
 
@@ -252,35 +248,6 @@ def test_a_space_of_nothing_is_one_sentence(tmp_path: Path) -> None:
         load_config(path)
 
 
-def test_old_names_are_taken_with_a_warning_and_both_names_are_not(tmp_path: Path) -> None:
-    old = "search: {members: 2, weights: [own, fresh], points: [{budget: 9}]}"
-    with pytest.warns(OldNameWarning, match=r"mine\.yaml: members is called num_selected now"):
-        search = load(tmp_path, old).search
-    assert (search.num_selected, search.final_weights) == (2, ("inherited", "retrained"))
-    assert search.initial_points == ({"budget": 9},)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert load_config(tmp_path / "mine.yaml", stored=True).search == search
-        assert Config.model_validate(yaml.safe_load(load_config(tmp_path / "mine.yaml", stored=True).to_yaml()))
-    with pytest.raises(SlatError, match="search: members is the old name of num_selected; give one of them"):
-        load(tmp_path, "search: {members: 2, num_selected: 3}")
-
-
-def test_removed_gate_options_are_one_sentence_where_they_say_something(tmp_path: Path) -> None:
-    """Configurations of earlier runs hold them at values that say nothing."""
-    kept = "held_out: 0.0, groups: [], depth: 0.0, entropy: 0.0, diversity: 0.0"
-    assert (
-        load(tmp_path, f"gates: {{kind: saliency, redundancy_discount: 0.5, {kept}}}").gates.redundancy_discount == 0.5
-    )
-    for field in ("held_out: 0.2", "groups: [layer]", "depth: 0.1", "entropy: 0.1", "diversity: 0.1"):
-        with pytest.raises(SlatError, match=f"gates: {field.split(':')[0]} was removed, as it gained nothing; leave"):
-            load(tmp_path, f"gates: {{kind: sigmoid, {field}}}")
-    with pytest.raises(
-        SlatError, match="gates: kind straight_through was removed, as it gained nothing; hard_concrete"
-    ):
-        load(tmp_path, "gates: {kind: straight_through}")
-
-
 def test_defaults_are_those_of_the_engine() -> None:
     options = SearchOptions()
     assert SearchOptions(**Config().gates.model_dump(), worth=Config().multitask.worth) == options
@@ -313,53 +280,6 @@ def test_every_field_says_what_it_is_for(name: str, field: FieldInfo) -> None:
     assert field.description
 
 
-def test_baselines_by_name_by_set_and_with_fields() -> None:
-    mixed = ["standard", {"method": "lora", "size": 4, "roles": ["all"], "peft": {"use_rslora": True}}, "prefix"]
-    config = Config.model_validate({"baselines": mixed})
-    labels = [baseline.label for baseline in config.baselines]
-    assert labels[:3] == ["lora-8", "lora-2-all", "dora-8"]
-    assert labels[-1] == "prefix-16"
-    assert config.baselines[-2].title == "LoRA r=4 (all) [use_rslora=True]"
-    assert len(set(labels)) == len(labels) == 17
-    tiny, other = Config.model_validate(
-        {"baselines": [{"method": "peft", "tuner": "tinylora", "peft": {"u": u}} for u in (8, 16)]}
-    ).baselines
-    assert (tiny.title, other.title) == ("tinylora [u=8]", "tinylora [u=16]")
-    assert tiny.label.startswith("peft-tinylora-")
-    assert tiny.label != other.label
-    assert Config.model_validate(config.model_dump(mode="json")) == config
-    few = Config.model_validate({"baselines": "few"}).baselines
-    assert [b.method for b in few] == ["lora", "houlsby", "bitfit", "head"]
-    assert Config().baselines == Config.model_validate({"baselines": ["few"]}).baselines
-    assert Config.model_validate({"baselines": []}).baselines == ()
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ({"method": "bitfit", "size": 3}, "bitfit takes no size"),
-        ({"method": "houlsby", "peft": {"r": 3}}, "houlsby takes no peft"),
-        ({"method": "lora", "budget": 3}, "lora takes no budget"),
-        ({"method": "lora", "tuner": "boft"}, "lora takes no tuner"),
-        ("peft", "peft needs `tuner`"),
-        ({"method": "lorra"}, "'lora'.*did you mean lora"),
-    ],
-)
-def test_a_wrong_baseline_is_one_sentence(tmp_path: Path, entry: object, message: str) -> None:
-    path = tmp_path / "wrong.yaml"
-    path.write_text(yaml.safe_dump({"baselines": [entry]}))
-    with pytest.raises(SlatError, match=message) as caught:
-        load_config(path)
-    assert "baselines.0" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_what_a_baseline_takes_by_default_stands_in_the_resolved_configuration() -> None:
-    raw = Config.model_validate({"baselines": ["full", "dora"]}).model_dump(mode="json")["baselines"]
-    assert raw[0]["learning_rates"] == [3e-5, 1e-4, 3e-4]
-    assert (raw[1]["size"], raw[1]["roles"]) == (8, ["q", "v", "qkv"])
-
-
 def test_several_tasks_are_read_written_and_parted() -> None:
     tasks = ["bbc-headline", {"name": "bbc-match", "max_rows": 50}]
     config = Config.model_validate({"tasks": tasks, "training": {"steps": 100}})
@@ -385,20 +305,3 @@ def test_several_tasks_that_cannot_be_are_one_sentence(fields: dict, message: st
     with pytest.raises(ValidationError) as caught:
         Config.model_validate(fields)
     assert message in as_one(sentences(caught.value))
-
-
-def test_a_run_of_an_earlier_version_says_what_it_did_and_not_what_is_the_default_now(tmp_path: Path) -> None:
-    path = tmp_path / "run.yaml"
-    path.write_text("{task: bbc-headline, training: {steps: 9}}")
-    new, kept = load_config(path), load_config(path, stored=True)
-    assert (new.training.head_first, new.gates.surplus) == (0.1, 4.0)
-    assert (kept.training.head_first, kept.gates.surplus, kept.training.steps) == (0.0, 1.0, 9)
-    path.write_text("{task: bbc-headline, training: {head_first: 0.2}, gates: {surplus: 2}}")
-    kept = load_config(path, stored=True)
-    assert (kept.training.head_first, kept.gates.surplus) == (0.2, 2.0)
-    folder = RunFolder(tmp_path / "old")
-    folder.begin(new, ENVIRONMENT)
-    lines = (folder / "config.yaml").read_text().splitlines(keepends=True)
-    write_listed(folder / "config.yaml", "".join(line for line in lines if "head_first" not in line))
-    with pytest.raises(SlatError, match=r"another configuration: training\.head_first \(was 0\.0, is 0\.1\)"):
-        folder.already_done(new, resume=True)
