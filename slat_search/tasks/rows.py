@@ -10,7 +10,6 @@ import errno
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,22 +21,15 @@ import pyarrow.parquet
 from ..config.task import Quoting
 from ..errors import SlatError
 from ..files import whole_file, without_formula
-from .delimited import (
-    Layout,
-    MalformedError,
-    Record,
-    join,
-    parse,
-)
+from .delimited import Layout, MalformedError, Record, join, parse
 from .objects import first_line, objects_in
+from .parquet import arrow_table, label_names, read_table
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _DEFAULT_QUOTING: dict[str, Quoting] = {".csv": "quoted", ".tsv": "none"}
 ENDINGS = (*_SEPARATORS, ".jsonl", ".json", ".parquet")
 _ENDINGS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
 _NAMES_SHOWN = 20
-_ROWS_AT_ONCE = 4096  # of Parquet
-_MOST_BYTES = 2**32  # of a Parquet file in memory
 _NAME_WIDTH = 40
 
 
@@ -186,36 +178,9 @@ def _looks_quoted(field: str) -> bool:
 
 
 def _parquet(path: Path) -> Rows:
-    with path.open("rb") as file:  # a path would be searched for partitions
-        table = _bounded(pyarrow.parquet.ParquetFile(file))
-    table.validate(full=True)  # that texts are UTF-8, too
-    if not table.num_rows:
-        raise MalformedError("it has no row")
-    if twice := [name for name, count in Counter(table.column_names).items() if count > 1]:
-        raise MalformedError(f"it has two columns {twice[0]!r}")
-    metadata = table.schema.metadata or {}
+    table = read_table(path)
     columns = dict(zip(table.column_names, table.columns, strict=True))
-    return Rows(str(path), columns, _label_names(metadata.get(b"huggingface")), (), metadata)
-
-
-def _bounded(file: pyarrow.parquet.ParquetFile) -> pyarrow.Table:
-    """Read a file part by part: a small one may stand for more than memory holds."""
-    batches, size = [], 0
-    for batch in file.iter_batches(_ROWS_AT_ONCE):
-        batches.append(batch)
-        size += batch.nbytes
-        if size > _MOST_BYTES:
-            raise MalformedError(f"it expands to more than {_MOST_BYTES // 2**30} GiB; part it into several files")
-    return pyarrow.Table.from_batches(batches, file.schema_arrow)
-
-
-def _label_names(features: bytes | None) -> dict[str, tuple[str, ...]]:
-    """Label names by column, as ``datasets`` leaves them in a Parquet file."""
-    try:
-        columns = json.loads(features or b"{}").get("info", {}).get("features", {}).items()
-        return {name: tuple(column["names"]) for name, column in columns if column.get("_type") == "ClassLabel"}
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise MalformedError("what `datasets` notes in it on its columns is damaged") from error
+    return Rows(str(path), columns, label_names(table), metadata=table.schema.metadata)
 
 
 def without_formulas(rows: Rows, suffix: str) -> Rows:
@@ -242,7 +207,7 @@ def _content(rows: Rows, path: Path, field: str, quoting: Quoting | None) -> str
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            return _arrow(rows)
+            return arrow_table(rows.columns, rows.metadata)
         return as_text(rows, suffix, _layout(suffix, quoting, field) if suffix in _SEPARATORS else None)
     except MalformedError as error:
         raise SlatError(f"{field}: cannot write {path}: {error}") from error
@@ -295,14 +260,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False, default=_cell)
     return str(value)
-
-
-def _arrow(rows: Rows) -> pyarrow.Table:
-    columns = {}
-    for name, values in rows.columns.items():
-        try:
-            columns[name] = values if isinstance(values, pyarrow.ChunkedArray) else pyarrow.array(values)
-        except (pyarrow.ArrowException, OverflowError) as error:
-            raise MalformedError(f"column {name!r} holds values of several kinds, which Parquet cannot") from error
-    table = pyarrow.table(columns)
-    return table.replace_schema_metadata(rows.metadata) if rows.metadata else table

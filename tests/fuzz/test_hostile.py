@@ -23,7 +23,7 @@ from slat_search.files import read_json
 from slat_search.records import Recommended, Selection
 from slat_search.structure import Structure
 from slat_search.structure.packed import unpacked
-from slat_search.tasks import rows
+from slat_search.tasks import parquet
 from slat_search.tasks.rows import Rows, as_text, read_rows, without_formulas
 from tests.records.test_records import FINAL, TUNING
 
@@ -158,6 +158,6 @@ def test_parquet_that_expands_is_one_sentence(tmp_path: Path, monkeypatch: pytes
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     assert (tmp_path / "a.parquet").stat().st_size < 50_000
     assert read_rows(tmp_path / "a.parquet", "task.train").values("label") == [0] * 100_000
-    monkeypatch.setattr(rows, "_MOST_BYTES", 2**24)
+    monkeypatch.setattr(parquet, "_MOST_BYTES", 2**24)
     with pytest.raises(SlatError, match=r"a\.parquet: it expands to more than"):
         read_rows(tmp_path / "a.parquet", "task.train")
