@@ -173,18 +173,6 @@ def test_an_import_loads_nothing_that_takes_long_before_it_is_used(used: str, la
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
-def test_overwrite_takes_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    """The lock of this very run is not what it would overwrite."""
-    folder = RunFolder(tmp_path / "new")
-    with folder.lock():
-        folder.clear()
-        folder.begin(Config(), ENVIRONMENT)
-        (folder / "units").mkdir()
-        (folder / "notes.txt").write_text("mine")
-        folder.clear()
-        assert sorted(path.name for path in folder.root.iterdir()) == [".lock", "notes.txt"]
-
-
 def test_a_folder_with_a_configuration_of_the_user_is_no_run(tmp_path: Path) -> None:
     """Neither is it thrown away with the data beside it."""
     config = tmp_path / "config.yaml"
