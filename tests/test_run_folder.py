@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slat_search import SlatError
-from slat_search.config import Config, load_config
+from slat_search.config import Config
 from slat_search.files import MANIFEST, write_json
 from slat_search.records import Environment, ModelFacts, TaskFacts
 from slat_search.run_folder import COMPARISON, RunFolder, outcome, results_stay, without_results
@@ -258,8 +258,8 @@ def test_a_page_that_fails_says_what_is_there(folder: RunFolder) -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_the_configuration_is_listed_with_its_digest(folder: RunFolder) -> None:
-    load_config(folder / "config.yaml", stored=True)
-    (folder / "config.yaml").write_text((folder / "config.yaml").read_text().replace("mine", "mind"))
+def test_a_configuration_that_changed_on_the_disk_is_refused(folder: RunFolder) -> None:
+    assert not folder.already_done(CONFIG, resume=True)
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + "# bent\n")
     with pytest.raises(SlatError, match=r"config\.yaml"):
-        load_config(folder / "config.yaml", stored=True)
+        folder.already_done(CONFIG, resume=True)
