@@ -21,7 +21,7 @@ import pandas as pd
 
 from slat_search.search.runtime import ray_session  # first: sets Ray's environment
 
-from slat_search.analysis.fronts import Reference, hypervolume  # isort: skip
+from slat_search.analysis.hypervolume import Reference, hypervolume  # isort: skip
 from slat_search.cli.terminal import messages
 from slat_search.config import Config
 from slat_search.files import write_json
@@ -96,7 +96,7 @@ def main() -> None:
                 context, data = prepare(config)
                 folder = options.out / "work" / f"{name.replace(', ', '-')}-{seed}"
                 trials = run_search(context, folder)
-                reference = Reference(context.majority, context.backbone_params)
+                reference = Reference.above(context.majority)
                 curves.setdefault(name, []).append(curve(trials, grid, reference))
                 seconds = sum(trial.report.seconds for trial in trials if trial.report)
                 steps = sum(trial.report.step for trial in trials if trial.report)

@@ -21,7 +21,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from slat_search.analysis.fronts import Reference, hypervolume
+from slat_search.analysis.hypervolume import Reference, hypervolume
 from slat_search.config import load_config
 from slat_search.files import write_json
 from slat_search.records import Environment
@@ -86,7 +86,7 @@ def main() -> None:
     rungs = sorted({report["step"] for reports in full for report in reports} - {config.training.steps})
     factor = config.search.scheduler.reduction_factor
     environment = Environment.read(options.run / "environment.json")
-    reference = Reference(quality=float(history["quality"].min()), params=environment.model.params)
+    reference = Reference.above(float(history["quality"].min()))
 
     def rules(random: np.random.Generator) -> dict[str, Decide]:
         return {

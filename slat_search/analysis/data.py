@@ -23,7 +23,6 @@ from ..records import (
 )
 from ..run_folder import RunFolder
 from . import robustness
-from .fronts import Reference
 from .robustness import Predictions, Robustness, mean_of
 from .rows import rows_of, summed
 from .table_files import read_csv, read_table, typed, with_numbers
@@ -101,12 +100,6 @@ class RunData:
         return robustness.table(
             {m: [said for task in self.predictions_of(m) for said in task] for m in self.robustness}, self.robustness
         )
-
-    @property
-    def reference(self) -> Reference:
-        """Where hypervolumes are measured from."""
-        majority = float(np.mean([task.majority for task in self.environment.tasks]))
-        return Reference(majority, self.environment.model.params)
 
 
 def _measured(curves: pd.DataFrame) -> Robustness:

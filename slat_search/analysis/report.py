@@ -44,12 +44,12 @@ from .studies import section_of
 from .svg import gate_map, gate_map_legend
 from .table_files import read_csv
 from .tables import (
-    comparison,
     display,
     found_ones,
     hypervolumes_of,
     usable,
-    write_tables,
+    write_comparison,
+    write_measured,
 )
 
 
@@ -64,7 +64,8 @@ def analyse(run: RunFolder) -> tuple[pd.DataFrame, RunData]:
 def tabulate(run: RunFolder, data: RunData) -> pd.DataFrame:
     """Write all tables of a finished run, what they come to, and which adapter is recommended; returns the
     comparison."""
-    table = write_tables(run, data)
+    write_measured(run, data)
+    table = write_comparison(run, data)
     write_listed(run / "answer.md", answer(table, data).markdown)
     write_listed(run / "budget.csv", to_csv(budgets(run, data)))
     write_choice(run, usable(table, data), found_ones(table), data.config.tolerance)
@@ -72,10 +73,10 @@ def tabulate(run: RunFolder, data: RunData) -> pd.DataFrame:
 
 
 def analyse_kept(run: RunFolder) -> None:
-    """Write figures, ``answer.md`` and ``report.html`` of what is kept of a run without its trainings; its tables stay
-    as they are. Of chance nothing is said, and curves have no bands: both need predictions."""
+    """Write the comparison, figures, ``answer.md`` and ``report.html`` of the tables that are kept of a run without its
+    trainings. Chance is not mentioned, and curves have no bands, as both need predictions."""
     data = read_kept(run)
-    table = comparison(data.results)
+    table = write_comparison(run, data)
     write_listed(run / "answer.md", answer(table, data).markdown)
     illustrate(run, data, table)
 

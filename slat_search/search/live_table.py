@@ -30,7 +30,7 @@ class Overview:
 
     Attributes:
         counts: how many trials there are of each status.
-        front: trials that no other dominates (quality, parameters, retained quality), best quality first.
+        front: trials that no other dominates (quality, parameters, quality under perturbation), best quality first.
         running: trials at work, in order of creation.
         left: seconds that the rest will take at the pace so far; None before anything ended.
     """

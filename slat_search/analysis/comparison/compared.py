@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from ...records import KeptConfig, KeptTask
-from ..fronts import Reference
 from ..robustness import Predictions
 
 RECOMMENDED, BEST = "SLAT, recommended", "SLAT, best"
@@ -26,7 +25,8 @@ class Compared:
         config: what is needed of the run's configuration.
         task: its section on this task.
         texts: number of test texts.
-        reference: of hypervolumes.
+        majority: quality of the most frequent label.
+        backbone: parameters of the frozen model.
         results: rows of ``results.csv`` with ``run``, ``dataset`` and ``as``, the name of the method over runs; a row
             whose name is empty stands in no table of methods.
         predictions: by method, where the run folder still has them.
@@ -40,7 +40,8 @@ class Compared:
     config: KeptConfig
     task: KeptTask
     texts: int
-    reference: Reference
+    majority: float
+    backbone: int
     results: pd.DataFrame
     predictions: dict[str, list[Predictions]] = field(default_factory=dict)
     structure: dict[str, Any] | None = None

@@ -15,7 +15,6 @@ from ...records import POOLED, Environment, KeptConfig, read_kept_structure
 from ...run_folder import RunFolder, without_results
 from ..choice import recommended
 from ..data import read_results, read_run
-from ..fronts import Reference
 from ..shared import part_of
 from ..tables import comparison, found_ones
 from .compared import (
@@ -137,7 +136,8 @@ def _read(run: RunFolder) -> list[Compared]:
             config=config,
             task=task,
             texts=facts.test,
-            reference=Reference(facts.majority, environment.model.params),
+            majority=facts.majority,
+            backbone=environment.model.params,
             results=rows[rows["task"] == task.name].reset_index(drop=True),
             predictions=predictions.get(task.name, {}),
             structure=part_of(structure, number) if structure and several else structure,

@@ -8,13 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..fronts import (
-    hypervolumes,
-    knee,
-    nondominated,
-    on_plane,
-    smallest_near_best,
-)
+from ..fronts import knee, nondominated, on_plane, smallest_near_best
+from ..hypervolume import Reference, hypervolumes
 from ..statistics import (
     critical_difference,
     friedman,
@@ -126,5 +121,6 @@ def hypervolumes_by_task(runs: Sequence[Compared]) -> dict[str, Any]:
     for name in _datasets(runs):
         mine = [run for run in runs if run.dataset == name]
         rows = all_rows(mine).drop_duplicates(["run", "method", "seed"])
-        out[name] = hypervolumes(rows.assign(method=rows["run"] + "/" + rows["method"]), mine[0].reference)
+        reference = Reference.of(rows, mine[0].majority, mine[0].backbone)
+        out[name] = hypervolumes(rows.assign(method=rows["run"] + "/" + rows["method"]), reference)
     return out
