@@ -51,7 +51,7 @@ _PLACES = {
     },
 }
 
-logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library prints nothing that nobody asked for
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library prints nothing unasked
 do_without_home()
 
 

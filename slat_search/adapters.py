@@ -1,4 +1,4 @@
-"""The adapters that a run keeps for use: an adapter a method, with the weights of the best seed."""
+"""Save the adapters of a run: one per method, with the weights of its best seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base of what a method adds to the training loop: a search, or a baseline with a schedule of its own."""
+"""Base class of what a method adds to the training loop: a search, or a baseline with its own schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Controller:
 
     Attributes:
         pace: factor on the modules' learning rate, read before each step.
-        warms_up: whether it says itself when modules begin to learn, in place of :class:`.Plan`.
+        warms_up: whether it, not :class:`.Plan`, decides when the modules start to learn.
     """
 
     pace = 1.0

@@ -1,4 +1,4 @@
-"""Check this machine for everything that a run needs, in the way that a run would use it."""
+"""Check that this machine has everything a run needs, as the run would use it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Finding:
 
     Attributes:
         name: of the thing.
-        said: what it is like, with what to do about it.
+        said: its state, and what to do about it.
         mark: ``ok``, ``note`` (a run may do without), or ``problem``.
     """
 
@@ -44,7 +44,7 @@ class Finding:
 
 
 def examine(address: str | None = None) -> Iterator[Finding]:
-    """Look at one thing after another.
+    """Yield the finding of each check.
 
     Args:
         address: of a Ray cluster; by default a Ray is started as a run would start one.
@@ -65,7 +65,7 @@ def _processors() -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # not told on this system
+    except (ValueError, OSError, AttributeError):  # unknown on this system
         return Finding("processors", f"{usable} CPUs")
     return Finding("processors", f"{usable} CPUs, {free / _GIB:.1f} GiB of memory free")
 
@@ -81,7 +81,7 @@ def _gpus() -> Finding:
 
 
 def _precision() -> Finding:
-    """Compares products of the size of MiniLM's largest, the two precisions by turns."""
+    """Compare both precisions on a product as large as MiniLM's largest."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows, layer = torch.randn(1024, 384, device=device), torch.nn.Linear(384, 1536, device=device)
 

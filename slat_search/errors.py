@@ -1,10 +1,10 @@
-"""The one exception that a user is meant to read."""
+"""The exception whose message is for the user."""
 
 from .redaction import redact
 
 
 class SlatError(Exception):
-    """A mistake in the input, told in one sentence that names the field or file; secrets in URIs are left out.
+    """Invalid input, explained in one sentence that names the field or file; secrets in URIs are removed.
 
     The command line prints it without a traceback and exits with code 2.
     """

@@ -25,7 +25,7 @@ from .training.context import Context, prepare
 from .training.memory import resident_peak
 from .training.pace import Pace, job_pace, threads, trial_pace, validation_seconds
 
-_ROWS = 64  # of each split that measuring takes; the rest is counted
+_ROWS = 64  # rows per split to measure; the rest is scaled up
 _METHODS = 6  # baselines that are measured; others count as the mean of these
 
 
@@ -37,7 +37,7 @@ class Stage:
         name: of the stage.
         what: that it trains or tests, in words.
         steps: optimizer steps at most; none of a test.
-        seconds: that it takes, about.
+        seconds: estimate.
     """
 
     name: str
@@ -140,7 +140,7 @@ def _methods(context: Context, contenders: Sequence[Contender], larger: float) -
     them; none where there is no baseline.
 
     Args:
-        larger: how many times as long as here a validation takes with all texts.
+        larger: duration of a full validation relative to the measured one.
     """
     if not contenders:
         return []
@@ -197,7 +197,7 @@ def _test(config: Config, methods: Sequence[_Method], data: Sequence[TaskData], 
 
 
 def _apart(context: Context, methods: Sequence[_Method], at_once: int) -> Iterator[Stage]:
-    """What a run over several tasks trains besides, at the mean pace of what trains together."""
+    """Yield the extra stages of a multi-task run, at the mean pace of the joint trainings."""
     stages, pace = stages_of(context), fmean(method.pace.step for method in methods)
     for name, what in (("alone", "methods for each task alone"), ("transfer", "what a task uses, on every other task")):
         if name in stages:
@@ -210,7 +210,7 @@ def _notes(config: Config) -> Iterator[str]:
 
 
 def text_of(plan: Forecast, folder: RunFolder) -> str:
-    """Return a forecast as people read it."""
+    """Format a forecast for people."""
     state = "done" if folder.is_done else "there already" if folder.exists else "new"
     width = max(len(stage.what) for stage in plan.stages)
     rows = [

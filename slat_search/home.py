@@ -13,7 +13,7 @@ _DATASETS = "HF_DATASETS_CACHE"
 
 
 def do_without_home() -> None:
-    """Point what would be written below the home folder at a temporary one, where nothing can be written there.
+    """Redirect caches below the home folder to a temporary one if the home folder is unwritable.
 
     Set before the libraries are imported, which read it then. What the user set stays, and so does a cache of models
     that is there to be read.
@@ -28,13 +28,13 @@ def do_without_home() -> None:
 
 
 def writable(folder: Path) -> bool:
-    """Whether a file can be made in a folder, or the folder itself."""
+    """Whether a folder, or a file in it, can be made."""
     there = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _temporary() -> Path:
-    """A folder of this user's and nobody else's."""
+    """Return a folder private to this user."""
     place = Path(tempfile.gettempdir()) / f"slat_search-{os.getuid()}"
     place.mkdir(mode=0o700, exist_ok=True)
     return place if place.stat().st_uid == os.getuid() else Path(tempfile.mkdtemp(prefix="slat_search-"))

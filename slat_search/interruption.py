@@ -13,7 +13,7 @@ from typing import Any
 #: sent by SLURM, Kubernetes or before a machine is taken; by a terminal or connection that is gone
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _IN_TIME = 20.0  # seconds to end in: Kubernetes and SLURM kill a process 30 s after the signal
-_WAKE = signal.SIGURG  # what a thread interrupts the main thread by; it does nothing where nobody handles it
+_WAKE = signal.SIGURG  # interrupts the main thread; ignored without a handler
 
 
 class Interrupted(KeyboardInterrupt):
@@ -86,7 +86,7 @@ def handlers_kept() -> Iterator[None]:
 
 @contextmanager
 def interrupted_by(error: Callable[[], Exception]) -> Iterator[Callable[[], None]]:
-    """Yield what another thread calls to raise ``error()`` in the block, whatever the main thread waits for.
+    """Yield a function by which another thread raises ``error()`` in the block, whatever it waits for.
 
     Outside of the main thread the block cannot be interrupted, and the call does nothing.
     """

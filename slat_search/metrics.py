@@ -15,7 +15,7 @@ Measure = Callable[[np.ndarray, np.ndarray], float]
 
 
 def _scores() -> ModuleType:
-    """Those of scikit-learn, whose import takes half a second that a look at the command line does without."""
+    """Import scikit-learn's metrics on first use, as the import takes half a second."""
     from sklearn import metrics
 
     return metrics
@@ -50,7 +50,7 @@ def quality(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def majority_quality(metric: str, train: np.ndarray, test: np.ndarray) -> float:
-    """Quality on ``test`` labels of always saying the most frequent ``train`` label; 0 in a regression."""
+    """Quality on ``test`` of always predicting the most frequent ``train`` label; 0 in a regression."""
     if train.dtype.kind == "f":
         return 0.0
     return quality(metric, test, np.full_like(test, np.bincount(train).argmax()))

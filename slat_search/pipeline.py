@@ -76,17 +76,17 @@ def run(
     stage: Stage | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> RunResult:
-    """Do everything that a configuration asks for; see ``slat run --help``.
+    """Run a whole configuration; see ``slat run --help``.
 
     Args:
         config: a configuration, its fields as a mapping, or the path of its YAML.
         out: run folder; ``runs/<name>`` by default.
         resume: continue a run that was interrupted, or one whose trials, seeds, baselines or analysis settings have
             changed; resources may differ, too.
-        overwrite: throw an existing run away, once everything else is known to be right.
-        address: Ray cluster to run on; a Ray of our own on this machine by default.
-        storage: where trials on several nodes leave checkpoints, a path or URI that all of them reach.
-        stage: do this alone, and leave the rest to a later run with ``resume``: ``search`` ends when structures are
+        overwrite: delete an existing run, after all other checks have passed.
+        address: Ray cluster; by default a local Ray is started.
+        storage: path or URI for the checkpoints of trials that all nodes can reach.
+        stage: run only this stage; a later run with ``resume`` does the rest. ``search`` ends when structures are
             chosen, ``baselines`` when hand-made methods are trained. Neither reads the test texts.
         callbacks: further callbacks of Ray Tune's for the search, which see each trial's reports; an error in one ends
             the run, as it does in Ray Tune, and ``resume`` goes on.
@@ -95,8 +95,8 @@ def run(
         The run folder, with its tables, what it recommends and a predictor.
 
     Raises:
-        SlatError: wrong input, texts or a model that are not those of the run that is resumed, or a folder that holds
-            another or an unfinished run.
+        SlatError: invalid input, texts or a model other than those of the resumed run, or a folder that holds another
+            or an unfinished run.
     """
     check_options(resume, overwrite)
     config = as_config(config)
@@ -138,17 +138,17 @@ def run(
 
 
 def check_options(resume: bool, overwrite: bool) -> None:
-    """Whether it is clear what becomes of a run that is there.
+    """Check that not both options are set.
 
     Raises:
-        SlatError: it is to be continued and to be thrown away.
+        SlatError: both are.
     """
     if resume and overwrite:
         raise SlatError("--resume continues what is in the folder and --overwrite throws it away; give one of them")
 
 
 def _check_earlier(config: Config, folder: RunFolder, now: Environment, overwrite: bool) -> None:
-    """Whether the runs that the search learns from can be learned from, where it has not read them yet."""
+    """Check the runs of ``search.warm_start``, unless the search has read them already."""
     if overwrite and folder.root in config.search.warm_start:
         raise SlatError(f"search.warm_start: {folder.root} is what --overwrite throws away; choose another --out")
     if overwrite or not has_read_earlier(folder / "search"):
@@ -173,7 +173,7 @@ def _work(
     progress: RunProgress,
     callbacks: Sequence[Callback],
 ) -> bool:
-    """Every stage, or one; whether that was all."""
+    """Run all stages or one; True if all ran."""
     if stage == "baselines":
         with progress.bars():
             trained = train_baselines(JobRunner(context, folder / "units", progress))
@@ -205,7 +205,7 @@ def _test_texts(task: TaskData) -> TestTexts:
 
 
 def _compare(context: Context, folder: RunFolder, members: Sequence[Trial], progress: RunProgress) -> None:
-    """Train what was selected and the baselines, test them, and keep their adapters."""
+    """Train and test selected structures and baselines; save their adapters."""
     runner = JobRunner(context, folder / "units", progress)
     finals, selection = train_finals(runner, members, folder)
     _log.info(f"test: {len(finals)} trained models, clean and perturbed; read once")
@@ -214,7 +214,7 @@ def _compare(context: Context, folder: RunFolder, members: Sequence[Trial], prog
     if len(context.tasks) > 1:
         from .analysis.report import tabulate
 
-        tabulate(folder, read_run(folder))  # whatever fails after this, what trained together can be used
+        tabulate(folder, read_run(folder))  # joint results stay usable if a later step fails
         _train_apart(context, folder, members, selection, progress)
 
 
@@ -243,7 +243,7 @@ def _train_apart(
 
 
 def describe(task: TaskData) -> str:
-    """A line on a task: name, texts of each split, classes; and one for each note on how they came about."""
+    """Describe a task in a line (name, texts per split, classes), and each note on its splits in another."""
     sizes = " / ".join(str(len(task.splits[split])) for split in SPLITS)
     return "\n".join([f"task {task.name}: {sizes} texts, {len(task.labels)} classes", *task.notes])
 
@@ -266,8 +266,8 @@ def choose(trials: Sequence[Trial], members: int) -> list[Trial]:
 
     A structure without modules is the bare head: it is chosen only where nothing else was found.
 
-    Stopped trials take part: what they reported is a discretised structure like any other, and it had fewer
-    steps to train, so it can only look worse than it is.
+    Stopped trials take part: their reports are of discretized structures too, which had fewer steps to train
+    and can only look worse than they are.
 
     Raises:
         SlatError: no trial reported anything.

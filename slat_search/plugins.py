@@ -63,7 +63,7 @@ class Registry(MutableMapping[str, T]):
         else:
             try:
                 value: Any = point.load()
-            except Exception as error:  # whatever a package of others raises while it is imported
+            except Exception as error:  # any error of a foreign package while it is imported
                 problem = f"{type(error).__name__}: {error}"
             else:
                 if isinstance(value, self._kind) and getattr(value, "name", point.name) == point.name:

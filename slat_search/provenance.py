@@ -71,7 +71,7 @@ def environment(context: Context, tasks: Sequence[TaskData]) -> Environment:
 
 
 def kept_revision(folder: RunFolder) -> str | None:
-    """Return the commit of the hub's model that a run folder was begun with, for the rest of the run."""
+    """Return the hub commit of the model that a run was started with."""
     path = folder / "environment.json"
     return (Environment.read(path).model.revision or None) if path.is_file() else None
 
@@ -90,7 +90,7 @@ def changes(then: Environment, now: Environment) -> list[str]:
 
 
 def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Return what has another digest, of what both have."""
+    """Return common keys whose digests differ."""
     return [what for what, digest in old.items() if new.get(what, digest) != digest]
 
 

@@ -17,7 +17,7 @@ _HARMLESS = {"region", "scheme", "anonymous", "allow_bucket_creation", "allow_bu
 
 
 def redact(text: str) -> str:
-    """Return a text whose URIs have neither user and password nor values of options, but for harmless ones.
+    """Remove user, password and option values from the URIs of a text, except harmless options.
 
     ``s3://KEY:SECRET@bucket/runs?region=eu&token=x`` becomes ``s3://***@bucket/runs?region=eu&token=***``.
     """
@@ -25,7 +25,7 @@ def redact(text: str) -> str:
 
 
 def is_redacted(text: str) -> bool:
-    """Whether a URI has lost its secrets, so that nothing can be opened by it."""
+    """Whether a URI was redacted, so that it cannot be opened."""
     return any(HIDDEN in found[0] for found in _URI.finditer(text))
 
 

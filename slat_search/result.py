@@ -1,4 +1,4 @@
-"""What a run came to, in Python: its tables, what it recommends, and a predictor."""
+"""Results of a run in Python: tables, recommendation and predictor."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _SHOWN = {
 
 
 class RunResult(RunFolder):
-    """A run folder with its outcome as data frames; what :func:`.run` returns.
+    """A run folder with its results as data frames; returned by :func:`.run`.
 
-    A notebook shows the answer, the table and the front. Where a run is not finished, what is not there yet is an error
-    of one sentence.
+    Notebooks display the answer, the table and the front. Missing results of an unfinished run raise a one-sentence
+    error.
 
     Example:
         >>> result = RunResult("experiments/results/quickstart")
@@ -41,7 +41,7 @@ class RunResult(RunFolder):
 
     @property
     def trials(self) -> pd.DataFrame:
-        """Return a row a trial of the search: what it sampled, its last measures, its status.
+        """Return one row per trial of the search: sampled values, last measures, status.
 
         Raises:
             SlatError: the search is not over.
@@ -52,7 +52,7 @@ class RunResult(RunFolder):
 
     @property
     def table(self) -> pd.DataFrame:
-        """Return a row a method, means over seeds: ``name``, ``params``, ``validation`` and ``quality`` (on test),
+        """Return means over seeds per method: ``name``, ``params``, ``validation`` and ``quality`` (on test),
         ``retained`` under perturbation, ``on_front`` and more; found ones first.
 
         Raises:
@@ -64,8 +64,7 @@ class RunResult(RunFolder):
 
     @property
     def front(self) -> pd.DataFrame:
-        """Return the methods that no other one beats in quality, parameters and retained quality; raises as
-        :attr:`table` does."""
+        """Return the front over quality, parameters and quality under perturbation; raises like :attr:`table`."""
         table = self.table
         return table[table["on_front"]].sort_values("params", ignore_index=True)
 
@@ -80,7 +79,7 @@ class RunResult(RunFolder):
 
     @property
     def answer(self) -> str:
-        """Return what the run comes to in words; empty before its tests."""
+        """Return the conclusion of the run; empty before its tests."""
         path = self / "answer.md"
         return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 

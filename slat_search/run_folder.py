@@ -1,4 +1,4 @@
-"""Layout of a run folder, with writes that are whole or not there."""
+"""Layout of a run folder, with atomic writes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ STUDIES = "sensitivity"
 #: file that marks the folder of a comparison of runs
 COMPARISON = "compared.json"
 _NOT_THE_RUN = (".lock", ".lock.held", STUDIES)
-#: what is opened by others than our readers, which refuse pipes and devices themselves
+#: files opened by other libraries; our readers refuse pipes and devices themselves
 _OPENED = (".lock", ".lock.held", "search/study.journal")
-#: what is there when a run was stopped before its configuration was
+#: files of a run stopped before its configuration was written
 _BEGUN = (MANIFEST, "environment.json", ".*.part")
 #: all that a run or its studies write, as patterns
 _TABLES = (
@@ -93,16 +93,16 @@ class RunFolder:
         return [p for p in self.root.iterdir() if p.name not in _NOT_THE_RUN] if self.root.exists() else []
 
     def check_free(self) -> None:
-        """Whether a run may begin here in the place of what is there.
+        """Check that a run may begin in this folder.
 
         Raises:
-            SlatError: the folder holds things that no run made.
+            SlatError: the folder holds files of no run.
         """
         if not self.exists and not all(any(map(path.match, _BEGUN)) for path in self.content):
             raise SlatError(f"--out: {self.root} is not empty and not a run folder; choose another")
 
     def clear(self) -> None:
-        """Remove what a run has made of the folder; files of others stay.
+        """Remove the files that a run wrote; other files stay.
 
         Raises:
             SlatError: see :meth:`check_free`.
@@ -118,11 +118,11 @@ class RunFolder:
         """Whether nothing is left to do for ``config``.
 
         Args:
-            may_differ: fields that have nothing to do with what is in this folder, as pydantic's ``exclude``.
+            may_differ: fields that do not affect this folder, as pydantic's ``exclude``.
             may_grow: fields that may change when it is resumed.
 
         Raises:
-            SlatError: something unfinished without ``resume``, or something of another configuration.
+            SlatError: an unfinished run without ``resume``, or a run of another configuration.
         """
         if not self.exists:
             self.check_free()
@@ -148,7 +148,7 @@ class RunFolder:
         write_listed(self / "config.yaml", without_secrets(config).to_yaml())
 
     def choose_anew(self) -> None:
-        """Remove what was made of earlier choices: more trials may choose others. Trainings stay."""
+        """Remove the results of earlier choices, which new trials may change. Trainings stay."""
         for chosen in ("structures", "adapters"):
             shutil.rmtree(self / chosen, ignore_errors=True)
 
@@ -196,17 +196,17 @@ def without_results(folder: RunFolder) -> str:
 
 
 def outcome(folder: RunFolder) -> str:
-    """The comparison of a run whose tests are done, and what it comes to."""
+    """Return the comparison of a tested run and its answer."""
     texts = [folder / name for name in ("comparison.md", "answer.md")]
     return "\n".join(as_text(read_listed(path), path) for path in texts if path.is_file())
 
 
 @contextmanager
 def results_stay(folder: RunFolder) -> Iterator[None]:
-    """Draw and write pages of results that are on the disk already; what fails says so.
+    """Guard the drawing of pages: a failure says that the results are on the disk.
 
     Raises:
-        SlatError: whatever went wrong, but for storage that cannot be written, with what is there and how to go on.
+        SlatError: any failure but unwritable storage; says what is kept and how to continue.
     """
     try:
         yield

@@ -39,8 +39,8 @@ def run(
     address: str | None = None,
     storage: str | None = None,
 ) -> RunFolder:
-    """Study what the sparsity weight, noise in training and perturbed text do to the search and to each baseline; and
-    over several tasks the weight of sharing.
+    """Study the effect of sparsity weight, training noise and perturbed text on the search and on each baseline; over
+    several tasks also of the sharing weight.
 
     The studies have a folder of their own in the run's; where the run is done, its report gets them as a section.
 

@@ -50,11 +50,11 @@ class Draft:
     model: str = "minilm"
 
     def of_model(self, model: str) -> Draft:
-        """Return it for another model."""
+        """Replace the model."""
         return replace(self, model=model)
 
     def of_columns(self, text: Sequence[str], label: str | None) -> Draft:
-        """Return it with other columns of its file.
+        """Replace the columns.
 
         Raises:
             SlatError: see :func:`draft`.
@@ -66,11 +66,11 @@ def draft(source: str, text: Sequence[str] = (), label: str | None = None, name:
     """Look at a data file, a folder of train, validation and test files, or the name of a known task.
 
     Args:
-        text, label: columns of the file; told by their names and values by default.
+        text, label: columns of the file; by default inferred from names and values.
         name: of the task, by default that of the file.
 
     Raises:
-        SlatError: neither a file nor a task, a file that cannot be read, or columns that cannot be told.
+        SlatError: no such file or task, an unreadable file, or columns that cannot be inferred.
     """
     path = Path(source)
     if path.exists():

@@ -24,7 +24,7 @@ NO_ADAPTER = "No method leaves an adapter."
 
 @dataclass(frozen=True)
 class Answer:
-    """What a run comes to.
+    """Conclusion of a run.
 
     Attributes:
         headline: one sentence: what to use, what it keeps, how sure that is.
@@ -153,7 +153,7 @@ def _outcome(row: pd.Series, data: RunData) -> str:
 
 
 def _rivals(found: pd.Series, candidates: pd.DataFrame) -> Iterator[tuple[pd.Series, str]]:
-    """Yield what a found structure is compared with, and why."""
+    """Yield the rivals of a found structure, and why."""
     baselines = candidates[candidates["family"] == "baseline"]
     if len(baselines):
         best = best_of(baselines)

@@ -1,4 +1,4 @@
-"""Quality curves, a line a method with its name at its end; their bands are shown of the one that is pointed at."""
+"""Quality curves, one named line per method; the band of a line is shown on hover."""
 
 from __future__ import annotations
 

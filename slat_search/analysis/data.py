@@ -27,7 +27,7 @@ from .robustness import Predictions, Robustness, mean_of
 from .rows import rows_of, summed
 from .table_files import read_csv, read_table, typed, with_numbers
 
-#: task -> method -> what the model of each seed says of the test texts
+#: task -> method -> test predictions of each seed's model
 PredictionsOfTasks = dict[str, dict[str, list[Predictions]]]
 _NEEDED = ("task", "method", "name", "family", "seed", "quality", "validation", "params", "memory")  # of results.csv
 _MEASURES = ("step", "quality", "quality_perturbed", "retained", "loss", "params", "atoms", "seconds")  # of trials.csv
@@ -36,7 +36,7 @@ _OF_ONE, _OF_SEVERAL = ("model", "group", "budget", "steps"), ("how", "own")  # 
 
 @dataclass(frozen=True)
 class RunData:
-    """Everything that a run left.
+    """All data of a run.
 
     Attributes:
         config: what is needed of the configuration, and all of it for pages.
@@ -75,7 +75,7 @@ class RunData:
         return len(self.environment.tasks) > 1
 
     def predictions_of(self, method: str) -> list[list[Predictions]]:
-        """Return what the models of a method say of each task; nothing where they miss one of the tasks."""
+        """Return a method's predictions for each task; empty if one is missing."""
         of_tasks = [self.predictions.get(task, {}).get(method, []) for task in self.tasks]
         return of_tasks if all(of_tasks) else []
 

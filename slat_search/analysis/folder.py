@@ -1,4 +1,4 @@
-"""The results that a folder holds, to be shown and to be made pages of."""
+"""Show the results in a folder, and make pages of them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Box:
     bottom: float
 
     def shared(self, other: Box) -> float:
-        """Size of what both cover."""
+        """Area that both cover."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(0.0, width) * max(0.0, height)
@@ -35,7 +35,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Label:
-    """A name in its place, or a number where the name had none.
+    """A placed name, or a number if the name did not fit.
 
     Attributes:
         text: the name, or a number, which a key explains.

@@ -1,4 +1,4 @@
-"""The runs below a folder: how far each is, the best that it has, what it takes on the disk."""
+"""List the runs below a folder: progress, best result and disk usage."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def listed(path: Path) -> Listed:
 
 
 def _best(run: RunFolder, config: KeptConfig, environment: Environment) -> dict[str, Any]:
-    """Return what a run recommends; of a search alone its best trial."""
+    """Return the recommended row; of a search alone its best trial."""
     if (run / "points.json").is_file():
         return {}
     if (run / "results.csv").is_file():
@@ -144,7 +144,7 @@ def _best_trial(run: RunFolder) -> dict[str, Any]:
 
 
 def table_of(runs: list[Listed], now: float | None = None) -> str:
-    """Return a line a run, in columns."""
+    """Return one line per run."""
     now = time.time() if now is None else now
     lines = [("run", "state", "task", "model", "quality", "of", "parameters", "size", "age")]
     for run in runs:

@@ -1,4 +1,4 @@
-"""What a page tells at once: when, on what and at what cost, and what to do next."""
+"""Head of a page: date, task, model, cost and next steps."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ HISTORY = "of each trial over its steps; the table below holds what each trial c
 
 
 def scatters(table: pd.DataFrame, data: RunData) -> list[Panel]:
-    """Test quality and what is retained of it over parameters, a panel each."""
+    """Plot test quality and its retained share over parameters."""
     metric = data.config.metric
 
     def point(row: pd.Series, column: str) -> Point:
@@ -100,7 +100,7 @@ def found_overlaps(data: RunData, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def modules_by_block(structure: dict[str, Any]) -> list[str]:
-    """Lines that say what stands in each block: ``block 2: lora 3, bias 1 (2,304 parameters)``."""
+    """Return a line per block of its modules: ``block 2: lora 3, bias 1 (2,304 parameters)``."""
     lines = []
     for block, modules in groupby(structure["modules"], itemgetter("layer")):
         its = [*modules]
@@ -117,7 +117,7 @@ def kinds_of(modules: Sequence[dict[str, Any]]) -> str:
 
 
 def trial_rows(trials: pd.DataFrame) -> list[dict[str, str]]:
-    """Cells of the trials table; what a failed trial never measured is a dash."""
+    """Cells of the trials table; a dash where a failed trial has no measure."""
     formats = {
         "trial": "{:.0f}",
         "status": "{}",

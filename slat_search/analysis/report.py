@@ -138,7 +138,7 @@ def _volume_rows(data: RunData) -> list[tuple[str, str, str]]:
 
 
 def _shared(best: pd.Series, data: RunData) -> dict[str, Any]:
-    """Return what tasks share of the structure that is recommended of those found."""
+    """Return what tasks share of the recommended found structure."""
     structure = data.structures[best["method"]]
     panels = sharing.panels(structure, data.environment.model.layers)
     return {

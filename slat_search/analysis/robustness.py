@@ -33,7 +33,7 @@ def places_of(sets: Sets, kind: str) -> list[int]:
 
 
 def retained(sets: Sets, qualities: np.ndarray) -> np.ndarray:
-    """Area under quality over ratio, divided by what it were without any loss; mean over kinds, (...).
+    """Area under quality over ratio, divided by that without any loss; mean over kinds, (...).
 
     Args:
         sets: the clean one first.
@@ -89,7 +89,7 @@ class Predictions:
 
     @property
     def clean(self) -> Predictions:
-        """Return the quality on the clean texts."""
+        """Return predictions on the clean texts."""
         return replace(self, sets=self.sets[:1], outputs=self.outputs[:1], confidence=self.confidence[:1])
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Rows of tables from what one training left."""
+"""Table rows of one training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .shared import part_of
 def rows_of(
     run: RunFolder, final: Final, environment: Environment
 ) -> list[tuple[ResultRow, list[PerturbationRow], Predictions]]:
-    """Return what a training comes to on each of its tasks.
+    """Return a training's rows for each task.
 
     Raises:
         SlatError: a file is missing or damaged.

@@ -22,7 +22,7 @@ _STRONGEST = 0.5  # opacity of a cell, on which ink can still be read
 
 
 def overlap(structure: dict[str, Any]) -> pd.DataFrame:
-    """Parameters that two tasks both use over those that either uses (Jaccard), a row and a column a task."""
+    """Jaccard index of the parameters used by two tasks, one row and column per task."""
     tasks, found = structure["tasks"], units(structure)
 
     def share(one: str, two: str) -> float:
@@ -34,7 +34,7 @@ def overlap(structure: dict[str, Any]) -> pd.DataFrame:
 
 
 def by_block(structure: dict[str, Any], layers: int) -> pd.DataFrame:
-    """Parameters that each task uses in each block, a row a task."""
+    """Parameters used in each block, one row per task."""
     found = units(structure)
     rows = {task: found[found[task]].groupby("layer")["cost"].sum() for task in structure["tasks"]}
     return pd.DataFrame(rows).T.reindex(columns=range(layers)).fillna(0).astype(int)

@@ -12,7 +12,7 @@ _EXACT = 14  # pairs up to which every change of signs is tried
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:
-    """95 % of the draws of a bootstrap lie between these."""
+    """Central 95 % interval of bootstrap draws."""
     low, high = np.quantile(drawn, (0.025, 0.975))
     return float(low), float(high)
 

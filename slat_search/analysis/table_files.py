@@ -1,4 +1,4 @@
-"""Tables as CSV, read again: undamaged, with the columns that they should have, and numbers where these belong."""
+"""Read CSV tables of a run: undamaged, with the right columns, and numbers where they belong."""
 
 from __future__ import annotations
 

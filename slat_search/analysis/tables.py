@@ -81,7 +81,7 @@ def comparison(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def found_ones(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of what the search of the run found."""
+    """Rows of found structures."""
     return table[(table["family"] == "slat") & (table["how"] == POOLED)]
 
 

@@ -1,4 +1,4 @@
-"""Methods made by hand, and the door through which every fixed method is trained."""
+"""Hand-made methods, and the common interface of every fixed method."""
 
 from .applied import Applied, check_weights, load_module
 from .methods import METHODS, apply_method

@@ -1,4 +1,4 @@
-"""A method that stands on a backbone, whatever it is made of."""
+"""A method applied to a backbone, of any kind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Applied:
         structure: what stands where, if the method is a fixed structure.
         undo: takes it off the backbone.
         controller: steps of a training -> what the method does beside plain training.
-        count: trained parameters that are left, where the method drops some of them.
+        count: trained parameters left, if the method drops some.
         description: bytes that say what stands where, if that follows from no rule and no seed.
         shared: holds the modules, where tasks share them and do not all use the same.
     """
@@ -56,7 +56,7 @@ class Applied:
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
     def saved(self) -> dict[str, Tensor]:
-        """Names and values that are kept of this method: what it trains, and what a structure is checked by."""
+        """Return saved values by name: trained parameters, and buffers that verify a structure."""
         if isinstance(self.module, Adapter):
             scales = {} if self.shared is None else {SCALES: self.shared.scales}
             return {**self.module.state_dict(), **scales}

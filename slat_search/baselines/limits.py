@@ -1,4 +1,4 @@
-"""Bounds on what an adapter or a configuration may ask of a method: nothing that computes for ever."""
+"""Limits on method options of adapters and configurations, so that none computes forever."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _repeats(parsed: Any, inside: bool) -> int | None:
 
 
 def _inner(name: str, argument: Any) -> list[Any]:
-    """Return the patterns in a part of a pattern: of groups, and of what stands before or behind."""
+    """Return the sub-patterns of groups and lookarounds."""
     if name == "SUBPATTERN":
         return [argument[-1]]
     if name in ("ASSERT", "ASSERT_NOT"):

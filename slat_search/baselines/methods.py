@@ -128,7 +128,7 @@ def unipelt(backbone: nn.Module, options: Options) -> Applied:
 
 
 def full(backbone: nn.Module, options: Options) -> Applied:
-    """Everything is trained, in a float32 copy: the frozen weights come back unharmed."""
+    """Train everything, in a float32 copy; undo restores the frozen weights."""
     parameters = [(m, name, p) for m in backbone.modules() for name, p in m.named_parameters(recurse=False)]
     # tied parameters stay tied
     copies = {id(p): nn.Parameter(p.detach().to(torch.float32, copy=True)) for _, _, p in parameters}

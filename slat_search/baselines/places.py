@@ -11,7 +11,7 @@ _EVERY = "all"  # in ``roles``
 
 
 def projections(sites: Sequence[Site], roles: Sequence[str]) -> list[Site]:
-    """The projections that have one of ``roles``; ``all`` stands for every one.
+    """Projections with one of ``roles``; ``all`` means every one.
 
     Raises:
         SlatError: there is none.

@@ -21,7 +21,7 @@ class BackboneSnapshot:
                 parameter.data = value.clone()
 
     def restore(self) -> None:
-        """Bring everything back."""
+        """Restore everything."""
         for module, modules, parameters, buffers in self._places:
             module._modules, module._parameters, module._buffers = modules, parameters, buffers
         for parameter, value, trained in self._values:

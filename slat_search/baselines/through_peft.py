@@ -180,7 +180,7 @@ def _is_told(options: Options) -> bool:
 
 
 def _config(name: str, wanted: dict[str, Any], options: Options) -> Any:
-    """A configuration of peft; what the user says goes before what we do.
+    """Build a peft configuration; the user's fields take precedence.
 
     Raises:
         SlatError: peft knows no such field, or refuses a value.
@@ -224,7 +224,7 @@ def _drawn(options: Options) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """peft remembers an earlier adapter on the same backbone and says so; nothing in it is for our user."""
+    """Silence peft's warnings about an earlier adapter on the same backbone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", FutureWarning)
@@ -279,7 +279,7 @@ class _Allocation(Controller):
 
 
 def _standing(model: nn.Module) -> int:
-    """Parameters of the ranks that no mask has set to nothing."""
+    """Count the parameters of unmasked ranks."""
     total = 0
     for name, value in model.named_parameters():
         if "lora_E" in name:

@@ -46,9 +46,7 @@ if TYPE_CHECKING:
 )
 @click.option("--adapter", help="Which adapter of the run.  [default: the best]")
 @click.option("--task", help="Whose adapter, in a run over several tasks.")
-@click.option(
-    "--trust-remote-code", is_flag=True, help="Let Python code run that the model of the adapter brings along."
-)
+@click.option("--trust-remote-code", is_flag=True, help="Allow Python code shipped with the adapter's model.")
 @json_option
 @verbosity
 def predict(
@@ -115,7 +113,7 @@ def predict(
 
 
 def note_on_adapter(folder: Path) -> None:
-    """Say beside the result what speaks against an adapter."""
+    """Log the caveats of an adapter."""
     from ..inference.saved import note_on
 
     if note := note_on(folder):
@@ -176,7 +174,7 @@ def _label(
 def show(run: Path, as_json: bool) -> None:
     """Print the comparison table of a run.
 
-    And what it comes to, and where its report lies. RUN may be a search or sensitivity studies alone, or a comparison.
+    Also its conclusion and the path of its report. RUN may be a search or sensitivity studies alone, or a comparison.
 
     \b
     Example:
@@ -220,7 +218,7 @@ def list_runs(folder: Path, as_json: bool) -> None:
 def report(run: Path) -> None:
     """Rewrite tables, figures and report of a run.
 
-    From what its trainings and tests left; nothing is trained. RUN may be a search or sensitivity studies alone. Where
+    From stored trainings and tests; nothing is trained. RUN may be a search or sensitivity studies alone. Where
     only tables were kept of a run, these stay as they are.
 
     \b

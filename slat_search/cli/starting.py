@@ -64,7 +64,7 @@ def init(
 
 
 def _is_terminal() -> bool:
-    """Whether somebody is there to answer."""
+    """Whether a user can answer."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 

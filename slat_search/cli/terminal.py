@@ -33,7 +33,7 @@ codecs.register_error(_HANDLER, _plain)
 
 
 def hold_every_sign() -> None:
-    """Let standard output and errors take every sign, whatever the locale.
+    """Let standard output and error take every character.
 
     An ASCII locale is one that nobody set: UTF-8 is written there, as Python itself does by default (PEP 540). In other
     encodings signs that they lack become plainer ones, unless the user chose something else (`PYTHONIOENCODING`).
@@ -69,7 +69,7 @@ class _StandardError(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         text = redact(f"{level}{self.format(record)}")
-        print(text, file=sys.stderr, flush=True)  # looked up anew: a live table replaces it
+        print(text, file=sys.stderr, flush=True)  # not cached: a live table replaces it
 
 
 @contextmanager

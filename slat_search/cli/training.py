@@ -33,7 +33,7 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
             "[default: the run folder; on several nodes none are kept]",
         ),
         click.option("--overwrite", is_flag=True, help="Throw away what is in the folder already."),
-        click.option("--resume", is_flag=True, help="Continue what was interrupted, or has become more."),
+        click.option("--resume", is_flag=True, help="Continue an interrupted or extended run."),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/<name>]"),
         settings,
         click.argument("config", type=click.Path(path_type=Path)),
@@ -43,7 +43,7 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _run(work: Callable[..., RunFolder], config: Config, options: dict[str, Any], stage: Stage | None = None) -> None:
-    """Do it, and print what it came to; Ctrl-C and signals of the system say how to go on."""
+    """Run it and print the result; on Ctrl-C or a signal say how to continue."""
     from ..analysis.folder import show
 
     try:

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Contender:
-    """A row of the comparison: one method, to be tuned on seed 0 and then trained with every seed.
+    """One method of the comparison, tuned on seed 0 and then trained with every seed.
 
     Attributes:
         title: name in tables.
@@ -57,7 +57,7 @@ class Contender:
         return max((job for job in self.grid if job.key in trained), key=rank, default=None)
 
     def tuning(self, trained: Mapping[str, Trained]) -> Tuning:
-        """Return what was tried and chosen."""
+        """Return rates tried and chosen."""
         best = self.best(trained)
         return Tuning(
             tried={
@@ -156,7 +156,7 @@ def train_baselines(runner: JobRunner) -> pd.DataFrame:
         A row a method: ``method``, ``learning rate``, ``parameters`` and ``validation``, both means over seeds.
 
     Raises:
-        SlatError: no method that need not wait.
+        SlatError: every method has to wait.
     """
     config = runner.context.config
     contenders = [*baseline_contenders(config)]
@@ -194,7 +194,7 @@ def _label(structure: Structure | SharedStructure) -> str:
 
 
 def as_trained(runner: JobRunner, job: TrainingJob) -> Structure | SharedStructure:
-    """Return the structure of a training of what a search found."""
+    """Return the found structure of a training."""
     return read_structure(runner.as_found(job).options["structure"])
 
 
@@ -230,7 +230,7 @@ def _found(trial: Trial, config: Config, folder: RunFolder) -> Iterator[Contende
 
 
 def search_again(label: str, trial: Trial, budget: float) -> TrainingJob:
-    """A trial's search, held at ``budget`` parameters, whose own weights are the result."""
+    """Repeat a trial's search at ``budget`` parameters, keeping its weights."""
     names = ("kinds", "gate_learning_rate", "sharing")
     options = {"budget": budget, **{name: trial.sampled[name] for name in names if name in trial.sampled}}
     rate, noise, ratio = (trial.sampled[name] for name in ("learning_rate", "noise_kind", "noise_ratio"))
@@ -238,7 +238,7 @@ def search_again(label: str, trial: Trial, budget: float) -> TrainingJob:
 
 
 def short(params: int) -> str:
-    """A size as it stands in names."""
+    """Format a size for names."""
     return f"{params / 1000:.1f}k" if params >= 1000 else str(params)
 
 
@@ -261,7 +261,7 @@ def found_grid(
 
 
 def baseline_contenders(config: Config, members: Sequence[Trial] = ()) -> Iterator[Contender]:
-    """Hand-made methods at each of their learning rates; those of the found size once for each size of ``members``."""
+    """Yield baselines with their learning rates; budget-matched ones once per size of ``members``."""
     for baseline in config.baselines:
         if baseline.same_size:
             sizes = sorted({t.structure.params for t in members if t.structure is not None and t.structure.modules})

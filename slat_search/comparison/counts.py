@@ -1,4 +1,4 @@
-"""How many trainings and steps a run has, before it has them."""
+"""Planned numbers of trainings and steps of a run."""
 
 from __future__ import annotations
 

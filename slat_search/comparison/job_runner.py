@@ -1,4 +1,4 @@
-"""Fixed trainings and test evaluations as Ray tasks, each stored as soon as it is there."""
+"""Fixed trainings and test evaluations as Ray tasks, each stored on completion."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _evaluate(context: Context, job: TrainingJob, state: State, share: Share, ke
 
 
 class JobRunner:
-    """Runs jobs on the cluster and keeps their results in ``folder``; a job that is there, whole, is not run again.
+    """Runs jobs on the cluster and stores results in ``folder``; a job with undamaged results is not rerun.
 
     A unit's weights are ``<key>.safetensors``, its validation result ``<key>.train.json`` (written after the weights);
     what it predicts on test ``<key>.test.safetensors``, its test result ``<key>.test.json`` (written last). One CPU
@@ -103,7 +103,7 @@ class JobRunner:
         return {key: result for key, result in self.train(jobs).items() if isinstance(result, Trained)}
 
     def evaluate(self, jobs: Sequence[TrainingJob]) -> dict[str, Tested]:
-        """Test jobs that were trained; returns results by key. What a search found stands as a structure."""
+        """Test trained jobs; return results by key. A search is tested as its found structure."""
         missing = self._missing(jobs, "test.json", "test")
         dog = self._watchdog("test")
         running = {
@@ -134,7 +134,7 @@ class JobRunner:
         self._progress.note(stage, f"{self.folder}/{job.key}", steps, fresh)
 
     def _missing(self, jobs: Sequence[TrainingJob], ending: str, stage: str) -> list[TrainingJob]:
-        """Return the jobs that have no such file yet, or a damaged one, each once."""
+        """Return the distinct jobs whose file is missing or damaged."""
         once = {job.key: job for job in jobs}.values()
         missing = [job for job in once if not self._is_whole(job, ending)]
         left = {job.key for job in missing}
@@ -179,7 +179,7 @@ class JobRunner:
         return Watchdog(stage, self.context.config.resources.patience)
 
     def _as_they_come(self, running: dict[Any, TrainingJob], dog: Watchdog) -> Iterator[tuple[TrainingJob, Any]]:
-        """Yield jobs with their results; whoever does not show a sign of life meanwhile is tried again."""
+        """Yield jobs with their results; jobs without a heartbeat are retried."""
         waiting = list(running)
         with closing(dog):
             while waiting:
@@ -193,7 +193,7 @@ class JobRunner:
 
 
 def _result(job: TrainingJob, task: Any) -> Any:
-    """Return what a worker came to.
+    """Return a worker's result.
 
     Raises:
         SlatError: that of the worker, or the worker was lost too often.

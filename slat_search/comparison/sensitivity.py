@@ -76,7 +76,7 @@ def _search_job(config: Config, weight: float, sharing: float, learning_rate: fl
 
 
 def sparsity_points(config: Config, tuned: Sequence[tuple[Contender, TrainingJob]]) -> Iterator[Point]:
-    """The search at every weight; methods without one stand beside it as they are."""
+    """Yield the search at every weight; other methods are included unchanged."""
     weights = sorted({config.sensitivity.weight, *config.sensitivity.weights})
     for contender, job in tuned:
         for seed in range(config.seeds):

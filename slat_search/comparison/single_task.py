@@ -1,4 +1,4 @@
-"""Each task trained alone, and the part of a pool that each uses on every other: beside tasks that share it."""
+"""Train each task alone, and each task's part of a pool on every other task."""
 
 from __future__ import annotations
 

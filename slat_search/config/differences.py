@@ -28,7 +28,7 @@ def differences(stored: Config, current: Config, ignored: Mapping[str, Any] | No
 
 
 def told(lines: list[str]) -> str:
-    """The first few of so many differences."""
+    """List the first few differences."""
     rest = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
     return ", ".join(lines[:_NAMED]) + rest
 

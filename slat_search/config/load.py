@@ -71,7 +71,7 @@ def checked(
         where: the source of the fields, for messages.
         folder: that paths of data files count from.
         name: of the run, where the fields give none.
-        kept, settings: see :func:`load_config`.
+        stored, settings: :func:`load_config`.
         mistakes: found before, a sentence each.
 
     Raises:
@@ -141,7 +141,7 @@ def _name(path: Path) -> str:
 
 
 def _found(task: Task, folder: Path) -> Task:
-    """With the paths of its files as they are from ``folder``."""
+    """Resolve its file paths from ``folder``."""
     files: dict[str, Any] = {
         field: folder / value
         for field in ("train", "validation", "test")

@@ -1,4 +1,4 @@
-"""Mistakes in a configuration, in words: which field, what is wrong with it, what would be right."""
+"""Describe mistakes in a configuration: the field, what is wrong, what would be right."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READ_AS = {
     datetime.date: "YAML reads it as a date",
 }
 _OF_A_WHOLE = ("too_short", "too_long")  # what may follow from mistakes inside
-_SHOWN = 80  # characters of what was given
+_SHOWN = 80  # characters of a value
 
 #: type of pydantic's error -> the sentence's end, from its context
 _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {

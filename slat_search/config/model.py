@@ -59,8 +59,8 @@ class Model(Section):
     )
     trust_remote_code: bool = Field(
         False,
-        description="let Python code run that a model brings along; only for one whose code you know. An adapter of "
-        "such a model runs where the caller allows it again",
+        description="allow Python code shipped with the model; only for code that you know. An adapter of such a model "
+        "runs only if the caller allows it again",
     )
     pooling: Literal["mean", "first", "last"] = Field("mean", description="how token vectors become one vector")
     dropout: bool = Field(False, description="keep the backbone's own dropout while training")
@@ -72,7 +72,7 @@ class Model(Section):
     )
     gradient_checkpointing: bool = Field(
         False,
-        description="compute activations again in the backward pass in place of keeping them: less memory for about a "
+        description="recompute activations in the backward pass instead of storing them: less memory for about a "
         "third more time, for large models on GPUs",
     )
     precision: Literal["float32", "bfloat16"] = Field(
@@ -97,8 +97,8 @@ class Training(Section):
     accumulation: int = Field(
         1,
         ge=1,
-        description="parts that a batch goes through the model in, one after the other, whose gradients add up: the "
-        "same numbers in less memory. On a GPU whose memory is full it doubles by itself",
+        description="micro-batches of a batch, whose gradients add up: the same numbers in less memory. It doubles by "
+        "itself when the memory of a GPU is full",
     )
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay on adapter and head")
     warmup: Fraction = Field(0.06, description="share of the steps with a rising learning rate; then linear decay")
@@ -119,7 +119,7 @@ class Evaluation(Section):
     ratios: tuple[Fraction, ...] = Field(
         (0.05, 0.1, 0.15, 0.2),
         min_length=1,
-        description="shares of words touched, a run needs one above 0; 0 is always there",
+        description="shares of perturbed words, one of them above 0; 0 is always added",
     )
     rung_kind: PerturbationKind = Field("typos", description="perturbation of validation text at every rung")
     rung_ratio: Fraction = Field(0.2, description="its ratio")
@@ -158,7 +158,7 @@ class Config(Section):
     name: str = Field("run", description="names the run folder")
     preset: Preset = Field(
         "good",
-        description="values for what is not given: `quick` (6 trials, 1 structure, 1 seed, LoRA and head), `good` (the "
+        description="values of missing fields: `quick` (6 trials, 1 structure, 1 seed, LoRA and head), `good` (the "
         "defaults), `best` (64 trials, 4 structures, 5 seeds, fifteen baselines)",
     )
     seed: int = Field(0, ge=0, description="everything random follows from it")

@@ -27,8 +27,8 @@ class MultiTask(Section):
     )
     worth: Worth = Field(
         cast(Worth, SearchOptions.worth),
-        description="saliency: what an atom is worth to a task is its share of what all atoms are worth to it, so "
-        "that one that learns late has its part in the pool; or the loss that the task would lose",
+        description="saliency: an atom's worth to a task is its share of the worth of all atoms to it, so that a task "
+        "that learns late gets its part of the pool; or the loss increase of the task",
     )
     alone: tuple[str, ...] | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""Sets of values that go together, for a first look, for everyday and for a result to keep."""
+"""Presets for a first look, for everyday use and for final results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from .search import Search
 
 Preset = Literal["quick", "good", "best"]
-#: preset -> fields that it sets; `good` is what the fields are by default
+#: preset -> fields that it sets; `good` has the defaults
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"seeds": 1, "search": {"trials": 6, "num_selected": 1}, "baselines": ["lora", "head"]},
     "good": {},

@@ -1,4 +1,4 @@
-"""Prompts: what a causal language model reads, and the response that it should give."""
+"""Prompts of a causal language model, and the responses that it should give."""
 
 from __future__ import annotations
 

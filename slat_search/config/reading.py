@@ -1,4 +1,4 @@
-"""YAML in which no field of a mapping may stand twice, and a small file cannot stand for millions of values."""
+"""YAML without repeated fields in a mapping, and without small files that expand to millions of values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_VALUES = 100_000
 
 
 class MalformedError(ValueError):
-    """What we take no configuration from, in one sentence."""
+    """YAML that is no configuration, in one sentence."""
 
 
 class _Loader(yaml.SafeLoader):

@@ -61,7 +61,7 @@ def _usual() -> str:
 
 
 def _sections() -> dict[type[Section], list[str]]:
-    """Every section with the paths at which it stands."""
+    """Return every section with its paths."""
     sections: dict[type[Section], list[str]] = {}
     for path, section in _walk(Config, ""):
         sections.setdefault(section, []).append(path)

@@ -14,7 +14,7 @@ from .section import Fraction, Positive, Section
 NoiseKind = Literal["none", "mask", "replace", "drop", "label", "embedding", "mixed"]
 Objective = Literal["quality", "params", "quality_perturbed", "quality_worst"]
 SamplerName = Literal["tpe", "nsga2", "nsga3", "gp", "sobol", "random", "grid"]
-#: samplers that make something of trials that others ran
+#: samplers that learn from trials of other runs
 LEARNING: tuple[SamplerName, ...] = ("tpe", "gp")
 #: samplers whose trials are all known before the first has run
 PLANNED: tuple[SamplerName, ...] = ("sobol", "grid")
@@ -65,9 +65,8 @@ class Sampled(Section):
 
     sparsity: LogRange = Field(
         LogRange(low=0.3, high=30),
-        description="how many times what an average parameter of the space is worth an atom must be worth for each of "
-        "its own, so that the range means the same sizes on every task; for trained gates the weight of the cost of "
-        "open atoms in the loss",
+        description="worth per parameter that an atom needs, in multiples of the average over the space, so that the "
+        "range means the same sizes on every task; for trained gates the weight of the cost of open atoms in the loss",
     )
     budget: BudgetRange | None = Field(
         None, description="size to end at; when given, it is sampled and held, and sparsity is not used"

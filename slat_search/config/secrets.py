@@ -1,4 +1,4 @@
-"""A configuration as it may be kept: places that are URIs without user, password and token."""
+"""A configuration as it may be stored: URIs without user, password and token."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def without_secrets(config: Config) -> Config:
 
 
 def check_secrets(config: Config) -> None:
-    """Check that no place has lost its secret, as those in the ``config.yaml`` of a run have.
+    """Check that no URI was redacted, as in the ``config.yaml`` of a run.
 
     Raises:
         SlatError: one has; nothing can be opened by it.

@@ -12,7 +12,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-#: between the problems of a section that one error tells
+#: separates the problems of a section in one error
 ALSO = "\n"
 
 
@@ -85,5 +85,5 @@ def _is_list(annotation: Any) -> bool:
 
 
 def by_name(raw: Any) -> Any:
-    """Fields of a section that may stand as its name alone."""
+    """Expand a section given by its name."""
     return {"name": raw} if isinstance(raw, str) else raw

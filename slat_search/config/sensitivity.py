@@ -38,8 +38,8 @@ class Sensitivity(Section):
     screening: int = Field(
         32,
         ge=0,
-        description="trials spread evenly over `search.space` that tell which dimension mattered; that takes 10 or "
-        "more, and 0 leaves it out",
+        description="trials spread evenly over `search.space` that show which dimensions matter; at least 10, or 0 for "
+        "none",
     )
 
     @field_validator("noise_kinds")

@@ -50,7 +50,7 @@ def apply_setting(fields: Mapping[Any, Any], setting: str) -> tuple[dict[Any, An
 
 
 def _placed(there: Any, section: type[Section] | None, location: Location, depth: int, value: Any) -> Any:
-    """Return what stands at ``location[:depth]`` with the value in it."""
+    """Return ``location[:depth]`` with the new value set in it."""
     if depth == len(location):
         return value
     key, path = location[depth], ".".join(map(str, location[:depth]))

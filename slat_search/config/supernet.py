@@ -98,8 +98,8 @@ class GatesConfig(Section):
     surplus: float = Field(
         SearchOptions.surplus,
         ge=1,
-        description="screening: how many times the size of the structure stands after it; what is worth least "
-        "leaves bit by bit until `pruned`; never more than a tenth of the candidates",
+        description="screening: size after it, as a multiple of the structure's; the least worthy atoms leave "
+        "gradually until `pruned`; never more than a tenth of the candidates",
     )
     pruned: Fraction = Field(
         SearchOptions.pruned, description="screening: share of the steps after which the surplus has left"

@@ -185,7 +185,7 @@ class Task(Section):
     @model_validator(mode="before")
     @classmethod
     def _from_its_name(cls, data: Any) -> Any:
-        """Fill in what a preset says, where the user says nothing else."""
+        """Fill in a preset's fields that the user leaves out."""
         data = by_name(data)
         if not isinstance(data, dict):
             return data

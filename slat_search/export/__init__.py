@@ -1,5 +1,4 @@
-"""For those who have other libraries: a trained adapter as a model of transformers or an adapter of peft, and a
-structure as a configuration of peft."""
+"""Export a trained adapter as a transformers model or a peft adapter, and a structure as a peft configuration."""
 
 from .forms import Exported, export
 from .hub import push

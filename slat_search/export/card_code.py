@@ -164,13 +164,12 @@ def _base(standing: LoadedAdapter) -> tuple[str, str]:
 
 
 def _literal(text: str) -> str:
-    """Return a text as it stands in Python code, in double quotes."""
+    """Return a text as a Python literal in double quotes."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def with_a_head(standing: LoadedAdapter, form: str, target: Target) -> str:
-    """Return code that puts what is made for a model without a head into a class with one; an encoder that was merged
-    into has none."""
+    """Return code that puts a headless export into a class with a head; empty for a merged encoder."""
     if target.task_type != "FEATURE_EXTRACTION":
         return ""
     outputs = max(1, len(standing.task.labels))

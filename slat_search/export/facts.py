@@ -49,7 +49,7 @@ class RunFacts:
 
 
 def read_facts(adapter: Path) -> RunFacts | None:
-    """Return what the run says that an adapter lies in; None where it lies in no run.
+    """Return the facts of an adapter's run; None if it is in no run.
 
     Raises:
         SlatError: files of the run are damaged.

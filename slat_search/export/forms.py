@@ -27,7 +27,7 @@ from .target import Target, choose_target, head_of, load_again
 from .to_peft import CLASSES, check_empty, only_here, to_peft, write_peft
 
 _TOLERANCE = 1e-3  # of token vectors, or of logits, for each 1 of the largest: merged weights round differently
-#: loads what was written
+#: loads the export
 Again = Callable[[], nn.Module]
 
 
@@ -111,11 +111,9 @@ def export(
         out: a folder that is not there yet, or empty.
         form: ``merged``: the model with the adapter in its own weights, for transformers alone. ``peft``: an adapter
             of the peft library.
-        task_type: ``SEQ_CLS``, ``CAUSAL_LM`` or ``FEATURE_EXTRACTION``, as peft calls them, where one of them is to be
-            taken and nothing else.
+        task_type: ``SEQ_CLS``, ``CAUSAL_LM`` or ``FEATURE_EXTRACTION``, as peft calls them, to force this class.
         uniform_rank: of form ``peft``: one rank for all, see :func:`.to_peft`.
-        license: what the README says of it, an identifier of the hub; by default the base model's, where its own README
-            is at hand.
+        license: hub identifier for the README; by default the base model's, if its README is available.
 
     Raises:
         SlatError: not an adapter folder; modules or a head that the form or class cannot hold; a model that does not
@@ -149,7 +147,7 @@ def export(
 
 @torch.inference_mode()
 def _check(standing: LoadedAdapter, target: Target, again: nn.Module, expected: Tensor) -> None:
-    """Raise where a model that was loaded again does not compute what the adapter did."""
+    """Raise if a reloaded model does not compute what the adapter did."""
     plain: Any = again.get_base_model() if isinstance(again, PeftModel) else again
     name = type(plain).__name__
     if target.task_type == "SEQ_CLS":

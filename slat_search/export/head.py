@@ -77,7 +77,7 @@ def put_head(model: PreTrainedModel, head: LinearHead, batch: dict[str, Tensor])
         batch: some texts, which the result is compared on.
 
     Raises:
-        UnfitHeadError: it cannot, and is left with weights of no use.
+        UnfitHeadError: it cannot; its weights are then useless.
     """
     name = type(model).__name__
     expected = head.logits(model.base_model(**batch).last_hidden_state, batch["attention_mask"])

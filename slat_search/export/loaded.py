@@ -52,7 +52,7 @@ class LoadedAdapter:
         loader: class of transformers that loads the bare model.
         is_taken_out: whether the model is the encoder of what is loaded so.
         adapter: modules of ours, or those of a method of peft.
-        structure: what the adapter is, told in one line.
+        structure: one-line description of the adapter.
         head: ``weight`` (outputs, width) and ``bias`` (outputs,).
     """
 
@@ -78,13 +78,13 @@ class LoadedAdapter:
 
     @property
     def task(self) -> AdapterTask:
-        """Return the task of the adapter, which has but one."""
+        """Return the adapter's only task."""
         (task,) = self.saved.tasks.values()
         return task
 
     @property
     def is_prompted(self) -> bool:
-        """Whether the adapter stands on a causal language model that answers in words, and has no head."""
+        """Whether the adapter is of a causal language model that answers in words, without a head."""
         return self.task.prompt is not None
 
     def batch(self) -> dict[str, Tensor]:

@@ -117,7 +117,7 @@ def choose_target(standing: LoadedAdapter, task_type: str | None, serving: bool,
 
 
 def load_again(standing: LoadedAdapter, target: Target) -> PreTrainedModel:
-    """The class again as it is loaded from what was published, without the adapter."""
+    """Load the class again from the published model, without the adapter."""
     if target.task_type not in CLASSES:
         return standing.bare()
     return _load(target.task_type, standing, target.settings or {})
@@ -163,7 +163,7 @@ def _load(task_type: str, standing: LoadedAdapter, settings: dict[str, Any]) -> 
 
 @torch.inference_mode()
 def _looks_back(standing: LoadedAdapter) -> bool:
-    """Whether a token's vector depends on no later token."""
+    """Whether attention is causal."""
     ids = standing.batch()["input_ids"][:1, :4]
     other = ids.clone()
     other[:, -1] = ids[:, 1]

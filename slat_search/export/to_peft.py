@@ -36,7 +36,7 @@ def to_peft(
     base_name: str | None = None,
     out: str | Path | None = None,
 ) -> PeftModel:
-    """Return a trained adapter as a model of peft that computes the same, and write it as a folder if asked to.
+    """Convert a trained adapter to a peft model that computes the same, and optionally write it as a folder.
 
     Spectral cores and LoRA become LoRA with a rank for each projection, bias shifts become biases of LoRA, and trained
     norms are saved whole. The adapter and its model stay as they are. The result shares their frozen weights in memory:
@@ -51,14 +51,14 @@ def to_peft(
 
     Args:
         adapter: with trained weights; of a pool of several tasks the part of the task that it is switched to.
-        model: in which the adapter's places are found, by default what it was attached to. It may be a class with a
-            head around that, or a class with a head of its own copy.
+        model: contains the adapter's sites; by default the model it is attached to. It may be a class with a head
+            around that model or around a copy of it.
         task_type: ``SEQ_CLS``, ``CAUSAL_LM`` or ``FEATURE_EXTRACTION``; by default that of the model's class.
         modules_to_save: names of further modules that were trained and are saved whole. With ``SEQ_CLS`` the head is
             among them anyway.
         uniform_rank: pad with zeros to one rank and one alpha, at the same projections of all blocks, for servers that
             read nothing else (vLLM, TGI).
-        base_name: what others load the model by; by default what it was loaded by.
+        base_name: model name for others; by default the name it was loaded by.
         out: a folder that is not there yet, or empty.
 
     Raises:
@@ -152,9 +152,9 @@ def only_here(model: PeftModel) -> None:
 
 
 def lora_config(structure: Structure, **options: Any) -> LoraConfig:
-    """A structure as a configuration of peft: a rank for each projection, and norms that are trained whole.
+    """Convert a structure to a peft configuration: a rank per projection, and fully trained norms.
 
-    For training it from fresh weights in one's own way, on any head::
+    To train it from fresh weights under any head::
 
         model = peft.get_peft_model(AutoModelForSequenceClassification.from_pretrained(name), lora_config(structure))
 
@@ -163,7 +163,7 @@ def lora_config(structure: Structure, **options: Any) -> LoraConfig:
         options: further fields of :class:`peft.LoraConfig`, such as ``task_type`` or ``lora_dropout``.
 
     Raises:
-        SlatError: other kinds of module, which peft has nothing for in places of one's choice, or no LoRA.
+        SlatError: other kinds of module, which peft cannot place freely, or no LoRA.
     """
     other = sorted({m.kind for m in structure.modules} - {"lora", "norm"})
     if other:

@@ -31,7 +31,7 @@ def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
-    """Write a file that is whole or not there; returns the digest of the arrays."""
+    """Write a file atomically; return the digest of the arrays."""
     checksum = arrays_digest(arrays)
     with whole_file(path) as part:
         save_file(dict(arrays), part, metadata={DIGEST: checksum})
@@ -42,7 +42,7 @@ def load_arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
     """Read a file that :func:`save_arrays` wrote; one of an earlier version, which has no digest, as it is.
 
     Args:
-        digest: that another file says of the arrays.
+        digest: expected one, from another file.
 
     Raises:
         SlatError: missing, damaged, or not the arrays that ``digest`` is of.

@@ -1,4 +1,4 @@
-"""A lock that one process holds at a time, also where the file system knows none."""
+"""An exclusive lock between processes, also on file systems without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads of our own files: whatever is in a file, it is read, or refused in one sentence with its name."""
+"""Read our own files, or refuse them in one sentence that names the file."""
 
 from __future__ import annotations
 

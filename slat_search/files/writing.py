@@ -1,4 +1,4 @@
-"""Writes that are whole or not there, also after a power loss or on a full disk."""
+"""Atomic writes, also across a power loss or on a full disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_SYNC = {errno.EINVAL, errno.ENOTSUP}  # of file systems that cannot sync a f
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield the path of a neighboring file to be written; it takes the place of ``path`` when the block ends well.
+    """Yield a temporary path beside ``path``, which it replaces if the block succeeds.
 
     File and folder are on the disk then, and the file has the mode that the umask says, whoever wrote it: safetensors
     gives its files to their owner alone. When the block fails, as on a full disk, nothing of it is left.
@@ -69,18 +69,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, raw: bytes) -> None:
-    """Write a file that is whole or not there."""
+    """Write a file atomically."""
     with whole_file(path) as part:
         part.write_bytes(raw)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text that is whole or not there."""
+    """Write a text atomically."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON that is whole or not there."""
+    """Write JSON atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -146,7 +146,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Return when the entries of a folder are on the disk, where the file system can tell."""
+    """Wait until the entries of a folder are on the disk, if the file system can tell."""
     try:
         sync(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A trained adapter without a head as one file: weights, and in the file's metadata the structure they belong to."""
+"""Save a headless adapter as one file: weights, with their structure in the file's metadata."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _from_model(folder: Path) -> tuple[Structure, dict[str, Tensor]]:
 
 
 def _unpacked(extra: Tensor, folder: Path) -> dict[str, Any]:
-    """Return what the supernet in a model's weights said of itself."""
+    """Return the extra state of the supernet in a model's weights."""
     try:
         return unpack(extra)
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:

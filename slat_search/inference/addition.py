@@ -1,4 +1,4 @@
-"""Add a task to a trained pool, without touching what the others have."""
+"""Add a task to a trained pool, without changing the others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .saved import described, naming, part_of, read_saved, write_adapter, write_
 
 
 def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mapping[str, Any]) -> dict[str, Any]:
-    """Search and train what one more task needs beside a pool, and write the larger pool to ``out``.
+    """Search and train a new task beside a pool, and write the larger pool to ``out``.
 
     The new task may use the pool's modules, whose weights are frozen, and gets new ones of its own. Folders of the
     other tasks are copied as they are. Test is read once, at the end.

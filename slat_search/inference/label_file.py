@@ -17,14 +17,14 @@ _DECIMALS = 6
 def label_rows(predictor: Predictor, rows: Rows, columns: Sequence[str] = ()) -> Rows:
     """Return all columns of a file and, beside them, ``predicted`` and the probability of each label as ``p(<label>)``.
 
-    In a regression ``predicted`` is a number, of an adapter that generates a response, and nothing else is added.
+    In a regression ``predicted`` is a number, for a generating adapter a response; nothing else is added.
 
     Args:
         rows: of CSV, TSV, JSON, JSON lines or Parquet.
         columns: where the texts are; by default where they were in the task that the adapter was trained on.
 
     Raises:
-        SlatError: an empty text, one of the new columns there already, or another count of text columns than wanted.
+        SlatError: an empty text, an output column that exists, or a wrong number of text columns.
     """
     columns = columns or predictor.columns
     if len(columns) != len(predictor.columns):

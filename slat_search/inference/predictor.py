@@ -1,4 +1,4 @@
-"""Trained adapters in use: on a backbone of their own, for one task or for several that take turns."""
+"""Predict with trained adapters on their own backbone, for one task or for several in turn."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Text = str | tuple[str, ...]
 
 @dataclass
 class Predictor:
-    """A loaded adapter; several tasks stand on one backbone, switched from request to request.
+    """A loaded adapter; several tasks share one backbone, switched at each request.
 
     Example::
 
@@ -97,7 +97,7 @@ class Predictor:
 
     @property
     def generates(self) -> bool:
-        """Whether the only task, see :attr:`task`, is answered with a response, and not with a label."""
+        """Whether the only task, see :attr:`task`, generates responses instead of labels."""
         return isinstance(self.model, ResponseModel)
 
     def __call__(self, texts: Sequence[Text], task: str | None = None) -> np.ndarray:
@@ -108,7 +108,7 @@ class Predictor:
             task: name of one of several tasks.
 
         Raises:
-            SlatError: no such task, no text, an empty one, one side where the task has pairs, or one that generates.
+            SlatError: an unknown task, no text, an empty text, one text instead of a pair, or a generating task.
         """
         if task is not None:
             return self.of(task)(texts)
@@ -122,7 +122,7 @@ class Predictor:
         return logits.softmax(dim=1).numpy()
 
     def generate(self, texts: Sequence[Text], task: str | None = None) -> list[str]:
-        """Return responses, token by token the most probable; arguments as of a call.
+        """Return greedily decoded responses; arguments as for a call.
 
         Raises:
             SlatError: no such task, texts that it cannot take, or one that predicts labels.
@@ -152,13 +152,13 @@ class Predictor:
 def load_predictor(
     run: str | PathLike[str], adapter: str | None = None, task: str | None = None, *, trust_remote_code: bool = False
 ) -> Predictor:
-    """Load an adapter on a backbone of its own.
+    """Load an adapter with its own backbone.
 
     Args:
         run: folder of an adapter or of a run.
         adapter: its name in the run; the recommended one by default.
         task: of an adapter of several tasks, the one whose part is loaded; all of them by default.
-        trust_remote_code: let Python code run that the model of the adapter brings along.
+        trust_remote_code: allow Python code shipped with the adapter's model.
 
     Raises:
         SlatError: no such adapter there, weights that do not fit, or a model that is not the one it was trained on.

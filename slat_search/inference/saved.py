@@ -48,7 +48,7 @@ def write_adapter(folder: Path, context: Context, job: TrainingJob, state: State
 
 
 def _save_parts(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
-    """Write what each of several tasks uses of an adapter, as an adapter of its own."""
+    """Write the part of each task of an adapter as an adapter of its own."""
     applied = Applied()  # a hand-made method is used whole by every task
     try:
         if job.method == "slat":
@@ -99,7 +99,7 @@ def part_of(shared: SharedAdapter | None, job: TrainingJob, state: State, task: 
 
 @contextmanager
 def naming(what: str, folder: Path) -> Iterator[None]:
-    """Let the message on what does not fit a model begin with the adapter.
+    """Prefix error messages with the adapter.
 
     Args:
         what: the adapter in words, such as ``adapter`` or ``pool``.

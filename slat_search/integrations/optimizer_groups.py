@@ -1,4 +1,4 @@
-"""Parameter groups of a search in an optimizer that belongs to somebody else."""
+"""Parameter groups of a search in a foreign optimizer."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class GradientMean:
         self._handles: dict[nn.Parameter, RemovableHandle] = {}
 
     def watch(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Average the gradients of those of them that are trained, from now on, and no longer those of others."""
+        """From now on average the gradients of exactly these parameters, if trained."""
         if not together():
             return
         known, self._handles = self._handles, {}

@@ -77,7 +77,7 @@ class SlatCallback(TrainerCallback):
     # -- events of the Trainer, in the order in which they come --------------------------------------------
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Check that this search can be trained so."""
+        """Check the model and the arguments."""
         model = kwargs["model"]
         self._quantizer.restore()
         _check_arguments(args, model, self.supernet)
@@ -88,7 +88,7 @@ class SlatCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Let candidates into the optimizer, and go on where a checkpoint was left."""
+        """Add the candidates to the optimizer, and resume from a checkpoint."""
         model, supernet = kwargs["model"], self.supernet
         _check_arguments(args, model, supernet)
         if args.load_best_model_at_end and supernet.gates is not None:
@@ -137,7 +137,7 @@ class SlatCallback(TrainerCallback):
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Judge candidates while the gradients of the step are still there, and let some leave."""
+        """Judge candidates while the gradients of the step still exist, and remove some."""
         search, groups = self._running()
         self.supernet.take_measurements(mean_of_processes if together() else None)
         search.after_step(state.global_step + 1, groups.optimizer)
@@ -146,14 +146,14 @@ class SlatCallback(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any = None, **kwargs: Any
     ) -> None:
-        """Add the size of what was measured."""
+        """Add the measured size."""
         if metrics is not None:
             metrics["eval_adapter_params"] = self.structure.params
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Discretize what the schedule has not, and give the optimizer back."""
+        """Discretize if the schedule has not, and restore the optimizer."""
         _, groups = self._running()
         if self.supernet.gates is not None:
             warnings.warn(
@@ -258,7 +258,7 @@ def _is_reentrant(module: nn.Module) -> bool:
 
 
 def _check_arguments(args: TrainingArguments, model: nn.Module, supernet: Supernet) -> None:
-    """Refuse what a search cannot be trained with.
+    """Refuse settings a search cannot train with.
 
     Raises:
         SlatError: one sentence on it.

@@ -109,7 +109,7 @@ _RECEIVED: dict[str, Backbone] = {}
 
 
 def _received(model: Packed, rest: dict[str, Any]) -> Backbone:
-    """The copy of this process: all trainings in it take turns on one."""
+    """Return this process's copy, which its trainings share."""
     if rest["key"] not in _RECEIVED:
         _RECEIVED.clear()
         _RECEIVED[rest["key"]] = Backbone(model=unpacked(model), **rest)
@@ -157,7 +157,7 @@ def load_backbone(
         trust_remote_code: let Python code beside the weights run; what an adapter says of it counts for nothing.
 
     Raises:
-        SlatError: nothing has that name, or what has it cannot be loaded whole; see :mod:`.loading`.
+        SlatError: an unknown name, or a model that cannot be loaded whole; see :mod:`.loading`.
     """
     source = Source.of(name, revision, trust_remote_code)
     config = read_config(source)

@@ -17,7 +17,7 @@ _DEEP = ("*", "*/*", "*/*/*")  # a download of the hub's keeps a model two folde
 
 
 def without_config(path: str) -> str:
-    """Say that a folder has no ``config.json``, and what it is instead; else nothing."""
+    """Describe what a folder without ``config.json`` holds; empty if it has one."""
     folder = Path(path)
     if not folder.is_dir() or (folder / "config.json").is_file():
         return ""
@@ -34,7 +34,7 @@ def _of_model(config: Path) -> bool:
 
 
 def has_tokenizer(path: str, revision: str | None = None) -> bool:
-    """Whether any file of a tokenizer is there."""
+    """Whether any tokenizer file exists."""
     folder = _folder(path, revision)
     return folder is None or any(next(folder.glob(pattern), None) for pattern in _TOKENIZERS)
 

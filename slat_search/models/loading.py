@@ -150,7 +150,7 @@ def check_fit(model: PreTrainedModel, tokenizer: Any, name: str) -> None:
 
 
 class _UnfitError(Exception):
-    """A fault that this library found itself."""
+    """A fault found by this library."""
 
 
 @contextmanager

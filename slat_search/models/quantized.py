@@ -18,7 +18,7 @@ LOADED_AS = {"float32": "float32", "bfloat16": "bfloat16", "nf4": "bfloat16", "i
 
 
 def check_quantized(weights: str) -> None:
-    """Check that what quantizes is installed.
+    """Check for bitsandbytes.
 
     Raises:
         SlatError: it is not.
@@ -60,5 +60,5 @@ def _layer(layer: nn.Linear, weights: str) -> nn.Module:
         new = bits.Linear8bitLt(layer.in_features, layer.out_features, has_fp16_weights=False, **sizes)
         new.weight = bits.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
     new.bias = layer.bias
-    new.unquantized = (layer.weight,)  # of workers a view of what they share; a tuple, so that it is no parameter
+    new.unquantized = (layer.weight,)  # in workers a view of shared memory; a tuple, so that it is no parameter
     return new.to(layer.weight.device)

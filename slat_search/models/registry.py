@@ -112,7 +112,7 @@ class Source:
     """Where a model is read from, and how far it is trusted.
 
     Attributes:
-        path: what :func:`model_path` says.
+        path: of :func:`model_path`.
         name: as the user wrote it.
         revision: branch, tag or commit on the hub; None for the newest, or where the model is in a folder.
         trust_remote_code: whether Python code beside the weights may run.
@@ -155,7 +155,7 @@ def model_path(name: str, revision: str | None = None) -> str:
     """Folder of an embedded or local model, or the hub name as it is.
 
     Raises:
-        SlatError: an embedded model whose package is missing, or a name that nothing answers to.
+        SlatError: an embedded model whose package is missing, or an unknown name.
     """
     folder = Path(name).expanduser()
     if name and folder.is_dir():

@@ -1,4 +1,4 @@
-"""A causal language model that is taught responses, and what its own are worth."""
+"""A causal language model trained on responses, and the quality of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that pass between packages or stand in a file of a run, as typed records with versions; no torch, no Ray."""
+"""Values passed between packages or stored in a run's files, as typed records with versions; no torch, no Ray."""
 
 from .adapters import AdapterTask, SavedAdapter, SavedPrompt
 from .base import FileRecord, Record

@@ -1,4 +1,4 @@
-"""Base of all records: typed values that pass between packages or stand in a file, read and written in one way."""
+"""Base of all records: typed values passed between packages or stored in a file, all read and written here."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class FileRecord(Record):
         return cls.parse(read_json(path), path)
 
     def write(self, path: Path) -> None:
-        """Write a file that is whole or not there, with a digest of its content."""
+        """Write a file atomically, with a digest of its content."""
         write_json(path, signed({"version": self.VERSION, **self.to_dict()}))
 
     @classmethod
@@ -101,7 +101,7 @@ class FileRecord(Record):
 
 
 def sentence(error: ValidationError) -> str:
-    """Say what the first mistake is and where."""
+    """Describe the first mistake."""
     first = error.errors()[0]
     field = ".".join(map(str, first["loc"]))
     if first["type"] == "missing":

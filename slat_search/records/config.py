@@ -31,7 +31,7 @@ class KeptConfig(Record):
         model: name.
         steps: of a training.
         tolerance: within which the smallest adapter is recommended.
-        own_weights: whether searches whose own weights are the result take part.
+        own_weights: whether searches that keep their own weights take part.
         weight, sharing: what the sensitivity studies hold.
         raw: all of it, for pages.
     """

@@ -81,7 +81,7 @@ def _without(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 class Trained(_OfJob):
-    """A training that ended well, ``<key>.train.json``.
+    """A successful training, ``<key>.train.json``.
 
     Attributes:
         job: what was trained.
@@ -108,7 +108,7 @@ class Trained(_OfJob):
 
 
 class Failed(_OfJob):
-    """A training that nothing came of, ``<key>.train.json``: the loss was not finite, or memory did not suffice."""
+    """A failed training, ``<key>.train.json``: the loss was not finite, or memory ran out."""
 
     error: str
 

@@ -211,7 +211,7 @@ class Recommended(FileRecord):
     Attributes:
         adapter: label of the recommended one of all.
         found: label of the recommended one of those that the search found.
-        notes: label -> what speaks against an adapter.
+        notes: label -> caveats of an adapter.
     """
 
     adapter: FileName

@@ -13,7 +13,7 @@ from .base import sentence
 
 
 class _Kept(BaseModel):
-    """Fields that are needed, with whatever else stands there."""
+    """Required fields; others are kept as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 

@@ -92,7 +92,7 @@ class RungScheduler(FIFOScheduler):
         return self.decide(self._key(trial), step, result)
 
     def decide(self, trial: str, step: int, result: dict[str, Any]) -> str:
-        """Record ``result`` at rung ``step`` and say whether the trial goes on."""
+        """Record ``result`` at rung ``step``; return whether to continue."""
         rung = self._load().setdefault(step, {})
         if trial in rung:
             return rung[trial][1]

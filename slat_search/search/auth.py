@@ -1,4 +1,4 @@
-"""The token by which processes of a Ray know each other, kept from other users of the machine."""
+"""The token by which processes of one Ray authenticate, hidden from other users."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Storage:
 
     @property
     def experiments(self) -> int:
-        """How many experiments of Ray's are there; they are called ``ray-1``, ``ray-2``, ..."""
+        """Return the number of Ray's experiments, called ``ray-1``, ``ray-2``, ..."""
         return len(self._experiments())
 
     def is_written_by_all(self) -> bool:
@@ -120,7 +120,7 @@ class Storage:
         return self.is_shared or sum(node["Alive"] for node in ray.nodes()) == 1
 
     def find(self, numbers: Collection[int]) -> dict[int, bytes]:
-        """The last whole checkpoint of each of some trials, as far as there are any."""
+        """Return the last undamaged checkpoint of each trial, if any."""
         checkpoints: dict[int, bytes] = {}
         for number in numbers:
             for path in self._of(number):
@@ -138,7 +138,7 @@ class Storage:
             self._files.delete_dir(path.rpartition("/")[0])
 
     def keep_only(self, numbers: Collection[int]) -> None:
-        """Remove the checkpoints of all other trials; a search that was killed did not come to it."""
+        """Remove the checkpoints of all other trials, which a killed search left behind."""
         names = {trial_name(number) for number in numbers}
         for experiment in self._experiments():
             for info in self._list(experiment, recursive=True):
@@ -169,7 +169,7 @@ def _passed_over(number: int, path: str) -> str:
 
 
 def _name_of(folder: Path) -> str:
-    """A name for the search in a place that it shares with others, the same when it goes on."""
+    """Return a name for the search in a shared place, the same when it resumes."""
     path = folder / "storage-name"
     if not path.is_file():
         write_text(path, f"slat-{uuid.uuid4().hex[:12]}")
@@ -188,7 +188,7 @@ def _within(place: str, name: str) -> str:
 
 
 class Forget(tune.Callback):
-    """Removes the checkpoints of trials that are over: nothing goes on from them, and they are many."""
+    """Removes the checkpoints of finished trials, from which nothing resumes."""
 
     def __init__(self, storage: Storage):
         self._storage = storage

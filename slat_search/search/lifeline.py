@@ -1,4 +1,4 @@
-"""Tell at once, and in one sentence, that Ray itself is gone: its own process would end the driver without one."""
+"""Report at once, in one sentence, that Ray has ended; Ray itself would end the driver silently."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Lifeline:
 
 
 def _answers(host: str, port: int) -> bool:
-    """Whether somebody listens; a busy process does, even where it does not get to an answer."""
+    """Whether a process listens; a busy one does, even if it cannot answer."""
     try:
         with socket.create_connection((host, port), timeout=5):
             return True

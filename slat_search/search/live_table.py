@@ -47,7 +47,7 @@ def overview(trials: Sequence[Trial], total: int, elapsed: float, before: int) -
     Args:
         trials: of the ledger.
         total: trials of the whole search.
-        elapsed: seconds since it was started or gone on with, when ``before`` trials were over.
+        elapsed: seconds since start or resumption, when ``before`` trials were over.
     """
     reported = [trial for trial in trials if trial.report and trial.status != "diverged"]
     front: list[Trial] = []
@@ -114,7 +114,7 @@ class LiveTable(Callback):
         self._live = Live(console=Console(stderr=True), auto_refresh=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Ray pickles callbacks for a restore of its own, which no search uses, and a terminal cannot be."""
+        """Pickle nothing: Ray's own restore is not used, and a terminal cannot be pickled."""
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:

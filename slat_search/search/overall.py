@@ -27,12 +27,12 @@ _WIDTH = 40  # signs of the bar
 
 
 def is_watched() -> bool:
-    """Whether somebody looks: lines of progress are shown, in a terminal, and not in that of a CI."""
+    """Whether progress lines are shown, in a terminal that is not a CI's."""
     return _log.isEnabledFor(logging.INFO) and sys.stderr.isatty() and not os.environ.get("CI")
 
 
 class RunProgress:
-    """What is done of a run and what is left, in optimizer steps; tests count as the steps that take as long.
+    """Finished and remaining work of a run in optimizer steps; tests count as steps of equal time.
 
     Work that was there before, of a run that is resumed, is done but tells nothing of the pace. The pace is that of the
     stage at work. A trial has another one than a training, so during a search the time that is left is that of the
@@ -52,7 +52,7 @@ class RunProgress:
         self._lock = threading.Lock()
 
     def expect(self, stage: str, steps: float) -> None:
-        """Say anew how much work a stage is."""
+        """Update the work of a stage."""
         with self._lock:
             self._total[stage] = steps
             self._done.setdefault(stage, {})  # a stage that was not foreseen
@@ -70,7 +70,7 @@ class RunProgress:
 
     @property
     def share(self) -> float:
-        """Return what is done, 0 to 1."""
+        """Return progress, 0 to 1."""
         with self._lock:
             done = {stage: min(sum(works.values()), self._whole(stage)) for stage, works in self._done.items()}
             whole = sum(map(self._whole, self._done))
@@ -147,11 +147,11 @@ class TrialProgress(Callback):
         self._over: dict[int, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Ray pickles callbacks for a restore of its own, which no search uses."""
+        """Pickle nothing: Ray's own restore is not used."""
         return {}
 
     def resume(self, trials: Sequence[Trial]) -> None:
-        """Note the trials of a search that goes on."""
+        """Note the trials of a resumed search."""
         for trial in trials:
             if trial.report is not None:
                 self.progress.note(SEARCH, str(trial.number), trial.report.step, fresh=False)

@@ -37,7 +37,7 @@ class Processes:
             self.at_work.append(self)
 
     def look(self) -> None:
-        """Take what they have started since; nobody can tell any more when they are gone."""
+        """Add their new descendants, which cannot be found once they are gone."""
         self._known |= _below({number for number, _ in self._living()})
 
     def end(self) -> None:
@@ -51,7 +51,7 @@ class Processes:
                 os.kill(number, signal.SIGKILL)
 
     def busy(self) -> set[int]:
-        """Return the workers among them that have been given something to do."""
+        """Return the workers that have a task or an actor."""
         return {number for number, _ in _below({number for number, _ in self._known}) if _BUSY.match(_title(number))}
 
     def _living(self) -> set[Process]:

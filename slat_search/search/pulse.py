@@ -1,4 +1,4 @@
-"""Signs of life of workers: each forward pass of the model is one, of steps and of evaluations alike.
+"""Heartbeats of workers: each forward pass is one, in training and in evaluation.
 
 A worker leaves them in the key-value store of Ray's head, about one a second; the driver reads them there.
 """
@@ -27,7 +27,7 @@ _EVERY = 1.0  # seconds between two signs that are left
 
 @dataclass(frozen=True)
 class Pulse:
-    """What a worker says of itself.
+    """Heartbeat of a worker.
 
     Attributes:
         count: forward passes so far; none at the beginning.
@@ -76,13 +76,13 @@ def pulse(model: nn.Module, key: str) -> Iterator[None]:
 
 
 def read_pulse(key: str) -> Pulse | None:
-    """Return the last sign of life of a worker; None where none has begun the work."""
+    """Return the last heartbeat of a worker; None if none has begun the work."""
     raw = _internal_kv_get(key.encode(), namespace=_SPACE)
     return Pulse(**json.loads(raw)) if raw else None
 
 
 def forget_pulses(prefix: str) -> None:
-    """Remove all signs of life under keys that begin so."""
+    """Remove all heartbeats under a key prefix."""
     with suppress(Exception):  # of a Ray that is gone, with all of them
         _internal_kv_del(prefix.encode(), del_by_prefix=True, namespace=_SPACE)
 

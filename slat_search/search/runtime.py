@@ -1,4 +1,4 @@
-"""Start Ray quietly, and share its CPUs and GPUs out."""
+"""Start Ray quietly and allocate its CPUs and GPUs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         else:
             _join(str(there), "--address" if address else "RAY_ADDRESS")
     send_code_of_models()
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what happens to a trial is told by our own reporter
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # our own reporter reports on trials
     try:
         is_client = str(there).startswith("ray://")  # it sees neither raylet nor GCS
         with ended_by_signals(), nullcontext() if is_client else Lifeline(is_own).watched():
@@ -159,7 +159,7 @@ def _cause(error: Exception) -> str:
 
 
 def _probe(address: str) -> None:
-    """Knock at ``host:port`` once; Ray itself would wait for minutes before it gives up.
+    """Try ``host:port`` once; Ray itself would wait for minutes.
 
     Raises:
         OSError: nobody answers.
@@ -184,7 +184,7 @@ class Share:
     gpus: float
 
     def take(self, cpus: int | None = None) -> None:
-        """In a worker, keep to it: Ray counts CPUs and parts of GPUs and limits neither."""
+        """Enforce it in a worker: Ray counts CPUs and GPU shares but limits neither."""
         give_memory_back()
         torch.set_num_threads(cpus or self.cpus)
         if not self.gpus:
@@ -204,7 +204,7 @@ def give_memory_back() -> None:
 
 
 def share(resources: Resources) -> Share:
-    """A share of what the cluster has, and no more than one node has.
+    """A share of the cluster's resources, at most those of one node.
 
     Nodes that an autoscaler has yet to start are not there to be shared: set ``resources`` for them.
     """

@@ -1,4 +1,4 @@
-"""Optuna as a Ray Tune searcher that goes on exactly where it was.
+"""Optuna as a Ray Tune searcher that resumes exactly.
 
 Ray's ``OptunaSearch`` tells a multi-objective study the values of an early-stopped trial as if they were final, leaves
 a trial with NaN running for ever, and can only go on from a snapshot of Ray's. Here the ledger holds everything, and
@@ -138,7 +138,7 @@ class OptunaSearcher(Searcher):
         return Trial(number, trial.params, attributes=dict(attributes))
 
     def _study(self, sampler: BaseSampler, storage: BaseStorage | None = None) -> optuna.Study:
-        """A study that knows the trials that are over."""
+        """Create a study with the finished trials."""
         study = optuna.create_study(
             study_name="search",
             directions=["maximize" if mode == "max" else "minimize" for mode in self._objectives.values()],
@@ -209,7 +209,7 @@ def _anew(journal: Path) -> BaseStorage:
 
 
 def todo(ledger: TrialLog, trials: int) -> list[tuple[int, Trial | None]]:
-    """Numbers of the trials that are left, with the trial where it was begun before."""
+    """Return the numbers of unfinished trials, with the trial if begun."""
     begun: Sequence[Trial] = ledger.trials
     known = [(trial.number, trial) for trial in begun if not trial.is_over]
     return [*known, *((number, None) for number in range(len(begun), trials))]

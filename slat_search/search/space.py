@@ -44,7 +44,7 @@ class SearchSpace:
         """Return that of a configuration, for a frozen model of ``backbone`` parameters in so many ``layers``.
 
         Raises:
-            SlatError: a point names what is not sampled, or lies outside of the space.
+            SlatError: a point has an unknown name, or lies outside of the space.
         """
         search, axes = config.search, {**_ranges(config, backbone), **_choices(config, layers)}
         distributions = {name: _distribution(axis) for name, axis in axes.items()}
@@ -68,7 +68,7 @@ class SearchSpace:
         return {name: _at(distribution, draw.random()) for name, distribution in self.distributions.items()}
 
     def holds(self, sampled: Mapping[str, Any]) -> bool:
-        """Whether a trial that sampled so could be one of this space."""
+        """Whether a sampled point lies in this space."""
         return sampled.keys() == self.distributions.keys() and all(
             _holds(self.distributions[name], value) for name, value in sampled.items()
         )

@@ -1,4 +1,4 @@
-"""When a search that has a time limit samples no more trials."""
+"""Decide when a time limit ends the sampling."""
 
 from __future__ import annotations
 

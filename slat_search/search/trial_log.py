@@ -59,7 +59,7 @@ class Trial:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to do; a failed trial is tried again when the search goes on."""
+        """Whether the trial is finished; a failed one is retried on resume."""
         return self.status in ("completed", "stopped", "diverged")
 
 
@@ -132,7 +132,7 @@ class TrialLog:
 
 
 def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
-    """A row a trial: what it sampled, its last measures, and what became of it."""
+    """Return one row per trial: sampled values, last measures, status."""
     return pd.DataFrame(
         {
             "trial": t.number,

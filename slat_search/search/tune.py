@@ -157,7 +157,7 @@ def _fit(
     noted: TrialProgress,
     more: Sequence[tune.Callback] = (),
 ) -> None:
-    """Run the trials that are left in an experiment of Ray's own; the ledger tells what became of them."""
+    """Run the remaining trials as one Ray experiment; the ledger records their outcomes."""
     config, total = context.config, noted.total
     stops = rung_steps(config)
     unfinished = [trial.number for trial in ledger.trials if not trial.is_over]
@@ -216,7 +216,7 @@ def _fit(
 
 
 def _fitted(tuner: tune.Tuner) -> tune.ResultGrid:
-    """Run the tuner; an error of ours that Ray met in its loop, a full disk for one, comes out as it was."""
+    """Run the tuner; re-raise our own errors, such as a full disk, that Ray has wrapped."""
     try:
         return tuner.fit()
     except tune.TuneError as error:

@@ -44,12 +44,12 @@ def warm_start_trials(config: Config, space: SearchSpace, search: Path) -> list[
 
 
 def has_read_earlier(search: Path) -> bool:
-    """Whether a search has read what it learns from."""
+    """Whether a search has read its earlier runs."""
     return (search / _KEPT).is_file()
 
 
 def check_warm_start(config: Config) -> None:
-    """Whether the runs in ``search.warm_start`` can be learned from.
+    """Check the runs in ``search.warm_start``.
 
     Raises:
         SlatError: a folder is no run, or its trials were trained in another way and cannot be compared.

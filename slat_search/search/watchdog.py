@@ -1,4 +1,4 @@
-"""Nothing is waited for without a limit: a worker without a sign of life is ended, and long waits are told."""
+"""Limit every wait: end workers without a heartbeat, and log long waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LEAST = 600.0  # seconds without a sign of life, where the configuration says n
 _TIMES = 50.0  # the longest pause so far
 _FIRST = 1800.0  # seconds to the first sign: a large model is moved, and its weights are decomposed
 _EVERY = 2.0  # seconds between two looks
-_SILENCE = 300.0  # seconds without news, after which it is told what is waited for
+_SILENCE = 300.0  # seconds without news, after which pending work is logged
 _NAMED = 5
 
 
@@ -60,11 +60,11 @@ class Watchdog:
         return f"{self._run}/{name}"
 
     def hear(self) -> None:
-        """Note that something has happened that the user is told of."""
+        """Record that the user was told something."""
         self._news = self._clock()
 
     def look(self, waiting: Collection[str], pending: int = 0) -> None:
-        """End workers without a sign of life, and say from time to time what is waited for.
+        """End workers without a heartbeat, and log from time to time what is pending.
 
         Args:
             waiting: names of work that was given to workers.
@@ -106,7 +106,7 @@ class Watchdog:
             self.hear()
 
     def _look_for_silent(self, now: float) -> None:
-        """End workers that were given work and have not left a single sign: they stand still before it begins."""
+        """End workers that got work and never sent a heartbeat: they hang before it begins."""
         busy = set(self._busy()) - self._begun
         self._silent = {process: self._silent.get(process, now) for process in busy}
         for process, since in self._silent.items():
@@ -141,7 +141,7 @@ class TrialWatchdog(tune.Callback):
         self._watchdog = watchdog
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Ray pickles callbacks for a restore of its own, which no search uses."""
+        """Pickle nothing: Ray's own restore is not used."""
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:

@@ -1,4 +1,4 @@
-"""Attach a structure to a backbone through forward hooks, and take it off again."""
+"""Attach a structure to a backbone through forward hooks, and detach it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class SiteAdapter(nn.Module):
 
     Args:
         site: where it stands.
-        modules: what stands there, one a kind.
+        modules: those there, one per kind.
         options: what all modules share.
         layer: the site's own layer in the backbone.
 
     Attributes:
         parts: class name -> module; kinds that share a class (LoRA, parallel) are one module.
-        modules: kind -> what stands now, in the order of ``KINDS``.
+        modules_by_kind: modules left, in the order of ``KINDS``.
         gates: class name -> current gate (units,), set by a supernet before each forward pass; absent = open.
     """
 
@@ -192,12 +192,12 @@ class Adapter(nn.Module):
 
     @torch.no_grad()
     def open_gates(self) -> None:
-        """Let all units take part whole, whatever gates a supernet has set."""
+        """Open all gates, whatever a supernet has set."""
         for site in self.site_adapters():
             site.gates.clear()
 
     def merge(self) -> Structure:
-        """Fold what is linear (LoRA, IA3, norm, bias) into the backbone's own weights; returns what cannot be.
+        """Fold linear modules (LoRA, IA3, norm, bias) into the backbone's own weights; return the rest.
 
         A site's modules are applied one after another, so merging stops at the first that has to stay: a
         bottleneck, or a norm without a bias of its own (RMSNorm). A projection without bias gets one when a bias

@@ -1,4 +1,4 @@
-"""The ties of a supernet to its backbone: the hook that draws gates, and a place among the backbone's submodules."""
+"""Connect a supernet to its backbone: the hook that samples gates, and registration as a submodule."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from .svd_rotation import rotate_to_svd
 
 
 class Candidates:
-    """Candidates that stand on a backbone, numbered as atoms.
+    """Candidates attached to a backbone, as numbered atoms.
 
     Args:
         backbone: a frozen model.
@@ -71,7 +71,7 @@ class Candidates:
             self.layout = Layout(self.adapter, self._space, self.layout.layers, device)
 
     def close(self, uses: Tensor, gates: TaskGates[Any], optimizer: Optimizer | None) -> int:
-        """Keep only ``uses`` (tasks, atoms), and remove atoms that have none; returns how many."""
+        """Keep only ``uses`` (tasks, atoms) and remove unused atoms; returns their number."""
         gates.close(uses)
         return self.remove(~gates.active.any(dim=0), gates, optimizer)
 

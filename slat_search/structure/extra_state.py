@@ -20,7 +20,7 @@ def pack(values: Mapping[str, Any]) -> Tensor:
 
 
 def unpack(packed: Tensor) -> dict[str, Any]:
-    """Return what :func:`pack` took, on the CPU."""
+    """Inverse of :func:`pack`, on the CPU."""
     return torch.load(io.BytesIO(packed.cpu().numpy().tobytes()), map_location="cpu", weights_only=True)
 
 
@@ -34,7 +34,7 @@ def supernet_state(state: Tensor | Mapping[str, Any], kind: str, atoms: Tensor, 
         settled: whether its search has ended.
 
     Raises:
-        SlatError: something stood there that has left the other one, or gates of another kind.
+        SlatError: gates of another kind, or atoms that the other one has removed.
     """
     values = unpack(state) if isinstance(state, Tensor) else {"kind": kind, **state}
     if values["kind"] != kind:

@@ -10,7 +10,7 @@ _FOUR, _EIGHT = "Linear4bit", "Linear8bitLt"  # by name, as the library may not 
 
 
 def dequantized(layer: nn.Module) -> Tensor | None:
-    """The weight (d_out, d_in) in float32 that the bits of a layer stand for; None for layers of other kinds."""
+    """Dequantize the weight (d_out, d_in) of a layer to float32; None for layers of other kinds."""
     any_layer: Any = layer
     if type(layer).__name__ == _FOUR:
         import bitsandbytes.functional as bits

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class _FanOut(torch.autograd.Function):
-    """Gates of atoms as those of the units of each part. It saves no tensor, so it can go backward again and again."""
+    """Expand gates of atoms to the units of each part. Saves no tensor, so backward can run repeatedly."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, unit_atom: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Where the atoms of a supernet lie in flat tensors over all of them."""
+"""Index a supernet's atoms and units in flat tensors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Layout:
     """Atoms and units of an adapter laid end to end, in the order of its sites and their parts.
 
     Args:
-        adapter: what stands.
+        adapter: the modules.
         space: the candidates, which say how large atoms are.
         layers: blocks of the model.
 
@@ -120,7 +120,7 @@ class Layout:
         return torch.cat([parameter.detach().reshape(-1) for _, parameter, _ in self.parameters()])
 
     def parameters(self) -> Iterator[tuple[Part, nn.Parameter, int]]:
-        """All parameters in a fixed order, each with its part and the dimension that runs over its units."""
+        """Yield all parameters in a fixed order, with their part and unit dimension."""
         for part in self.parts:
             for name, dim in part.module.unit_dims.items():
                 parameter = getattr(part.module, name, None)
@@ -138,7 +138,7 @@ class Layout:
         return torch.cat(numbers).to(self.costs.device)
 
     def crowds(self) -> Tensor:
-        """Return the numbers of the groups of atoms that do much the same, (atoms,): those of one kind in one block.
+        """Return the group of each atom, (atoms,): atoms of one kind in one block do much the same.
 
         Entries of spectral cores lie between orthogonal directions, and each is a group of its own.
         """

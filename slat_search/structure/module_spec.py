@@ -68,7 +68,7 @@ class ModuleSpec:
         return self.size * KINDS[self.kind].unit_cost(self.site)
 
     def only(self, units: Sequence[int]) -> ModuleSpec:
-        """This module with some of its units alone, given by their increasing numbers."""
+        """Return the module with only these units, given by increasing number."""
         return replace(self, size=len(units), entries=tuple(self.entries[u] for u in units) if self.entries else ())
 
     def joined(self, other: ModuleSpec) -> ModuleSpec:

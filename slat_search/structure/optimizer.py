@@ -1,4 +1,4 @@
-"""Let an optimizer follow parameters that got smaller or were written in another basis."""
+"""Update an optimizer for parameters that shrank or changed basis."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class SearchOptions:
         init: first value of structure variables that are trained or smoothed; positive = open.
         temperature: of trained gates, at the start and at the end of the search phase (geometric between).
         warmup: gates rest before this; screening trains the head alone meanwhile.
-        settle: gates are fixed from here on.
+        settle: gates are fixed from then on.
         shrink_every: closed atoms are removed this often during the search phase.
         screen: length of the screening, after the warm-up.
         surplus: how many times the size of the structure the screening lets stand; what is worth least leaves bit

@@ -68,7 +68,7 @@ def unpacked(text: str) -> dict[str, Any]:
     """Inverse of :func:`packed`.
 
     Raises:
-        SlatError: the text is not packed, or stands for more than a structure takes.
+        SlatError: the text is not packed, or encodes more than a structure takes.
     """
     try:
         stream = zlib.decompressobj()

@@ -34,7 +34,7 @@ class Pressure:
         return sparsity.parameter_cost(gates.expected(), costs, self.total)
 
     def loss(self, gates: TaskGates[Any], costs: Tensor) -> Tensor:
-        """Set the price of measured gates; returns what trained ones learn from, a scalar, 0 where none are."""
+        """Set the price of measured gates; return the loss of trained ones, a scalar, else 0."""
         self.set_price(gates, costs, self.weight)
         return self.weight * self.cost(gates, costs) if gates.variables else costs.new_zeros(())
 

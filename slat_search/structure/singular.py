@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import SlatError
 from .few_bits import dequantized
 
-_LEAST = 32  # directions that are kept at hand, as a search asks for them again and again
+_LEAST = 32  # cached directions, as a search asks for them repeatedly
 _EXACT_UP_TO = 2048  # smaller side of a weight; above it directions come from subspace iteration
 _ITERATIONS = 12
 _OVERSAMPLING = 16
@@ -89,7 +89,7 @@ def _by_gram(weight: Tensor, count: int) -> tuple[Tensor, Tensor]:
     wide = weight.shape[0] <= weight.shape[1]
     values, vectors = torch.linalg.eigh(weight @ weight.T if wide else weight.T @ weight)
     lengths = values.flip(0)[:count].clamp(min=0).sqrt()
-    if not lengths[-1] > 1e-6 * lengths[0]:  # the Gram matrix says nothing of directions as weak as that
+    if not lengths[-1] > 1e-6 * lengths[0]:  # too weak for the Gram matrix to resolve
         left, _, right = torch.linalg.svd(weight, full_matrices=False)
         return left[:, :count], right[:count]
     near = vectors.flip(1)[:, :count]

@@ -90,5 +90,5 @@ class SiteModule(nn.Module):
             parameter.mul_(gate.view(shape))
 
     def merge(self, layer: Linear) -> tuple[Linear, int]:
-        """The site's own layer with as many leading units merged into it as can be, and how many those are."""
+        """Merge as many leading units as possible into the site's layer; return it and their number."""
         return layer, 0

@@ -61,7 +61,7 @@ class Site:
 
 
 def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Path and list of the repeated blocks: the ``ModuleList`` of like modules that holds most weights.
+    """Find path and list of the repeated blocks: the largest ``ModuleList`` of modules of one class.
 
     Raises:
         SlatError: the model has no such list.
@@ -79,7 +79,7 @@ def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
 
 
 def find_sites(model: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> tuple[Site, ...]:
-    """All sites of ``model`` in forward order, narrowed by shell patterns on the module path.
+    """Find the sites of ``model`` in forward order, filtered by shell patterns of paths.
 
     Roles come from module paths. Where none of them is known, every linear layer of the blocks is a site of role
     ``linear``, which holds LoRA, parallel bottlenecks, IA3 and bias shifts, and a warning says so.

@@ -1,4 +1,4 @@
-"""The candidates of a search: which kinds, how large, in atoms of what size."""
+"""The candidates of a search: kinds, largest sizes, and sizes of atoms."""
 
 from __future__ import annotations
 

@@ -53,9 +53,9 @@ def open_within(logits: Tensor, costs: Tensor, budget: float, worth: Tensor | No
         logits: (atoms,) order of choice.
         costs: (atoms,) parameters of each atom.
         budget: parameters in all.
-        worth: (atoms,) what the kept atoms' sum is to be large in; None to stop at the first choice.
+        worth: (atoms,) whose sum over kept atoms is raised; None to stop at the first choice.
     """
-    order = logits.cpu().argsort(descending=True, stable=True).numpy()  # choosing is no work for a GPU
+    order = logits.cpu().argsort(descending=True, stable=True).numpy()  # faster on the CPU
     sizes = costs.cpu().double().numpy()
     chosen = np.zeros(len(sizes), dtype=bool)
     left = _fill(chosen, order, sizes, budget)
@@ -65,7 +65,7 @@ def open_within(logits: Tensor, costs: Tensor, budget: float, worth: Tensor | No
 
 
 def _fill(chosen: np.ndarray, order: np.ndarray, sizes: np.ndarray, left: float) -> float:
-    """Mark atoms in ``order`` that still fit into ``left``; returns what is left then."""
+    """Mark atoms in ``order`` that still fit into ``left``; return the rest."""
     waiting = order[~chosen[order]]
     while len(waiting := waiting[sizes[waiting] <= left]):
         spent = sizes[waiting].cumsum()
@@ -77,7 +77,7 @@ def _fill(chosen: np.ndarray, order: np.ndarray, sizes: np.ndarray, left: float)
 
 
 def _exchange(chosen: np.ndarray, order: np.ndarray, sizes: np.ndarray, worth: np.ndarray, left: float) -> None:
-    """Let a kept atom make place for another as long as that raises the sum of what is kept.
+    """Exchange kept atoms for others as long as that raises their total worth.
 
     Among atoms of one size the best pair is always the least of those that are kept and the most of the others, so only
     sizes are compared with each other.

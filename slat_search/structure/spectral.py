@@ -81,7 +81,7 @@ class Spectral(SiteModule):
         """Check the probe in place of loading it; a state without one is taken as it is.
 
         Raises:
-            SlatError: the directions are others than those that the entries were trained between.
+            SlatError: the entries were trained between other directions.
         """
         saved = state_dict.get(f"{prefix}probe")
         if saved is not None:
@@ -98,7 +98,7 @@ class Spectral(SiteModule):
         self._select(module.entries)
 
     def matrix(self, gate: Tensor | None = None) -> Tensor:
-        """The core over the directions in use, (rows, columns); zero where no entry stands."""
+        """Return the core over the directions in use, (rows, columns); 0 where no entry is."""
         core = self.core if gate is None else self.core * gate
         if self.is_whole:
             return core.view(self.shape)
@@ -121,7 +121,7 @@ class Spectral(SiteModule):
 
 
 def _projected(directions: Tensor) -> Tensor:
-    """One number that tells each of some directions (count, width) from others, (count,)."""
+    """Return a number that identifies each direction of (count, width), (count,)."""
     fixed = torch.arange(1, directions.shape[1] + 1, dtype=torch.float64).square().cos()
     return (directions.cpu().double() @ (fixed / fixed.norm())).float().to(directions.device)
 

@@ -15,7 +15,7 @@ _HEADER = 32  # bits of a module's site and kind, and of its size
 
 
 def description_bytes(structure: Structure | SharedStructure) -> int:
-    """Return the fewest bytes that say what stands where, for a structure that follows from no rule and no seed.
+    """Return the fewest bytes that encode a structure which follows from no rule and no seed.
 
     Counted are 2 bytes for the site and kind of each module and 2 for its size; of a spectral core 2 for the number of
     leading directions ``m`` that its ``k`` entries need, and the bits that tell one of the ``C(m^2, k)`` ways in which

@@ -1,4 +1,4 @@
-"""A structure: which modules stand at which sites. An immutable value, JSON in and out."""
+"""A structure: which modules are at which sites. An immutable value, JSON in and out."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class Structure:
     def cores(cls, sites: Iterable[Site], r: int, roles: Sequence[str] | None = None, scale: float = 2.0) -> Structure:
         """A whole core of ``r * r`` numbers between leading singular directions of every projection.
 
-        As LoRA-XS (Balazy et al. 2024, arXiv 2405.17604), whose frozen factors carry the singular values besides.
+        As in LoRA-XS (Balazy et al. 2024, arXiv 2405.17604), whose frozen factors include the singular values.
         """
         return cls.at(sites, "spectral", r, roles, scale=scale)
 
@@ -249,7 +249,7 @@ class Structure:
     def random_part(self, budget: int, seed: int) -> Structure:
         """Units of this structure drawn at random, at most ``budget`` parameters, until no further one fits.
 
-        Of a supernet it gives the random structure that a search has to beat.
+        For a supernet, this is the random structure a search has to beat.
         """
         if (whole := sum(m.size for m in self.modules)) > _MOST_UNITS:
             raise SlatError(f"structure: {whole:,} units to draw from are too many; {_MOST_UNITS:,} at most")

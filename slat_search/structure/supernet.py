@@ -38,8 +38,8 @@ class Supernet(nn.Module):
     the discretized structure in ``eval()`` (closed atoms 0, open atoms at their value). So whatever is
     evaluated is exactly what :meth:`discretize` turns into a compact adapter.
 
-    Several tasks share the candidates and have a row of gates each; before a batch, :meth:`switch` says whose it is. An
-    atom stands while some task uses it. See :class:`.TaskGates` for what it costs then.
+    Several tasks share the candidates, with one row of gates each; :meth:`switch` selects the task before a batch. An
+    atom stays while a task uses it; see :class:`.TaskGates` for its cost.
 
     Example::
 
@@ -53,15 +53,15 @@ class Supernet(nn.Module):
 
     Args:
         backbone: a frozen model.
-        sites: where candidates may stand.
+        sites: where candidates may be.
         space: which candidates; by default those of the command line.
         options: how atoms are chosen.
         tasks: their names.
-        pool: trained modules of earlier tasks, which the only one of ``tasks`` may use; see :class:`.FrozenPool`.
+        pool: trained modules of earlier tasks, which the one new task may use; see :class:`.FrozenPool`.
 
     Attributes:
         tasks: names of all tasks, those of the pool first.
-        adapter: holds the weights of what stands.
+        adapter: holds the candidates' weights.
         gates: rows of gates; None once the search has ended.
         pressure: the weight of sparsity or the budget.
         reentrant: whether the backbone checkpoints activations with ``use_reentrant=True``.
@@ -115,12 +115,12 @@ class Supernet(nn.Module):
 
     @property
     def params(self) -> int:
-        """Parameters that stand, open or not."""
+        """Parameters of all remaining atoms."""
         return self.layout.params
 
     @property
     def costs(self) -> Tensor:
-        """Parameters of each atom that stands, (atoms,)."""
+        """Parameters of each remaining atom, (atoms,)."""
         return self.layout.costs
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -130,13 +130,13 @@ class Supernet(nn.Module):
         return self
 
     def switch(self, task: int) -> None:
-        """Open the gates of the task of this number for the batches that follow."""
+        """Use the gates of task number ``task`` for the following batches."""
         self._task = task
         if self.gates is not None:
             self.gates.task = task
 
     def sample_gates(self) -> None:
-        """Give every module its gate for the coming forward pass (one gather for the whole model)."""
+        """Set every module's gate for the next forward pass (one gather for the whole model)."""
         if not self.layout.parts or not self.adapter.active:
             return
         if self.gates is not None:
@@ -154,11 +154,10 @@ class Supernet(nn.Module):
         return self.costs.new_zeros(()) if self.gates is None else self.pressure.cost(self.gates, self.costs)
 
     def sparsity_loss(self, weight: float) -> Tensor:
-        """Press on the parameters that stand, whatever the kind of gates. To be called before each backward pass.
+        """Return the sparsity loss, a scalar, for any kind of gates. Call it before each backward pass.
 
-        Returns a scalar to add to the loss. Trained gates learn from it. Of measured gates it is 0: atoms close with
-        :meth:`shrink` or :meth:`discretize` that are not worth ``weight`` times what an average parameter of the space
-        is.
+        Trained gates learn from it. For measured gates it is 0: :meth:`shrink` and :meth:`discretize` close atoms whose
+        worth per parameter is below ``weight`` times the average of the space.
         """
         self.pressure.weight = weight
         return self.costs.new_zeros(()) if self.gates is None else self.pressure.loss(self.gates, self.costs)
@@ -166,8 +165,8 @@ class Supernet(nn.Module):
     def set_budget(self, budget: float) -> None:
         """Shift all gates so that the expected parameters equal ``budget``, which the structure then fills.
 
-        To be called before each step, with a budget that anneals from the whole supernet down to the target. Beside a
-        pool it is the budget of what is new.
+        Call it before each step, with a budget that anneals from the whole supernet down to the target. Beside a pool
+        it covers new modules only.
         """
         self.pressure.set_budget(self.gates, self.costs, budget + self.inherited)
 
@@ -179,7 +178,7 @@ class Supernet(nn.Module):
         return self._outcome.uses
 
     def structure(self) -> Structure | SharedStructure:
-        """Return the discretized structure: the atoms that stand, and of several tasks who uses them."""
+        """Return the discretized structure: the open atoms and, for several tasks, their users."""
         if len(self.tasks) > 1:
             return shared_structure(self.layout, self.tasks, self._users(), self.adapter.options)
         if self.gates is None:
@@ -188,7 +187,7 @@ class Supernet(nn.Module):
 
     @property
     def inherited(self) -> int:
-        """Parameters of a pool that the search stands beside."""
+        """Parameters of the frozen pool beside the search."""
         return self._pool.params if self._pool else 0
 
     @property
@@ -197,18 +196,18 @@ class Supernet(nn.Module):
         return int(self.costs[self._users().any(dim=0)].sum()) - self.inherited
 
     def after_update(self) -> None:
-        """Put frozen weights back, after each step of an optimizer."""
+        """Restore frozen weights after an optimizer step."""
         if self._pool is not None:
             self._pool.restore()
 
     def take_measurements(self, average: Callable[[Tensor], Tensor] | None = None) -> None:
-        """End a step of unknown many backward passes, see :meth:`.TaskGates.take_measurements`."""
+        """End a step of one or more backward passes; see :meth:`.TaskGates.take_measurements`."""
         if self.gates is not None:
             self.gates.take_measurements(average)
 
     @torch.no_grad()
     def record_gradients(self) -> None:
-        """Take the gradients of the batch just gone through into account, for the current task of a screening.
+        """Record the gradients of the last batch for the current task of a screening.
 
         Raises:
             ValueError: gates of another kind, or a search that has ended.
@@ -221,7 +220,7 @@ class Supernet(nn.Module):
         return self.gates
 
     def decide(self, sparsity_weight: float | None = None, budget: float | None = None) -> None:
-        """Judge the candidates by what was recorded; those that are not worth it leave with :meth:`discretize`.
+        """Judge the candidates by the recorded gradients; :meth:`discretize` then removes the rejected ones.
 
         Args:
             sparsity_weight: see :class:`.Pressure`; by default that of :meth:`sparsity_loss`. Not used under a budget.
@@ -245,14 +244,14 @@ class Supernet(nn.Module):
 
     @torch.no_grad()
     def drop_oversized(self, budget: float) -> int:
-        """Remove atoms that alone are larger than ``budget``, which would only push out what fits. Returns how many."""
+        """Remove atoms larger than ``budget``, which would only displace those that fit. Returns their number."""
         if self.gates is None:
             return 0
         return self._candidates.remove((self.costs > budget) & ~self.gates.paid, self.gates)
 
     @torch.no_grad()
     def shrink(self, optimizer: Optimizer | None = None, below: float = 0.05) -> int:
-        """Close uses, and physically remove atoms that have none left; optimizer state follows. Returns how many.
+        """Close uses and physically remove unused atoms; optimizer state follows. Returns their number.
 
         Trained gates ``below`` a value close, see :meth:`.TrainedTaskGates.still_needed`.
         """
@@ -263,10 +262,10 @@ class Supernet(nn.Module):
 
     @torch.no_grad()
     def discretize(self, optimizer: Optimizer | None = None) -> Adapter | SharedAdapter:
-        """End the search: remove what is not used and drop the gates.
+        """End the search: remove unused atoms and drop the gates.
 
-        The output for each task is that of ``eval()`` just before. The open gates of one task are multiplied into its
-        weights; those of several stay as fixed scales. All atoms closed is a valid end: the bare head.
+        Outputs are those of ``eval()`` just before. With one task the open gates are multiplied into the weights; with
+        several they stay as fixed scales. A result without atoms is valid: the bare head.
         """
         if self.gates is not None:
             self._candidates.close(self._users(), self.gates, optimizer)
@@ -283,7 +282,7 @@ class Supernet(nn.Module):
         return self.adapter if self._outcome is None else self._outcome.adapter(self.adapter, self.layout, self.tasks)
 
     def get_extra_state(self) -> Tensor:
-        """Return the atoms that stand, so that ``load_state_dict`` of a supernet made alike first shrinks to them."""
+        """Return the remaining atoms, so that ``load_state_dict`` of an equal supernet first shrinks to them."""
         kind, atoms, outcome = self.options.kind, self._candidates.atoms, self._outcome
         state: dict[str, Any] = {"kind": kind, "standing": atoms, "budget": self.pressure.budget}
         state |= {"settled": self.gates is None, "scales": None, "uses": None} | (vars(outcome) if outcome else {})

@@ -1,4 +1,4 @@
-"""Write each LoRA in its principal directions, so that ranks are told apart by what they do."""
+"""Rotate each LoRA to its singular directions, so that each rank has its own effect."""
 
 from __future__ import annotations
 

@@ -21,14 +21,14 @@ Arrays = dict[str, np.ndarray]
 
 
 def folder() -> Path:
-    """Where tokens are kept."""
+    """Cache folder."""
     if (configured := os.environ.get("SLAT_CACHE")) is not None:
         return Path(configured)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slat_search"
 
 
 def digest(*parts: Iterable[str]) -> str:
-    """One name for texts, whatever their number and length."""
+    """Return one key for any number of texts."""
     hasher = hashlib.sha256()
     for part in parts:
         for text in part:
@@ -62,7 +62,7 @@ def kept(key: str, make: Callable[[], Arrays]) -> Arrays:
 def _read(place: Path) -> Arrays | None:
     try:
         return {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in sorted(place.glob("*.npy"))} or None
-    except (OSError, ValueError):  # damaged: to be made anew
+    except (OSError, ValueError):  # damaged: made again
         shutil.rmtree(place, ignore_errors=True)
         return None
 

@@ -35,7 +35,7 @@ _UNEVEN = 0.25  # rows of the rarest of several labels against those of the most
 
 @dataclass(frozen=True)
 class Columns:
-    """What a file of labelled text seems to hold.
+    """Inferred columns of a file of texts.
 
     Attributes:
         text: column of texts, or two of them for pairs.
@@ -148,7 +148,7 @@ def _label(values: Mapping[str, Sequence[Any]], rows: Rows, texts: Sequence[str]
 
 
 def _counts_up(values: Sequence[Any]) -> bool:
-    """Whether values number the rows."""
+    """Whether values are row numbers."""
     numbers = _numbers(values) or []
     return all(after - before == 1 for before, after in pairwise(numbers))
 

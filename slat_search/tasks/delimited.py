@@ -218,7 +218,7 @@ def _as_rows(field: str, k: int, width: int, layout: Layout) -> list[list[str]] 
 
 
 def _alike(values: Sequence[str], others: Sequence[str], of_labels: bool) -> bool | None:
-    """Whether ``values`` stand among ``others`` of a column; None where the column holds any text."""
+    """Whether ``values`` occur among ``others`` of a column; None if the column holds any text."""
     if others and all(_NUMBER.fullmatch(value) for value in others):
         return all(_NUMBER.fullmatch(value) for value in values)
     known = {value.strip() for value in others}

@@ -1,4 +1,4 @@
-"""Rows that repeat others: what is left out of training, and what is said about it."""
+"""Repeated rows: which ones leave the training set, and the notes on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WIDTH = 60
 
 
 def without_leaks(splits: Mapping[str, Sequence[Example]]) -> tuple[Splits, list[str]]:
-    """Leave out of train what it holds twice and what validation or test hold, and out of validation what test holds.
+    """Remove from train its repeats and texts of validation or test, and from validation texts of test.
 
     Texts are the same whatever their case and the space between words. A validation or a test split that was given
     keeps what it holds twice.

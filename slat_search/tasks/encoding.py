@@ -54,7 +54,7 @@ class Encoded:
         return np.diff(self.offsets)
 
     def weight(self, rows: np.ndarray) -> float:
-        """Return the weight of some texts in a loss beside others: their number."""
+        """Return the weight of texts in a mean loss: their number."""
         return float(len(rows))
 
     def keys(self) -> Iterator[bytes]:
@@ -202,7 +202,7 @@ def _tokenised(tokenizer: Any, sides: Sequence[list[str]], max_length: int) -> c
 
 
 def whole(text: str) -> str:
-    """The text with U+FFFD in the place of half characters, as cutting an emoji in two leaves; tokenizers take none."""
+    """Replace lone surrogates, as from an emoji cut in two, by U+FFFD; tokenizers reject them."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

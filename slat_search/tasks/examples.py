@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..config.task import is_of_numbers
 
 SPLITS = ("train", "validation", "test")
-_STRATA = 10  # that numbers are parted into where a split is cut
+_STRATA = 10  # strata of numbers when a split is cut
 
 
 @dataclass(frozen=True)

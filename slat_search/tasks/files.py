@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _LONG_NAME = 30  # of a column; more is a text
-#: what the splits are called, by people and by their libraries
+#: names of the splits, of people and of their libraries
 ALIASES = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev", "development", "eval", "evaluation"),
@@ -202,7 +202,7 @@ def in_folder(folder: Path, named: Collection[str]) -> tuple[dict[str, Path], tu
     return {name: paths[0] for name, paths in wanted.items()}, notes
 
 
-#: what lies beside data and is none
+#: metadata beside the data
 _SIDE_FILES = ("info.json", "dataset_info.json", "dataset_infos.json", "metadata.json", "config.json")
 
 

@@ -24,7 +24,7 @@ from .objects import first_line
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_HIDDEN = (-1, "-1")  # the label of rows whose true label the publishers keep to themselves
+_HIDDEN = (-1, "-1")  # label of rows whose true label is not published
 
 
 def tables_of_hub(task: cfg.Task) -> dict[str, Table]:

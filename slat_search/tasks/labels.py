@@ -36,7 +36,7 @@ def label_of(value: Any, where: str, task: cfg.Task, names: Sequence[str] | None
         names: of labels that are places in them, as in a dataset that knows its label names.
 
     Raises:
-        SlatError: no label, or none that can be one.
+        SlatError: a missing or invalid label.
     """
     if value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and value != value):
         raise SlatError(f"{where} has no label")
@@ -169,7 +169,7 @@ def _listed(names: Sequence[str]) -> str:
 def positive_last(
     task: cfg.Task, names: tuple[str, ...], splits: Splits, ordered: bool
 ) -> tuple[tuple[str, ...], Splits, list[str]]:
-    """The same with the positive class of an F1 in second place, where all that computes an F1 looks for it.
+    """Move the positive class of an F1 to second place, where its computation expects it.
 
     It is ``task.positive``; else the second name, where names have an order (``ordered``, numbers, no and yes, false
     and true); else the rarer label of the training text.

@@ -103,7 +103,7 @@ def noisy_tokens(
 
 @contextmanager
 def embedding_noise(embeddings: nn.Module, noise: Noise, generator: torch.Generator) -> Iterator[None]:
-    """While open, the token embedding's output gets NEFTune noise (on the same device as the output)."""
+    """Add NEFTune noise to the token embedding's output in the block (on its device)."""
     if not noise.embeddings:
         yield
         return

@@ -15,7 +15,7 @@ def objects_in(text: str, suffix: str) -> dict[str, list[Any]]:
     """Columns of JSON: an object a line; a ``.json`` may also be one list of objects. What a row has not is None.
 
     Raises:
-        MalformedError: what is no JSON or no object, a name twice in an object, or half a character.
+        MalformedError: invalid JSON, no object, a repeated name, or a lone surrogate.
     """
     if suffix == ".json" and text.lstrip().startswith("["):
         try:

@@ -127,7 +127,7 @@ def word_swap(words: Words, touched: list[int], rng: random.Random) -> Words:
 
 
 def word_duplicate(words: Words, touched: list[int], rng: random.Random) -> Words:
-    """A word stands there twice; neither TextAttack nor TextFlint has it."""
+    """Repeat a word; neither TextAttack nor TextFlint has it."""
     doubled = set(touched)
     return [w for i, w in enumerate(words) for _ in range(2 if i in doubled else 1)]
 
@@ -143,7 +143,7 @@ def distraction(words: Words, touched: list[int], rng: random.Random) -> Words:
 
 def _each(change: Callable[[str, random.Random], str]) -> Callable[[Words, list[int], random.Random], Words]:
     def changed(words: Words, touched: list[int], rng: random.Random) -> Words:
-        chosen = set(touched)  # a list would be gone through for each word
+        chosen = set(touched)  # constant-time lookup
         return [change(w, rng) if i in chosen else w for i, w in enumerate(words)]
 
     return changed

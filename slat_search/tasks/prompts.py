@@ -20,7 +20,7 @@ from .encoding import Batch, Encoded, fingerprint, whole
 from .examples import Example
 
 Words = tuple[tuple[int, ...], ...]
-NONE = -1  # fills up the tokens that answer the prompts of a batch
+NONE = -1  # pads the response tokens of a batch
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Template:
         messages += [{"role": "assistant", "content": response}] if response is not None else []
         try:
             return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=response is None)
-        except Exception as error:  # templates are programs, and raise what they like
+        except Exception as error:  # templates are programs, and raise anything
             raise SlatError(f"task.messages: the tokenizer's chat template refuses them: {error}") from error
 
     @cached_property
@@ -120,7 +120,7 @@ class Template:
 
     @property
     def start(self) -> list[int]:
-        """Token ids that stand before every prompt; a chat template writes its own."""
+        """Token ids before every prompt; a chat template writes its own."""
         bos = self.tokenizer.bos_token_id
         begins = bos is not None and not self.is_chat and self.tokenizer("a")["input_ids"][:1] == [bos]
         return [bos] if begins else []
@@ -144,7 +144,7 @@ class Template:
         return tuple(ids)
 
     def _continued(self, prompt: str, words: str) -> tuple[int, ...]:
-        """Token ids of ``words`` behind ``prompt``; of the words alone where they melt into its last token."""
+        """Token ids of ``words`` after ``prompt``; of the words alone if they merge with its last token."""
         texts = [prompt, prompt + words, words]
         before, both, alone = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return tuple(both[len(before) :] if both[: len(before)] == before else alone)

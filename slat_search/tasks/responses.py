@@ -1,4 +1,4 @@
-"""Prompts with a response each, as token ids: what a causal language model is taught to say."""
+"""Prompts with their responses, as token ids, on which a causal language model is trained."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def write_rows(rows: Rows, path: Path, field: str, quoting: Quoting | None = Non
     """Write a file as its ending says.
 
     Raises:
-        SlatError: what cannot stand in such a file, or cannot be written there; the message begins with ``field``.
+        SlatError: unsupported values, or an unwritable file; the message begins with ``field``.
     """
     content = _content(rows, path, field, quoting)
     try:

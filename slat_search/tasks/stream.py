@@ -1,4 +1,4 @@
-"""Texts from a stream that has no name: its first characters say what it holds."""
+"""Read texts from an unnamed stream, whose first characters give its format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_stream(raw: bytes, usual: Sequence[str], columns: Sequence[str] = (), q
         quoting: of CSV and TSV.
 
     Raises:
-        SlatError: nothing came in, or what did is damaged.
+        SlatError: empty or damaged input.
     """
     begin = raw.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not begin:

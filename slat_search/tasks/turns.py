@@ -22,7 +22,7 @@ def shares(sizes: Sequence[int], sampling: str, temperature: float = 1.0) -> np.
 
 
 def turns(share: np.ndarray) -> Iterator[int]:
-    """Numbers of tasks for ever: always the one that is furthest behind its ``share`` (tasks,), of equals the first.
+    """Yield task numbers forever: the one furthest behind its ``share`` (tasks,), the first of equals.
 
     So after ``n`` turns every task had its share of them to within one; drawing at random would only add noise.
     """

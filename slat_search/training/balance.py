@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Uncertainty(nn.Module):
-    r"""Losses weighed by what each task leaves unexplained, :math:`e^{-s_t} L_t + s_t / 2` with a trained :math:`s_t`.
+    r"""Losses weighted by each task's uncertainty, :math:`e^{-s_t} L_t + s_t / 2` with a trained :math:`s_t`.
 
     :math:`s_t` is the logarithm of the task's noise variance: a task whose loss stays high counts less. Source: Kendall
     et al. 2018 (arXiv 1705.07115), equation 10 (for a regression with the factor 1/2 left to :math:`s_t`).

@@ -34,7 +34,7 @@ class MadeFrom:
 
     Attributes:
         weights: of the frozen model, as it was loaded.
-        tokenizer: of the vocabulary, and of how a probe is parted into it.
+        tokenizer: of the vocabulary and of the tokens of a probe.
         texts: split -> of its texts and labels, in order.
     """
 
@@ -61,7 +61,7 @@ def weights_digest(model: nn.Module, dtype: str = "float32") -> str:
     if dtype not in known:
         named = sorted((name, p) for name, p in model.named_parameters() if "pooler" not in name.split("."))
         kind = getattr(torch, LOADED_AS[dtype])
-        with ThreadPoolExecutor() as threads:  # hashing lets go of the interpreter
+        with ThreadPoolExecutor() as threads:  # hashing releases the GIL
             known[dtype] = _digest(threads.map(lambda pair: _of_tensor(pair[0], pair[1], kind), named))
     return known[dtype]
 

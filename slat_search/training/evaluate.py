@@ -1,4 +1,4 @@
-"""Logits of many texts, and what they are worth."""
+"""Logits of many texts, and their quality."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def predict_logits(model: TaskModel, data: Encoded, batch_size: int = 64) -> np.
 
 
 def seconds_of_one(model: TaskModel, data: Encoded) -> float:
-    """Return the time that the logits of a single text take: the median over the first few texts."""
+    """Return the seconds for a single text: the median over the first few texts."""
     times = []
     for row in range(min(_TIMED, len(data))):
         one = data.take(np.array([row]))
@@ -42,7 +42,7 @@ def seconds_of_one(model: TaskModel, data: Encoded) -> float:
 
 
 def predict_sets(model: TaskModel, sets: Sequence[Encoded]) -> list[np.ndarray]:
-    """Logits (texts, classes) of each set; a text that stands in several of them is computed once."""
+    """Return the logits (texts, classes) of each set; a text in several of them is computed once."""
     joint, places = join(sets)
     logits = predict_logits(model, joint)
     return [logits[rows] for rows in places]

@@ -16,12 +16,12 @@ from ..structure.gates.screening import ScreeningTaskGates
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """Pressure of one search; its phases stand in the :class:`.SearchOptions` of the supernet.
+    """Size pressure of one search; its phases are in the supernet's :class:`.SearchOptions`.
 
     Attributes:
-        sparsity: weight ``lambda`` of the cost term; not used when a budget is given. Where gates are measured it
-            counts in what an average parameter of the space is worth.
-        budget: adapter parameters to end at, atoms larger than it are no candidates; None for the weight.
+        sparsity: weight ``lambda`` of the cost term, ignored under a budget. For measured gates its unit is the worth
+            of an average parameter of the space.
+        budget: final adapter parameters; larger atoms are no candidates. None to use the weight.
         gate_learning_rate: Adam step of the structure variables; gates that are measured have none.
         whole: parameters that the modules' learning rate is for; None for those of the supernet.
     """
@@ -60,7 +60,7 @@ class SupernetController(Controller):
         return {"pace": self.pace}
 
     def load_state_dict(self, state: Mapping[str, float], step: int) -> None:
-        """Resume after ``step`` with a supernet that stands as it did then."""
+        """Resume after ``step`` with a supernet in its state of then."""
         self.pace = state["pace"]
 
     def _keep_pace(self) -> None:
@@ -70,7 +70,7 @@ class SupernetController(Controller):
 
 
 class ScreeningSearch(SupernetController):
-    r"""Search for gates of kind ``screening``: look first, then train what was chosen, and a surplus that leaves.
+    r"""Search with gates of kind ``screening``: judge first, then train the choice and a shrinking surplus.
 
     Phases: *warm-up* trains the head alone, for which nothing goes backward through the model; *screening* goes on with
     it while the gradients of all candidates, at zero, are recorded. The size of the structure is the budget, or what is
@@ -81,7 +81,7 @@ class ScreeningSearch(SupernetController):
 
     Attributes:
         size: new parameters that the structure ends with; 0 until the screening is over.
-        judged: the step after which it was.
+        judged: the step at which it ended.
     """
 
     _LEAST = 4  # batches of each task
@@ -95,7 +95,7 @@ class ScreeningSearch(SupernetController):
         self._enter(0)
 
     def _enter(self, step: int) -> None:
-        """Let candidates sleep in the warm-up, and stand without moving in the screening."""
+        """Disable candidates in the warm-up; freeze them in the screening."""
         if self.supernet.gates is None:
             return
         self.supernet.adapter.active = step >= self.start
@@ -133,13 +133,13 @@ class ScreeningSearch(SupernetController):
 
     @property
     def surplus(self) -> float:
-        """How many times the structure's size stands at first: that of the options, but no more than a tenth of the
-        candidates, as more would train about as slowly as a whole supernet."""
+        """Initial size as a multiple of the structure's: that of the options, but at most a tenth of the candidates, as
+        more would train about as slowly as a whole supernet."""
         most = _MOST * self.supernet.pressure.total
         return min(self.supernet.options.surplus, max(1.0, most / max(1, self.size)))
 
     def _prune(self, step: int, gates: ScreeningTaskGates, optimizer: Optimizer) -> None:
-        """Let what is worth least leave."""
+        """Prune the least worthy atoms."""
         if step < self.pruned and (step - self.judged) % self.every:
             return
         passed = min(1.0, (step - self.judged) / (self.pruned - self.judged))
@@ -166,8 +166,8 @@ class StructureSearch(SupernetController):
     Phases: *warm-up* trains weights with all gates where they started, so that every atom has done
     something before it is judged; *search* moves the gates while :math:`\lambda` ramps up (or the budget
     falls from the whole supernet to its target, geometrically) and the temperature falls; *settle* trains what
-    is left as a compact adapter. LoRA's ranks are turned to their principal directions before any of them closes, where
-    gates are 1 or nothing. :math:`\lambda` and budget reach their ends half-way through the search, so
+    is left as a compact adapter. LoRA's ranks are rotated to their singular directions before any of them closes, if
+    gates are 0 or 1. :math:`\lambda` and budget reach their ends half-way through the search, so
     that gates have time to answer.
     """
 

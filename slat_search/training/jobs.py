@@ -75,7 +75,7 @@ def apply_job(job: TrainingJob, backbone: nn.Module) -> Applied:
 
 
 def train_job(context: Context, job: TrainingJob) -> tuple[Trained, State]:
-    """Train a method; returns what it came to and the trained weights (adapter and head).
+    """Train a method; return its result and the trained weights (adapter and head).
 
     The result of a search tells its ``structure``, too; with it the job can be evaluated as ``slat``.
 
@@ -179,7 +179,7 @@ def _test(model: TaskModel, context: TaskContext) -> tuple[TaskTest, dict[str, n
 
 
 def load_state(models: Sequence[TaskModel], applied: Applied, state: Mapping[str, np.ndarray]) -> None:
-    """Put trained weights into the method that stands on a backbone, and into the heads of ``models``, none or all."""
+    """Load trained weights into the applied method and into the heads of ``models``, none or all."""
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
     applied.load(those_of("adapter.", tensors))
     for prefix, model in zip(head_names(len(models)), models, strict=True):

@@ -60,7 +60,7 @@ def seed_everything(seed: int) -> None:
 
 
 class Training:
-    """Trains heads and adapter; can be left at any stop and gone on with, in another process too, as if never left.
+    """Trains heads and adapter; can be interrupted at any stop and resumed exactly, in another process too.
 
     Args:
         sources: the text of each task with its model; all of them stand on one backbone.
@@ -68,9 +68,9 @@ class Training:
         special_ids: token ids that noise leaves alone.
         mask_id: what ``mask`` noise writes.
         controller: what a search adds.
-        turns: number of the task that each step is of; of the first alone by default.
+        turns: task number of each step; by default always the first.
         switch: called with that number before the step.
-        balance: takes the loss of a batch and the number of its task, and says how much it counts.
+        balance: maps the loss of a batch and its task number to a weighted loss.
 
     Attributes:
         step: optimizer steps done.

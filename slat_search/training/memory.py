@@ -1,4 +1,4 @@
-"""Memory that a training takes, and smaller parts of a batch where a GPU has no memory for the whole."""
+"""Memory of a training, and smaller micro-batches when a GPU runs out of memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PROCESS = Path("/proc/self")
 
 
 class Peak:
-    """The most memory that this process has taken at a time since this object was made, beyond what it had then.
+    """Peak memory of this process since this object was made, beyond what it had then.
 
     On a GPU what torch has allocated there; on a CPU what the system counts as resident, where that is Linux.
     """
@@ -38,7 +38,7 @@ class Peak:
 
     @property
     def bytes(self) -> int | None:
-        """So far; None where the system does not tell."""
+        """Peak so far; None if unknown."""
         if self._before is None:
             return None
         now = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _resident("VmHWM")

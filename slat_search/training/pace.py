@@ -1,4 +1,4 @@
-"""How long a training takes on this machine, from a few steps of it."""
+"""Estimate the duration of a training from a few steps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pace:
     weights: int = 0
 
     def seconds(self, steps: float, reports: int = 1) -> float:
-        """Return those of a training that reports so many times."""
+        """Estimate a training with that many reports."""
         return self.begin + steps * self.step + reports * self.validation
 
 
@@ -86,7 +86,7 @@ def job_pace(context: Context, job: TrainingJob, validation: float) -> Pace:
 
 
 def _of_steps(context: Context, steps: int) -> Context:
-    """Return the context of a run of so many steps at most."""
+    """Limit the steps of a context."""
     config = context.config
     training = config.training.model_copy(update={"steps": min(config.training.steps, steps)})
     return replace(context, config=config.model_copy(update={"training": training}))

@@ -1,4 +1,4 @@
-"""Shared by all trainings: the plan, whose turn it is, the measures on validation, the format of trained weights."""
+"""Shared by all trainings: plan, order of tasks, validation measures, format of trained weights."""
 
 from __future__ import annotations
 
@@ -129,10 +129,10 @@ def trained_arrays(saved: Mapping[str, Tensor], models: Sequence[TaskModel]) -> 
 
 
 def head_names(count: int) -> list[str]:
-    """Return the state-dict prefix of each of so many heads."""
+    """Return the state-dict prefixes of ``count`` heads."""
     return ["head"] if count == 1 else [f"heads.{number}" for number in range(count)]
 
 
 def those_of(prefix: str, values: Mapping[str, T]) -> dict[str, T]:
-    """Values whose names begin so, under the rest of their names."""
+    """Return the values under a prefix, without the prefix."""
     return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}

@@ -48,7 +48,7 @@ def sampled_structure(config: Config, sites: Collection[Site], sampled: Mapping[
 
 
 class SampledNet(nn.Module):
-    """A structure in the place of a supernet: what a trial asks of one, with nothing to close.
+    """A fixed structure with the interface of a supernet that a trial uses.
 
     Args:
         backbone: a frozen model.

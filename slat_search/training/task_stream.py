@@ -1,5 +1,4 @@
-"""The part of a training that belongs to one task: its text in batches, its model, and the loss of some of its
-texts."""
+"""One task's part of a training: its batches, its model, and the loss of some texts."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ class Source:
 
 
 class Batches(Iterator[np.ndarray]):
-    """Counts how many batches were drawn, so that another process can go on behind them."""
+    """Counts drawn batches, so that another process can resume after them."""
 
     def __init__(self, batches: Iterator[np.ndarray]):
         self._batches = batches

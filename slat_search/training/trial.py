@@ -89,15 +89,15 @@ def search_trial(
 
     Every report is of the discretised structure, which it holds under ``structure``. The last one holds its trained
     weights under ``state``; those before it a ``checkpoint`` of live tensors, to be saved before the next report is
-    asked for. A trial that goes on from a checkpoint first gives the report of that step again, and then what an
-    undisturbed trial would have given, bit for bit on the same machine.
+    asked for. A resumed trial first repeats the report of its checkpoint, and then continues as an undisturbed trial
+    would, bit for bit on the same machine.
 
     Args:
         sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``noise_kind``, ``noise_ratio``, ``kinds`` where not all
             of them are candidates, ``gate_learning_rate`` where gates are trained, and ``sharing`` where there are
             several tasks; in a static search what :func:`.sampled_structure` takes in their place.
         checkpoint: of a trial with the same context and the same values.
-        parts: a batch goes through the model in so many.
+        parts: micro-batches per batch.
 
     Raises:
         DivergedError: the loss was not finite.

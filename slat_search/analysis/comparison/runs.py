@@ -67,7 +67,7 @@ def read_runs(given: Sequence[str | Path]) -> list[Compared]:
 
 
 def _labelled(given: str | Path) -> tuple[Path, str]:
-    """Folder and label of what was given; a folder may have = in its name."""
+    """Split ``LABEL=FOLDER``; a folder name may contain =."""
     label, mark, folder = str(given).partition("=")
     if mark and label and not Path(given).is_dir():
         return Path(folder).resolve(), label

@@ -65,7 +65,7 @@ def _stored(tasks: pd.DataFrame, known: bool) -> dict[str, str]:
 
 
 def _on_front(by_dataset: pd.DataFrame, many: bool) -> bool:
-    """Describe the averages where there are several tasks."""
+    """Whether it is on the front, of averages if several."""
     if many:
         return AVERAGE in by_dataset.index and bool(by_dataset.loc[AVERAGE, "on_front"])
     return bool(by_dataset["on_front"].iloc[0])
@@ -91,7 +91,7 @@ def html(cell: str) -> str:
 
 
 def answer(table: pd.DataFrame, tests: pd.DataFrame, ranks: dict[str, Any]) -> list[str]:
-    """Say what the comparison comes to, whichever side wins."""
+    """Summarize the comparison, whichever side wins."""
     tasks = [name for name in table["dataset"].unique() if name != AVERAGE]
     if len(tasks) > 1 and AVERAGE not in set(table["dataset"]):
         return ["No method is there on all tasks, so there is no average, and nothing is tested."]

@@ -258,5 +258,5 @@ def _change(found: Robustness, place: int, reference: Robustness | None, its_pla
 
 
 def _csv(path: Path) -> pd.DataFrame:
-    """Empty where there is none."""
+    """Read a CSV; empty if none."""
     return read_csv(path) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()

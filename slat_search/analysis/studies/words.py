@@ -13,7 +13,7 @@ from .data import Studies
 
 
 def summary(studies: Studies) -> list[str]:
-    """A sentence or two a study, whichever side comes off better."""
+    """Summarize each study in a sentence or two."""
     return [
         *_sparsity(studies),
         *_sharing(studies),

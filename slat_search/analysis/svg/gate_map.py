@@ -140,5 +140,5 @@ def _grid(layers: int, columns: Sequence[str]) -> str:
 
 
 def _short(path: str) -> str:
-    """A path without the words that say nothing."""
+    """Path without ``self`` and ``layer``."""
     return ".".join(part for part in path.split(".") if part not in ("self", "layer"))

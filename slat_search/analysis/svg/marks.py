@@ -7,7 +7,7 @@ from html import escape
 
 
 def picture(kind: str, width: float, height: float, description: str, parts: Sequence[str]) -> str:
-    """A whole plot; ``description`` says in words what is to be seen, for those who do not see it."""
+    """Return a whole plot; ``description`` is its text alternative."""
     return (
         f'<svg class="plot {kind}" viewBox="0 0 {width:g} {height:g}" role="group" aria-label="{escape(description)}">'
         + "".join(parts)

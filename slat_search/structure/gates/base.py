@@ -55,7 +55,7 @@ class Gates(nn.Module, ABC):
 
     @torch.no_grad()
     def close(self, atoms: Tensor) -> None:
-        """Shut ``atoms`` (atoms,) of bool for good: a value from which they cannot open again."""
+        """Close ``atoms``, (atoms,) of bool, permanently."""
         self.alpha.masked_fill_(atoms, _SHUT)
 
     @abstractmethod

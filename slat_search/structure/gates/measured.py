@@ -1,4 +1,4 @@
-"""Gates that are measured and not trained: 1 while an atom stands, and closed by what it is worth."""
+"""Measured gates, which are not trained: 1 until an atom closes for lack of worth."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .task_gates import TaskGates
 
 
 class MeasuredGates(Gates):
-    """Atoms whose ``alpha`` is the logarithm of what was measured of each, for each of its parameters.
+    """Gates whose ``alpha`` is the logarithm of each atom's measured worth per parameter.
 
-    What is trained is at any time a compact structure: what stands, stands whole.
+    The trained structure is always compact: remaining atoms are fully open.
 
     Args:
         costs: (atoms,) parameters of each atom.
@@ -56,10 +56,10 @@ class MeasuredGates(Gates):
         self.seen = bool(values["seen"])
 
     def take_measurements(self, average: Callable[[Tensor], Tensor] | None) -> None:
-        """Take into account what the backward passes of a step measured, see :meth:`.TaskGates.take_measurements`."""
+        """Update from the backward passes of a step, see :meth:`.TaskGates.take_measurements`."""
 
     def density(self) -> Tensor:
-        """Return the logarithm of what each atom is worth for each of its parameters, (atoms,)."""
+        """Return the log worth per parameter of each atom, (atoms,)."""
         return self.alpha
 
     def sample(self) -> Tensor:
@@ -117,7 +117,7 @@ class MeasuredTaskGates(TaskGates[MeasuredGates]):
         return self._with_given(densities, torch.inf)
 
     def density(self) -> Tensor:
-        """Return the logarithm of what an atom is worth to all tasks for each parameter that they pay, (atoms,)."""
+        """Return the log worth of each atom to all tasks per parameter paid, (atoms,)."""
         if not self.seen:
             return self.each[0].alpha
         ordered = self._densities().sort(dim=0, descending=True).values

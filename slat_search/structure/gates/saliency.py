@@ -1,4 +1,4 @@
-"""Saliency in place of trained gates: atoms stay by what the loss would lose without them."""
+"""Saliency gates, not trained: atoms stay by how much the loss would rise without them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Saliency(MeasuredGates):
       does.
 
     It guards against three failures of trained gates: optimizers that divide each gate's gradient by its own size, so
-    that all gates move alike whatever they are worth; small gates that large weights make good for; and a soft supernet
+    that all gates move alike whatever they are worth; small gates that large weights compensate; and a soft supernet
     that is better than its discretized structure.
 
     Args:
@@ -99,7 +99,7 @@ class Saliency(MeasuredGates):
 
 
 def _places(values: Tensor, group: Tensor) -> Tensor:
-    """Return the place of each value among those of its group, (n,) of integers from 0 for the largest."""
+    """Return the rank of each value within its group, (n,), 0 for the largest."""
     order = values.argsort(descending=True, stable=True)
     order = order[group[order].argsort(stable=True)]
     counts = torch.bincount(group)

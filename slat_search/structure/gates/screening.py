@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Screening(MeasuredGates):
-    r"""Gates that stay closed until the gradients of some batches have said what each candidate is worth.
+    r"""Gates that stay closed until the gradients of some batches have measured each candidate.
 
     All candidates start as the identity, so on a frozen model their gradients at zero can be measured before one of
     them moves. With :math:`g_p` the gradient of parameter ``p`` over the batches of the screening, an atom's worth is
@@ -75,7 +75,7 @@ class Screening(MeasuredGates):
 
     @torch.no_grad()
     def record(self, gradient: Tensor) -> None:
-        """Take the gradients (parameters,) of one batch into account."""
+        """Accumulate the gradients (parameters,) of one batch."""
         self.total += gradient
         self.squares += gradient.square()
         self.batches += 1
@@ -91,10 +91,10 @@ class Screening(MeasuredGates):
 
     @torch.no_grad()
     def decide(self) -> None:
-        """Judge the atoms by what was recorded.
+        """Set each atom's worth.
 
         Raises:
-            ValueError: nothing was.
+            ValueError: nothing was recorded.
         """
         if not self.batches:
             raise ValueError("no batch was recorded")
@@ -120,7 +120,7 @@ class ScreeningTaskGates(MeasuredTaskGates):
 
     @property
     def batches(self) -> int:
-        """Batches that were recorded; of several tasks for the one that has fewest."""
+        """Recorded batches; of several tasks the smallest number."""
         return min(row.batches for row in self._rows())
 
     def record(self, gradient: Tensor) -> None:
@@ -128,7 +128,7 @@ class ScreeningTaskGates(MeasuredTaskGates):
         self._rows()[self.task - len(self.given)].record(gradient)
 
     def decide(self) -> None:
-        """Judge the atoms of every task by what was recorded."""
+        """Set the worth of every task's atoms."""
         for row in self._rows():
             row.decide()
 

@@ -1,4 +1,4 @@
-"""The gates of all tasks over one set of atoms: a row a task, which may be one."""
+"""The gates of all tasks over one set of atoms: one row per task, one or more."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
     Args:
         rows: gates of each task, all of one class and over the same atoms.
         options: ``sharing`` and ``worth``.
-        given: (given tasks, atoms) gates of the first tasks, 0 where they do not use an atom; None where all are to be
-            found.
+        fixed: (given tasks, atoms) gates of the first tasks, 0 for unused atoms; None to search every task.
 
     Attributes:
         task: number of the task whose gates are drawn.
@@ -58,7 +57,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
 
     @property
     def searching(self) -> list[RowT]:
-        """Rows of the tasks whose uses are to be found."""
+        """Rows of the tasks that are searched."""
         return self.each[len(self.given) :]
 
     @property
@@ -91,7 +90,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         return torch.cat([self.given, values[len(self.given) :]])
 
     def take_measurements(self, average: Callable[[Tensor], Tensor] | None = None) -> None:
-        """Take into account what the backward passes of a step measured; of gates that are not measured so, nothing.
+        """Update measured gates from the backward passes of a step; other gates ignore it.
 
         Args:
             average: the mean of a tensor over processes; None for one process.
@@ -122,10 +121,10 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
 
     @abstractmethod
     def logits(self) -> Tensor:
-        """Return the order in which atoms stand, (atoms,); positive = open."""
+        """Return the logits that rank atoms, (atoms,); positive = open."""
 
     def importance(self) -> Tensor | None:
-        """Return what the tasks' losses would lose without each atom, (atoms,); None where that is not known."""
+        """Return the estimated loss increase without each atom, (atoms,); None if unknown."""
         return None
 
     def set_budget(self, costs: Tensor, budget: float) -> None:
@@ -148,7 +147,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         return users
 
     def average_importance(self, costs: Tensor, whole: float) -> float:
-        """Return what the losses would lose without a parameter of the whole space, on the mean; 0 if not measured.
+        """Return the mean loss increase per parameter of the whole space; 0 if not measured.
 
         Args:
             costs: (atoms,) parameters of each atom.
@@ -163,7 +162,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
 
     @abstractmethod
     def wanted(self, chosen: Tensor, in_budget: bool) -> tuple[Tensor, Tensor]:
-        """Return how much each task wants each atom, and whether it uses it, both (tasks, atoms)."""
+        """Return each task's score for each atom, and whether it uses it, both (tasks, atoms)."""
 
     @torch.no_grad()
     def users(self, chosen: Tensor, in_budget: bool = False) -> Tensor:
@@ -171,7 +170,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
 
         Args:
             chosen: (atoms,) of bool.
-            in_budget: whether a budget chose the atoms, so that the price is what the least of them is worth.
+            in_budget: whether a budget chose the atoms, so that the least worthy one sets the price.
         """
         strength, uses = self.wanted(chosen, in_budget)
         first = nn.functional.one_hot(strength.argmax(dim=0), len(strength)).T.bool()

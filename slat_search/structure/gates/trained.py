@@ -67,7 +67,7 @@ class TrainedGates(Gates):
         return [self.alpha]
 
     def logits(self) -> Tensor:
-        """Return what the gates are made of, (atoms,); positive = open."""
+        """Return the gate logits, (atoms,); positive = open."""
         return self.alpha / self.temperature - self.shift
 
     @abstractmethod

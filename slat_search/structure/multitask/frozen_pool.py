@@ -1,4 +1,4 @@
-"""The trained modules of earlier tasks, beside which a further task is searched."""
+"""Frozen modules of earlier tasks, for the search of a further task."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class FrozenPool:
 
     @property
     def modules(self) -> Sequence[nn.Module]:
-        """Modules that hold something that must stay as it is."""
+        """Modules with frozen weights."""
         return [module for module, _, _ in self._weights]
 
     def whole(self, sites: Sequence[Site]) -> Structure:
@@ -103,7 +103,7 @@ class FrozenPool:
         return atoms
 
     def freeze(self, layout: Layout) -> None:
-        """Copy the pool's weights to where they stand in ``layout``, and remember them."""
+        """Copy the pool's weights to their places in ``layout``, and remember them."""
         old = torch.tensor([c is not None for c in self._columns(layout)], device=layout.costs.device)
         self.params = int(layout.costs[old].sum())
         trained = {site.site.name: site for site in self._pool.adapter.site_adapters()}

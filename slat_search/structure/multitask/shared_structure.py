@@ -98,7 +98,7 @@ class SharedStructure:
         return replace(self.pool, modules=tuple(m.only(units) for m, units in self.units_of(task)))
 
     def shared_by(self) -> dict[int, int]:
-        """Number of users -> parameters that have so many."""
+        """Parameters by their number of users."""
         params = dict.fromkeys(range(1, len(self.tasks) + 1), 0)
         for module, users in self._by_module():
             for tasks in users:
@@ -171,13 +171,13 @@ class SharedStructure:
 
     @classmethod
     def everything(cls, tasks: Sequence[str], pool: Structure) -> SharedStructure:
-        """A pool that every task uses whole: what a shared LoRA or adapter is."""
+        """Make a pool that every task uses whole, as a shared LoRA is."""
         units = sum(m.size for m in pool.modules)
         return cls(tuple(tasks), pool, (tuple(range(len(tasks))),) * units)
 
     @classmethod
     def apart(cls, structures: Mapping[str, Structure]) -> SharedStructure:
-        """Structures of several tasks side by side in one pool, with nothing in common.
+        """Put the structures of several tasks into one pool without sharing.
 
         Raises:
             SlatError: two tasks use a kind of which a site holds one unit only, or one entry of a spectral core, or
