@@ -16,7 +16,7 @@ from .analysis.formats import duration, in_bytes
 from .comparison.contenders import Contender, baseline_contenders
 from .comparison.counts import rates_of_found, stages_of
 from .config import Config
-from .pipeline import check_methods, describe
+from .opening import check_methods, describe
 from .run_folder import RunFolder
 from .search.space import SearchSpace
 from .search.tune import expected_steps, rung_steps

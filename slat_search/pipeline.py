@@ -15,9 +15,7 @@ from .analysis.data import frame, read_run
 from .analysis.formats import to_csv
 from .analysis.fronts import choose_members
 from .analysis.mistakes import TestTexts, write_mistakes
-from .baselines import apply_method
 from .comparison.contenders import (
-    method_options,
     train_baselines,
     train_finals,
     write_found,
@@ -28,7 +26,8 @@ from .comparison.single_task import train_alone, train_transfers
 from .config import Config, as_config
 from .errors import SlatError
 from .files import write_json, write_listed
-from .provenance import check_earlier_texts, check_unchanged, environment, kept_revision
+from .opening import check_methods, check_options, open_folder
+from .provenance import check_earlier_texts
 from .records import Environment, Selection, TransferRow
 from .result import RunResult
 from .run_folder import STUDIES, RunFolder, results_stay
@@ -39,10 +38,8 @@ from .search.trackers import trackers
 from .search.trial_log import Trial, trials_table
 from .search.tune import run_search
 from .search.warm_start import check_warm_start, has_read_earlier
-from .structure import Structure, find_sites
-from .tasks import SPLITS, TaskData
-from .training.context import Context, prepare
-from .training.trial import space
+from .tasks import TaskData
+from .training.context import Context
 
 if TYPE_CHECKING:
     from ray.tune import Callback
@@ -105,25 +102,16 @@ def run(
     folder = RunResult(out or Path("runs") / config.name)
     began = time.perf_counter()
     with folder.lock():
-        folder.check_free()
-        done = not overwrite and folder.already_done(config, resume, may_differ={STUDIES: True}, may_grow=_MAY_GROW)
-        context, tasks = prepare(config, None if overwrite else kept_revision(folder))
-        now = environment(context, tasks)
-        if not overwrite:
-            check_unchanged(folder, now)
-        if done:
-            _log.info(f"{folder.root} is done already")
+        opened = open_folder(folder, config, resume, overwrite, may_differ={STUDIES: True}, may_grow=_MAY_GROW)
+        if opened.is_done:
             return folder
+        context, tasks = opened.context, opened.tasks
         supernet = check_methods(context)
         # before the folder is a run, so that what is wrong in them is known now
         SearchSpace.in_context(context)
-        _check_earlier(config, folder, now, overwrite)
+        _check_earlier(config, folder, opened.environment, overwrite)
         trackers(config)
-        if overwrite:
-            folder.clear()
-        folder.begin(config, now)
-        for task in tasks:
-            _log.info(describe(task))
+        opened.begin()
         _log.info(f"model {config.model.name}: {context.backbone_params:,} frozen parameters")
         _log.info(f"supernet: {supernet.describe()}")
         with ray_session(address):
@@ -135,16 +123,6 @@ def run(
         write_json(folder / "done.json", {"seconds": round(time.perf_counter() - began, 1)})
     _log.info(f"done in {time.perf_counter() - began:.0f} s")
     return folder
-
-
-def check_options(resume: bool, overwrite: bool) -> None:
-    """Check that not both options are set.
-
-    Raises:
-        SlatError: both are.
-    """
-    if resume and overwrite:
-        raise SlatError("--resume continues what is in the folder and --overwrite throws it away; give one of them")
 
 
 def _check_earlier(config: Config, folder: RunFolder, now: Environment, overwrite: bool) -> None:
@@ -240,25 +218,6 @@ def _train_apart(
         best = max(members, key=lambda trial: trial.measures.quality)
         rows = frame(train_transfers(bare, best), TransferRow)
         write_listed(folder / "transfer.csv", to_csv(rows))
-
-
-def describe(task: TaskData) -> str:
-    """Describe a task in a line (name, texts per split, classes), and each note on its splits in another."""
-    sizes = " / ".join(str(len(task.splits[split])) for split in SPLITS)
-    return "\n".join([f"task {task.name}: {sizes} texts, {len(task.labels)} classes", *task.notes])
-
-
-def check_methods(context: Context) -> Structure:
-    """Put every method on the backbone once, before hours are spent; returns the whole supernet.
-
-    Raises:
-        SlatError: a method or the search space does not fit this model.
-    """
-    config, backbone = context.config, context.backbone().model
-    for baseline in config.baselines:
-        options = method_options(baseline.sized(1000), config)
-        apply_method(baseline.method, backbone, {**options, "seed": 0}).undo()
-    return space(config).supernet(find_sites(backbone, config.space.include, config.space.exclude))
 
 
 def choose(trials: Sequence[Trial], members: int) -> list[Trial]:

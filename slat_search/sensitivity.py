@@ -18,14 +18,13 @@ from .comparison.sensitivity import run_studies
 from .config import Config, as_config
 from .errors import SlatError
 from .files import write_json, write_listed
-from .pipeline import check_methods, check_options, describe
-from .provenance import check_unchanged, environment
+from .opening import check_methods, check_options, open_folder
 from .run_folder import STUDIES, RunFolder, results_stay
 from .search.runtime import ray_session
 from .search.space import SearchSpace
 from .search.trial_log import trials_table
 from .search.tune import run_search
-from .training.context import Context, prepare
+from .training.context import Context
 
 _log = logging.getLogger(__name__)
 
@@ -67,23 +66,19 @@ def run(
     folder = RunFolder(run_folder / STUDIES)
     began = time.perf_counter()
     with folder.lock():
-        folder.check_free()
-        done = not overwrite and folder.already_done(
-            config, resume, may_differ={"search": _NOT_SEARCHED, "multitask": _NOT_POOLED}, may_grow=_MAY_GROW
+        opened = open_folder(
+            folder,
+            config,
+            resume,
+            overwrite,
+            may_differ={"search": _NOT_SEARCHED, "multitask": _NOT_POOLED},
+            may_grow=_MAY_GROW,
         )
-        context, tasks = prepare(config)
-        now = environment(context, tasks)
-        if not overwrite:
-            check_unchanged(folder, now)
-        if done:
-            _log.info(f"{folder.root} is done already")
+        if opened.is_done:
             return folder
+        context = opened.context
         check_methods(context)
-        if overwrite:
-            folder.clear()
-        folder.begin(config, now)
-        for task in tasks:
-            _log.info(describe(task))
+        opened.begin()
         with ray_session(address):
             runner = JobRunner(context, folder / "units")
             clean_runner = JobRunner(context.tested_clean(), folder / "units")

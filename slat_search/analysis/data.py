@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -212,5 +213,5 @@ def read_structures(run: RunFolder) -> dict[str, dict[str, Any]]:
 
 
 def frame(rows: list[Any], kind: type[Record]) -> pd.DataFrame:
-    """Return a table of records of one kind."""
-    return pd.DataFrame([row.model_dump() for row in rows], columns=list(kind.model_fields))
+    """Return a table of records of one kind, nan where a number is missing."""
+    return typed(pd.DataFrame([row.model_dump() for row in rows], columns=list(kind.model_fields)), kind, Path())

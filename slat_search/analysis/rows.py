@@ -75,10 +75,12 @@ def rows_of(
             test_loss=np.nan if test.loss is None else test.loss,
             seconds_of_one=np.nan if test.seconds_of_one is None else test.seconds_of_one,
         )
-        names = {"task": task, "method": final.label, "seed": row.seed}
-        curve = [PerturbationRow(**names, **point.model_dump()) for point in test.perturbed]
-        kinds = dict.fromkeys(point.kind for point in test.perturbed)
-        curve += [PerturbationRow(**names, kind=kind, ratio=0.0, quality=test.quality) for kind in kinds]
+        measured = [(point.kind, point.ratio, point.quality) for point in test.perturbed]
+        measured += [(kind, 0.0, test.quality) for kind in dict.fromkeys(point.kind for point in test.perturbed)]
+        curve = [
+            PerturbationRow(task=task, method=final.label, seed=row.seed, kind=kind, ratio=ratio, quality=quality)
+            for kind, ratio, quality in measured
+        ]
         found.append((row, curve, said))
     return found
 

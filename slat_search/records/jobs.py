@@ -88,7 +88,7 @@ class Trained(_OfJob):
         validation: measures of the discretised structure.
         params: trained parameters without heads.
         bytes: that have to be stored; None where an earlier version did not count them.
-        memory: bytes beyond model and data at the peak.
+        memory: bytes beyond model and data at the peak; None if the system does not tell.
         structure: JSON of what a search found.
     """
 
@@ -98,7 +98,7 @@ class Trained(_OfJob):
     steps: int
     seconds: float
     step_seconds: float
-    memory: int
+    memory: int | None
     structure: dict[str, Any] | None = None
 
     @property

@@ -64,7 +64,7 @@ class ResultRow(Record):
     head_params: int
     train_seconds: float
     seconds_per_text: float
-    memory: int
+    memory: int | None
     steps: int
     test_loss: float = np.nan
     seconds_of_one: float = np.nan

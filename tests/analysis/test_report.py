@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from slat_search.analysis.comparison import compare_runs
-from slat_search.analysis.data import read_kept
+from slat_search.analysis.data import read_kept, read_results, read_run
 from slat_search.analysis.plots import trial_rows
 from slat_search.analysis.report import analyse
 from slat_search.analysis.tables import comparison
@@ -88,6 +88,12 @@ def test_facts_and_commands_stand_at_the_top(folder: RunFolder, monkeypatch: pyt
     head = html.unescape((folder / "report.html").read_text().split('<nav class="contents"')[0])
     assert "<dt>Date</dt><dd>2026-11-30</dd>" in head
     assert "12.3 ms a single text, 10.0 ms a text in batches" in head
+    for path in (folder / "units").glob("*.train.json"):  # of a system that does not tell
+        path.write_text(json.dumps({**json.loads(path.read_text()), "memory": None}))
+    analyse(folder)
+    assert "Peak memory" not in (folder / "report.html").read_text()
+    assert set(read_results(folder, read_run(folder).environment)["memory"].isna()) == {True}
+    head = html.unescape(head)
     name = folder.root.name
     assert f'<pre tabindex="0">slat predict {name} --text "TEXT"</pre>' in head
     assert f"slat export {name} --out adapter --format peft" in head

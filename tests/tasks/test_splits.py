@@ -10,7 +10,7 @@ import pytest
 
 from slat_search import SlatError
 from slat_search.config import Task
-from slat_search.pipeline import describe
+from slat_search.opening import describe
 from slat_search.tasks import SPLITS, TaskData, load_task
 from slat_search.tasks.describe import description
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from slat_search.records import Trained
 from slat_search.structure import Structure
 from slat_search.training.context import Context, prepare
 from slat_search.training.jobs import TrainingJob, train_job
@@ -116,6 +117,25 @@ def test_the_peak_is_what_was_taken_and_given_back() -> None:
     anew = Peak().bytes
     assert anew is not None
     assert anew < 100 * 2**20
+
+
+def test_a_system_that_does_not_tell_its_memory_trains_all_the_same(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a Mac, or in a container without /proc/self/clear_refs."""
+    if torch.cuda.is_available():
+        pytest.skip("torch tells the memory of a GPU")
+    monkeypatch.setattr("slat_search.training.memory._PROCESS", tmp_path / "missing")
+    assert Peak().bytes is None
+    brief = replace(context, config=small_config(training={"steps": 2, "batch_size": 4}))
+    for job in (
+        TrainingJob("head", "head", 0.01, 0),
+        TrainingJob("search", "search-100", 0.01, 0, options={"budget": 100, "kinds": "spectral"}),
+    ):
+        trained, _ = train_job(brief, job)
+        assert trained.memory is None
+        trained.write(tmp_path / "a.train.json")
+        assert Trained.read(tmp_path / "a.train.json").memory is None
 
 
 def test_accumulation_is_the_number_of_parts_to_begin_with(context: Context) -> None:
