@@ -21,7 +21,8 @@ from .terminal import verbosity
 @click.option(
     "--task-type",
     type=click.Choice(["SEQ_CLS", "CAUSAL_LM", "FEATURE_EXTRACTION"], case_sensitive=False),
-    help="The class to export for, as peft calls it.  [default: SEQ_CLS if the head fits, else FEATURE_EXTRACTION]",
+    help="The class to export for, as peft calls it.  [default: CAUSAL_LM for prompts, SEQ_CLS if the head fits, "
+    "else FEATURE_EXTRACTION]",
 )
 @click.option(
     "--uniform-rank",

@@ -178,7 +178,7 @@ class Config(Section):
         "few",
         validate_default=True,
         description="what found structures are compared with: a list of methods, each by its name or with fields; or a "
-        "set: `few` (LoRA, Houlsby, BitFit, head), `standard` (fifteen), `all`",
+        "set: `tiny` (methods of few parameters), `few` (LoRA, Houlsby, BitFit, head), `standard` (fifteen), `all`",
     )
     evaluation: Evaluation = Evaluation()
     sensitivity: Sensitivity = Sensitivity()

@@ -24,7 +24,7 @@ def reference() -> str:
     parts = [
         "# Configuration\n\n"
         "Every field of the YAML. All are optional; a field that is not listed here is an error, with a hint.\n"
-        "Made by `make docs` from `slat_search/config/`.\n"
+        "Made by `make docs` from `slat_search/config/`."
     ]
     for section, paths in _sections().items():
         title = ", ".join(f"`{path}`" for path in paths) if paths != [""] else "Top level"
