@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..controller import Controller
-from ..errors import SlatError
+from ..errors import SlatError, did_you_mean
 from ..structure import find_sites
 from .applied import Applied
 from .places import projections
@@ -119,8 +118,7 @@ def tuner(backbone: nn.Module, options: Options) -> Applied:
     known = tuners()
     name = options["tuner"]
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}"
+        hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
         raise SlatError(f"baselines.tuner: peft has no {name!r} that goes on projections{hint}")
     applied = _tuner(backbone, known[name], {}, options)
     try:
@@ -191,9 +189,7 @@ def _config(name: str, wanted: dict[str, Any], options: Options) -> Any:
     known = [field.name for field in fields(kind)]
     for field in options.get("peft", {}):
         if field not in known:
-            close = difflib.get_close_matches(field, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise SlatError(f"baselines.peft: {name} of peft has no field {field!r}{hint}")
+            raise SlatError(f"baselines.peft: {name} of peft has no field {field!r}{did_you_mean(field, known)}")
     with _as_user_errors():
         return kind(**wanted | options.get("peft", {}))
 

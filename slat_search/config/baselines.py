@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ..errors import did_you_mean
 from .section import Positive, Section
 
 MethodName = Literal[
@@ -259,8 +259,7 @@ def entries(raw: Any) -> Any:
     known = (*SETS, *METHOD_DEFAULTS)
     for entry in raw:
         if isinstance(entry, str) and entry not in known:
-            close = difflib.get_close_matches(entry, known, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
+            hint = did_you_mean(entry, known, before="", after=" ")
             raise ValueError(
                 f"no set or method is called {entry!r}; {hint}sets are {', '.join(SETS)}, "
                 f"methods {', '.join(METHOD_DEFAULTS)}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard, get_args
 
 from pydantic import ValidationError
 
+from ..errors import did_you_mean
 from .model import Config
 from .section import ALSO, Section
 
@@ -83,8 +83,7 @@ def _sentence(details: Any) -> str:
     kind, value = details["type"], details["input"]
     if kind == "extra_forbidden":
         known = _fields_at(location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = did_you_mean(str(location[-1]), known, before="", after=" ")
         return f"unknown field {_path(location)}; {hint}allowed here: {', '.join(known)}"
     if kind == "missing" and location and isinstance(location[-1], int):  # of a list of so many
         return f"{_path(location[:-1])}: should have more entries; number {location[-1] + 1} is missing"
@@ -95,8 +94,7 @@ def _sentence(details: Any) -> str:
         message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if kind == "literal_error" and isinstance(value, str):
         allowed = [part.strip("'") for part in details["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        close = difflib.get_close_matches(value, allowed, n=1)
-        message += f"; did you mean {close[0]}?" if close else ""
+        message += did_you_mean(value, allowed)
     if kind == "model_type":
         message += f": {', '.join(_fields_at(location))}"
     if value is None and kind not in ("missing", "value_error"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from ..errors import did_you_mean
 from ..plugins import Registry, names
 from .prompt import ALPACA, Message, as_text, check_words, columns
 from .section import Positive, Section, by_name, check_all
@@ -26,9 +26,7 @@ def _metric(name: str) -> str:
     """Validate the name of a metric of this package or of another."""
     known = (*CLASSIFICATION, *REGRESSION, *RESPONSE, *names("slat_search.metrics"))
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"unknown metric; metrics are {', '.join(known)}{hint}")
+        raise ValueError(f"unknown metric; metrics are {', '.join(known)}{did_you_mean(name, known)}")
     return name
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import logging
@@ -19,7 +18,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, R
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from safetensors import SafetensorError
 
-from ..errors import SlatError
+from ..errors import SlatError, closest, did_you_mean
 from ..files import check_regular
 from ..tasks import cache
 
@@ -222,6 +221,6 @@ def _nearest(name: str) -> str:
         siblings = [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
     except OSError:  # no such folder above it either
         siblings = []
-    folders = [str(path.parent / close) for close in difflib.get_close_matches(path.name, siblings, n=1)]
-    close = difflib.get_close_matches(name, EMBEDDED_MODELS, n=1) or folders
-    return f"; did you mean {close[0]}?" if close else ""
+    beside = closest(path.name, siblings)
+    folder = f"; did you mean {path.parent / beside}?" if beside else ""
+    return did_you_mean(name, EMBEDDED_MODELS) or folder

@@ -7,13 +7,13 @@ export. This file needs no torch.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ..errors import did_you_mean
 from ..plugins import Registry
 
 if TYPE_CHECKING:
@@ -112,6 +112,4 @@ KINDS: Registry[Kind] = Registry("slat_search.kinds", Kind, {kind.name: kind for
 def unknown_kind(name: str, known: Collection[str] | None = None) -> str:
     """Return a sentence on a kind that is not among the registered ones, those of ``KINDS`` by default."""
     known = KINDS.keys() if known is None else known
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"unknown kind {name!r}; kinds are {', '.join(known)}{hint}"
+    return f"unknown kind {name!r}; kinds are {', '.join(known)}{did_you_mean(name, known)}"

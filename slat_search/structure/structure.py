@@ -69,11 +69,6 @@ class Structure:
             totals[name] = totals.get(name, 0) + m.params
         return totals
 
-    @property
-    def lowest_layer(self) -> int | None:
-        """First block that holds a module; no gradient is needed below it. None for the empty structure."""
-        return min((m.site.layer for m in self.modules), default=None)
-
     @cached_property
     def digest(self) -> str:
         """Short stable name of the value: the first 10 hex digits of the SHA-256 of its JSON."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 from .. import config as cfg
 from ..config.task import EMBEDDED, PRESETS
-from ..errors import SlatError
+from ..errors import SlatError, did_you_mean
 from . import bbc
 from .duplicates import without_leaks
 from .examples import (
@@ -84,8 +83,7 @@ def _check(task: cfg.Task, labels: tuple[str, ...], splits: Splits) -> None:
 
 
 def _unknown(name: str) -> str:
-    close = difflib.get_close_matches(name, [*EMBEDDED, *PRESETS], n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(name, [*EMBEDDED, *PRESETS])
     return (
         f"task.name: unknown task {name!r}{hint} (embedded tasks are {', '.join(EMBEDDED)}; presets of the hub "
         f"{', '.join(PRESETS)}; for text of your own set task.train or task.hub)"

@@ -134,7 +134,6 @@ def test_one_line_a_module_in_the_json() -> None:
 def test_empty_structure_is_a_value() -> None:
     empty = Structure()
     assert empty.params == 0
-    assert empty.lowest_layer is None
     assert empty.describe() == "0 parameters: the bare head"
     assert Structure.from_json(empty.to_json()) == empty
 

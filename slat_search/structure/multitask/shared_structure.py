@@ -63,10 +63,6 @@ class SharedStructure:
         """Parameters of the pool, those that several tasks use counted once."""
         return self.pool.params
 
-    @property
-    def lowest_layer(self) -> int | None:
-        return self.pool.lowest_layer
-
     @cached_property
     def digest(self) -> str:
         """Short stable name of the value: the first 10 hex digits of the SHA-256 of its JSON."""
