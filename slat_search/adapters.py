@@ -25,5 +25,5 @@ def save_adapters(
     adapters = [(contender, job) for contender, job in finals if job.method != "full"]
     for label, job in best_seeds(runner, adapters).items():
         place = folder / (f"{ALONE_LABEL}{label}/{alone}" if alone else label)
-        measures = runner.train_well([job])[job.key].validation
-        write_adapter(place, runner.context, runner.as_found(job), runner.state(job), measures)
+        measures = runner.train_successful([job])[job.key].validation
+        write_adapter(place, runner.context, runner.structure_job(job), runner.state(job), measures)

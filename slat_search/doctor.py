@@ -34,16 +34,16 @@ class Finding:
 
     Attributes:
         name: of the thing.
-        said: its state, and what to do about it.
+        detail: its state, and what to do about it.
         mark: ``ok``, ``note`` (a run may do without), or ``problem``.
     """
 
     name: str
-    said: str
+    detail: str
     mark: str = "ok"
 
 
-def examine(address: str | None = None) -> Iterator[Finding]:
+def run_checks(address: str | None = None) -> Iterator[Finding]:
     """Yield the finding of each check.
 
     Args:

@@ -90,23 +90,23 @@ def forecast(config: Config) -> Forecast:
     context, _ = prepare(_small(config, data))
     supernet = check_methods(context)
     space, resources = SearchSpace.in_context(context), share_of(config.resources, [this_node()])
-    at_once = max(1, int(this_node().get("GPU", 0) / resources.gpus) if resources.gpus else int(this_node()["CPU"]))
+    concurrent = max(1, int(this_node().get("GPU", 0) / resources.gpus) if resources.gpus else int(this_node()["CPU"]))
     contenders = [*baseline_contenders(config)]
 
-    larger = _texts(data, "validation") / sum(len(task.validation) for task in context.tasks)
+    validation_scale = _texts(data, "validation") / sum(len(task.validation) for task in context.tasks)
     with threads(1):
-        methods = _methods(context, contenders, larger)
+        methods = _methods(context, contenders, validation_scale)
     with threads(resources.cpus):
-        once = validation_seconds(context)
-        trial = trial_pace(context, space.sample(config.seed), once)
-    trial = replace(trial, validation=once * larger)
+        validation_time = validation_seconds(context)
+        trial = trial_pace(context, space.sample(config.seed), validation_time)
+    trial = replace(trial, validation=validation_time * validation_scale)
     if not methods:
         methods = [_Method(rates, trial) for rates in rates_of_found(config)]
     stages = (
         _search(config, space.trials, min(resources.concurrent, space.trials), trial),
-        *_trainings(config, methods, len(contenders), at_once),
-        _test(config, methods, data, at_once),
-        *_apart(context, methods, at_once),
+        *_trainings(config, methods, len(contenders), concurrent),
+        _test(config, methods, data, concurrent),
+        *_apart(context, methods, concurrent),
     )
     lines = (
         f"{config.seeds} seeds, {config.training.steps} steps of {config.training.batch_size} texts each training",
@@ -116,7 +116,7 @@ def forecast(config: Config) -> Forecast:
         f"baselines: {', '.join(c.title for c in contenders) or 'those in the size of found structures alone'}",
     )
     disk = sum((method.rates + config.seeds) * method.pace.weights for method in methods)
-    return Forecast(lines, stages, max(at_once, resources.concurrent), resident_peak(), disk, tuple(_notes(config)))
+    return Forecast(lines, stages, max(concurrent, resources.concurrent), resident_peak(), disk, tuple(_notes(config)))
 
 
 def _small(config: Config, data: Sequence[TaskData]) -> Config:
@@ -135,18 +135,18 @@ def _texts(data: Sequence[TaskData], split: str) -> int:
     return sum(len(task.splits[split]) for task in data)
 
 
-def _methods(context: Context, contenders: Sequence[Contender], larger: float) -> list[_Method]:
+def _methods(context: Context, contenders: Sequence[Contender], validation_scale: float) -> list[_Method]:
     """Return the baselines, of which the first few are measured, and what will be found, which is taken to be like
     them; none where there is no baseline.
 
     Args:
-        larger: duration of a full validation relative to the measured one.
+        validation_scale: duration of a full validation relative to the measured one.
     """
     if not contenders:
         return []
-    once = validation_seconds(context)
-    measured = [job_pace(context, contender.grid[0], once) for contender in contenders[:_METHODS]]
-    measured = [replace(pace, validation=once * larger) for pace in measured]
+    validation_time = validation_seconds(context)
+    measured = [job_pace(context, contender.grid[0], validation_time) for contender in contenders[:_METHODS]]
+    measured = [replace(pace, validation=validation_time * validation_scale) for pace in measured]
     usual = _mean(measured)
     paces = [*measured, *[usual] * (len(contenders) - len(measured))]
     methods = [_Method(rates, usual) for rates in rates_of_found(context.config)]
@@ -162,46 +162,46 @@ def _mean(paces: Sequence[Pace]) -> Pace:
     )
 
 
-def _search(config: Config, trials: int, at_once: int, pace: Pace) -> Stage:
+def _search(config: Config, trials: int, concurrent: int, pace: Pace) -> Stage:
     """The search; see :func:`.expected_steps`."""
     steps, rungs = config.training.steps, rung_steps(config)
     expected = expected_steps(config)
     early = f", about {expected / steps:.0%} of them before weak ones are stopped" if expected < steps else ""
-    seconds, limit = trials * pace.seconds(expected, 1 + len(rungs)) / at_once, config.search.time_limit
+    seconds, limit = trials * pace.seconds(expected, 1 + len(rungs)) / concurrent, config.search.time_limit
     fewer = ""
     if limit is not None and seconds > limit:
         seconds, fewer = limit, f"; as many as fit into {duration(limit)}"
-    what = f"{trials} trials of {steps} steps, {at_once} at a time{early}{fewer}"
+    what = f"{trials} trials of {steps} steps, {concurrent} at a time{early}{fewer}"
     return Stage("search", what, trials * steps, seconds)
 
 
-def _trainings(config: Config, methods: Sequence[_Method], baselines: int, at_once: int) -> Iterator[Stage]:
+def _trainings(config: Config, methods: Sequence[_Method], baselines: int, concurrent: int) -> Iterator[Stage]:
     """The trainings that tune learning rates with one seed, and those with the other seeds."""
     steps = config.training.steps
     tuning = [method.pace.seconds(steps) for method in methods for _ in range(method.rates)]
     num_found = len(methods) - baselines
     what = f"{len(tuning)} trainings: {baselines} baselines, {num_found} found structures or methods in their size"
-    yield Stage("learning rates", what, len(tuning) * steps, sum(tuning) / min(at_once, max(1, len(tuning))))
+    yield Stage("learning rates", what, len(tuning) * steps, sum(tuning) / min(concurrent, max(1, len(tuning))))
     others = [method.pace.seconds(steps) for method in methods for _ in range(config.seeds - 1)]
     what = f"{len(others)} trainings: {len(methods)} methods, further seeds of each"
-    yield Stage("seeds", what, len(others) * steps, sum(others) / min(at_once, max(1, len(others))))
+    yield Stage("seeds", what, len(others) * steps, sum(others) / min(concurrent, max(1, len(others))))
 
 
-def _test(config: Config, methods: Sequence[_Method], data: Sequence[TaskData], at_once: int) -> Stage:
+def _test(config: Config, methods: Sequence[_Method], data: Sequence[TaskData], concurrent: int) -> Stage:
     """The tests, from the time of a validation, which is on two sets of texts."""
     sets = 1 + len(config.evaluation.kinds) * sum(ratio > 0 for ratio in config.evaluation.ratios)
     models, texts = len(methods) * config.seeds, _texts(data, "test")
     ratio = texts * sets / (2 * _texts(data, "validation"))
-    seconds = sum(config.seeds * method.pace.validation * ratio for method in methods) / min(at_once, models)
+    seconds = sum(config.seeds * method.pace.validation * ratio for method in methods) / min(concurrent, models)
     return Stage("test", f"{models} models on {texts:,} texts, clean and perturbed {sets - 1} times", 0, seconds)
 
 
-def _apart(context: Context, methods: Sequence[_Method], at_once: int) -> Iterator[Stage]:
+def _apart(context: Context, methods: Sequence[_Method], concurrent: int) -> Iterator[Stage]:
     """Yield the extra stages of a multi-task run, at the mean pace of the joint trainings."""
     stages, pace = stages_of(context), fmean(method.pace.step for method in methods)
     for name, what in (("alone", "methods for each task alone"), ("transfer", "what a task uses, on every other task")):
         if name in stages:
-            yield Stage(name, what, int(stages[name]), stages[name] * pace / at_once)
+            yield Stage(name, what, int(stages[name]), stages[name] * pace / concurrent)
 
 
 def _notes(config: Config) -> Iterator[str]:

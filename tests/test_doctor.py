@@ -61,4 +61,4 @@ def test_a_ray_that_does_not_start_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RAY_TMPDIR", "/dev/null")
     for finding in (doctor._ray(None), doctor._disk()):
         assert finding.mark == "problem"
-        assert finding.said.startswith("RAY_TMPDIR: Ray needs a folder that it can write to")
+        assert finding.detail.startswith("RAY_TMPDIR: Ray needs a folder that it can write to")

@@ -112,7 +112,7 @@ class Bench:
         first = {key: result[:TUNED_ON] for key, result in first.items()}
         settings = partial(Entry.settings, kind_sets=self.context.config.kind_sets)
         tried = [entry for result in first.values() for entry in result]
-        tuning = self.pool.train_well([entry.job(setting) for entry in tried for setting in settings(entry)])
+        tuning = self.pool.train_successful([entry.job(setting) for entry in tried for setting in settings(entry)])
 
         def loss(result: Sequence[Entry], setting: Setting) -> float:
             keys = [entry.job(setting).key for entry in result]
@@ -123,7 +123,7 @@ class Bench:
         return self.train(chosen)
 
     def train(self, chosen: Sequence[tuple[Entry, TrainingJob]]) -> list[Run]:
-        trained = self.pool.train_well([job for _, job in chosen])
+        trained = self.pool.train_successful([job for _, job in chosen])
         return [(entry, job, trained[job.key]) for entry, job in chosen if job.key in trained]
 
     def rows(self, trained: Sequence[Run]) -> list[dict[str, Any]]:

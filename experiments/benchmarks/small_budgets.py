@@ -181,7 +181,7 @@ class Bench:
         wanted = {group: list(_start(group[0])) for group in firsts}
         while any(wanted.values()):
             jobs = {(g, rate): [e.job(rate) for e in firsts[g][:TUNED_ON]] for g in wanted for rate in wanted[g]}
-            results = self.pool.train_well([job for trained in jobs.values() for job in trained])
+            results = self.pool.train_successful([job for trained in jobs.values() for job in trained])
             for (group, rate), trained in jobs.items():
                 losses[group][rate] = float(np.mean([_loss(results.get(job.key)) for job in trained]))
             wanted = {group: _beyond(tried) for group, tried in losses.items()}
@@ -190,7 +190,7 @@ class Bench:
     def rows(self, found: Sequence[Entry]) -> list[dict[str, Any]]:
         rates = self.tuned(found)
         jobs = [(entry, entry.job(rates[entry.group])) for entry in found]
-        trained = self.pool.train_well([job for _, job in jobs])
+        trained = self.pool.train_successful([job for _, job in jobs])
         good = [(entry, job) for entry, job in jobs if job.key in trained]
         tested = self.pool.evaluate([job for _, job in good])
         return [self._row(entry, job, trained[job.key], tested[job.key]) for entry, job in good]

@@ -126,7 +126,7 @@ def main() -> None:
     jobs = [search(options, budget, seed) for budget in options.budgets for seed in range(options.seeds)]
     work = kept_in(options.out / "work", config)
     with messages(), ray_session():
-        results = JobRunner(context, work).train_well(jobs)
+        results = JobRunner(context, work).train_successful(jobs)
     result = [
         row(job, results[job.key], options.related)
         for job in jobs

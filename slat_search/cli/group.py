@@ -12,7 +12,7 @@ import click
 from .. import __version__
 from ..errors import SlatError
 from ..redaction import redact
-from .terminal import hold_every_sign, messages
+from .terminal import messages, reconfigure_streams
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
 
@@ -35,7 +35,7 @@ class _Commands(click.Group):
                 formatter.write_dl([(name.ljust(width), self.commands[name].get_short_help_str()) for name in names])
 
     def invoke(self, ctx: click.Context) -> Any:
-        hold_every_sign()
+        reconfigure_streams()
         try:
             with messages():
                 return super().invoke(ctx)

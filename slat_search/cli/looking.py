@@ -60,13 +60,13 @@ def doctor(address: str | None, as_json: bool) -> None:
     Example:
         slat doctor
     """
-    from ..doctor import examine
+    from ..doctor import run_checks
 
     problems = 0
-    for finding in examine(address):
+    for finding in run_checks(address):
         problems += finding.mark == "problem"
         if as_json:
-            echo_json([vars(finding)])
+            echo_json([{"name": finding.name, "said": finding.detail, "mark": finding.mark}])
             continue
-        click.echo(f"{finding.mark:<9}{finding.name:<18}{finding.said}")
+        click.echo(f"{finding.mark:<9}{finding.name:<18}{finding.detail}")
     sys.exit(bool(problems))

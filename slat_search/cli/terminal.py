@@ -32,7 +32,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(_HANDLER, _plain)
 
 
-def hold_every_sign() -> None:
+def reconfigure_streams() -> None:
     """Let standard output and error take every character.
 
     An ASCII locale is one that nobody set: UTF-8 is written there, as Python itself does by default (PEP 540). In other

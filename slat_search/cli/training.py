@@ -88,12 +88,12 @@ def run(config: Path, settings: tuple[str, ...], dry_run: bool, **options: Any) 
         slat run experiments/quickstart.yaml --set search.trials=12 --set evaluation.ratios=[0.1]
     """
     if dry_run:
-        _foretell(config, settings, options)
+        _dry_run(config, settings, options)
     else:
         _run_stage(None, config, settings, options)
 
 
-def _foretell(config: Path, settings: Sequence[str], options: dict[str, Any]) -> None:
+def _dry_run(config: Path, settings: Sequence[str], options: dict[str, Any]) -> None:
     from ..config import load_config
 
     checked = load_config(config, settings=settings)

@@ -76,7 +76,7 @@ def tune(
     Returns:
         Each with its chosen job, without those that diverged at every rate; and by title what was tried and chosen.
     """
-    trained = runner.train_well([job for contender in contenders for job in contender.grid])
+    trained = runner.train_successful([job for contender in contenders for job in contender.grid])
     tuned = []
     for contender in contenders:
         best = contender.best(trained)
@@ -101,7 +101,7 @@ def every_seed(
     """Train each contender's chosen job with every seed; without those that diverged."""
     _log.info(f"train each with {seeds} seed{'' if seeds == 1 else 's'}")
     jobs = [(contender, replace(best, seed=seed)) for contender, best in tuned for seed in range(seeds)]
-    trained = runner.train_well([job for _, job in jobs])
+    trained = runner.train_successful([job for _, job in jobs])
     return [(contender, job) for contender, job in jobs if job.key in trained]
 
 
@@ -130,7 +130,7 @@ def train_finals(
         _log.warning("training diverged for every structure that was found; the baselines alone are left")
     keep_digests(folder / "structures")
     for label, job in best_seeds(runner, found_ones(finals)).items():
-        write_listed(folder / "structures" / f"{label}.json", as_trained(runner, job).to_json())
+        write_listed(folder / "structures" / f"{label}.json", found_structure(runner, job).to_json())
     selection = Selection(finals=tuple(final(runner, *each) for each in finals), tuning=tuning)
     selection.write(folder / "selection.json")
     return finals, selection
@@ -141,7 +141,7 @@ def final(runner: JobRunner, contender: Contender, job: TrainingJob, **fields: s
     of_contender = {
         "label": job.label,
         "name": contender.title,
-        "structure": as_trained(runner, job).digest if contender.digest else "",
+        "structure": found_structure(runner, job).digest if contender.digest else "",
         "group": contender.group,
         "budget": contender.budget,
     }
@@ -164,7 +164,7 @@ def train_baselines(runner: JobRunner) -> pd.DataFrame:
         raise SlatError("baselines: none is there that need not wait for the size of found structures")
     _log.info(f"tune the learning rates of {len(contenders)} baselines")
     tuned, _ = tune(runner, contenders)
-    results = runner.train_well([job for _, job in every_seed(runner, tuned, config.seeds)])
+    results = runner.train_successful([job for _, job in every_seed(runner, tuned, config.seeds)])
     rows = []
     for contender, best in tuned:
         its = [result for result in results.values() if result.job.label == best.label]
@@ -193,9 +193,9 @@ def _label(structure: Structure | SharedStructure) -> str:
     return f"slat-{structure.digest[:6]}"
 
 
-def as_trained(runner: JobRunner, job: TrainingJob) -> Structure | SharedStructure:
+def found_structure(runner: JobRunner, job: TrainingJob) -> Structure | SharedStructure:
     """Return the found structure of a training."""
-    return read_structure(runner.as_found(job).options["structure"])
+    return read_structure(runner.structure_job(job).options["structure"])
 
 
 def found_ones(finals: Sequence[tuple[Contender, TrainingJob]]) -> list[tuple[Contender, TrainingJob]]:
@@ -205,7 +205,7 @@ def found_ones(finals: Sequence[tuple[Contender, TrainingJob]]) -> list[tuple[Co
 
 def best_seeds(runner: JobRunner, finals: Sequence[tuple[Contender, TrainingJob]]) -> dict[str, TrainingJob]:
     """Label of each row -> the training of it that is best on validation."""
-    results = runner.train_well([job for _, job in finals])
+    results = runner.train_successful([job for _, job in finals])
     by_label: dict[str, list[TrainingJob]] = {}
     for _, job in finals:
         by_label.setdefault(job.label, []).append(job)

@@ -23,7 +23,7 @@ from ..records import (
     read_training,
 )
 from ..search.overall import RunProgress
-from ..search.pulse import pulse
+from ..search.pulse import heartbeat
 from ..search.watchdog import Watchdog
 from ..training.context import Context
 from ..training.jobs import evaluate_job, test_steps, train_job
@@ -41,7 +41,7 @@ _LOOK = 2.0  # seconds that results are waited for before workers are looked aft
 def _train(context: Context, job: TrainingJob, share: Share, key: str) -> tuple[Trained | Failed, State]:
     share.take(cpus=1)
     try:
-        with pulse(context.frozen.model, key):
+        with heartbeat(context.frozen.model, key):
             return train_job(context, job)
     except (DivergedError, OutOfMemoryError) as error:
         return Failed(job=job, error=str(error)), {}
@@ -49,7 +49,7 @@ def _train(context: Context, job: TrainingJob, share: Share, key: str) -> tuple[
 
 def _evaluate(context: Context, job: TrainingJob, state: State, share: Share, key: str) -> tuple[Tested, State]:
     share.take(cpus=1)
-    with pulse(context.frozen.model, key):
+    with heartbeat(context.frozen.model, key):
         return evaluate_job(context, job, state)
 
 
@@ -98,7 +98,7 @@ class JobRunner:
                 )
         return {job.key: read_training(self._path(job, "train.json")) for job in jobs}
 
-    def train_well(self, jobs: Sequence[TrainingJob]) -> dict[str, Trained]:
+    def train_successful(self, jobs: Sequence[TrainingJob]) -> dict[str, Trained]:
         """Train as :meth:`train` does; returns the results of those that ended well."""
         return {key: result for key, result in self.train(jobs).items() if isinstance(result, Trained)}
 
@@ -108,7 +108,7 @@ class JobRunner:
         dog = self._watchdog("test")
         running = {
             self._evaluate.remote(
-                self._context, self.as_found(job), self.state(job), self._share, dog.key(job.key)
+                self._context, self.structure_job(job), self.state(job), self._share, dog.key(job.key)
             ): job
             for job in missing
         }
@@ -144,7 +144,7 @@ class JobRunner:
         _log.debug(f"{len(once) - len(missing)} of {len(once)} {ending} are in {self.folder} already")
         return missing
 
-    def as_found(self, job: TrainingJob) -> TrainingJob:
+    def structure_job(self, job: TrainingJob) -> TrainingJob:
         """Return the job of the structure that a search found; other jobs as they are."""
         if job.method != "search":
             return job
@@ -185,9 +185,9 @@ class JobRunner:
             while waiting:
                 ready, waiting = ray.wait(waiting, timeout=_LOOK)
                 if not ready:
-                    dog.look([running[task].key for task in waiting])
+                    dog.check([running[task].key for task in waiting])
                     continue
-                dog.hear()
+                dog.note_progress()
                 job = running[ready[0]]
                 yield job, _result(job, ready[0])
 

@@ -43,7 +43,7 @@ def run_studies(runner: JobRunner, clean_runner: JobRunner, folder: RunFolder) -
     points = [*sparsity_points(config, tuned), *sharing_points(config, tuned), *noise_points(config, tuned)]
     jobs = {job.key: job for _, job in points}
     _log.info(f"sensitivity: {len(points)} points with {len(jobs)} trainings")
-    trained = runner.train_well(list(jobs.values()))
+    trained = runner.train_successful(list(jobs.values()))
     reference = [replace(job, seed=seed) for _, job in tuned for seed in range(config.seeds)]
     _log.info("sensitivity: test")
     runner.evaluate([job for job in reference if job.key in trained])

@@ -17,10 +17,10 @@ from ..search.trial_log import Trial
 from ..structure import SharedStructure, Structure
 from .contenders import (
     Contender,
-    as_trained,
     baseline_contenders,
     final,
     found_grid,
+    found_structure,
     search_again,
     short,
     tune_and_train,
@@ -86,12 +86,12 @@ def _found_alone(runner: JobRunner, members: Sequence[Trial]) -> Iterator[Conten
         if share >= 1:
             digest, title = shared.digest[:6], f"SLAT of {short(shared.params)} in all"
             searches.append((digest, title, trial, search_again(f"search-{digest}", trial, share)))
-    results = runner.train_well([job for *_, job in searches])
+    results = runner.train_successful([job for *_, job in searches])
     for digest, title, trial, job in searches:
         if job.key not in results:
             continue
         if "retrained" in config.search.final_weights:
-            structure = as_trained(runner, job)
+            structure = found_structure(runner, job)
             assert isinstance(structure, Structure)
             yield Contender(title, found_grid(f"slat-{digest}", structure, trial, config), digest)
         if "inherited" in config.search.final_weights:
@@ -121,7 +121,7 @@ def train_transfers(runners: Mapping[str, JobRunner], member: Trial) -> list[Tra
             if structure.modules
         ]
         trainings, _ = tune_and_train(runner, contenders)
-        trained = runner.train_well([job for _, job in trainings])
+        trained = runner.train_successful([job for _, job in trainings])
         tested = runner.evaluate([job for _, job in trainings])
         rows += [
             TransferRow(

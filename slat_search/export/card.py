@@ -46,7 +46,7 @@ class Export:
         facts: what the run says.
     """
 
-    standing: LoadedAdapter
+    loaded: LoadedAdapter
     form: str
     target: Target
     uniform_rank: bool
@@ -57,40 +57,40 @@ class Export:
 
 def card(export: Export) -> str:
     """Markdown with the front matter of the Hugging Face hub."""
-    target, prompted = export.target, export.standing.is_prompted
+    target, prompted = export.target, export.loaded.is_prompted
     made_for = _PROMPTED if prompted else _CLASS[target.task_type]
     sections = [
         f"---\n{front_matter(export)}\n---",
         "# Adapter trained by SLAT search",
-        f"{export.standing.structure}.",
+        f"{export.loaded.structure}.",
         f"{_WHAT[export.form]} {made_for.format(name=type(target.model).__name__)}",
     ]
     if target.reason:
         sections.append(f"A class for classification cannot hold the head: {target.reason}.")
-    write = prompted_code(export.standing, export.form) if prompted else code(export.standing, export.form, target)
+    write = prompted_code(export.loaded, export.form) if prompted else code(export.loaded, export.form, target)
     sections.append(write)
     if target.task_type == "SEQ_CLS":
-        sections.append(with_pipeline(export.standing, export.form))
+        sections.append(with_pipeline(export.loaded, export.form))
         if "score" not in target.saved:
             sections.append(_KEPT_FLAT.strip())
     if export.uniform_rank:
         sections.append(_UNIFORM.strip())
     if export.with_layout:
-        sections.append(with_sentence_transformers(export.standing))
-    sections += [with_a_head(export.standing, export.form, target), _data(export), _license(export)]
+        sections.append(with_sentence_transformers(export.loaded))
+    sections += [with_a_head(export.loaded, export.form, target), _data(export), _license(export)]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def front_matter(export: Export) -> str:
     """YAML that the hub reads."""
-    base, _ = export.standing.published
+    base, _ = export.loaded.published
     facts = export.facts
     test = facts.test if facts is not None else None
     results = None
     if facts is not None and test is not None:
         results = [
             EvalResult(
-                task_type="text-generation" if export.standing.is_prompted else "text-classification",
+                task_type="text-generation" if export.loaded.is_prompted else "text-classification",
                 dataset_type=facts.task,
                 dataset_name=facts.task,
                 dataset_split="test",
@@ -113,14 +113,14 @@ def front_matter(export: Export) -> str:
 
 
 def _pipeline_tag(export: Export) -> str | None:
-    if export.standing.is_prompted:
+    if export.loaded.is_prompted:
         return "text-generation"
-    is_classes = bool(export.standing.task.labels)
+    is_classes = bool(export.loaded.task.labels)
     return "text-classification" if export.target.task_type == "SEQ_CLS" and is_classes else None
 
 
 def _data(export: Export) -> str:
-    measures, facts = export.standing.task.measures, export.facts
+    measures, facts = export.loaded.task.measures, export.facts
     validation = f"quality {measures.quality:.3f}, loss {measures.loss:.3f}"
     lines = ["## Data and quality", "", f"Validation, of these weights: {validation}."]
     if facts is not None:
@@ -146,7 +146,7 @@ def _code(text: str) -> str:
 
 
 def _license(export: Export) -> str:
-    base, _ = export.standing.published
+    base, _ = export.loaded.published
     of_base = f"the base model, {_code(base)}" if not Path(base).is_dir() else "the base model"
     if export.license is None:
         return f"## License\n\nNone was named. That of {of_base}, holds for its weights in any case."

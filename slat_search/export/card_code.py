@@ -70,20 +70,20 @@ answers = classify({texts}, truncation=True)
 }
 
 
-def code(standing: LoadedAdapter, form: str, target: Target) -> str:
+def code(loaded: LoadedAdapter, form: str, target: Target) -> str:
     """Code that loads the export and prints labels and probabilities, or numbers."""
-    task = standing.task
+    task = loaded.task
     labels, pair = list(task.labels), len(task.columns) == 2
     texts = '["first text"], ["second text"]' if pair else '["a text", "another"]'
     types = "" if pair else ", return_token_type_ids=False"  # as in training
-    imported, loaded, compute = _classes(standing, form, target)
+    imported, loading, compute = _classes(loaded, form, target)
     if target.task_type == "SEQ_CLS":
         head, result, logits = "", "    print(logits[:, 0])\n", "    logits = model(**batch).logits\n"
     else:
         head = 'head = load_file(f"{folder}/head.safetensors")\n'
         logits = (
             f"    hidden = {compute}.last_hidden_state\n"
-            f"{_POOLING[standing.saved.model.pooling]}"
+            f"{_POOLING[loaded.saved.model.pooling]}"
             '    logits = vectors @ head["weight"].T + head["bias"]\n'
         )
         mean, spread = task.scale if not labels else (0, 1)
@@ -96,7 +96,7 @@ def code(standing: LoadedAdapter, form: str, target: Target) -> str:
 {imported}
 folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder)
-{loaded}
+{loading}
 {head}
 batch = tokenizer({texts}, truncation=True, max_length={task.max_length}, padding=True, padding_side="right",
                   return_tensors="pt"{types})
@@ -104,7 +104,7 @@ with torch.inference_mode():
 {logits}{result}```"""
 
 
-def _classes(standing: LoadedAdapter, form: str, target: Target) -> tuple[str, str, str]:
+def _classes(loaded: LoadedAdapter, form: str, target: Target) -> tuple[str, str, str]:
     """Lines that import what is needed, lines that load ``model``, and the expression for its output."""
     if target.task_type == "SEQ_CLS" and form == "peft":
         imported = (
@@ -112,14 +112,14 @@ def _classes(standing: LoadedAdapter, form: str, target: Target) -> tuple[str, s
             "from transformers import AutoTokenizer\n"
         )
         names = "settings['id2label'] = {int(number): name for number, name in settings['id2label'].items()}\n"
-        names = names.replace("'", '"') if standing.task.labels else ""
-        loaded = (
+        names = names.replace("'", '"') if loaded.task.labels else ""
+        loading = (
             'with open(f"{folder}/classifier.json") as file:\n    settings = json.load(file)\n'
             f"{names}"
             "model = AutoPeftModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **settings)\n"
             "model = model.eval()"
         )
-        return imported, loaded, ""
+        return imported, loading, ""
     if target.task_type == "SEQ_CLS":
         return (
             "import torch\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer\n",
@@ -136,30 +136,30 @@ def _classes(standing: LoadedAdapter, form: str, target: Target) -> tuple[str, s
             f"model = {auto}.from_pretrained(folder, dtype=torch.float32).eval()",
             f"{inside}(**batch)",
         )
-    imported, loaded = _without_a_head(standing, form)
-    return f"import torch\n{imported}", f"model = {loaded}.eval()", "model(**batch)"
+    imported, loading = _without_a_head(loaded, form)
+    return f"import torch\n{imported}", f"model = {loading}.eval()", "model(**batch)"
 
 
-def _without_a_head(standing: LoadedAdapter, form: str) -> tuple[str, str]:
-    base, file = _base(standing)
-    encoder = ".get_encoder()" if standing.is_taken_out else ""
-    names = [standing.loader, "AutoTokenizer"]
+def _without_a_head(loaded: LoadedAdapter, form: str) -> tuple[str, str]:
+    base, file = _base(loaded)
+    encoder = ".get_encoder()" if loaded.is_taken_out else ""
+    names = [loaded.loader, "AutoTokenizer"]
     first, more = "", ""
     if form == "peft":
         first = "from peft import PeftModel\n"
-        loaded = f"PeftModel.from_pretrained({standing.loader}.from_pretrained({base}{file}){encoder}.float(), folder)"
+        loading = f"PeftModel.from_pretrained({loaded.loader}.from_pretrained({base}{file}){encoder}.float(), folder)"
     elif encoder:
-        kind = type(standing.model)
+        kind = type(loaded.model)
         names, more = names[1:], f"from {kind.__module__} import {kind.__name__}\n"
-        loaded = f"{kind.__name__}.from_pretrained(folder)"
+        loading = f"{kind.__name__}.from_pretrained(folder)"
     else:
-        loaded = f"{standing.loader}.from_pretrained(folder)"
+        loading = f"{loaded.loader}.from_pretrained(folder)"
     imported = f"{first}from safetensors.torch import load_file\nfrom transformers import {', '.join(names)}\n{more}"
-    return imported, loaded
+    return imported, loading
 
 
-def _base(standing: LoadedAdapter) -> tuple[str, str]:
-    base, gguf = standing.published
+def _base(loaded: LoadedAdapter) -> tuple[str, str]:
+    base, gguf = loaded.published
     return _literal(base), f", gguf_file={_literal(gguf)}" if gguf else ""
 
 
@@ -168,34 +168,34 @@ def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def with_a_head(standing: LoadedAdapter, form: str, target: Target) -> str:
+def with_a_head(loaded: LoadedAdapter, form: str, target: Target) -> str:
     """Return code that puts a headless export into a class with a head; empty for a merged encoder."""
     if target.task_type != "FEATURE_EXTRACTION":
         return ""
-    outputs = max(1, len(standing.task.labels))
+    outputs = max(1, len(loaded.task.labels))
     if form == "peft":
-        base, file = _base(standing)
-        inside = "model.base_model" + (".get_encoder()" if standing.is_taken_out else "")
+        base, file = _base(loaded)
+        inside = "model.base_model" + (".get_encoder()" if loaded.is_taken_out else "")
         return _ON_PEFT.format(base=base, file=file, outputs=outputs, inside=inside)
-    return "" if standing.loader != "AutoModel" or standing.is_taken_out else _ON_MERGED.format(outputs=outputs)
+    return "" if loaded.loader != "AutoModel" or loaded.is_taken_out else _ON_MERGED.format(outputs=outputs)
 
 
-def with_sentence_transformers(standing: LoadedAdapter) -> str:
+def with_sentence_transformers(loaded: LoadedAdapter) -> str:
     """Return code by which sentence-transformers loads the folder."""
-    labels = standing.task.labels
+    labels = loaded.task.labels
     what = "logits, whose softmax are the probabilities of the labels" if labels else "the numbers"
     softmax = ".softmax(-1)" if labels else ""
-    return _SENTENCES.format(what=what, softmax=softmax, texts=_rows(standing))
+    return _SENTENCES.format(what=what, softmax=softmax, texts=_rows(loaded))
 
 
-def with_pipeline(standing: LoadedAdapter, form: str) -> str:
+def with_pipeline(loaded: LoadedAdapter, form: str) -> str:
     """Return code of a pipeline over the export."""
-    if len(standing.task.columns) == 2:
+    if len(loaded.task.columns) == 2:
         texts = '[{"text": "first text", "text_pair": "second text"}]'
     else:
         texts = '["a text", "another"]'
     return _PIPELINE[form].format(texts=texts)
 
 
-def _rows(standing: LoadedAdapter) -> str:
-    return '[("first text", "second text")]' if len(standing.task.columns) == 2 else '["a text", "another"]'
+def _rows(loaded: LoadedAdapter) -> str:
+    return '[("first text", "second text")]' if len(loaded.task.columns) == 2 else '["a text", "another"]'

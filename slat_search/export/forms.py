@@ -19,7 +19,7 @@ from ..errors import SlatError
 from ..files import whole_folder
 from .card import Export, card
 from .facts import license_of, read_facts
-from .loaded import LoadedAdapter, facts_json, stand
+from .loaded import LoadedAdapter, facts_json, load_for_export
 from .peft_methods import headless_reason, on_class
 from .prompted import prompt_facts
 from .sentence_layout import write_sentence_layout
@@ -46,8 +46,8 @@ class Exported:
     reason: str
 
 
-def _merged(standing: LoadedAdapter, target: Target, out: Path) -> Again:
-    adapter = standing.adapter
+def _merged(loaded: LoadedAdapter, target: Target, out: Path) -> Again:
+    adapter = loaded.adapter
     if isinstance(adapter, PeftModel):
         backbone = adapter.merge_and_unload()
     else:
@@ -59,26 +59,26 @@ def _merged(standing: LoadedAdapter, target: Target, out: Path) -> Again:
                 f"export: this adapter's {', '.join(kinds)} cannot be merged into the model; a search with "
                 "`search.space.kinds: [lora]` finds what can"
             )
-        backbone = standing.model
+        backbone = loaded.model
     whole = target.with_backbone(backbone)
     whole.save_pretrained(out)
-    plain = target.task_type in CLASSES or standing.is_taken_out
-    kind = type(whole) if plain else getattr(transformers, standing.loader)
+    plain = target.task_type in CLASSES or loaded.is_taken_out
+    kind = type(whole) if plain else getattr(transformers, loaded.loader)
     return lambda: kind.from_pretrained(out, trust_remote_code=False)
 
 
-def _peft(standing: LoadedAdapter, target: Target, out: Path, uniform_rank: bool) -> Again:
-    base_name, _ = standing.published
-    if isinstance(standing.adapter, PeftModel):
+def _peft(loaded: LoadedAdapter, target: Target, out: Path, uniform_rank: bool) -> Again:
+    base_name, _ = loaded.published
+    if isinstance(loaded.adapter, PeftModel):
         if uniform_rank:
             raise SlatError("export: one rank for all is for adapters of this library's structures, not for peft's own")
-        wrapped = on_class(standing.adapter, target)
+        wrapped = on_class(loaded.adapter, target)
         wrapped.peft_config["default"].base_model_name_or_path = base_name
         only_here(wrapped)
         write_peft(wrapped, out)
     else:
         to_peft(
-            standing.adapter,
+            loaded.adapter,
             target.model,
             task_type=target.task_type,
             modules_to_save=target.saved,
@@ -86,7 +86,7 @@ def _peft(standing: LoadedAdapter, target: Target, out: Path, uniform_rank: bool
             base_name=base_name,
             out=out,
         )
-    return lambda: PeftModel.from_pretrained(load_again(standing, target), out)
+    return lambda: PeftModel.from_pretrained(load_again(loaded, target), out)
 
 
 def export(
@@ -123,39 +123,39 @@ def export(
     check_empty(out, "--out")
     if uniform_rank and form != "peft":
         raise SlatError("--uniform-rank: is for `--format peft`; what is merged has no ranks")
-    standing = stand(adapter)
-    expected = standing.vectors(standing.model)
-    headless = headless_reason(standing.adapter) if form == "peft" else ""
-    target = choose_target(standing, task_type, uniform_rank, headless)
+    loaded = load_for_export(adapter)
+    expected = loaded.vectors(loaded.model)
+    headless = headless_reason(loaded.adapter) if form == "peft" else ""
+    target = choose_target(loaded, task_type, uniform_rank, headless)
     with whole_folder(out) as unfinished:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers has renamed
             warnings.filterwarnings("ignore", "Adapter .* invalid shape", UserWarning)  # and takes biases for shards
             if form == "merged":
-                again = _merged(standing, target, unfinished)()
+                again = _merged(loaded, target, unfinished)()
             else:
-                again = _peft(standing, target, unfinished, uniform_rank)()
-        _check(standing, target, again, expected)
-        _write_rest(standing, target, unfinished, form)
-        _check_head(standing, target, unfinished)
+                again = _peft(loaded, target, unfinished, uniform_rank)()
+        _check(loaded, target, again, expected)
+        _write_rest(loaded, target, unfinished, form)
+        _check_head(loaded, target, unfinished)
         with_layout = (unfinished / "modules.json").is_file()
-        license = license or license_of(standing.base)
-        facts = Export(standing, form, target, uniform_rank, with_layout, license, read_facts(adapter))
+        license = license or license_of(loaded.base)
+        facts = Export(loaded, form, target, uniform_rank, with_layout, license, read_facts(adapter))
         (unfinished / "README.md").write_text(card(facts), encoding="utf-8")
     return Exported(out, target.task_type, target.reason)
 
 
 @torch.inference_mode()
-def _check(standing: LoadedAdapter, target: Target, again: nn.Module, expected: Tensor) -> None:
+def _check(loaded: LoadedAdapter, target: Target, again: nn.Module, expected: Tensor) -> None:
     """Raise if a reloaded model does not compute what the adapter did."""
     plain: Any = again.get_base_model() if isinstance(again, PeftModel) else again
     name = type(plain).__name__
     if target.task_type == "SEQ_CLS":
-        batch, head = standing.batch(), head_of(standing)
+        batch, head = loaded.batch(), head_of(loaded)
         logits = head.logits(expected, batch["attention_mask"])
         off, what = head.differs(again.eval()(**batch).logits, logits), "logits"
     else:
-        plain_vectors = standing.vectors(target.inside(plain))
+        plain_vectors = loaded.vectors(target.inside(plain))
         off, what = float((plain_vectors - expected).abs().max() / expected.abs().max().clamp(min=1)), "vectors"
     if not off <= _TOLERANCE:
         raise SlatError(
@@ -164,36 +164,36 @@ def _check(standing: LoadedAdapter, target: Target, again: nn.Module, expected: 
         )
 
 
-def _check_head(standing: LoadedAdapter, target: Target, out: Path) -> None:
+def _check_head(loaded: LoadedAdapter, target: Target, out: Path) -> None:
     """Raise where the head that lies beside a model, loaded again, is not the adapter's."""
-    if standing.is_prompted or target.task_type == "SEQ_CLS":  # no head, or one in the class, whose logits are compared
+    if loaded.is_prompted or target.task_type == "SEQ_CLS":  # no head, or one in the class, whose logits are compared
         return
     again = load_file(out / "head.safetensors")
-    if again.keys() != standing.head.keys() or not all(torch.equal(again[n], v) for n, v in standing.head.items()):
+    if again.keys() != loaded.head.keys() or not all(torch.equal(again[n], v) for n, v in loaded.head.items()):
         raise SlatError(f"export: loaded again, the head in {out / 'head.safetensors'} is not that of the adapter")
 
 
-def _write_rest(standing: LoadedAdapter, target: Target, out: Path, form: str) -> None:
+def _write_rest(loaded: LoadedAdapter, target: Target, out: Path, form: str) -> None:
     """Tokenizer, head and facts on it."""
-    task, tokenizer = standing.task, standing.tokenizer
+    task, tokenizer = loaded.task, loaded.tokenizer
     tokenizer.model_max_length = task.max_length
-    tokenizer.padding_side = "left" if standing.is_prompted else "right"
+    tokenizer.padding_side = "left" if loaded.is_prompted else "right"
     if len(task.columns) == 1:  # as in training; GPT-2 would add them to its embeddings
         inputs = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = inputs
     tokenizer.save_pretrained(out)
-    if standing.is_prompted:
-        (out / "prompt.json").write_text(prompt_facts(standing), encoding="utf-8")
+    if loaded.is_prompted:
+        (out / "prompt.json").write_text(prompt_facts(loaded), encoding="utf-8")
         return
-    head = head_of(standing)
-    facts = facts_json(standing, "labels", "scale", "max_length", "measures")
+    head = head_of(loaded)
+    facts = facts_json(loaded, "labels", "scale", "max_length", "measures")
     (out / "head.json").write_text(facts, encoding="utf-8")
     if target.task_type == "SEQ_CLS":
         if form == "peft":
             (out / "classifier.json").write_text(json.dumps(target.settings, indent=2) + "\n", encoding="utf-8")
         return
-    save_file({name: value.contiguous() for name, value in standing.head.items()}, out / "head.safetensors")
-    _, gguf = standing.published
-    loads = standing.loader == "AutoModel" and not standing.is_taken_out and not (gguf and form == "peft")
+    save_file({name: value.contiguous() for name, value in loaded.head.items()}, out / "head.safetensors")
+    _, gguf = loaded.published
+    loads = loaded.loader == "AutoModel" and not loaded.is_taken_out and not (gguf and form == "peft")
     if target.task_type == "FEATURE_EXTRACTION" and loads:
         write_sentence_layout(out, head, task.max_length)

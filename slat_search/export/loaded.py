@@ -32,7 +32,7 @@ from ..records import AdapterTask, SavedAdapter
 from ..structure import Adapter, Structure, attach
 from ..training.digests import check_model
 from ..training.jobs import apply_job, load_state
-from ..training.protocol import those_of
+from ..training.protocol import strip_prefix
 
 _PROBE = (
     "Markets fall after a surprise rise in interest rates",
@@ -117,7 +117,7 @@ class LoadedAdapter:
         }
 
 
-def stand(folder: Path) -> LoadedAdapter:
+def load_for_export(folder: Path) -> LoadedAdapter:
     """Load an adapter folder.
 
     Raises:
@@ -139,7 +139,7 @@ def stand(folder: Path) -> LoadedAdapter:
     adapter = attach(model, Structure()) if applied.module is None else applied.module
     if not isinstance(adapter, Adapter | PeftModel):
         raise SlatError(f"export: {folder} holds {saved.job.method!r}, which no other library can hold")
-    head = {name: torch.from_numpy(value) for name, value in those_of("head.", state).items()}
+    head = {name: torch.from_numpy(value) for name, value in strip_prefix("head.", state).items()}
     with naming("export: adapter", folder):
         load_state([], applied, state)
         if task.prompt is None:
@@ -153,14 +153,14 @@ def stand(folder: Path) -> LoadedAdapter:
         model,
         tokenizer,
         adapter,
-        _told(applied, saved.job.method),
+        _describe(applied, saved.job.method),
         head,
     )
 
 
-def facts_json(standing: LoadedAdapter, *names: str) -> str:
+def facts_json(loaded: LoadedAdapter, *names: str) -> str:
     """Return some fields of the adapter's task as the content of a file."""
-    facts = standing.task.to_dict()
+    facts = loaded.task.to_dict()
     return json.dumps({name: facts[name] for name in names}, indent=2) + "\n"
 
 
@@ -175,7 +175,7 @@ def _for_others(name: str) -> tuple[str, str]:
     return (str(folder.resolve()), "") if folder.is_dir() else published(name)
 
 
-def _told(applied: Applied, method: str) -> str:
+def _describe(applied: Applied, method: str) -> str:
     if applied.structure is None:
         return f"{applied.params:,} parameters: {method} of the peft library"
     return applied.structure.describe()

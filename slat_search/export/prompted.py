@@ -19,11 +19,11 @@ _RESPONSE = """with torch.inference_mode():
 print(tokenizer.decode(answer[0, len(ids) :], skip_special_tokens=True).strip())"""
 
 
-def prompted_code(standing: LoadedAdapter, form: str) -> str:
+def prompted_code(loaded: LoadedAdapter, form: str) -> str:
     """Code that loads the export and prints a label with its probabilities, or a response."""
-    prompt = standing.task.prompt
+    prompt = loaded.task.prompt
     assert prompt is not None
-    template = template_of(standing)
+    template = template_of(loaded)
     auto = "AutoPeftModelForCausalLM" if form == "peft" else "AutoModelForCausalLM"
     imported = (
         f"import torch\nfrom peft import {auto}\nfrom transformers import AutoTokenizer"
@@ -33,7 +33,7 @@ def prompted_code(standing: LoadedAdapter, form: str) -> str:
     if prompt.max_new_tokens:
         answer = _RESPONSE.format(most=prompt.max_new_tokens)
     else:
-        words = {label: [*ids] for label, ids in zip(standing.task.labels, prompt.words, strict=True)}
+        words = {label: [*ids] for label, ids in zip(loaded.task.labels, prompt.words, strict=True)}
         answer = _LABELS.format(words=words)
     return f"""```python
 {imported}
@@ -62,13 +62,13 @@ def _filled(template: Template) -> str:
     return f"{messages}\nprompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)"
 
 
-def template_of(standing: LoadedAdapter) -> Template:
+def template_of(loaded: LoadedAdapter) -> Template:
     """The template that the adapter was trained with."""
-    prompt = standing.task.prompt
+    prompt = loaded.task.prompt
     assert prompt is not None
-    return Template.of(standing.tokenizer, standing.task.columns, prompt.prompt, prompt.messages)
+    return Template.of(loaded.tokenizer, loaded.task.columns, prompt.prompt, prompt.messages)
 
 
-def prompt_facts(standing: LoadedAdapter) -> str:
+def prompt_facts(loaded: LoadedAdapter) -> str:
     """Content of ``prompt.json``: what the adapter reads and how it answers."""
-    return facts_json(standing, "labels", "columns", "max_length", "measures", "prompt")
+    return facts_json(loaded, "labels", "columns", "max_length", "measures", "prompt")

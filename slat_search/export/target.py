@@ -72,7 +72,7 @@ class Target:
         return self.model
 
 
-def choose_target(standing: LoadedAdapter, task_type: str | None, serving: bool, headless: str = "") -> Target:
+def choose_target(loaded: LoadedAdapter, task_type: str | None, serving: bool, headless: str = "") -> Target:
     """Choose and load the class.
 
     Args:
@@ -89,83 +89,83 @@ def choose_target(standing: LoadedAdapter, task_type: str | None, serving: bool,
         raise SlatError(f"export: task_type is one of {', '.join(TASK_TYPES)}, not {task_type!r}")
     if serving and task_type == "SEQ_CLS":
         raise SlatError("export: servers of LoRA read no head from an adapter; ask for one rank without SEQ_CLS")
-    if standing.is_prompted:
+    if loaded.is_prompted:
         if task_type not in (None, "CAUSAL_LM"):
             raise SlatError("export: this adapter answers in words and has no head; its class is CAUSAL_LM")
-        return Target("CAUSAL_LM", standing.bare(), is_own=True)
-    config: PreTrainedConfig = standing.model.config
+        return Target("CAUSAL_LM", loaded.bare(), is_own=True)
+    config: PreTrainedConfig = loaded.model.config
     if headless and task_type in CLASSES:
         raise SlatError(f"export: {headless}")
     if serving and task_type is None:
-        task_type = "CAUSAL_LM" if type(config) in CLASSES["CAUSAL_LM"] and _looks_back(standing) else None
+        task_type = "CAUSAL_LM" if type(config) in CLASSES["CAUSAL_LM"] and _looks_back(loaded) else None
     if task_type == "CAUSAL_LM":
-        if standing.is_taken_out or type(config) not in CLASSES["CAUSAL_LM"] or not _looks_back(standing):
+        if loaded.is_taken_out or type(config) not in CLASSES["CAUSAL_LM"] or not _looks_back(loaded):
             raise SlatError(
-                f"export: {type(standing.model).__name__} generates no text, so CAUSAL_LM has no class for it"
+                f"export: {type(loaded.model).__name__} generates no text, so CAUSAL_LM has no class for it"
             )
-        return Target("CAUSAL_LM", _load("CAUSAL_LM", standing, {}))
+        return Target("CAUSAL_LM", _load("CAUSAL_LM", loaded, {}))
     if task_type == "FEATURE_EXTRACTION" or serving:
-        return Target("FEATURE_EXTRACTION", standing.bare())
+        return Target("FEATURE_EXTRACTION", loaded.bare())
     try:
         if headless:
             raise UnfitHeadError(headless)
-        return _classifier(standing)
+        return _classifier(loaded)
     except UnfitHeadError as error:
         if task_type is not None:
             raise SlatError(f"export: {error}") from error
-        return Target("FEATURE_EXTRACTION", standing.bare(), reason=str(error))
+        return Target("FEATURE_EXTRACTION", loaded.bare(), reason=str(error))
 
 
-def load_again(standing: LoadedAdapter, target: Target) -> PreTrainedModel:
+def load_again(loaded: LoadedAdapter, target: Target) -> PreTrainedModel:
     """Load the class again from the published model, without the adapter."""
     if target.task_type not in CLASSES:
-        return standing.bare()
-    return _load(target.task_type, standing, target.settings or {})
+        return loaded.bare()
+    return _load(target.task_type, loaded, target.settings or {})
 
 
-def _classifier(standing: LoadedAdapter) -> Target:
-    config: PreTrainedConfig = standing.model.config
-    if config.is_encoder_decoder or needs_encoder(config) or standing.loader != "AutoModel":
+def _classifier(loaded: LoadedAdapter) -> Target:
+    config: PreTrainedConfig = loaded.model.config
+    if config.is_encoder_decoder or needs_encoder(config) or loaded.loader != "AutoModel":
         raise UnfitHeadError(f"transformers has no class that classifies with the encoder of {config.model_type} alone")
     if type(config) not in CLASSES["SEQ_CLS"]:
         raise UnfitHeadError(f"transformers has no class for classification of {config.model_type}")
-    settings = standing.settings()
-    if not isinstance(standing.tokenizer.pad_token_id, int):
+    settings = loaded.settings()
+    if not isinstance(loaded.tokenizer.pad_token_id, int):
         raise UnfitHeadError("the tokenizer has no token to pad with")
-    model = _load("SEQ_CLS", standing, settings)
+    model = _load("SEQ_CLS", loaded, settings)
     if hasattr(model, "score"):  # which looks for the last token that is not this one
-        settings["pad_token_id"] = standing.tokenizer.pad_token_id
+        settings["pad_token_id"] = loaded.tokenizer.pad_token_id
         model.config.pad_token_id = settings["pad_token_id"]
-    saved = put_head(model, head_of(standing), standing.batch())
+    saved = put_head(model, head_of(loaded), loaded.batch())
     return Target("SEQ_CLS", model, saved, settings)
 
 
-def head_of(standing: LoadedAdapter) -> LinearHead:
+def head_of(loaded: LoadedAdapter) -> LinearHead:
     """The trained head; that of a regression with the scale of its numbers in it."""
-    weight, bias = standing.head["weight"].float(), standing.head["bias"].float()
-    is_regression = not standing.task.labels
+    weight, bias = loaded.head["weight"].float(), loaded.head["bias"].float()
+    is_regression = not loaded.task.labels
     if is_regression:
-        mean, spread = standing.task.scale
+        mean, spread = loaded.task.scale
         weight, bias = weight * spread, bias * spread + mean
-    return LinearHead(weight, bias, standing.saved.model.pooling, is_regression)
+    return LinearHead(weight, bias, loaded.saved.model.pooling, is_regression)
 
 
-def _load(task_type: str, standing: LoadedAdapter, settings: dict[str, Any]) -> PreTrainedModel:
+def _load(task_type: str, loaded: LoadedAdapter, settings: dict[str, Any]) -> PreTrainedModel:
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # that the head is new
     try:
-        storage = LOADED_AS[standing.saved.model.weights]
-        load = partial(_LOADERS[task_type].from_pretrained, standing.base, dtype=storage)
-        return load(**standing.source.options, **settings).float().requires_grad_(False).eval()
+        storage = LOADED_AS[loaded.saved.model.weights]
+        load = partial(_LOADERS[task_type].from_pretrained, loaded.base, dtype=storage)
+        return load(**loaded.source.options, **settings).float().requires_grad_(False).eval()
     finally:
         logging.set_verbosity(level)
 
 
 @torch.inference_mode()
-def _looks_back(standing: LoadedAdapter) -> bool:
+def _looks_back(loaded: LoadedAdapter) -> bool:
     """Whether attention is causal."""
-    ids = standing.batch()["input_ids"][:1, :4]
+    ids = loaded.batch()["input_ids"][:1, :4]
     other = ids.clone()
     other[:, -1] = ids[:, 1]
-    one, two = (standing.model(input_ids=x).last_hidden_state[:, :-1] for x in (ids, other))
+    one, two = (loaded.model(input_ids=x).last_hidden_state[:, :-1] for x in (ids, other))
     return bool(torch.allclose(one, two, atol=1e-6))

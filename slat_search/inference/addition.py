@@ -26,7 +26,7 @@ from ..training.protocol import (
     make_training,
     plan,
     qualities,
-    those_of,
+    strip_prefix,
     trained_arrays,
     validation_measures,
 )
@@ -96,7 +96,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
             "tasks": {**saved.tasks, task: described(context.tasks[0], measures)},
         }
     )
-    head = those_of("head.", trained)
+    head = strip_prefix("head.", trained)
     heads = {name: value for name, value in state.items() if name.startswith("heads.")}
     heads |= {f"heads.{len(saved.tasks)}.{name}": value for name, value in head.items()}
     own = {name: value for name, value in trained.items() if name.startswith("adapter.")}

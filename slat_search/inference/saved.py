@@ -16,7 +16,7 @@ from ..records import AdapterTask, Measures, Recommended, SavedAdapter, SavedPro
 from ..structure import SharedAdapter, SharedStructure, read_structure
 from ..training.context import Context, TaskContext
 from ..training.jobs import apply_job, load_state
-from ..training.protocol import State, head_names, those_of
+from ..training.protocol import State, head_names, strip_prefix
 
 DESCRIPTION = "adapter.json"
 _EARLIER_POOL = "shared.json"  # an adapter of several tasks, to version 3
@@ -56,7 +56,7 @@ def _save_parts(folder: Path, context: Context, job: TrainingJob, state: State, 
             load_state([], applied, state)
         for number, (name, prefix) in enumerate(zip(context.names, head_names(len(context.tasks)), strict=True)):
             its_job, modules = part_of(applied.shared, job, state, name)
-            head = {f"head.{key}": value for key, value in those_of(f"{prefix}.", state).items()}
+            head = {f"head.{key}": value for key, value in strip_prefix(f"{prefix}.", state).items()}
             write_adapter(folder / name, context.of(number), its_job, modules | head, measures.of(name))
     finally:
         applied.undo()

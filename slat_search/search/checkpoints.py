@@ -43,7 +43,7 @@ def trial_name(number: int) -> str:
 
 
 @contextmanager
-def written(number: int, state: dict[str, Any] | None) -> Iterator[tune.Checkpoint | None]:
+def checkpoint_for(number: int, state: dict[str, Any] | None) -> Iterator[tune.Checkpoint | None]:
     """A checkpoint for ``tune.report``, which copies it; None where there is nothing to save."""
     if state is None:
         yield None
@@ -56,7 +56,7 @@ def written(number: int, state: dict[str, Any] | None) -> Iterator[tune.Checkpoi
         yield tune.Checkpoint.from_directory(folder)
 
 
-def loaded(number: int, raw: bytes) -> dict[str, Any] | None:
+def load_state(number: int, raw: bytes) -> dict[str, Any] | None:
     """State of trial ``number``; None where the checkpoint is damaged or that of another trial."""
     if raw.startswith(_MAGIC):
         first, _, raw = raw.partition(b"\n")
@@ -71,17 +71,17 @@ def loaded(number: int, raw: bytes) -> dict[str, Any] | None:
         return None
 
 
-def given(number: int, on_disk: dict[int, bytes]) -> dict[str, Any] | None:
+def resume_state(number: int, on_disk: dict[int, bytes]) -> dict[str, Any] | None:
     """Return the checkpoint that a trial resumes from: Ray's, else the one on disk; None to begin."""
     checkpoint = tune.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             path = Path(folder) / _FILE
-            state = loaded(number, path.read_bytes()) if path.is_file() else None
+            state = load_state(number, path.read_bytes()) if path.is_file() else None
         if state is not None:
             return state
         _log.warning(_passed_over(number, checkpoint.path))
-    return loaded(number, on_disk[number]) if number in on_disk else None
+    return load_state(number, on_disk[number]) if number in on_disk else None
 
 
 class Storage:
@@ -89,7 +89,7 @@ class Storage:
 
     Args:
         folder: of the search.
-        given: a folder on a shared file system, or a URI that pyarrow opens (``s3://``, ``gs://``, ``hdfs://``); the
+        place: a folder on a shared file system, or a URI that pyarrow opens (``s3://``, ``gs://``, ``hdfs://``); the
             search gets a folder of its own in it.
 
     Attributes:
@@ -126,7 +126,7 @@ class Storage:
             for path in self._of(number):
                 with self._files.open_input_stream(path) as stream:
                     raw = stream.read()
-                if loaded(number, raw) is not None:
+                if load_state(number, raw) is not None:
                     checkpoints[number] = raw
                 else:
                     _log.warning(_passed_over(number, path))
@@ -187,7 +187,7 @@ def _within(place: str, name: str) -> str:
     return parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl()
 
 
-class Forget(tune.Callback):
+class CheckpointCleanup(tune.Callback):
     """Removes the checkpoints of finished trials, from which nothing resumes."""
 
     def __init__(self, storage: Storage):

@@ -36,7 +36,7 @@ class Processes:
             self._known |= _below({os.getpid()}) - before
             self.at_work.append(self)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Add their new descendants, which cannot be found once they are gone."""
         self._known |= _below({number for number, _ in self._living()})
 

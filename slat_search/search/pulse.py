@@ -26,7 +26,7 @@ _EVERY = 1.0  # seconds between two signs that are left
 
 
 @dataclass(frozen=True)
-class Pulse:
+class Heartbeat:
     """Heartbeat of a worker.
 
     Attributes:
@@ -48,13 +48,13 @@ def this_node() -> str:
 
 
 @contextmanager
-def pulse(model: nn.Module, key: str) -> Iterator[None]:
+def heartbeat(model: nn.Module, key: str) -> Iterator[None]:
     """Leave a sign of life under ``key`` for forward passes of ``model`` in the block, and one when it begins."""
     node, host = this_node(), socket.gethostname()
     count, slowest, last, left = 0, 0.0, time.monotonic(), 0.0
 
     def leave() -> None:
-        value = Pulse(count, slowest, os.getpid(), node, host)
+        value = Heartbeat(count, slowest, os.getpid(), node, host)
         with suppress(Exception):  # of a head that is busy; if it is gone, Ray ends this process
             _internal_kv_put(key.encode(), json.dumps(asdict(value)).encode(), overwrite=True, namespace=_SPACE)
 
@@ -75,26 +75,26 @@ def pulse(model: nn.Module, key: str) -> Iterator[None]:
         hook.remove()
 
 
-def read_pulse(key: str) -> Pulse | None:
+def read_heartbeat(key: str) -> Heartbeat | None:
     """Return the last heartbeat of a worker; None if none has begun the work."""
     raw = _internal_kv_get(key.encode(), namespace=_SPACE)
-    return Pulse(**json.loads(raw)) if raw else None
+    return Heartbeat(**json.loads(raw)) if raw else None
 
 
-def forget_pulses(prefix: str) -> None:
+def remove_heartbeats(prefix: str) -> None:
     """Remove all heartbeats under a key prefix."""
     with suppress(Exception):  # of a Ray that is gone, with all of them
         _internal_kv_del(prefix.encode(), del_by_prefix=True, namespace=_SPACE)
 
 
-def end_worker(pulse: Pulse) -> bool:
+def end_worker(heartbeat: Heartbeat) -> bool:
     """Kill the process of a worker, on whichever node; Ray then tries its work again. Returns whether it was there."""
-    if pulse.node == this_node():
-        return _kill(pulse.process)
-    there = NodeAffinitySchedulingStrategy(pulse.node, soft=False)
+    if heartbeat.node == this_node():
+        return _kill(heartbeat.process)
+    there = NodeAffinitySchedulingStrategy(heartbeat.node, soft=False)
     kill = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_kill)
     try:
-        return bool(ray.get(kill.remote(pulse.process), timeout=60))
+        return bool(ray.get(kill.remote(heartbeat.process), timeout=60))
     except ray.exceptions.RayError:  # the node is gone, or does not answer; Ray sees to what ran there
         return False
 

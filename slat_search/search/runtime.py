@@ -68,7 +68,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
             yield
     finally:
         if is_own:
-            of_ray.look()
+            of_ray.refresh()
         if not joined:
             ray.shutdown()
         if is_own:

@@ -99,7 +99,7 @@ class OptunaSearcher(Searcher):
         self._sampler: Callable[[int], BaseSampler] = lambda number: SAMPLERS[sampler](
             (seed * _STRIDE + number) % 2**32, space.trials
         )
-        self._todo = todo(ledger, space.trials)
+        self._todo = unfinished_trials(ledger, space.trials)
         self._running: dict[str, tuple[int, optuna.Trial | None]] = {}
         self._earlier = earlier
         self._mirror = None if journal is None else self._study(RandomSampler(), _anew(journal))
@@ -208,7 +208,7 @@ def _anew(journal: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(journal)))
 
 
-def todo(ledger: TrialLog, trials: int) -> list[tuple[int, Trial | None]]:
+def unfinished_trials(ledger: TrialLog, trials: int) -> list[tuple[int, Trial | None]]:
     """Return the numbers of unfinished trials, with the trial if begun."""
     begun: Sequence[Trial] = ledger.trials
     known = [(trial.number, trial) for trial in begun if not trial.is_over]

@@ -22,17 +22,17 @@ from ..training.memory import OutOfMemoryError, in_parts_that_fit
 from ..training.trial import search_trial
 from .asha import RungScheduler
 from .checkpoints import (
-    Forget,
+    CheckpointCleanup,
     Storage,
-    given,
+    checkpoint_for,
+    resume_state,
     trial_name,
-    written,
 )
 from .live_table import LiveTable
 from .overall import RunProgress, TrialProgress, is_watched
 from .progress import TrialReporter
-from .pulse import pulse
-from .sampler import OptunaSearcher, todo
+from .pulse import heartbeat
+from .sampler import OptunaSearcher, unfinished_trials
 from .space import SearchSpace
 from .time_limit import TimeLimit
 from .trackers import trackers
@@ -69,25 +69,25 @@ def trainable(
     stops: list[int],
     share: Share,
     checkpoints: dict[int, bytes],
-    keeps: bool,
+    save_checkpoints: bool,
     key: str,
 ) -> None:
-    """Ray Tune function trainable around :func:`search_trial`; ``keeps`` a checkpoint of each report, and leaves signs
-    of life under ``key`` and its number."""
+    """Ray Tune function trainable around :func:`search_trial`; saves a checkpoint of each report where
+    ``save_checkpoints`` is set, and leaves signs of life under ``key`` and its number."""
     share.take()
     number, training = sampled["number"], context.config.training
 
     def attempt(parts: int) -> Generator[dict[str, Any]]:
-        return search_trial(context, sampled, stops, given(number, checkpoints), parts)
+        return search_trial(context, sampled, stops, resume_state(number, checkpoints), parts)
 
     try:
         reports = in_parts_that_fit(training.batch_size, attempt, training.accumulation)
-        alive = pulse(context.frozen.model, f"{key}{trial_name(number)}")
+        alive = heartbeat(context.frozen.model, f"{key}{trial_name(number)}")
         with alive, closing(reports):  # a stopped trial leaves the backbone bare
             for report in reports:
                 report.pop("state", None)
                 state = report.pop("checkpoint", None)
-                with written(number, state if keeps else None) as checkpoint:
+                with checkpoint_for(number, state if save_checkpoints else None) as checkpoint:
                     tune.report({**report, "structure": report["structure"].packed()}, checkpoint=checkpoint)
     except (DivergedError, OutOfMemoryError) as error:  # a result, not a failure: it must not be tried again
         tune.report({"diverged": str(error)})
@@ -116,12 +116,12 @@ def run_search(
     config, ledger, space = context.config, TrialLog(folder / "ledger.jsonl"), SearchSpace.in_context(context)
     if space.trials < config.search.trials:
         _log.info(f"search: the grid has {space.trials} points")
-    noted = TrialProgress(progress or RunProgress({}), space.trials)
-    noted.resume(ledger.trials)
+    trial_progress = TrialProgress(progress or RunProgress({}), space.trials)
+    trial_progress.resume(ledger.trials)
     limit = None
     if config.search.time_limit is not None:
         limit = TimeLimit(config.search.time_limit, share(config.resources).concurrent, ledger.trials)
-    left = len(todo(ledger, space.trials))
+    left = len(unfinished_trials(ledger, space.trials))
     if limit is not None and not limit.fits_another(ledger.trials):
         left = sum(not trial.is_over for trial in ledger.trials)
     if left and ledger.trials:
@@ -138,8 +138,8 @@ def run_search(
             journal=folder / "study.journal",
             limit=limit,
         )
-        _fit(context, Storage(folder, storage), ledger, searcher, noted, callbacks)
-    noted.close()
+        _fit(context, Storage(folder, storage), ledger, searcher, trial_progress, callbacks)
+    trial_progress.close()
     trials = ledger.trials
     if limit is not None and len(trials) < space.trials:
         _log.info(f"search: {len(trials)} of {space.trials} trials fit into {duration(limit.seconds)}")
@@ -154,27 +154,36 @@ def _fit(
     storage: Storage,
     ledger: TrialLog,
     searcher: OptunaSearcher,
-    noted: TrialProgress,
-    more: Sequence[tune.Callback] = (),
+    trial_progress: TrialProgress,
+    extra_callbacks: Sequence[tune.Callback] = (),
 ) -> None:
     """Run the remaining trials as one Ray experiment; the ledger records their outcomes."""
-    config, total = context.config, noted.total
+    config, total = context.config, trial_progress.total
     stops = rung_steps(config)
     unfinished = [trial.number for trial in ledger.trials if not trial.is_over]
     storage.keep_only(unfinished)
     checkpoints = storage.find(unfinished)
-    keeps = storage.is_written_by_all()
-    if not keeps:
+    save_checkpoints = storage.is_written_by_all()
+    if not save_checkpoints:
         _log.warning("search: several nodes and no --storage that all of them reach; a lost trial begins anew")
     for number, raw in checkpoints.items():
         _log.info(f"trial {number:>2} goes on from its checkpoint")
         _log.debug(f"trial {number:>2}: a checkpoint of {len(raw):,} bytes")
     resources, steps = share(config.resources), config.training.steps
-    _log.debug(f"search: {resources}, rungs at {stops}, checkpoints in {redact(storage.uri) if keeps else 'no place'}")
-    live = LiveTable(ledger, total, steps, noted.progress) if is_watched() else None
+    _log.debug(
+        f"search: {resources}, rungs at {stops}, "
+        f"checkpoints in {redact(storage.uri) if save_checkpoints else 'no place'}"
+    )
+    live = LiveTable(ledger, total, steps, trial_progress.progress) if is_watched() else None
     watchdog = Watchdog("search", config.resources.patience)
-    callbacks = [TrialReporter(total, steps), Forget(storage), noted, TrialWatchdog(watchdog), *trackers(config)]
-    callbacks += [*([live] if live else []), *more]
+    callbacks = [
+        TrialReporter(total, steps),
+        CheckpointCleanup(storage),
+        trial_progress,
+        TrialWatchdog(watchdog),
+        *trackers(config),
+    ]
+    callbacks += [*([live] if live else []), *extra_callbacks]
     trial = tune.with_resources(
         tune.with_parameters(
             trainable,
@@ -182,7 +191,7 @@ def _fit(
             stops=stops,
             share=resources,
             checkpoints=checkpoints,
-            keeps=keeps,
+            save_checkpoints=save_checkpoints,
             key=watchdog.key(""),
         ),
         {"cpu": resources.cpus, "gpu": resources.gpus},
@@ -192,7 +201,7 @@ def _fit(
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=_scheduler(config, stops, ledger.path.with_name("rungs.jsonl")),
-            num_samples=len(todo(ledger, total)),
+            num_samples=len(unfinished_trials(ledger, total)),
             max_concurrent_trials=resources.concurrent,
             reuse_actors=True,
             trial_name_creator=_trial_name,

@@ -14,7 +14,7 @@ from ray.tune.experiment import Trial
 from ..analysis.formats import duration
 from .checkpoints import trial_name
 from .processes import busy_workers
-from .pulse import Pulse, end_worker, forget_pulses, read_pulse, this_node
+from .pulse import Heartbeat, end_worker, read_heartbeat, remove_heartbeats, this_node
 
 _log = logging.getLogger(__name__)
 _LEAST = 600.0  # seconds without a sign of life, where the configuration says nothing
@@ -41,8 +41,8 @@ class Watchdog:
         stage: str,
         patience: float | None,
         clock: Callable[[], float] = time.monotonic,
-        read: Callable[[str], Pulse | None] = read_pulse,
-        end: Callable[[Pulse], bool] = end_worker,
+        read: Callable[[str], Heartbeat | None] = read_heartbeat,
+        end: Callable[[Heartbeat], bool] = end_worker,
         busy: Callable[[], Collection[int]] = busy_workers,
     ):
         self._stage, self._patience = stage, patience
@@ -50,8 +50,8 @@ class Watchdog:
         self._begun: set[int] = set()  # processes that have left a sign
         self._silent: dict[int, float] = {}  # others -> when they were seen first
         self._run = uuid.uuid4().hex
-        self._seen: dict[str, tuple[Pulse, float]] = {}  # name -> the last sign, and when it was new
-        self._ended: dict[str, Pulse] = {}
+        self._seen: dict[str, tuple[Heartbeat, float]] = {}  # name -> the last sign, and when it was new
+        self._ended: dict[str, Heartbeat] = {}
         self._looked = float("-inf")
         self._news = clock()
 
@@ -59,11 +59,11 @@ class Watchdog:
         """Return the key under which a worker leaves its signs of life."""
         return f"{self._run}/{name}"
 
-    def hear(self) -> None:
+    def note_progress(self) -> None:
         """Record that the user was told something."""
         self._news = self._clock()
 
-    def look(self, waiting: Collection[str], pending: int = 0) -> None:
+    def check(self, waiting: Collection[str], pending: int = 0) -> None:
         """End workers without a heartbeat, and log from time to time what is pending.
 
         Args:
@@ -83,7 +83,7 @@ class Watchdog:
 
     def close(self) -> None:
         """Forget all signs of life."""
-        forget_pulses(self._run)
+        remove_heartbeats(self._run)
 
     def _look_after(self, name: str, now: float) -> None:
         sign = self._read(self.key(name))
@@ -103,22 +103,22 @@ class Watchdog:
                 f"{self._stage}: no step of {name} for {duration(quiet)}; its worker (process {sign.process} on "
                 f"{sign.host}) is ended, and it is tried again"
             )
-            self.hear()
+            self.note_progress()
 
     def _look_for_silent(self, now: float) -> None:
         """End workers that got work and never sent a heartbeat: they hang before it begins."""
         busy = set(self._busy()) - self._begun
         self._silent = {process: self._silent.get(process, now) for process in busy}
         for process, since in self._silent.items():
-            if now - since >= (self._patience or _FIRST) and self._end(Pulse(0, 0.0, process, this_node(), "")):
+            if now - since >= (self._patience or _FIRST) and self._end(Heartbeat(0, 0.0, process, this_node(), "")):
                 self._begun.add(process)
                 _log.warning(
                     f"{self._stage}: a worker (process {process}) has not begun for {duration(now - since)}; it is "
                     "ended, and its work is tried again"
                 )
-                self.hear()
+                self.note_progress()
 
-    def _limit(self, sign: Pulse) -> float:
+    def _limit(self, sign: Heartbeat) -> float:
         if self._patience is not None:
             return self._patience
         return max(_LEAST, _TIMES * sign.slowest) if sign.count else _FIRST
@@ -146,12 +146,12 @@ class TrialWatchdog(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         running = [trial_name(trial.config["number"]) for trial in trials if trial.status == Trial.RUNNING]
-        self._watchdog.look(running, sum(trial.status == Trial.PENDING for trial in trials))
+        self._watchdog.check(running, sum(trial.status == Trial.PENDING for trial in trials))
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._watchdog.hear()
+        self._watchdog.note_progress()
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        self._watchdog.hear()
+        self._watchdog.note_progress()

@@ -33,11 +33,11 @@ def without_leaks(splits: Mapping[str, Sequence[Example]]) -> tuple[Splits, list
                     contradicted.setdefault((name, there), []).append(example)
             if other is example or (name == there != "train"):
                 clean.setdefault(name, []).append(example)
-    notes = [_told(name, there, count, contradicted.get((name, there), [])) for (name, there), count in repeats.items()]
+    notes = [_note(name, there, count, contradicted.get((name, there), [])) for (name, there), count in repeats.items()]
     return clean, notes
 
 
-def _told(name: str, there: str, count: int, contradicted: Sequence[Example]) -> str:
+def _note(name: str, there: str, count: int, contradicted: Sequence[Example]) -> str:
     rows = f"{count:,} row{'s' * (count > 1)} of {name} repeat{'s' * (count == 1)}"
     if name != there:
         sentence = f"{rows} texts of {there} and {'are' if count > 1 else 'is'} left out of {name}"

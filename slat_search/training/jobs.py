@@ -41,7 +41,7 @@ from .protocol import (
     make_training,
     plan,
     qualities,
-    those_of,
+    strip_prefix,
     trained_arrays,
     validation_measures,
 )
@@ -181,6 +181,6 @@ def _test(model: TaskModel, context: TaskContext) -> tuple[TaskTest, dict[str, n
 def load_state(models: Sequence[TaskModel], applied: Applied, state: Mapping[str, np.ndarray]) -> None:
     """Load trained weights into the applied method and into the heads of ``models``, none or all."""
     tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
-    applied.load(those_of("adapter.", tensors))
+    applied.load(strip_prefix("adapter.", tensors))
     for prefix, model in zip(head_names(len(models)), models, strict=True):
-        load_module(model.head, those_of(f"{prefix}.", tensors))
+        load_module(model.head, strip_prefix(f"{prefix}.", tensors))

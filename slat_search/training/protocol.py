@@ -133,6 +133,6 @@ def head_names(count: int) -> list[str]:
     return ["head"] if count == 1 else [f"heads.{number}" for number in range(count)]
 
 
-def those_of(prefix: str, values: Mapping[str, T]) -> dict[str, T]:
+def strip_prefix(prefix: str, values: Mapping[str, T]) -> dict[str, T]:
     """Return the values under a prefix, without the prefix."""
     return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}

@@ -118,7 +118,9 @@ def test_tasks_print_json() -> None:
 
 def test_doctor_prints_json_and_its_exit_code_tells_of_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     findings = [Finding("GPUs", "none that torch can use"), Finding("disk", "full; make room", "problem")]
-    monkeypatch.setattr("slat_search.doctor.examine", lambda address: iter(findings))
+    monkeypatch.setattr("slat_search.doctor.run_checks", lambda address: iter(findings))
     done = slat("doctor", "--json")
     assert done.exit_code == 1
-    assert [json.loads(line) for line in done.stdout.splitlines()] == [vars(finding) for finding in findings]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {"name": finding.name, "said": finding.detail, "mark": finding.mark} for finding in findings
+    ]

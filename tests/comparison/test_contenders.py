@@ -96,7 +96,7 @@ def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_p
     assert list(result) == ["SLAT 9.2k (trial 0), own weights", "SLAT 0 (trial 1)", "linear head"]
     searched = result["SLAT 9.2k (trial 0), own weights"]
     assert [(job.method, job.seed) for job in searched] == [("search", 0), ("search", 1)]
-    structures = [Structure.from_dict(pool.as_found(job).options["structure"]) for job in searched]
+    structures = [Structure.from_dict(pool.structure_job(job).options["structure"]) for job in searched]
     trained = pool.train(searched)
     best = best_seeds(pool, finals)
     assert structures[0] != structures[1]
@@ -109,7 +109,7 @@ def test_own_weights_are_those_of_a_search_for_each_seed(context: Context, tmp_p
     write_adapter(
         tmp_path / "served",
         context,
-        pool.as_found(best[label]),
+        pool.structure_job(best[label]),
         pool.state(best[label]),
         trained[best[label].key].validation,
     )

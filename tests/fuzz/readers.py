@@ -32,7 +32,7 @@ from slat_search.records import (
     read_training,
 )
 from slat_search.run_folder import RunFolder, outcome
-from slat_search.search.checkpoints import loaded, written
+from slat_search.search.checkpoints import checkpoint_for, load_state
 from slat_search.search.trial_log import TrialLog, trials_table
 from slat_search.tasks.rows import read_rows
 from tests.conftest import small_config
@@ -130,7 +130,7 @@ def _own_config(folder: Path) -> Path:
 
 
 def _checkpoint(folder: Path) -> Path:
-    with written(3, {"step": 45, "weights": torch.arange(300.0)}) as checkpoint:
+    with checkpoint_for(3, {"step": 45, "weights": torch.arange(300.0)}) as checkpoint:
         assert checkpoint is not None
         raw = (Path(checkpoint.path) / "state.pt").read_bytes()
     (folder / "state.pt").write_bytes(raw)
@@ -138,7 +138,7 @@ def _checkpoint(folder: Path) -> Path:
 
 
 def _read_checkpoint(path: Path) -> Any:
-    state = loaded(3, path.read_bytes())
+    state = load_state(3, path.read_bytes())
     return AGAIN if state is None else (state["step"], state["weights"].tolist())
 
 

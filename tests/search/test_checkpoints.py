@@ -12,9 +12,9 @@ import torch
 from slat_search import SlatError
 from slat_search.search.checkpoints import (
     Storage,
-    loaded,
+    checkpoint_for,
+    load_state,
     trial_name,
-    written,
 )
 
 
@@ -22,7 +22,7 @@ def write(folder: Path, experiment: int, number: int, step: int) -> Path:
     """A checkpoint as Ray leaves it."""
     place = folder / f"ray-{experiment}" / trial_name(number) / f"checkpoint_{step:06d}"
     place.mkdir(parents=True)
-    with written(number, {"step": step, "weights": torch.arange(3)}) as checkpoint:
+    with checkpoint_for(number, {"step": step, "weights": torch.arange(3)}) as checkpoint:
         assert checkpoint is not None
         raw = (Path(checkpoint.path) / "state.pt").read_bytes()
     path = place / "state.pt"
@@ -31,7 +31,7 @@ def write(folder: Path, experiment: int, number: int, step: int) -> Path:
 
 
 def step(raw: bytes, number: int) -> int:
-    state = loaded(number, raw)
+    state = load_state(number, raw)
     assert state is not None
     return state["step"]
 
@@ -56,7 +56,7 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: Callable[[bytes], 
 
 
 def test_that_of_another_trial_is_none(tmp_path: Path) -> None:
-    assert loaded(4, write(tmp_path, 1, 3, 45).read_bytes()) is None
+    assert load_state(4, write(tmp_path, 1, 3, 45).read_bytes()) is None
 
 
 def test_forgotten(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, place: s
 
 
 def test_nothing_to_save() -> None:
-    with written(0, None) as checkpoint:
+    with checkpoint_for(0, None) as checkpoint:
         assert checkpoint is None
 
 
@@ -103,7 +103,9 @@ def test_a_flipped_bit_is_noticed_and_told(tmp_path: Path, caplog: pytest.LogCap
     new = write(tmp_path, 1, 3, 90)
     raw, rng = new.read_bytes(), random.Random(0)
     for place in [*range(80), *rng.sample(range(80, len(raw)), 300)]:
-        assert loaded(3, raw[:place] + bytes([raw[place] ^ 1 << rng.randrange(8)]) + raw[place + 1 :]) is None, place
+        assert load_state(3, raw[:place] + bytes([raw[place] ^ 1 << rng.randrange(8)]) + raw[place + 1 :]) is None, (
+            place
+        )
     new.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
     assert step(Storage(tmp_path).find([3])[3], 3) == 45
     assert f"{new}: damaged, and not used; trial 3 goes on from an earlier checkpoint, or begins anew" in caplog.text

@@ -18,7 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from slat_search import SlatError
 from slat_search.config.search import LEARNING
 from slat_search.search.asha import RungScheduler
-from slat_search.search.sampler import SAMPLERS, OptunaSearcher, todo
+from slat_search.search.sampler import SAMPLERS, OptunaSearcher, unfinished_trials
 from slat_search.search.space import SearchSpace
 from slat_search.search.trial_log import TrialLog
 from slat_search.structure import Site, Structure
@@ -45,7 +45,7 @@ def run(folder: Path, sampler: str, calls: int | None = None) -> TrialLog:
     searcher = OptunaSearcher(ledger, SearchSpace(SPACE, (), TRIALS), OBJECTIVES, LAST, sampler, seed=3)
     asha = RungScheduler([RUNG], OBJECTIVES, 2.0, folder / "rungs.jsonl")
     left = iter(range(calls)) if calls is not None else count()
-    for name in map(str, range(len(todo(ledger, TRIALS)))):
+    for name in map(str, range(len(unfinished_trials(ledger, TRIALS)))):
         if next(left, None) is None:
             break
         sampled = searcher.suggest(name)
@@ -167,7 +167,7 @@ def test_diverged_is_over_and_failed_is_tried_again(tmp_path: Path) -> None:
     searcher.on_trial_complete("b", error=True)
     again = TrialLog(tmp_path / "ledger.jsonl")
     assert [(t.status, t.error) for t in again.trials] == [("diverged", "the loss was not finite"), ("failed", "")]
-    assert todo(again, 2) == [(1, again[1])]
+    assert unfinished_trials(again, 2) == [(1, again[1])]
     searcher = OptunaSearcher(again, SearchSpace(SPACE, (), 2), OBJECTIVES, LAST, "tpe", seed=0)
     assert searcher.suggest("d") == {**again.trials[1].sampled, "number": 1}
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from slat_search.search.pulse import Pulse
+from slat_search.search.pulse import Heartbeat
 from slat_search.search.watchdog import Watchdog
 from tests.conftest import tiny_config
 from tests.whole import LONG, assert_same, command_line, descendants, finish, lines, start
 
-FIRST = Pulse(0, 0.0, 1, "node", "host")
+FIRST = Heartbeat(0, 0.0, 1, "node", "host")
 
 
 class Work:
@@ -27,11 +27,11 @@ class Work:
         self.now, self.sign, self.ended, self.busy = 0.0, {}, [], set()
         self.dog = Watchdog("trainings", patience, lambda: self.now, self.read, self.end, lambda: self.busy)
 
-    def read(self, key: str) -> Pulse | None:
+    def read(self, key: str) -> Heartbeat | None:
         return self.sign.get(key)
 
-    def end(self, pulse: Pulse) -> bool:
-        self.ended.append(pulse)
+    def end(self, heartbeat: Heartbeat) -> bool:
+        self.ended.append(heartbeat)
         return True
 
     def leave(self, name: str, **fields: float) -> None:
@@ -42,7 +42,7 @@ class Work:
         end = self.now + seconds
         while self.now < end:
             self.now += 5
-            self.dog.look(names)
+            self.dog.check(names)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_worker_is_ended_when_its_time_is_over_and_once(
     assert len(work.ended) == 1
     work.leave("lora", count=0, process=2)
     work.wait(1900, "lora")
-    assert [pulse.process for pulse in work.ended] == [1, 2]
+    assert [heartbeat.process for heartbeat in work.ended] == [1, 2]
 
 
 def test_who_shows_signs_of_life_is_left_alone() -> None:
@@ -81,7 +81,7 @@ def test_a_worker_that_never_begins_is_ended(monkeypatch: pytest.MonkeyPatch) ->
         work.leave("lora", count=count)
         work.busy = {1, 7}
         work.wait(5, "lora", "bitfit")
-    assert [pulse.process for pulse in work.ended] == [7]
+    assert [heartbeat.process for heartbeat in work.ended] == [7]
 
 
 def test_long_waits_are_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -92,7 +92,7 @@ def test_long_waits_are_told(caplog: pytest.LogCaptureFixture) -> None:
         assert caplog.messages == []
         work.wait(20, "lora", "bitfit")
         assert caplog.messages == ["trainings: waiting for lora (last step 5 min ago), bitfit (no worker is free yet)"]
-        work.dog.hear()
+        work.dog.note_progress()
         work.wait(290, "lora", "bitfit")
         assert len(caplog.messages) == 1
         work.wait(60, "lora", "bitfit")

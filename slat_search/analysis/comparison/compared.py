@@ -69,7 +69,7 @@ def all_rows(runs: Sequence[Compared]) -> pd.DataFrame:
     return pd.concat([run.results for run in runs], ignore_index=True)
 
 
-def made_for(budgets: pd.Series, params: float) -> pd.Series:
+def matches_budget(budgets: pd.Series, params: float) -> pd.Series:
     """Which rows stand beside a found structure of ``params``: those that were made for no size, or for its own.
 
     Seeds that search again hold the size within 1 %, so it is the nearest within 5 %.

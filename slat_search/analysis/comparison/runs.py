@@ -22,7 +22,7 @@ from .compared import (
     RECOMMENDED,
     SHARED,
     Compared,
-    made_for,
+    matches_budget,
     with_best,
 )
 
@@ -122,7 +122,7 @@ def _read(run: RunFolder) -> list[Compared]:
     several = len(config.tasks) > 1
     found = found_ones(comparison(results))
     chosen = recommended(found, config.tolerance)
-    beside = made_for(results["budget"], 0 if chosen is None else chosen["params"])
+    beside = matches_budget(results["budget"], 0 if chosen is None else chosen["params"])
     best = "" if chosen is None else str(chosen["method"])
     names = [method_name(row, best, several) for row in results.to_dict("records")]
     rows = _in_parts(results, environment.model.params, len(config.tasks))
