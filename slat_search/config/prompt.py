@@ -79,9 +79,15 @@ def as_text(raw: Any) -> Any:
     Raises:
         ValueError: YAML has read a label or a word as something else.
     """
+    if raw is not None and not isinstance(raw, str | Mapping):
+        raise ValueError("response is the name of a column, or the words of each label")
     if not isinstance(raw, Mapping):
         return raw
+    if not raw:
+        raise ValueError("response has no label")
     for value in (*raw, *raw.values()):
+        if isinstance(value, list | tuple | dict):
+            raise ValueError(f"response: the words of a label are one text, not {value!r}")
         if isinstance(value, bool | float) or value is None:
             raise ValueError("YAML reads no, yes, null, 1.0 and dates as other than text; write labels in quotes")
     return {str(label).strip(): str(word) for label, word in raw.items()}

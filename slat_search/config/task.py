@@ -84,6 +84,11 @@ def _twice(names: Sequence[str]) -> str:
 
 def _prompted(data: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a task with what its prompt says of columns and labels."""
+    for name in ("prompt", "chat"):
+        if data.get(name) is not None and not isinstance(data[name], str):
+            raise ValueError(f"{name} is a text; write it in quotes, as YAML reads braces as a mapping")
+    if not isinstance(data.get("messages") or (), list | tuple):
+        raise ValueError("messages is a list of role and content")
     data = {**data, "response": as_text(data.get("response"))}
     if data.get("prompt") in ALPACA:
         data["response"] = data["response"] or "output"
@@ -96,9 +101,6 @@ def _prompted(data: dict[str, Any]) -> dict[str, Any]:
     elif "text" not in data:
         contents = [data.get("prompt"), *(_content(message) for message in data.get("messages") or ())]
         data["text"] = columns([content for content in contents if isinstance(content, str)])
-    of_file = data.get("train") is not None or data.get("hub") is not None
-    if of_file and isinstance(data["response"], dict) and data.get("label_names") is None:
-        data["label_names"] = tuple(data["response"])
     return data
 
 
@@ -227,10 +229,9 @@ class Task(Section):
     @model_validator(mode="after")
     def _prompt_fits(self) -> Task:
         if (self.metric in RESPONSE) != self.is_generated:
-            wanted = "a response to measure" if self.metric in RESPONSE else f"one of {', '.join(RESPONSE)}"
-            raise ValueError(
-                f"metric: {self.metric} has no {wanted}" if self.metric in RESPONSE else f"metric: {wanted}"
-            )
+            if self.metric in RESPONSE:
+                raise ValueError(f"metric: {self.metric} measures a response of the model's own, and none is asked for")
+            raise ValueError(f"metric: {self.metric} measures labels; of a response {', '.join(RESPONSE)} do")
         if not self.is_prompted:
             if self.response is not None:
                 raise ValueError("response answers a prompt, which is not given")
@@ -247,6 +248,9 @@ class Task(Section):
             raise ValueError(f"{self.metric} measures numbers, and a prompt is answered by words")
         if missing := [column for column in columns(self.templates) if column not in self.text]:
             raise ValueError(f"the prompt names {missing[0]!r}, which is not among text: {', '.join(self.text)}")
+        answer = self.response if isinstance(self.response, str) else self.label
+        if answer in self.text:
+            raise ValueError(f"the prompt names {answer!r}, which is the answer")
         if self.messages and self.messages[-1].role != "user":
             raise ValueError(f"messages: the last one is of the {self.messages[-1].role}, and the model answers a user")
         if isinstance(self.response, dict):

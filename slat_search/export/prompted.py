@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..config.prompt import pieces
 from ..tasks import Template
 from .loaded import LoadedAdapter, facts_json
 
@@ -16,7 +17,9 @@ probabilities = torch.stack(scores).softmax(0)
 print(list(words)[probabilities.argmax()], probabilities)"""
 _RESPONSE = """with torch.inference_mode():
     answer = model.generate(torch.tensor([ids]), max_new_tokens={most}, do_sample=False)
-print(tokenizer.decode(answer[0, len(ids) :], skip_special_tokens=True).strip())"""
+tokens, stop = answer[0, len(ids) :].tolist(), {stop}  # token ids that end a response
+over = [place for place in range(len(tokens)) if tokens[place : place + len(stop)] == stop] if stop else []
+print(tokenizer.decode(tokens[: over[0]] if over else tokens, skip_special_tokens=True).strip())"""
 
 
 def prompted_code(loaded: LoadedAdapter, form: str) -> str:
@@ -31,7 +34,7 @@ def prompted_code(loaded: LoadedAdapter, form: str) -> str:
         else f"import torch\nfrom transformers import {auto}, AutoTokenizer"
     )
     if prompt.max_new_tokens:
-        answer = _RESPONSE.format(most=prompt.max_new_tokens)
+        answer = _RESPONSE.format(most=prompt.max_new_tokens, stop=[*template.stop])
     else:
         words = {label: [*ids] for label, ids in zip(loaded.task.labels, prompt.words, strict=True)}
         answer = _LABELS.format(words=words)
@@ -52,6 +55,8 @@ def _filled(template: Template) -> str:
     """Lines that make ``prompt`` of a row."""
     row = f"row = {dict.fromkeys(template.columns, 'a text')!r}"
     if not template.is_chat:
+        if any(column.isdigit() for column in template.columns):  # which a format string takes for places
+            return f'{row}\nprompt = "".join(text + row.get(name, "") for text, name in {pieces(template.texts[0])!r})'
         return f"{row}\nprompt = {template.texts[0]!r}.format(**row)"
     if not template.roles:
         messages = 'messages = [{"role": "user", "content": "a text"}]'

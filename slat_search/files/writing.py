@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..errors import SlatError
 from .digests import signed
 
 _TAIL = 2**16  # bytes of a log that are read at a time, from its end
@@ -49,10 +50,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     All of it is on the disk then, and its files have the mode that the umask says. When the block fails, as on a full
     disk, nothing of it is left.
+
+    Raises:
+        SlatError: no folder can be made there.
     """
     part = path.with_name(f".{path.name}.unfinished")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise SlatError(f"{path}: cannot be made: {error.strerror}") from error
     try:
         mode = part.stat().st_mode & 0o666
         yield part

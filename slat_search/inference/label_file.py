@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import SlatError
+from ..tasks.chats import prompts_in
 from ..tasks.files import texts_in
 from ..tasks.rows import Rows
-from .predictor import Predictor
+from .predictor import Predictor, Text
 
 _DECIMALS = 6
 
@@ -30,7 +31,12 @@ def label_rows(predictor: Predictor, rows: Rows, columns: Sequence[str] = ()) ->
     if len(columns) != len(predictor.columns):
         raise SlatError(f"--column: given {len(columns)} times; the adapter wants {len(predictor.columns)}")
     what = f"--file: {rows.where}"
-    texts = texts_in(rows, columns, what, some=predictor.generates)
+    texts: list[Text] = []
+    if predictor.reads_chats and columns[0] in rows.columns:
+        chats = prompts_in(rows.values(columns[0]), what)
+        texts += [[{"role": r, "content": c} for r, c in zip(chat.roles, chat.texts, strict=True)] for chat in chats]
+    else:
+        texts += texts_in(rows, columns, what, some=predictor.generates)
     names = ["predicted", *(f"p({label})" for label in predictor.labels)]
     for name in names:
         if name in rows.columns:

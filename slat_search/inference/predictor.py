@@ -13,12 +13,14 @@ import numpy as np
 import torch
 
 from ..baselines import Applied
+from ..config.prompt import ALPACA
 from ..errors import SlatError
 from ..models.backbone import Backbone, load_backbone, products_in
 from ..models.responses import ResponseModel
 from ..models.task_model import TaskModel, task_model
-from ..records import AdapterTask, SavedAdapter
+from ..records import AdapterTask, SavedAdapter, SavedPrompt
 from ..tasks import Encoded, Example, Template, encode, encode_prompts, evaluation_batches
+from ..tasks.chats import prompts_in
 from ..training.digests import check_model
 from ..training.evaluate import predict_logits
 from ..training.jobs import apply_job, load_state
@@ -26,7 +28,8 @@ from .saved import adapter_folder, model_source, naming, read_saved, shared_fold
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 16  # responses that are generated together
-Text = str | tuple[str, ...]
+#: a text, a text for each column, or of a chat its messages: each with ``role`` and ``content``
+Text = str | tuple[str, ...] | list[dict[str, str]]
 
 
 @dataclass
@@ -104,7 +107,7 @@ class Predictor:
         """Return probabilities (texts, classes), or the numbers (texts, 1) of a regression.
 
         Args:
-            texts: strings; tuples of two where the task has pairs.
+            texts: strings; tuples of two where the task has pairs; lists of messages where it has chats.
             task: name of one of several tasks.
 
         Raises:
@@ -141,9 +144,23 @@ class Predictor:
                     responses[row] = response
         return responses
 
+    @property
+    def reads_chats(self) -> bool:
+        """Whether the only task, see :attr:`task`, takes chats of any messages."""
+        prompt = self.task.prompt
+        return prompt is not None and prompt.prompt is None and not prompt.messages
+
     def _encoded(self, texts: Sequence[Text]) -> Encoded:
-        rows = [Example((t,) if isinstance(t, str) else tuple(t), 0) for t in texts]
-        sides, enough = len(self.columns), any if self.generates else all
+        if self.reads_chats:
+            if not texts:
+                raise SlatError("text: this adapter wants a chat, or a message of the user, for each response")
+            chats = prompts_in([text[0] if isinstance(text, tuple) else text for text in texts], "text:")
+            return _encode(self.task, self.tokenizer, [Example(chat.texts, 0, roles=chat.roles) for chat in chats])
+        if any(isinstance(text, list) for text in texts):
+            raise SlatError("text: this adapter takes texts, and no list of messages")
+        prompt, sides, enough = self.task.prompt, len(self.columns), any if self.generates else all
+        alone = ("",) * (sides - 1) if prompt is not None and prompt.prompt in ALPACA else ()
+        rows = [Example((t, *alone) if isinstance(t, str) else tuple(map(str, t)), 0) for t in texts]
         if not rows or any(len(r.texts) != sides or not enough(t.strip() for t in r.texts) for r in rows):
             raise SlatError(f"text: this adapter wants {sides} non-empty text(s) for each prediction")
         return _encode(self.task, self.tokenizer, rows)
@@ -178,8 +195,23 @@ def load_predictor(
 
 def _model(saved: SavedAdapter, task: AdapterTask, backbone: Backbone) -> TaskModel:
     """Return the model of a task, with a fresh head."""
-    words, most = ((), None) if task.prompt is None else (task.prompt.words, task.prompt.max_new_tokens)
-    return task_model(backbone, task.outputs, saved.model.pooling, words=words, max_new_tokens=most)
+    prompt = task.prompt
+    if prompt is None:
+        return task_model(backbone, task.outputs, saved.model.pooling)
+    stop = _template(task, prompt, backbone.tokenizer).stop if prompt.max_new_tokens is not None else ()
+    return task_model(
+        backbone,
+        task.outputs,
+        saved.model.pooling,
+        words=prompt.words,
+        max_new_tokens=prompt.max_new_tokens,
+        stop=stop,
+    )
+
+
+def _template(task: AdapterTask, prompt: SavedPrompt, tokenizer: Any) -> Template:
+    """Return the template that the adapter was trained with."""
+    return Template.of(tokenizer, task.columns, prompt.prompt, prompt.messages)
 
 
 def _encode(task: AdapterTask, tokenizer: Any, rows: Sequence[Example]) -> Encoded:
@@ -187,9 +219,7 @@ def _encode(task: AdapterTask, tokenizer: Any, rows: Sequence[Example]) -> Encod
     prompt = task.prompt
     if prompt is None:
         return encode(tokenizer, rows, task.max_length)
-    template = Template.of(tokenizer, task.columns, prompt.prompt, prompt.messages)
-    if template.is_chat and not template.roles:
-        rows = [replace(row, roles=("user",)) for row in rows]
+    template = _template(task, prompt, tokenizer)
     return encode_prompts(template, rows, task.max_length - max(map(len, prompt.words), default=0))
 
 

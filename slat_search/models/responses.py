@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +28,7 @@ class ResponseModel(nn.Module):
         tokenizer: its own.
         metric: quality of a response, a key of :data:`METRICS` or ``token_accuracy``.
         max_new_tokens: most tokens of a response that is generated.
+        stop: token ids at which such a response is over, beside those that the model knows.
 
     Attributes:
         outputs: numbers for each text that :meth:`forward` returns.
@@ -35,8 +37,11 @@ class ResponseModel(nn.Module):
 
     outputs = 3
 
-    def __init__(self, backbone: PreTrainedModel, tokenizer: Any, metric: str, max_new_tokens: int):
+    def __init__(
+        self, backbone: PreTrainedModel, tokenizer: Any, metric: str, max_new_tokens: int, stop: Sequence[int] = ()
+    ):
         super().__init__()
+        self.stop = tuple(stop)
         self.backbone: PreTrainedModel = backbone
         self.tokenizer = tokenizer
         self.metric, self.max_new_tokens = metric, max_new_tokens
@@ -63,7 +68,7 @@ class ResponseModel(nn.Module):
         there = targets >= 0
         count = there.sum(dim=1)
         if self.metric in METRICS:
-            right = self.tokenizer.batch_decode(_rows(targets), skip_special_tokens=True)
+            right = self._texts(_rows(targets))
             measure = METRICS[self.metric]
             values = [measure(*pair) for pair in zip(right, self.generate(batch), strict=True)]
             quality = torch.tensor(values, device=scores.device)
@@ -80,7 +85,10 @@ class ResponseModel(nn.Module):
     @torch.no_grad()
     def generate(self, batch: Batch) -> list[str]:
         """Return the response of each prompt: the most probable token each time, up to one that ends it."""
+        from transformers import StoppingCriteriaList  # on use: it takes long to import
+
         prompts = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        before = batch["input_ids"].shape[1]
         ids = self.backbone.generate(
             **prompts,
             max_new_tokens=self.max_new_tokens,
@@ -88,9 +96,27 @@ class ResponseModel(nn.Module):
             num_beams=1,
             use_cache=True,
             pad_token_id=self.tokenizer.pad_token_id,
+            stopping_criteria=StoppingCriteriaList([partial(_is_over, stop=self.stop, before=before)]),
         )
-        texts = self.tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        return [text.strip() for text in self._texts(ids[:, before:].tolist())]
+
+    def _texts(self, rows: list[list[int]]) -> list[str]:
+        """Decode responses up to what ends them."""
+        return self.tokenizer.batch_decode([until(row, self.stop) for row in rows], skip_special_tokens=True)
+
+
+def until(tokens: list[int], stop: Sequence[int]) -> list[int]:
+    """Return the tokens before the first place where those of ``stop`` follow one another."""
+    size = len(stop)
+    over = (place for place in range(len(tokens)) if size and tokens[place : place + size] == [*stop])
+    return tokens[: next(over, len(tokens))]
+
+
+def _is_over(ids: Tensor, scores: Any, stop: Sequence[int], before: int, **_: Any) -> Tensor:
+    """Whether each row of prompt and response ends with ``stop``, (rows,) of bool."""
+    if not stop or ids.shape[1] - before < len(stop):
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    return (ids[:, -len(stop) :] == torch.tensor(stop, device=ids.device)).all(dim=1)
 
 
 def _rows(targets: Tensor) -> list[list[int]]:

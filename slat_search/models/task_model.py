@@ -21,6 +21,7 @@ def task_model(
     words: Words = (),
     max_new_tokens: int | None = None,
     metric: str = "token_accuracy",
+    stop: tuple[int, ...] = (),
 ) -> TaskModel:
     """Return the model of a task, on the backbone's device, with a fresh head where it has one.
 
@@ -30,9 +31,10 @@ def task_model(
         words: token ids of the words of each label, where a causal language model chooses among them.
         max_new_tokens: most tokens of a response, where a causal language model gives one of its own.
         metric: quality of such a response.
+        stop: token ids at which it is over.
     """
     if max_new_tokens is not None:
-        return ResponseModel(backbone.model, backbone.tokenizer, metric, max_new_tokens)
+        return ResponseModel(backbone.model, backbone.tokenizer, metric, max_new_tokens, stop)
     if words:
         return LabelWords(backbone.model, words).to(backbone.model.device)
     return TextClassifier(backbone.model, backbone.width, outputs, pooling).to(backbone.model.device)

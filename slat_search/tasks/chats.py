@@ -32,12 +32,53 @@ def chats_in(values: Sequence[Any], what: str) -> list[Chat]:
     return [_chat(value, f"{what} row {number}") for number, value in enumerate(values, 1)]
 
 
+def prompts_in(values: Sequence[Any], what: str) -> list[Chat]:
+    """Return what stands before the response of each chat, without one yet; a plain text is a message of the user.
+
+    Args:
+        values: as of :func:`chats_in`; a last message of the assistant is left out.
+        what: begins the messages.
+
+    Raises:
+        SlatError: a row that is neither a chat nor a text.
+    """
+    return [_prompt(value, f"{what} row {number}") for number, value in enumerate(values, 1)]
+
+
+def _prompt(value: Any, where: str) -> Chat:
+    if isinstance(value, str):
+        try:
+            read = json.loads(value)
+        except ValueError:
+            read = None
+        if not isinstance(read, list) or not all(isinstance(message, dict) for message in read):
+            if not value.strip():
+                raise SlatError(f"{where} has an empty text")
+            return Chat(("user",), (value,), "")
+        value = read
+    roles, contents = _messages(value, where)
+    last = len(roles) - (roles[-1] == "assistant")
+    if not last:
+        raise SlatError(f"{where}: nothing stands before the assistant's message")
+    return Chat(tuple(roles[:last]), tuple(contents[:last]), "")
+
+
 def _chat(value: Any, where: str) -> Chat:
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
             raise SlatError(f"{where} is no chat but a text: {value[:40]!r}") from None
+    roles, contents = _messages(value, where)
+    if roles[-1] != "assistant":
+        raise SlatError(f"{where}: the last message is of the {roles[-1]}, and the assistant's is the response")
+    if len(roles) < 2:
+        raise SlatError(f"{where}: nothing stands before the assistant's message")
+    return Chat(tuple(roles[:-1]), tuple(contents[:-1]), contents[-1])
+
+
+def _messages(value: Any, where: str) -> tuple[list[str], list[str]]:
+    """Return the roles and the texts of a list of messages."""
     if not isinstance(value, list) or not value:
         raise SlatError(f"{where} is no chat: a list of messages with role and content")
     roles, contents = [], []
@@ -51,8 +92,4 @@ def _chat(value: Any, where: str) -> Chat:
             raise SlatError(f"{where}: message {number} holds a {type(content).__name__} and no text")
         roles.append(role)
         contents.append(content)
-    if roles[-1] != "assistant":
-        raise SlatError(f"{where}: the last message is of the {roles[-1]}, and the assistant's is the response")
-    if len(roles) < 2:
-        raise SlatError(f"{where}: nothing stands before the assistant's message")
-    return Chat(tuple(roles[:-1]), tuple(contents[:-1]), contents[-1])
+    return roles, contents

@@ -15,7 +15,7 @@ def without_leaks(splits: Mapping[str, Sequence[Example]]) -> tuple[Splits, list
     """Remove from train its repeats and texts of validation or test, and from validation texts of test.
 
     Texts are the same whatever their case and the space between words. A validation or a test split that was given
-    keeps what it holds twice.
+    keeps what it holds twice, and train a prompt with another response.
 
     Returns:
         The splits, and what was done and why, a sentence each.
@@ -24,12 +24,19 @@ def without_leaks(splits: Mapping[str, Sequence[Example]]) -> tuple[Splits, list
     clean: Splits = {}
     repeats: Counter[tuple[str, str]] = Counter()
     contradicted: dict[tuple[str, str], list[Example]] = {}
+    answers: set[tuple[tuple[str, ...], str]] = set()
     for name in ("test", "validation", "train"):
         for example in splits.get(name, []):
-            there, other = first.setdefault(normal(example.texts), (name, example))
+            texts = normal(example.texts)
+            there, other = first.setdefault(texts, (name, example))
+            known = (texts, example.response) in answers
+            answers.add((texts, example.response))
+            if example.response and name == there == "train" and not known:
+                clean.setdefault(name, []).append(example)
+                continue
             if other is not example:
                 repeats[name, there] += 1
-                if other.label != example.label:
+                if (other.label, other.response) != (example.label, example.response):
                     contradicted.setdefault((name, there), []).append(example)
             if other is example or (name == there != "train"):
                 clean.setdefault(name, []).append(example)
@@ -45,5 +52,6 @@ def _note(name: str, there: str, count: int, contradicted: Sequence[Example]) ->
         sentence = f"{rows} earlier ones and {'are' if count > 1 else 'is'} {'left out' if name == 'train' else 'kept'}"
     if contradicted:
         text = textwrap.shorten(" | ".join(contradicted[0].texts), _WIDTH, placeholder=" ...")
-        sentence += f"; {len(contradicted):,} of them with another label, such as {text!r}"
+        answer = "response" if contradicted[0].response else "label"
+        sentence += f"; {len(contradicted):,} of them with another {answer}, such as {text!r}"
     return sentence

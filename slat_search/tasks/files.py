@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import config as cfg
+from ..config.prompt import ALPACA
 from ..errors import SlatError
 from ..files import check_regular
 from .chats import chats_in
@@ -108,9 +109,14 @@ def _answered(rows: Rows, field: str, task: cfg.Task, what: str) -> Table:
         responses = [chat.response for chat in chats]
     else:
         assert isinstance(task.response, str)
+        if task.prompt in ALPACA and "input" not in rows.columns:  # as in files where no instruction has one
+            rows = rows.with_columns({"input": [""] * len(rows)})
         _has(rows, (*task.text, task.response), what)
         texts = texts_in(rows, task.text, what, some=True)
-        responses = ["" if value is None or value != value else str(value) for value in rows.values(task.response)]
+        responses = [
+            "" if _is_nothing(value) else _response(value, f"{what} row {number}")
+            for number, value in enumerate(rows.values(task.response), 1)
+        ]
     if empty := [number for number, response in enumerate(responses, 1) if not response.strip()]:
         raise SlatError(f"{what} has {len(empty):,} empty responses, the first in row {empty[0]}")
     pairs: list[tuple[tuple[str, ...], Label]] = [*zip(texts, responses, strict=True)]
@@ -147,6 +153,13 @@ def texts_in(rows: Rows, columns: Sequence[str], what: str, some: bool = False) 
 
 def _is_nothing(value: Any) -> bool:
     return value is None or value != value or (isinstance(value, str | list) and not (value and str(value).strip()))
+
+
+def _response(value: Any, what: str) -> str:
+    if isinstance(value, list | dict):
+        kind = "list" if isinstance(value, list) else "dictionary"
+        raise SlatError(f"{what} has a {kind} as response, {str(value)[:40]}; a response is one text")
+    return value if isinstance(value, str) else _text(value, what)
 
 
 def _text(value: Any, what: str) -> str:

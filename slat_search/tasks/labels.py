@@ -46,7 +46,8 @@ def label_of(value: Any, where: str, task: cfg.Task, names: Sequence[str] | None
         kind = "list" if isinstance(value, list) else "dictionary"
         raise SlatError(f"{where} has a {kind} as label, {str(value)[:40]}; a label is one text or one number")
     if names is not None and isinstance(value, int):
-        names = task.label_names or names
+        if task.label_names is not None and set(task.label_names) != set(names):  # others for the same numbers
+            names = task.label_names
         if not 0 <= value < len(names):
             raise SlatError(
                 f"{where} has the label {value}, which is not among the {len(names)} names: {_listed(names)}"

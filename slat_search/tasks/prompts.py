@@ -21,6 +21,8 @@ from .examples import Example
 
 Words = tuple[tuple[int, ...], ...]
 NONE = -1  # pads the response tokens of a batch
+_MARK = "\ue000response\ue001"  # of private use, so that no template has it
+Spans = list[tuple[int, int]]  # of characters
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,40 @@ class Template:
         Raises:
             SlatError: the chat template takes no such messages.
         """
-        roles, contents, fields = example.roles or self.roles, list(example.texts), []
+        roles, contents = example.roles or self.roles, example.texts
+        own: list[Spans]
         if example.roles:
-            fields = [text for role, text in zip(roles, contents, strict=True) if role == "user"]
+            own = [[(0, len(text))] if role == "user" else [] for role, text in zip(roles, contents, strict=True)]
         else:
             row = dict(zip(self.columns, example.texts, strict=True))
             bare = self.without and not example.texts[-1].strip()
-            parts = [pieces(template) for template in ((self.without,) if bare else self.texts)]
-            fields = [row[column] for part in parts for _, column in part if column is not None]
-            contents = ["".join(text + row.get(column or "", "") for text, column in part) for part in parts]
-        prompt = self._chat(roles, contents) if roles else contents[0]
-        return prompt, _spans(prompt, fields)
+            templates = (self.without,) if bare else self.texts
+            filled = [_fill(template, row) for template in templates]
+            contents, own = tuple(text for text, _ in filled), [spans for _, spans in filled]
+        if not roles:
+            return contents[0], own[0]
+        prompt = self._chat(roles, contents)
+        return prompt, _spans_in(prompt, contents, own, self._around(roles))
+
+    def _around(self, roles: tuple[str, ...]) -> list[str] | None:
+        """Return what the chat template writes before, between and behind messages of these roles; None where that
+        cannot be told."""
+        if roles not in self._known:
+            marks = [f"\ue000{number}\ue001" for number in range(len(roles))]
+            around: list[str] = []
+            try:
+                rest = self._chat(roles, marks)
+            except SlatError:  # the template looks into the messages
+                rest = ""
+            for mark in marks:
+                before, _, rest = rest.partition(mark)
+                around.append(before)
+            self._known[roles] = [*around, rest] if rest or any(around) else None
+        return self._known[roles]
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, ...], list[str] | None]:
+        return {}
 
     def _chat(self, roles: Sequence[str], contents: Sequence[str], response: str | None = None) -> str:
         messages = [{"role": role, "content": text} for role, text in zip(roles, contents, strict=True)]
@@ -88,15 +113,35 @@ class Template:
             raise SlatError(f"task.messages: the tokenizer's chat template refuses them: {error}") from error
 
     @cached_property
-    def _end(self) -> list[int]:
+    def end(self) -> list[int]:
         """Token ids that end a response: those of the chat template behind a message, or the tokenizer's own."""
         end = self.tokenizer.eos_token_id
         if self.is_chat:
-            rendered = self._chat(["user"], ["x"], "y")
-            behind = rendered[rendered.rindex("y") + 1 :] if "y" in rendered else ""
-            if ids := self.tokenizer(behind, add_special_tokens=False)["input_ids"]:
+            _, _, behind = self._answered.rpartition(_MARK)
+            ids = self.tokenizer(behind, add_special_tokens=False)["input_ids"]
+            if behind.strip():
                 return ids
+            return [*ids, end] if end is not None else ids  # white space may be a part of a response
         return [end] if end is not None else []
+
+    @property
+    def _answered(self) -> str:
+        """A chat whose last message, the assistant's, is the mark; with a system message where one is wanted."""
+        asked = self.roles or ("user",)
+        try:
+            return self._chat(asked, ["x"] * len(asked), _MARK)
+        except SlatError:
+            return self._chat(("system", "user"), ("x", "x"), _MARK)
+
+    @property
+    def stop(self) -> tuple[int, ...]:
+        """Token ids at which a response that is generated is over: :attr:`end` without white space behind it."""
+        end = list(self.end)
+        if end[-1:] == [self.tokenizer.eos_token_id]:
+            return tuple(end[-1:])
+        while len(end) > 1 and not self.tokenizer.decode(end[-1:]).strip():
+            end.pop()
+        return tuple(end)
 
     def responses(self, examples: Sequence[Example]) -> list[list[int]]:
         """Return the token ids of the response of each row, as they continue its prompt, and what ends them."""
@@ -105,7 +150,7 @@ class Template:
             bare = self.is_chat or example.response[:1].isspace() or self._brings_space
             glued.append(whole(example.response if bare else f" {example.response}"))
         ids = self.tokenizer(glued, add_special_tokens=False)["input_ids"]
-        return [[*tokens, *self._end] for tokens in ids]
+        return [[*tokens, *self.end] for tokens in ids]
 
     @property
     def is_chat(self) -> bool:
@@ -150,17 +195,41 @@ class Template:
         return tuple(both[len(before) :] if both[: len(before)] == before else alone)
 
 
-def _spans(prompt: str, fields: Sequence[str]) -> list[tuple[int, int]]:
-    """Where ``fields`` stand in a prompt, one behind the other; chat templates strip what surrounds them."""
-    spans, place = [], 0
-    for field in fields:
-        start = prompt.find(field, place)
-        if start < 0:
-            field = field.strip()
-            start = prompt.find(field, place)
-        if start >= 0:
-            place = start + len(field)
-            spans.append((start, place))
+def _fill(template: str, row: Mapping[str, str]) -> tuple[str, Spans]:
+    """Return a format string filled with the columns of a row, and the spans that come from them."""
+    text, spans = "", []
+    for literal, column in pieces(template):
+        text += literal
+        if column is not None:
+            spans.append((len(text), len(text) + len(row[column])))
+            text += row[column]
+    return text, spans
+
+
+def _spans_in(prompt: str, contents: Sequence[str], own: Sequence[Spans], around: Sequence[str] | None) -> Spans:
+    """Return the spans of a rendered chat from those of its messages, whose ends a chat template may strip.
+
+    Args:
+        around: what stands before, between and behind the messages; None to look for each message in the prompt.
+    """
+    for texts in (contents, [content.strip() for content in contents]):
+        places, place = [], 0
+        for before, text in zip(around or (), texts, strict=False):
+            places.append(place + len(before))
+            place = places[-1] + len(text)
+        if around and prompt == "".join(a + text for a, text in zip(around, [*texts, ""], strict=True)):
+            break
+    else:
+        places, place = [], 0
+        for text in texts:
+            start = prompt.find(text, place)
+            places.append(start)
+            place = max(place, start + len(text))
+    spans = []
+    for content, text, start, inside in zip(contents, texts, places, own, strict=True):
+        cut = content.find(text)  # white space that the template has stripped
+        moved = [(max(0, a - cut), min(len(text), b - cut)) for a, b in inside]
+        spans += [(start + a, start + b) for a, b in moved if start >= 0 and b > a]
     return spans
 
 

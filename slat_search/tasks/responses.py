@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
+from textwrap import shorten
 
 import numpy as np
 import torch
@@ -89,8 +90,8 @@ def encode_responses(template: Template, examples: Sequence[Example], max_length
     least = len(template.start) + 1
     if len(long := np.flatnonzero(room < least)):
         raise SlatError(
-            f"task.max_length: {len(long):,} responses of the {what} have no room in {max_length} tokens, the first in "
-            f"row {long[0] + 1} with {lengths[long[0]]:,} tokens"
+            f"task.max_length: {len(long):,} responses of the {what} have no room in {max_length} tokens, the first of "
+            f"{lengths[long[0]]:,} tokens: {shorten(examples[long[0]].response, 60, placeholder=' ...')!r}"
         )
     prompts = encode_prompts(template, examples, room, what)
     return _with(replace(prompts, labels=np.zeros(len(examples), dtype=np.float32)), responses)

@@ -46,6 +46,7 @@ class TaskContext:
         scale: mean and standard deviation of the labels that a regression learns at mean 0 and deviation 1.
         made_from: digests of text and model.
         words: token ids of the words of each label, where a causal language model answers in words; else none.
+        stop: token ids at which a response of the model's own is over; else none.
     """
 
     config: Task
@@ -59,6 +60,7 @@ class TaskContext:
     scale: tuple[float, float]
     made_from: MadeFrom
     words: Words
+    stop: tuple[int, ...] = ()
 
     @property
     def outputs(self) -> int:
@@ -124,6 +126,7 @@ class Context:
                 words=each.words,
                 max_new_tokens=each.config.max_new_tokens if each.config.is_generated else None,
                 metric=each.config.metric,
+                stop=each.stop,
             )
             for each in self.tasks
         ]
@@ -169,6 +172,12 @@ def _encoded(config: Config, backbone: Backbone, task: TaskData) -> TaskContext:
     longest = backbone.longest
     if longest is not None and task.max_length > longest:
         raise SlatError(f"task.max_length: {task.max_length} tokens are more than the {longest} that the model takes")
+    most = config.task.max_new_tokens if generated else 0
+    if longest is not None and task.max_length + most > longest:
+        raise SlatError(
+            f"task.max_length: {task.max_length} tokens and the {most} of a response (task.max_new_tokens) are more "
+            f"than the {longest} that the model takes; {longest - most} leave room"
+        )
     sides = len(config.task.text)
     words: Words = ()
     if prompted:
@@ -209,6 +218,7 @@ def _encoded(config: Config, backbone: Backbone, task: TaskData) -> TaskContext:
         scale=task.scale,
         made_from=MadeFrom.of(backbone, config.model.weights, task),
         words=words,
+        stop=template.stop if generated else (),
     )
 
 
@@ -222,7 +232,8 @@ def _words(config: Config, task: TaskData) -> list[str]:
     words = response if isinstance(response, dict) else {label: label for label in task.labels}
     for label in task.labels:
         if label not in words:
-            raise SlatError(f"task.response: no words for the label {label!r}; it has {', '.join(words)}")
+            hint = "; task.label_names says which label is which number" if label.isdigit() else ""
+            raise SlatError(f"task.response: no words for the label {label!r}; it has {', '.join(words)}{hint}")
     if unknown := sorted(set(words) - set(task.labels)):
         raise SlatError(f"task.response: {unknown[0]!r} is no label of {task.name}; it has {', '.join(task.labels)}")
     return [words[label] for label in task.labels]

@@ -8,7 +8,7 @@ import torch
 
 from slat_search.models import responses
 from slat_search.models.backbone import Backbone, load_backbone
-from slat_search.models.responses import ResponseModel, exact_match, rouge_l
+from slat_search.models.responses import ResponseModel, exact_match, rouge_l, until
 from slat_search.tasks import Example, Responses, Template, encode_responses
 from tests.decoders import FAMILIES, decoder
 
@@ -56,6 +56,31 @@ def test_what_is_generated_is_what_it_is_alone(backbone: Backbone) -> None:
         alone = backbone.tokenizer.decode(ids[0, data.offsets[row + 1] - data.offsets[row] :], skip_special_tokens=True)
         assert response == alone.strip()
     assert float(model(data.batch([0, 1]))[:, 0].min()) >= 0
+
+
+def test_generation_ends_where_a_response_does(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end may be several tokens, as of a chat template; one row may end before the other."""
+    batch = encoded(backbone).batch([0, 1])
+    length = batch["input_ids"].shape[1]
+    found: list[torch.Tensor] = []
+    generate = backbone.model.generate
+    monkeypatch.setattr(backbone.model, "generate", lambda **fields: found.append(generate(**fields)) or found[-1])
+    ResponseModel(backbone.model, backbone.tokenizer, "rouge_l", 12).generate(batch)
+    free = found[-1][0, length:].tolist()
+    stop = free[2:4]
+    model = ResponseModel(backbone.model, backbone.tokenizer, "rouge_l", 12, stop)
+    first, _ = model.generate(batch)
+    assert first == backbone.tokenizer.decode(until(free, stop), skip_special_tokens=True).strip()
+    ended = found[-1][0, length:].tolist()
+    size = len(until(free, stop)) + 2
+    assert ended[:size] == free[:size]
+    assert set(ended[size:]) <= {backbone.tokenizer.pad_token_id}
+
+
+def test_tokens_until_what_ends_them() -> None:
+    assert until([1, 2, 3, 2, 4], [2, 4]) == [1, 2, 3]
+    assert until([1, 2, 3], [3, 4]) == until([1, 2, 3], []) == [1, 2, 3]
+    assert until([3, 4, 1], [3, 4]) == []
 
 
 @torch.no_grad()

@@ -100,6 +100,49 @@ def test_a_field_that_repeats_the_template_is_found_in_its_place(bpe: Any) -> No
 
 
 @pytest.mark.parametrize(
+    ("prompt", "column"), [("Is this review good?\nText: {headline}\nAnswer:", "review"), ("a {headline} a", "a")]
+)
+def test_a_field_that_stands_in_the_template_before_is_not_taken_for_it(bpe: Any, prompt: str, column: str) -> None:
+    text, spans = template(bpe, prompt).filled(Example((column,), 0))
+    start = prompt.index("{")
+    assert spans == [(start, start + len(column))]
+    assert text == prompt.replace("{headline}", column)
+
+
+@pytest.mark.parametrize("content", ["user", " user ", "<|user|>\nuser", "assistant"])
+def test_a_message_that_repeats_its_role_is_found_in_its_place(bpe: Any, content: str) -> None:
+    messages = [{"role": "system", "content": "user"}, {"role": "user", "content": "Say {headline}"}]
+    text, spans = Template.of(bpe, ["headline"], None, messages).filled(Example((content,), 0))
+    assert [text[a:b] for a, b in spans] == [content.rstrip()]
+    assert text[: spans[0][0]].endswith("<|user|>\nSay ")
+    whole = Template.of(bpe, ["messages"], None).filled(Example(("user", content), 0, roles=("system", "user")))
+    assert [whole[0][a:b] for a, b in whole[1]] == [content.strip()]
+    assert whole[0][: whole[1][0][0]].endswith("<|user|>\n")
+
+
+MESSAGE = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{{ end }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("chat", "ends"),
+    [
+        (MESSAGE.replace("{{ end }}", "</reply>"), "</reply>"),
+        (MESSAGE.replace("{{ end }}", "<|im_end|>\n"), "<|im_end|>\n"),
+        (MESSAGE.replace("{{ end }}", "\n"), "\n</s>"),  # a line may end within a response, too
+        (MESSAGE.replace("{{ end }}", ""), "</s>"),
+        ("{% if messages[0]['role'] != 'system' %}{{ raise_exception('no') }}{% endif %}" + MESSAGE, "</s>"),
+    ],
+)
+def test_what_ends_a_response_follows_from_the_chat_template(chat: str, ends: str) -> None:
+    reads = tokenizer()
+    reads.chat_template = chat
+    template = Template.of(reads, ["messages"], None)
+    (ids,) = template.responses([Example(("x",), 0, "y", ("user",))])
+    assert reads.decode(ids) == f"y{ends}"
+    assert reads.decode(template.stop) == (ends.strip() if ends != "\n</s>" else "</s>")
+
+
+@pytest.mark.parametrize(
     ("prompt", "word", "joined"),
     [
         ("Topic of {headline}:", "sport", " sport"),
@@ -146,6 +189,17 @@ def test_a_chat_without_a_template_is_refused() -> None:
         ({"response": {"x": "a", "y": "b"}}, "response answers a prompt, which is not given"),
         ({"prompt": "{a}", "metric": "pearson"}, "a prompt is answered by words"),
         ({"text": ["a", "b", "c"]}, "one or two go without a prompt"),
+        ({"prompt": {"a": None}}, "prompt is a text; write it in quotes"),
+        ({"prompt": ["{a}"]}, "prompt is a text; write it in quotes"),
+        ({"chat": ["messages"]}, "chat is a text"),
+        ({"messages": {"content": "{a}"}}, "messages is a list of role and content"),
+        ({"prompt": "{a}", "response": ["x", "y"]}, "response is the name of a column, or the words of each label"),
+        ({"prompt": "{a}", "response": {"x": ["a"], "y": "b"}}, "the words of a label are one text, not"),
+        ({"prompt": "{a}", "response": {}}, "response has no label"),
+        ({"prompt": "{a} {label}?", "response": {"x": "a", "y": "b"}}, "the prompt names 'label', which is the answer"),
+        ({"prompt": "{a} {b}?", "response": "b"}, "the prompt names 'b', which is the answer"),
+        ({"prompt": "{a}", "metric": "rouge_l"}, "measures a response of the model's own, and none is asked for"),
+        ({"prompt": "{a}", "response": "b", "metric": "f1"}, "f1 measures labels; of a response token_accuracy"),
     ],
 )
 def test_what_is_no_prompt_is_one_sentence(fields: dict[str, Any], why: str) -> None:
@@ -156,6 +210,5 @@ def test_what_is_no_prompt_is_one_sentence(fields: dict[str, Any], why: str) -> 
 def test_columns_and_labels_follow_from_the_prompt() -> None:
     task = Task(name="mine", train="t.csv", prompt="{b} and {a}, {b}?", response={0: "no", 1: "yes"})
     assert task.text == ("b", "a")
-    assert task.label_names == ("0", "1")
     assert Task.model_validate(task.model_dump(mode="json")) == task
     assert Task(name="bbc-match", prompt="{article}: {headline}?").text == ("headline", "article")

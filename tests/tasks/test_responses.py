@@ -25,6 +25,7 @@ from slat_search.tasks import (
     perturb,
 )
 from slat_search.tasks.describe import description
+from slat_search.tasks.duplicates import without_leaks
 from tests.decoders import tokenizer
 
 ROWS = [
@@ -73,7 +74,7 @@ def test_the_prompt_is_cut_and_the_response_never(bpe: Any) -> None:
     assert (data.lengths + data.response_lengths <= length).all()
     assert np.array_equal(data.response_ids, whole.response_ids)
     with pytest.raises(
-        SlatError, match=r"task.max_length: 2 responses of the .* in 10 tokens, the first in row 1 with"
+        SlatError, match=r"task.max_length: 2 responses of the .* in 10 tokens, the first of 9 tokens: 'A win"
     ):
         encoded(bpe, length=10)
 
@@ -110,6 +111,9 @@ def test_alpaca_files_have_inputs_or_none(bpe: Any, tmp_path: Path) -> None:
     assert 0 < len(bare) < len(texts)
     assert all(text.endswith("### Response:\n") and "further context" not in text for text in bare)
     assert perturb(data.splits["train"], "word_drop", 0.3, 0)[0].response == data.splits["train"][0].response
+    without = [{name: value for name, value in row.items() if name != "input"} for row in rows]
+    again = load_task(Task(name="sums", train=write(tmp_path / "bare.jsonl", without), prompt="alpaca"), 0)
+    assert all(example.texts[1] == "" for example in again.splits["train"])
 
 
 CHAT = [
@@ -128,7 +132,7 @@ def test_chats_end_with_what_is_learned(bpe: Any, tmp_path: Path) -> None:
     encoded = encode_responses(Template.of(bpe, task.text, None), [example], 128)
     text = bpe.decode([*encoded.ids, *encoded.response_ids])
     assert text == (
-        f"<s><|system|>\n{example.texts[0]}\n<|user|>\n{example.texts[1]}\n<|assistant|>\n{example.response}\n"
+        f"<s><|system|>\n{example.texts[0]}\n<|user|>\n{example.texts[1]}\n<|assistant|>\n{example.response}\n</s>"
     )
     assert bpe.decode(encoded.ids[encoded.own]).strip() == example.texts[1]
     (changed,) = perturb([example], "word_drop", 0.9, 1)
@@ -180,3 +184,17 @@ def test_empty_responses_are_counted(tmp_path: Path) -> None:
 def test_what_does_not_go_together_is_one_sentence(fields: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         Task.model_validate({"name": "mine", "train": "train.csv", **fields})
+
+
+def test_a_prompt_with_several_responses_keeps_them_in_train() -> None:
+    """Of one prompt in two splits the later split has it alone; the same answer twice is a repeat."""
+    rows = [Example(("Explain A",), 0, "one"), Example(("explain  a",), 0, "two"), Example(("Explain A",), 0, "one")]
+    splits, notes = without_leaks({"train": rows, "validation": [], "test": []})
+    assert [example.response for example in splits["train"]] == ["one", "two"]
+    assert notes == ["1 row of train repeats earlier ones and is left out"]
+    splits, notes = without_leaks({"train": rows, "validation": [], "test": [Example(("explain a",), 0, "two")]})
+    assert "train" not in splits
+    assert notes == [
+        "3 rows of train repeat texts of test and are left out of train; 2 of them with another response, such as "
+        "'Explain A'"
+    ]
