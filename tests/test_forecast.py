@@ -14,6 +14,7 @@ from tests.conftest import small_config
 from tests.training.test_pool import several
 
 
+@pytest.mark.slow
 def test_trainings_of_a_dry_run_are_those_of_the_run(run: tuple[Path, str]) -> None:
     search, rates, seeds, test = forecast(small_config()).stages
     results = pd.read_csv(run[0] / "results.csv")

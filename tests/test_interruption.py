@@ -83,7 +83,9 @@ def listening(pids: set[int]) -> set[str]:
         ("SIGTERM", "Interrupted SIGTERM"),
         ("SIGHUP", "Interrupted SIGHUP"),
         ("raylet", "RayLostError Ray has ended: its raylet does not answer any more"),
-        ("gcs_server", "RayLostError Ray has ended: its GCS does not answer any more"),
+        pytest.param(
+            *("gcs_server", "RayLostError Ray has ended: its GCS does not answer any more"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_session_ends_in_one_sentence_and_nothing_of_ray_outlives_it(what: str, told: str) -> None:
