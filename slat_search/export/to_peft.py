@@ -31,7 +31,7 @@ def to_peft(
     model: nn.Module | None = None,
     *,
     task_type: str | None = None,
-    modules_to_save: Sequence[str] = (),
+    modules_to_save: str | Sequence[str] = (),
     uniform_rank: bool = False,
     base_name: str | None = None,
     out: str | Path | None = None,
@@ -54,8 +54,8 @@ def to_peft(
         model: contains the adapter's sites; by default the model it is attached to. It may be a class with a head
             around that model or around a copy of it.
         task_type: ``SEQ_CLS``, ``CAUSAL_LM`` or ``FEATURE_EXTRACTION``; by default that of the model's class.
-        modules_to_save: names of further modules that were trained and are saved whole. With ``SEQ_CLS`` the head is
-            among them anyway.
+        modules_to_save: name or names of further modules that were trained and are saved whole. With ``SEQ_CLS`` the
+            head is among them anyway.
         uniform_rank: pad with zeros to one rank and one alpha, at the same projections of all blocks, for servers that
             read nothing else (vLLM, TGI).
         base_name: model name for others; by default the name it was loaded by.
@@ -63,18 +63,22 @@ def to_peft(
 
     Raises:
         SlatError: modules that peft, or a server, has nothing for; none on a projection; a model that lacks the
-            adapter's places or is not of the task type; or ``out`` is not empty.
+            adapter's places or ``modules_to_save``, or is not of the task type; or ``out`` is not empty or cannot be
+            written.
     """
     own, backbone = _alone(adapter)
     whole = backbone if model is None else model
     kind = task_type or _task_type(whole)
     _check_class(whole, kind)
+    further = [modules_to_save] if isinstance(modules_to_save, str) else modules_to_save
+    _check_modules(whole, further)
     if out is not None:
+        _check_headless(whole, kind)
         check_empty(Path(out), "to_peft: out")
     prefix = _prefix(own, whole)
     loras = {prefix + name: weights for name, weights in lora_weights(own).items()}
     norms = {prefix + name: weights for name, weights in norm_weights(own).items()}
-    saved = [*norms, *modules_to_save]
+    saved = [*norms, *further]
     if kind == "SEQ_CLS":
         saved += [name for name in head_modules(whole) if name not in saved]
     if uniform_rank:
@@ -111,7 +115,10 @@ def to_peft(
     if not uniform_rank:
         only_here(wrapped)
     if out is not None:
-        write_peft(wrapped, Path(out))
+        try:
+            write_peft(wrapped, Path(out))
+        except OSError as error:
+            raise SlatError(f"to_peft: out: cannot write {out}: {error.strerror or error}") from error
     return wrapped.train(whole.training)
 
 
@@ -229,6 +236,28 @@ def _check_class(model: nn.Module, kind: str) -> None:
         )
 
 
+def _check_headless(model: nn.Module, kind: str) -> None:
+    """Refuse a folder that names modules inside a class with a head and is loaded into the bare model."""
+    inside = getattr(model, "base_model", model)
+    if kind == "FEATURE_EXTRACTION" and isinstance(model, PreTrainedModel) and inside is not model:
+        known = next((name for name, types in CLASSES.items() if type(model) in types.values()), None)
+        instead = f"choose {known}" if known else "attach the adapter to its base_model and give that"
+        raise SlatError(
+            f"to_peft: a folder of task type {kind} loads into the bare model, and {type(model).__name__} has a head "
+            f"around it; {instead}"
+        )
+
+
+def _check_modules(model: nn.Module, names: Sequence[str]) -> None:
+    known = [name for name, _ in model.named_modules()]
+    for name in names:
+        if not name or not any(module.endswith(name) for module in known):  # as peft compares them
+            raise SlatError(
+                f"to_peft: modules_to_save: {type(model).__name__} has no module {name!r}; give names of its modules, "
+                "as named_modules() has them"
+            )
+
+
 def _prefix(adapter: Adapter, model: nn.Module) -> str:
     """Return the prefix in ``model`` of the names of the adapter's places.
 
@@ -240,7 +269,7 @@ def _prefix(adapter: Adapter, model: nn.Module) -> str:
     names = {module: name for name, module in modules.items()}
     for site in sites:
         prefix = names.get(adapter.layer(site))
-        if prefix is not None:
+        if prefix is not None and prefix.endswith(site.name):
             return prefix.removesuffix(site.name)
     starts = ["", *(f"{name}." for name, module in modules.items() if name and isinstance(module, PreTrainedModel))]
     for start in starts:

@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 
 from ..errors import SlatError
 
+#: names of optimizers whose state is of rows and columns, not of single weights
+_FACTORED = ("Adafactor",)
 #: a group's optimizer state: for each parameter in order its values by name
 GroupState = list[dict[str, Any]]
 
@@ -28,7 +30,8 @@ class SearchGroups:
         weight_decay: of the modules.
 
     Raises:
-        SlatError: an optimizer that takes no further groups or has no learning rate, or that holds ``modules`` already.
+        SlatError: an optimizer that takes no further groups, has no learning rate or cannot shrink, or that holds
+            ``modules`` already.
     """
 
     def __init__(
@@ -44,6 +47,8 @@ class SearchGroups:
                 f"optimizer: {type(optimizer).__name__} takes no parameters with a learning rate of their own; "
                 "choose a torch optimizer such as adamw_torch"
             )
+        if any(kind.__name__ in _FACTORED for kind in type(optimizer).__mro__):
+            raise self._cannot_shrink(optimizer)
         there = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         new = [*modules, *(parameter for group in constant for parameter in group["params"])]
         if any(id(parameter) in there for parameter in new):
@@ -71,6 +76,24 @@ class SearchGroups:
         modules["lr"] = pace * self.optimizer.param_groups[0]["lr"]
         for group, rate in zip(constant, self._rates, strict=True):
             group["lr"] = rate
+
+    def check_state(self) -> None:
+        """Check that the state of the candidates can follow when atoms leave.
+
+        Raises:
+            SlatError: some of it is neither of the shape of its parameter nor a single number.
+        """
+        for parameter in (parameter for group in self.groups for parameter in group["params"]):
+            for value in self.optimizer.state.get(parameter, {}).values():
+                if isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape:
+                    raise self._cannot_shrink(self.optimizer)
+
+    @staticmethod
+    def _cannot_shrink(optimizer: Optimizer) -> SlatError:
+        return SlatError(
+            f"optimizer: the state of {type(optimizer).__name__} is not kept for each weight, so it cannot follow "
+            "candidates that leave; choose another such as adamw_torch"
+        )
 
     def state(self) -> list[GroupState]:
         """Return the optimizer's state of the groups of the search that hold something; live tensors."""

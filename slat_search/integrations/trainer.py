@@ -14,12 +14,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..errors import SlatError
 from ..structure import Adapter, Structure, Supernet
+from ..structure.attachment import REGISTERED
 from ..structure.extra_state import pack, unpack
 from ..training.gate_schedule import ScreeningSearch, SearchPlan, StructureSearch, controller_for
 from .optimizer_groups import SearchGroups
 from .processes import GradientMean, mean_of_processes, same_in_all, together
 
 _SEARCH_STATE = "search"  # name of the state of a training among the submodules of the supernet
+_SIZE = "eval_adapter_params"  # metric of an evaluation
 
 
 class SlatCallback(TrainerCallback):
@@ -45,13 +47,17 @@ class SlatCallback(TrainerCallback):
         search: the schedule; None before the training.
 
     Raises:
-        SlatError: a supernet of several tasks, or another supernet on the same model.
+        SlatError: a supernet of several tasks, that was detached, or beside another one on the same model; or a budget
+            that is no whole number, or less than each candidate has.
     """
 
     def __init__(self, supernet: Supernet, plan: SearchPlan | None = None, model: nn.Module | None = None):
         if len(supernet.tasks) > 1:
             raise SlatError("SlatCallback: a supernet of several tasks cannot be searched in a Trainer, which has one")
+        if supernet.adapter.sites and not supernet.adapter.hook_ids:
+            raise SlatError("SlatCallback: the supernet was detached from its model; make another one")
         self.supernet, self.plan = supernet, plan or SearchPlan()
+        _check_plan(self.plan, supernet)
         self.search: ScreeningSearch | StructureSearch | None = None
         self._groups: SearchGroups | None = None
         self._mean = GradientMean()
@@ -96,6 +102,8 @@ class SlatCallback(TrainerCallback):
                             "leave it out, and load the adapter of a checkpoint with load_adapter")  # fmt: skip
         if state.global_step and not self._state.loaded:
             raise SlatError(f"checkpoint of step {state.global_step}: it holds no search that could go on")
+        if state.global_step:
+            self._check_same_plan(state.global_step)
         self._checkpoint(model)
         own = set(map(id, supernet.parameters()))
         alone = not any(p.requires_grad and id(p) not in own for p in model.parameters())
@@ -139,16 +147,26 @@ class SlatCallback(TrainerCallback):
     ) -> None:
         """Judge candidates while the gradients of the step still exist, and remove some."""
         search, groups = self._running()
+        if self.supernet.gates is not None:
+            groups.check_state()
         self.supernet.take_measurements(mean_of_processes if together() else None)
         search.after_step(state.global_step + 1, groups.optimizer)
         self._mean.watch(self._trained())
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+    ) -> None:
+        """Add the measured size to the log of an evaluation, of which the history has a copy already."""
+        if logs is not None and any(name.startswith("eval_") for name in logs) and self._is_registered:
+            logs[_SIZE] = self.structure.params
+            state.log_history[-1][_SIZE] = logs[_SIZE]
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any = None, **kwargs: Any
     ) -> None:
         """Add the measured size."""
-        if metrics is not None:
-            metrics["eval_adapter_params"] = self.structure.params
+        if metrics is not None and self._is_registered:
+            metrics[_SIZE] = self.structure.params
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -177,6 +195,10 @@ class SlatCallback(TrainerCallback):
             raise SlatError("SlatCallback: the training has not begun, or has ended")
         return self.search, self._groups
 
+    @property
+    def _is_registered(self) -> bool:
+        return getattr(self.supernet.backbone, REGISTERED, None) is self.supernet
+
     def _freeze(self) -> None:
         """Keep candidates out of the optimizer and of DDP that the Trainer makes; they would not let them leave."""
         self.supernet.requires_grad_(False)
@@ -185,6 +207,14 @@ class SlatCallback(TrainerCallback):
         yield from self.supernet.adapter.parameters()
         if self.supernet.gates is not None:
             yield from self.supernet.gates.variables
+
+    def _check_same_plan(self, step: int) -> None:
+        plan = _pressure(self.plan)
+        known = self._state.loaded.get("pressure", plan)  # earlier versions did not write it
+        if known != plan:
+            (before, held), (name, value) = known.popitem(), plan.popitem()
+            raise SlatError(f"checkpoint of step {step}: its search has a {before} of {held:.12g}, and the plan a "
+                            f"{name} of {value:.12g}; resume with the same, or search from the start")  # fmt: skip
 
     def _checkpoint(self, model: Any) -> None:
         """Prepare for activation checkpointing with reentrance, which wants inputs with a gradient."""
@@ -197,7 +227,11 @@ class SlatCallback(TrainerCallback):
         """Return what a checkpoint holds of the training beside the supernet; nothing where none is running."""
         if self.search is None or self._groups is None:
             return {}
-        return {"search": self.search.state_dict(), "optimizer": self._groups.state()}
+        return {
+            "search": self.search.state_dict(),
+            "optimizer": self._groups.state(),
+            "pressure": _pressure(self.plan),
+        }
 
 
 class _TrainableQuantizer:
@@ -257,6 +291,29 @@ def _is_reentrant(module: nn.Module) -> bool:
     )
 
 
+def _pressure(plan: SearchPlan) -> dict[str, float]:
+    """Return the budget, or the sparsity where there is none, by its name."""
+    return {"sparsity": float(plan.sparsity)} if plan.budget is None else {"budget": float(plan.budget)}
+
+
+def _check_plan(plan: SearchPlan, supernet: Supernet) -> None:
+    """Refuse a budget that nothing can fill, and warn of a plan that searches nothing.
+
+    Raises:
+        SlatError: one sentence on it.
+    """
+    if plan.budget is None:
+        if plan.sparsity == 0:
+            warnings.warn("SlatCallback: the plan has neither a budget nor a sparsity, so every candidate is kept; "
+                          "give SearchPlan(budget=...) or SearchPlan(sparsity=...)", stacklevel=3)  # fmt: skip
+        return
+    if plan.budget < 1 or plan.budget != int(plan.budget):
+        raise SlatError(f"SearchPlan: budget must be a whole number of at least 1, not {plan.budget}")
+    if supernet.gates is not None and len(supernet.costs) and plan.budget < (least := int(supernet.costs.min())):
+        raise SlatError(f"SearchPlan: no candidate has so few parameters as the budget of {plan.budget}; "
+                        f"give at least {least}")  # fmt: skip
+
+
 def _check_arguments(args: TrainingArguments, model: nn.Module, supernet: Supernet) -> None:
     """Refuse settings a search cannot train with.
 
@@ -272,6 +329,9 @@ def _check_arguments(args: TrainingArguments, model: nn.Module, supernet: Supern
     if args.n_gpu > 1:
         raise SlatError("SlatCallback: several GPUs in one process are not supported; start one process a GPU with "
                         "torchrun")  # fmt: skip
+    if args.auto_find_batch_size:
+        raise SlatError("auto_find_batch_size: its retry cannot start a search anew, whose candidates have left; give "
+                        "per_device_train_batch_size")  # fmt: skip
     if args.fp16:
         raise SlatError("fp16: its scaled gradients cannot be measured; use bf16")
     own = set(map(id, supernet.parameters()))

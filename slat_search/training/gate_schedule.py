@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..controller import Controller
+from ..errors import SlatError
 from ..structure import GATES, Screening, Supernet
 from ..structure.gates.screening import ScreeningTaskGates
 
@@ -24,12 +27,20 @@ class SearchPlan:
         budget: final adapter parameters; larger atoms are no candidates. None to use the weight.
         gate_learning_rate: Adam step of the structure variables; gates that are measured have none.
         whole: parameters that the modules' learning rate is for; None for those of the supernet.
+
+    Raises:
+        SlatError: a sparsity or budget that is no finite number of at least 0.
     """
 
     sparsity: float = 0.0
     budget: float | None = None
     gate_learning_rate: float = 0.1
     whole: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("sparsity", self.sparsity), ("budget", 0.0 if self.budget is None else self.budget)):
+            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
+                raise SlatError(f"SearchPlan: {name} must be a finite number of at least 0, not {value!r}")
 
 
 _MOST = 0.1  # of all candidates, that stand beside or instead of a smaller structure

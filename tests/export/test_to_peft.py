@@ -194,6 +194,15 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         to_peft(adapter, llama())
     with pytest.raises(SlatError, match=r"servers of LoRA read no module that was trained whole, .* has classifier"):
         to_peft(adapter, uniform_rank=True)
+    with pytest.raises(SlatError, match=r"BertModel has no bert\..* of the adapter's size"):
+        to_peft(adapter, whole.base_model)
+    with pytest.raises(SlatError, match="BertForSequenceClassification has no module 'nope'"):
+        to_peft(adapter, modules_to_save=["nope"])
+    with pytest.raises(SlatError, match="BertForSequenceClassification has a head around it; choose SEQ_CLS"):
+        to_peft(adapter, task_type="FEATURE_EXTRACTION", out=tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(SlatError, match=r"to_peft: out: cannot write .*file/out: Not a directory"):
+        to_peft(adapter, out=tmp_path / "file" / "out")
     adapter.detach()
     for kinds, why in (
         (("lora", "serial"), "peft cannot hold this adapter's serial"),
@@ -203,3 +212,11 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         with pytest.raises(SlatError, match=why):
             to_peft(refused)
         refused.detach()
+
+
+def test_one_module_to_save_may_be_named_alone(tmp_path: Path) -> None:
+    whole = on_disk(llama, tmp_path / "model")
+    adapter = attach(whole, structure_of(whole, "lora"))
+    result = to_peft(adapter, modules_to_save="lm_head", out=tmp_path / "out")
+    assert result.peft_config["default"].modules_to_save == ["lm_head"]
+    assert any("lm_head" in name for name in load_file(tmp_path / "out" / "adapter_model.safetensors"))

@@ -49,5 +49,8 @@ def test_same_numbers(kind: str, tmp_path: Path) -> None:
     )
     data = Dataset.from_dict({"input_ids": [row["input_ids"].tolist() for row in rows(model, STEPS * ROWS)]})
     callbacks = [SlatCallback(supernet, plan), SeededSteps()]
-    SFTInOrder(model, args, train_dataset=data, processing_class=tokenizer, callbacks=callbacks).train()
+    trainer = SFTInOrder(model, args, train_dataset=data, processing_class=tokenizer, callbacks=callbacks)
+    trainer.train()
     found(supernet, []).assert_same(own, 1e-4)  # trl computes the loss in another way
+    assert trainer.evaluate(data.select(range(2)))["eval_adapter_params"] == supernet.adapter.structure.params
+    assert trainer.state.log_history[-1]["eval_adapter_params"] == supernet.adapter.structure.params
