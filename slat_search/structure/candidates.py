@@ -48,7 +48,7 @@ class Candidates:
         """Return the gradients of all parameters laid end to end, (parameters,), as of :meth:`.Layout.parameters`."""
         parameters = [parameter for _, parameter, _ in self.layout.parameters()]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        return torch.cat([gradient.reshape(-1) for gradient in gradients])
+        return torch.cat([self.layout.costs.new_zeros(0), *(gradient.reshape(-1) for gradient in gradients)])
 
     @torch.no_grad()
     def rotate_to_svd(self, uses: Tensor, optimizer: Optimizer | None) -> None:
