@@ -148,7 +148,8 @@ def test_accumulation_is_the_number_of_parts_to_begin_with(context: Context) -> 
     assert one.validation.loss != other.validation.loss  # sums in another order
 
 
-@pytest.mark.parametrize("kind", ["screening", pytest.param("sigmoid", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["screening", "sigmoid"])
 def test_checkpointed_activations_are_the_same_search(context: Context, kind: str) -> None:
     def searched(checkpointing: bool) -> list[dict]:
         model = {"name": "minilm", "gradient_checkpointing": checkpointing}

@@ -129,6 +129,7 @@ def test_each_task_screens_its_own_entries_of_one_pool(pool: Context) -> None:
     assert all(0 < structure.params < last["params"] for structure in structures)
 
 
+@pytest.mark.slow
 def test_a_found_pool_is_trained_again_and_tested(pool: Context) -> None:
     *_, last = search_trial(pool, SAMPLED, [])
     unit = TrainingJob("slat", "slat", 3e-3, 0, options={"structure": last["structure"].to_dict()})
