@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,12 @@ def test_a_second_run_is_refused_while_one_is_at_work(folder: RunFolder) -> None
     assert not folder.is_at_work
     with folder.lock():
         pass
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_holds_nothing(folder: RunFolder, make: Callable[[Path], None]) -> None:
+    make(folder / ".lock")
+    assert not folder.is_at_work
 
 
 def test_an_error_under_the_lock_is_its_own(folder: RunFolder) -> None:

@@ -209,7 +209,19 @@ def read_structures(run: RunFolder) -> dict[str, dict[str, Any]]:
     Raises:
         SlatError: one is damaged.
     """
-    return {path.stem: read_kept_structure(path) for path in sorted((run / "structures").glob("slat-*.json"))}
+    paths = sorted((run / "structures").glob("slat-*.json"))
+    return _Structures(run / "structures", {path.stem: read_kept_structure(path) for path in paths})
+
+
+class _Structures(dict[str, dict[str, Any]]):
+    """Structures by label, of which none may be missing that results are of."""
+
+    def __init__(self, folder: Path, structures: dict[str, dict[str, Any]]):
+        super().__init__(structures)
+        self._folder = folder
+
+    def __missing__(self, label: str) -> dict[str, Any]:
+        raise SlatError(f"{self._folder / f'{label}.json'}: no such file, and results are of that structure")
 
 
 def frame(rows: list[Any], kind: type[Record]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import SlatError
+from ..files import read_text
 from ..run_folder import (
     COMPARISON,
     STUDIES,
@@ -107,7 +108,7 @@ def _benchmark(run: RunFolder) -> Iterator[str]:
     rows = [path for path in (run / "results.json", run / f"{run.root.name}.json") if path.is_file()]
     if rows:
         for table in sorted(run.root.glob("*.md")):
-            yield table.read_text(encoding="utf-8")
+            yield read_text(table)
         for path in (*rows, *sorted(run.root.glob("*.png"))):
             yield f"result of a benchmark: {path}"
 

@@ -51,6 +51,8 @@ def is_held(path: Path) -> bool:
     Raises:
         OSError: the file cannot be read.
     """
+    if not path.is_file():  # a pipe would never open
+        return False
     try:
         with open(path) as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

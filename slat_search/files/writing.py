@@ -28,8 +28,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     part = path.with_name(f".{path.name}.part")
     try:
-        if part.is_file():  # of a process that was killed
-            part.unlink()
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part)
+        part.unlink(missing_ok=True)  # of a process that was killed
         part.touch()
         mode = part.stat().st_mode & 0o777
         yield part

@@ -157,7 +157,11 @@ def model_path(name: str, revision: str | None = None) -> str:
         SlatError: an embedded model whose package is missing, or an unknown name.
     """
     folder = Path(name).expanduser()
-    if name and folder.is_dir():
+    try:
+        is_folder = bool(name) and folder.is_dir()
+    except OSError as error:  # too long a name
+        raise SlatError(f"model.name: {name[:40]!r} is no name of a model or folder: {error.strerror}") from error
+    if is_folder:
         check_regular(folder)
         return str(folder)
     if name in EMBEDDED_MODELS:

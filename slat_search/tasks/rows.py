@@ -55,9 +55,18 @@ class Rows:
         return len(next(iter(self.columns.values()), ()))
 
     def values(self, column: str) -> list[Any]:
-        """The values of a column, as Python has them."""
+        """The values of a column, as Python has them.
+
+        Raises:
+            SlatError: a value that Python has not, as a date after the year 9999.
+        """
         values = self.columns[column]
-        return values.to_pylist() if isinstance(values, pyarrow.ChunkedArray) else list(values)
+        if not isinstance(values, pyarrow.ChunkedArray):
+            return list(values)
+        try:
+            return values.to_pylist()
+        except (ValueError, OverflowError, pyarrow.ArrowException) as error:
+            raise SlatError(f"{self.where}: column {column!r} cannot be read: {first_line(error)}") from error
 
     def with_columns(self, columns: Mapping[str, Sequence[Any]]) -> Rows:
         """The same rows with more columns."""

@@ -194,3 +194,10 @@ def test_analysis_needs_neither_torch_nor_ray() -> None:
     code = "import sys, slat_search.analysis.report; print({'torch', 'ray', 'transformers'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_a_structure_that_is_gone_is_one_sentence(folder: RunFolder) -> None:
+    for path in (folder / "structures").glob("*.json"):
+        path.unlink()
+    with pytest.raises(SlatError, match=r"structures/slat-.*\.json: no such file, and results are of that structure"):
+        analyse(folder)

@@ -283,3 +283,14 @@ def test_all_files_have_the_mode_that_the_umask_says(
     assert len(found) == 10
     for path, mode in found.items():
         assert mode == (0o777 if path.is_dir() else 0o666) & ~mask, path
+
+
+@pytest.mark.parametrize("left", ["file", "folder", "pipe"])
+def test_what_lies_in_the_place_of_a_temporary_file_is_replaced(tmp_path: Path, left: str) -> None:
+    part = tmp_path / ".a.txt.part"
+    {"file": part.touch, "folder": lambda: (part / "inside").mkdir(parents=True), "pipe": lambda: os.mkfifo(part)}[
+        left
+    ]()
+    write_text(tmp_path / "a.txt", "whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -387,3 +387,9 @@ def test_loading_says_nothing_of_its_own(folder: Path) -> None:
         logger.removeHandler(handler)
     assert not records
     assert logger.level == level  # as the caller had it
+
+
+@pytest.mark.parametrize("length", [300, 5000])
+def test_a_name_too_long_for_a_folder_is_one_sentence(length: int) -> None:
+    with pytest.raises(SlatError, match=r"model\.name: 'x{40}' is no name of a model or folder: File name too long"):
+        model_path("x" * length)

@@ -179,3 +179,12 @@ def test_what_a_file_cannot_hold(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "out.tsv", "--file", "quoted").values("text") == ["a\tb"]
     with pytest.raises(SlatError, match=r"--out: cannot write .*: File exists"):
         write_rows(rows, tmp_path / "out.tsv", "--out", "quoted")
+
+
+def test_a_date_beyond_those_of_python_is_one_sentence(tmp_path: Path) -> None:
+    times = pyarrow.array([2**62], pyarrow.timestamp("us"))
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a"], "when": times}), tmp_path / "a.parquet")
+    rows = read_rows(tmp_path / "a.parquet", "task.train")
+    assert rows.values("text") == ["a"]
+    with pytest.raises(SlatError, match=r"a\.parquet: column 'when' cannot be read: "):
+        rows.values("when")
