@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from ..baselines import Applied, check_weights
 from ..errors import SlatError
-from ..inference.saved import model_source, naming, read_saved
+from ..inference.saved import apply_saved, model_source, naming, read_saved
 from ..models.loading import (
     check_fit,
     read_config,
@@ -31,7 +31,7 @@ from ..models.registry import (
 from ..records import AdapterTask, SavedAdapter
 from ..structure import Adapter, Structure, attach
 from ..training.digests import check_model
-from ..training.jobs import apply_job, load_state
+from ..training.jobs import load_state
 from ..training.protocol import strip_prefix
 
 _PROBE = (
@@ -135,7 +135,7 @@ def load_for_export(folder: Path) -> LoadedAdapter:
     check_fit(model, tokenizer, name)
     check_model(f"export: adapter {folder}", saved, model, tokenizer)
     with naming("export: adapter", folder):
-        applied = apply_job(saved.job, model)
+        applied = apply_saved(saved.job, model)
     adapter = attach(model, Structure()) if applied.module is None else applied.module
     if not isinstance(adapter, Adapter | PeftModel):
         raise SlatError(f"export: {folder} holds {saved.job.method!r}, which no other library can hold")

@@ -23,8 +23,8 @@ from ..tasks import Encoded, Example, Template, encode, encode_prompts, evaluati
 from ..tasks.chats import prompts_in
 from ..training.digests import check_model
 from ..training.evaluate import predict_logits
-from ..training.jobs import apply_job, load_state
-from .saved import adapter_folder, model_source, naming, read_saved, shared_folder
+from ..training.jobs import load_state
+from .saved import adapter_folder, apply_saved, model_source, naming, read_saved, shared_folder
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 16  # responses that are generated together
@@ -186,7 +186,7 @@ def load_predictor(
     backbone, device = _own_backbone(folder, saved, trust_remote_code)
     models = {name: _model(saved, each, backbone) for name, each in saved.tasks.items()}
     with naming("adapter", folder):
-        applied = apply_job(saved.job, backbone.model)
+        applied = apply_saved(saved.job, backbone.model)
         load_state([*models.values()], applied, state)
     for model in models.values():
         model.to(device).eval()

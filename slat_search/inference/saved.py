@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from ..baselines import METHODS, Applied
 from ..config import Model
 from ..errors import SlatError
@@ -14,6 +16,7 @@ from ..files import check_finite, load_arrays, save_arrays
 from ..models.registry import Source
 from ..records import AdapterTask, Measures, Recommended, SavedAdapter, SavedPrompt, TrainingJob
 from ..structure import SharedAdapter, SharedStructure, read_structure
+from ..tasks.objects import first_line
 from ..training.context import Context, TaskContext
 from ..training.jobs import apply_job, load_state
 from ..training.protocol import State, head_names, strip_prefix
@@ -109,6 +112,22 @@ def naming(what: str, folder: Path) -> Iterator[None]:
         yield
     except SlatError as error:
         raise SlatError(f"{what} {folder}: {error}") from error
+
+
+def apply_saved(job: TrainingJob, backbone: nn.Module) -> Applied:
+    """Apply the method of an adapter, whose options may be anything.
+
+    Raises:
+        SlatError: the method cannot be made with them.
+    """
+    try:
+        return apply_job(job, backbone)
+    except SlatError:
+        raise
+    except Exception as error:  # of peft, torch and Python, of any kind
+        raise SlatError(
+            f"{DESCRIPTION}: damaged (no {job.method!r} has such options: {type(error).__name__}: {first_line(error)})"
+        ) from error
 
 
 def write_saved(folder: Path, saved: SavedAdapter, state: State) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from slat_search import SlatError, load
 from slat_search.files import save_arrays
+from slat_search.inference.predictor import load_predictor
 from slat_search.inference.saved import read_saved
 from slat_search.models.backbone import Backbone
 from slat_search.records import SavedAdapter
@@ -63,6 +64,25 @@ def test_an_error_names_what_the_description_lacks(adapter: Path, fields: dict[s
             del description[name]
     with pytest.raises(SlatError, match=message) as error:
         read_saved(adapter)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"roles": None},
+        {"roles": [1]},
+        {"peft": 5},
+        {"peft": {"layer_replication": [[0, 500]]}},
+        {"peft": {"runtime_config": 5}},
+    ],
+)
+def test_options_that_no_method_takes_are_one_sentence(adapter: Path, options: dict[str, Any]) -> None:
+    job = {"method": "lora", "label": "a", "learning_rate": 0.1, "seed": 0, "options": {"r": 2, **options}}
+    with description_of(adapter) as (description, _):
+        description["job"] = job
+    with pytest.raises(SlatError, match=r"adapter\.json: damaged \(no 'lora' has such options: ") as error:
+        load_predictor(adapter)
     assert "\n" not in str(error.value)
 
 
