@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, FiniteFloat, PositiveInt
+from pydantic import Field, FiniteFloat
 
 from ..config import Model
 from ..errors import SlatError
@@ -18,6 +18,8 @@ _EARLIER = tuple(f"slat-{kind}/{number}" for kind in ("adapter", "pool") for num
 
 #: names of the text columns by their number, of which version 1 kept no more
 _COLUMNS = {1: ("text 1",), 2: ("text 1", "text 2")}
+
+Length = Annotated[int, Field(gt=0, lt=2**31)]  # of tokens
 
 
 class SavedPrompt(Record):
@@ -33,7 +35,7 @@ class SavedPrompt(Record):
     prompt: str | None
     messages: tuple[dict[str, str], ...]
     words: tuple[tuple[int, ...], ...]
-    max_new_tokens: PositiveInt | None
+    max_new_tokens: Length | None
 
 
 class AdapterTask(Record):
@@ -51,7 +53,7 @@ class AdapterTask(Record):
 
     labels: tuple[str, ...]
     scale: tuple[FiniteFloat, FiniteFloat]
-    max_length: PositiveInt
+    max_length: Length
     columns: tuple[str, ...] = Field(min_length=1)
     prompt: SavedPrompt | None
     measures: Measures

@@ -158,3 +158,11 @@ def test_adapters_of_earlier_versions_have_no_digests(adapter: Path) -> None:
     (adapter / "adapter.json").write_text(json.dumps({n: v for n, v in raw.items() if n not in ("digest", "weights")}))
     save_file(load_file(adapter / "adapter.safetensors"), adapter / "adapter.safetensors")
     assert np.array_equal(load(adapter)(["Chelsea win away"]), before)
+
+
+def test_a_length_beyond_any_text_is_refused(adapter: Path) -> None:
+    with description_of(adapter) as (description, _):
+        for task in description["tasks"].values():
+            task["max_length"] = 10**19
+    with pytest.raises(SlatError, match=r"adapter.json: damaged \(tasks\..*max_length"):
+        read_saved(adapter)
