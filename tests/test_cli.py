@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ ENVIRONMENT = Environment(
     model=ModelFacts(name="minilm", params=9, head_params=2, layers=1, site_columns=()),
 )
 
+KEPT = Path(__file__).parents[1] / "experiments" / "results" / "quickstart"
 QUICK = ("show", "tasks", "doctor", "init", "schema", "list")
 
 
@@ -202,3 +204,19 @@ def test_nothing_is_thrown_away_for_a_run_that_cannot_begin(tmp_path: Path, comm
     out = slat(command, config, "--out", folder.root, "--overwrite")
     assert (out.exit_code, out.stderr.count("no such file")) == (2, 1)
     assert folder.exists
+
+
+@pytest.mark.parametrize("taken", ["figures", "comparison.csv", "answer.md"])
+def test_what_stands_in_the_way_of_a_report_is_one_sentence(tmp_path: Path, taken: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(KEPT, run)
+    shutil.rmtree(run / "figures")
+    if taken == "figures":
+        (run / taken).write_text("not a folder")
+    else:
+        (run / taken).unlink()
+        (run / taken / "not").mkdir(parents=True)
+    done = slat("report", run)
+    assert done.exit_code == 2, done.output
+    assert taken in done.output
+    assert "Traceback" not in done.output

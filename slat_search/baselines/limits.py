@@ -37,8 +37,8 @@ def check_options(method: str, backbone: nn.Module, options: Mapping[str, Any]) 
     most_wide, counts = max(_TIMES * widest, _LEAST), method in _OF_NUMBERS
     for name, most in (("size", params if counts else most_wide), ("budget", params)):
         value = options.get(name)
-        if value is not None and (not isinstance(value, int) or value > most):
-            raise SlatError(f"baselines.{name}: {value!r} is beyond what this model can use, {most:,} at most")
+        if value is not None and (not isinstance(value, int) or not 1 <= value <= most):
+            raise SlatError(f"baselines.{name}: {value!r} is beyond what this model can use, 1 to {most:,}")
     texts = 0
     for field, value in _leaves("peft", options.get("peft", {})):
         if isinstance(value, str):

@@ -116,7 +116,7 @@ def prefix(backbone: nn.Module, options: Options) -> Applied:
 def tuner(backbone: nn.Module, options: Options) -> Applied:
     """Any other method of peft that goes on projections, ``tuner`` by its name there, as peft sets it up."""
     known = tuners()
-    name = options["tuner"]
+    name = str(options["tuner"])
     if name not in known:
         hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
         raise SlatError(f"baselines.tuner: peft has no {name!r} that goes on projections{hint}")

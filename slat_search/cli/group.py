@@ -14,7 +14,10 @@ from ..errors import SlatError
 from ..redaction import redact
 from .terminal import messages, reconfigure_streams
 
-_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+#: the disk is full, cannot be written, or holds something else in the place of a file or folder
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
+_TAKEN = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP}
+_STORAGE_ERRNOS = _FULL | _TAKEN
 
 
 _SECTIONS = {

@@ -97,7 +97,7 @@ def predict(
 
     from ..inference.predictor import load_predictor
     from ..inference.saved import adapter_folder
-    from ..tasks.rows import read_rows
+    from ..tasks.rows import MOST_BYTES, read_rows
     from ..tasks.stream import read_stream
 
     rows = None if file is None or file == STANDARD_INPUT else read_rows(file, "--file", quoting)
@@ -105,7 +105,7 @@ def predict(
     predictor = load_predictor(folder, trust_remote_code=trust_remote_code)
     note_on_adapter(folder)
     if file == STANDARD_INPUT:
-        rows = read_stream(sys.stdin.buffer.read(), predictor.columns, columns, quoting)
+        rows = read_stream(sys.stdin.buffer.read(MOST_BYTES + 1), predictor.columns, columns, quoting)
     if rows is None:
         _print_labels(predictor, texts, pairs, as_json)
     else:

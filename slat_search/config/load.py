@@ -14,12 +14,11 @@ from ..errors import SlatError
 from ..files import read_bytes, read_listed
 from .mistakes import as_one, sentences
 from .model import Config
-from .reading import MalformedError, read_yaml
+from .reading import MOST_BYTES, MalformedError, read_yaml
 from .section import OldNameWarning
 from .settings import apply_setting
 from .task import Task
 
-_MOST_BYTES = 2**19
 #: fields that runs of earlier versions did not keep, as these did without what they say
 _BEFORE = {"training": {"head_first": 0.0}, "gates": {"surplus": 1.0}}
 
@@ -119,7 +118,7 @@ def _fields(path: Path, stored: bool) -> tuple[dict[Any, Any], list[str]]:
     """Return the mapping that a file holds, and the fields that stand in it twice; that of a run is compared with its
     digest."""
     try:
-        text = (read_listed(path) if stored else read_bytes(path, _MOST_BYTES)).decode("utf-8-sig")
+        text = (read_listed if stored else read_bytes)(path, MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SlatError(f"config {path}: is not UTF-8 text ({error})") from error
     except SlatError as error:

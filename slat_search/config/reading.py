@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+MOST_BYTES = 2**19  # of YAML, which is read within seconds then
 _MOST_VALUES = 100_000
 
 

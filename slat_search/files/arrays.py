@@ -38,17 +38,20 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
     return checksum
 
 
-def load_arrays(path: Path, digest: str | None = None) -> dict[str, np.ndarray]:
+def load_arrays(path: Path, digest: str | None = None, most: int | None = None) -> dict[str, np.ndarray]:
     """Read a file that :func:`save_arrays` wrote; one of an earlier version, which has no digest, as it is.
 
     Args:
         digest: expected one, from another file.
+        most: bytes that it can have.
 
     Raises:
-        SlatError: missing, damaged, or not the arrays that ``digest`` is of.
+        SlatError: missing, too large, damaged, or not the arrays that ``digest`` is of.
     """
     if not path.is_file():
         raise SlatError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}")
+    if most is not None and (size := path.stat().st_size) > most:
+        raise SlatError(f"{path}: damaged (it has {size:,} bytes, far more than its structure needs)")
     try:
         with safe_open(path, framework="numpy") as file:
             written = (file.metadata() or {}).get(DIGEST)

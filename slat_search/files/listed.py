@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import SlatError
 from .digests import check_signature, digest, signed
-from .reading import read_bytes, read_json
+from .reading import MOST_BYTES, read_bytes, read_json
 from .writing import write_bytes, write_json
 
 MANIFEST = "digests.json"
@@ -36,13 +36,13 @@ def write_listed(path: Path, text: str) -> None:
     write_bytes(path, raw)
 
 
-def read_listed(path: Path) -> bytes:
+def read_listed(path: Path, most: int = MOST_BYTES) -> bytes:
     """Return the content of a file; it is compared with its digest where the folder keeps one.
 
     Raises:
-        SlatError: missing, not readable, or not what was written.
+        SlatError: missing, not readable, larger than ``most`` bytes, or not what was written.
     """
-    raw, manifest = read_bytes(path), path.parent / MANIFEST
+    raw, manifest = read_bytes(path, most), path.parent / MANIFEST
     known = _read(path.parent).get(path.name) if manifest.exists() else None
     if known is not None and digest(raw) not in known:
         raise SlatError(

@@ -12,11 +12,11 @@ from .digests import check_signature
 from .writing import write_bytes
 
 _log = logging.getLogger(__name__)
-_MOST = 2**30  # bytes of a text or JSON file of ours
+MOST_BYTES = 2**30  # of a text or JSON file of ours
 _REMEDY = "remove this line and those after it, and what they tell of is done again"
 
 
-def read_bytes(path: Path, most: int = _MOST) -> bytes:
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """Return the content of a regular file.
 
     Raises:

@@ -111,7 +111,8 @@ class Predictor:
             task: name of one of several tasks.
 
         Raises:
-            SlatError: an unknown task, no text, an empty text, one text instead of a pair, or a generating task.
+            SlatError: an unknown task, no text, an empty text, one text instead of a pair, a generating task, or
+                outputs that are not finite.
         """
         if task is not None:
             return self.of(task)(texts)
@@ -119,6 +120,8 @@ class Predictor:
             raise SlatError("predict: this adapter generates responses, and has no labels")
         with products_in(self.saved.model.precision):
             logits = torch.from_numpy(predict_logits(self.model, self._encoded(texts)))
+        if not logits.isfinite().all():
+            raise SlatError("predict: this adapter computes numbers too large for the model (NaN or infinity)")
         if not self.labels:
             mean, spread = self.task.scale
             return logits.numpy() * spread + mean

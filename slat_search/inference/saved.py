@@ -22,6 +22,8 @@ from ..training.jobs import apply_job, load_state
 from ..training.protocol import State, head_names, strip_prefix
 
 DESCRIPTION = "adapter.json"
+#: more than weights take up: of a parameter, of an output of the head, and beside them
+_BYTES_OF_PARAM, _BYTES_OF_OUTPUT, _SPARE = 16, 2**19, 2**30
 _EARLIER_POOL = "shared.json"  # an adapter of several tasks, to version 3
 
 
@@ -169,7 +171,7 @@ def read_saved(folder: Path) -> tuple[SavedAdapter, State]:
     saved, weights = SavedAdapter.read(path), path.with_suffix(".safetensors")
     if damage := _damage(saved):
         raise SlatError(f"{path}: damaged ({damage})")
-    state = load_arrays(weights, saved.weights or None)
+    state = load_arrays(weights, saved.weights or None, _most_bytes(saved))
     check_finite(state, weights)
     if "scales" in state:  # of a pool of an earlier version
         state["adapter.scales"] = state.pop("scales")
@@ -191,6 +193,15 @@ def _damage(saved: SavedAdapter) -> str:
     if isinstance(structure, SharedStructure) and structure.tasks != tuple(saved.tasks):
         return f"its structure is of the tasks {', '.join(structure.tasks)}, and not of {', '.join(saved.tasks)}"
     return ""
+
+
+def _most_bytes(saved: SavedAdapter) -> int | None:
+    """Return more bytes than the weights of a structure and its heads can have; None of other methods, which may train
+    all of a model."""
+    if saved.job.method != "slat":
+        return None
+    params = read_structure(saved.job.options["structure"]).params
+    return _BYTES_OF_PARAM * params + sum(_BYTES_OF_OUTPUT * task.outputs for task in saved.tasks.values()) + _SPARE
 
 
 def adapter_folder(run: Path, adapter: str | None = None, task: str | None = None) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ..config.reading import MOST_BYTES, MalformedError, read_yaml
 from ..errors import SlatError
 from ..files import as_text, read_listed
 from ..run_folder import RunFolder
@@ -62,7 +62,7 @@ class KeptConfig(Record):
         """
         path = run / "config.yaml"
         try:
-            raw = yaml.safe_load(as_text(read_listed(path), path))
+            raw, _ = read_yaml(as_text(read_listed(path, MOST_BYTES), path))
             search, studies = raw.get("search", {}), raw.get("sensitivity", {})
             fields = {
                 **{name: raw[name] for name in ("name", "seed", "seeds")},
@@ -77,6 +77,8 @@ class KeptConfig(Record):
             return cls.model_validate({**fields, "raw": raw})
         except ValidationError as error:
             raise SlatError(f"{path}: {sentence(error)}") from error
-        except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        except MalformedError as error:
+            raise SlatError(f"{path}: damaged ({error})") from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             detail = " ".join(str(error).split())
             raise SlatError(f"{path}: damaged ({type(error).__name__}: {detail})") from error

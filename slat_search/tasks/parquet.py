@@ -67,9 +67,21 @@ def arrow_table(columns: Mapping[str, Any], metadata: Mapping[bytes, bytes] | No
 def _bounded(file: pyarrow.parquet.ParquetFile) -> pyarrow.Table:
     """Read a file part by part: a small one may stand for more than memory holds."""
     batches, size = [], 0
-    for batch in file.iter_batches(_ROWS_AT_ONCE):
+    for batch in file.iter_batches(_rows_at_once(file.metadata)):
         batches.append(batch)
         size += batch.nbytes
         if size > _MOST_BYTES:
             raise MalformedError(f"it expands to more than {_MOST_BYTES // 2**30} GiB; part it into several files")
     return pyarrow.Table.from_batches(batches, file.schema_arrow)
+
+
+def _rows_at_once(metadata: pyarrow.parquet.FileMetaData) -> int:
+    """Return how many rows can be read before their size is looked at.
+
+    A dictionary holds a value once, and each row may stand for all of it; no value is larger than what the columns of
+    its row group unpack to.
+    """
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    chunks = [[group.column(number) for number in range(group.num_columns)] for group in groups]
+    largest = max((sum(c.total_uncompressed_size for c in each if c.has_dictionary_page) for each in chunks), default=0)
+    return max(1, min(_ROWS_AT_ONCE, _MOST_BYTES // max(1, largest)))

@@ -29,6 +29,8 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _DEFAULT_QUOTING: dict[str, Quoting] = {".csv": "quoted", ".tsv": "none"}
 ENDINGS = (*_SEPARATORS, ".jsonl", ".json", ".parquet")
 _ENDINGS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+MOST_BYTES = 2**31  # of CSV, TSV and JSON, which take several times that in memory
+TOO_LARGE = f"it has more than {MOST_BYTES // 2**30} GiB; make it Parquet, or part it into several files"
 _NAMES_SHOWN = 20
 _NAME_WIDTH = 40
 
@@ -100,6 +102,8 @@ def read_rows(path: Path, field: str, quoting: Quoting | None = None, labels: st
     try:
         if suffix == ".parquet":
             return _parquet(path)
+        if path.stat().st_size > MOST_BYTES:
+            raise MalformedError(TOO_LARGE)
         return parse_rows(path.read_bytes(), suffix, str(path), field, quoting, labels)
     except (MalformedError, OSError, pyarrow.ArrowException) as error:
         raise SlatError(f"{field}: cannot read {path}: {first_line(error)}") from error

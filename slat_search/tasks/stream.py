@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..config.task import Quoting
 from ..errors import SlatError
 from .delimited import MalformedError
-from .rows import Rows, parse_rows
+from .rows import MOST_BYTES, TOO_LARGE, Rows, parse_rows
 
 WHERE = "standard input"
 
@@ -23,8 +23,10 @@ def read_stream(raw: bytes, usual: Sequence[str], columns: Sequence[str] = (), q
         quoting: of CSV and TSV.
 
     Raises:
-        SlatError: empty or damaged input.
+        SlatError: empty or damaged input, or more than 2 GiB.
     """
+    if len(raw) > MOST_BYTES:
+        raise SlatError(f"--file: cannot read {WHERE}: {TOO_LARGE}")
     begin = raw.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not begin:
         raise SlatError("--file: nothing came in through standard input")

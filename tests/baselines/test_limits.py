@@ -66,6 +66,8 @@ def test_a_pattern_that_could_match_for_ever_is_one_sentence(backbone: PreTraine
         ("lora", {**QV, "peft": {"lora_alpha": float("nan")}}),
         ("adalora", {**QV, "peft": {"init_r": 10**9}}),
         ("prefix", {"size": 10**9}),
+        ("prefix", {"size": -1}),
+        ("lora", {**QV, "size": 0}),
         ("lora", {**QV, "size": 1.5}),
     ],
 )

@@ -161,3 +161,26 @@ def test_parquet_that_expands_is_one_sentence(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(parquet, "_MOST_BYTES", 2**24)
     with pytest.raises(SlatError, match=r"a\.parquet: it expands to more than"):
         read_rows(tmp_path / "a.parquet", "task.train")
+
+
+def test_a_value_that_parquet_repeats_is_looked_at_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dictionary holds a long value once; all rows of a batch would be gigabytes before their size is known."""
+    texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 4096, "int32"), ["x" * 2**20])
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "a.parquet", store_schema=False)
+    monkeypatch.setattr(parquet, "_MOST_BYTES", 2**26)
+    pool = pyarrow.default_memory_pool()
+    proxy = pyarrow.proxy_memory_pool(pool)
+    pyarrow.set_memory_pool(proxy)
+    try:
+        with pytest.raises(SlatError, match=r"a\.parquet: it expands to more than"):
+            read_rows(tmp_path / "a.parquet", "task.train")
+        assert proxy.max_memory() < 2**29
+    finally:
+        pyarrow.set_memory_pool(pool)
+
+
+def test_text_files_have_a_bound(tmp_path: Path) -> None:
+    with (tmp_path / "a.csv").open("wb") as file:
+        file.truncate(2**31 + 1)  # sparse: nothing on the disk
+    with pytest.raises(SlatError, match=r"--file: cannot read .*a\.csv: it has more than 2 GiB; make it Parquet"):
+        read_rows(tmp_path / "a.csv", "--file")

@@ -166,3 +166,28 @@ def test_a_length_beyond_any_text_is_refused(adapter: Path) -> None:
             task["max_length"] = 10**19
     with pytest.raises(SlatError, match=r"adapter.json: damaged \(tasks\..*max_length"):
         read_saved(adapter)
+
+
+def test_weights_far_larger_than_their_structure_are_not_read(adapter: Path) -> None:
+    with (adapter / "adapter.safetensors").open("r+b") as file:
+        file.truncate(2**31)  # sparse: nothing on the disk
+    with pytest.raises(SlatError, match=r"adapter\.safetensors: damaged \(it has 2,147,483,648 bytes, far more than"):
+        read_saved(adapter)
+
+
+def test_outputs_that_are_not_finite_are_no_prediction(adapter: Path) -> None:
+    weights = load_file(adapter / "adapter.safetensors")
+    rewrite(adapter, weights | {HEAD: np.full_like(weights[HEAD], 3e38)})
+    with pytest.raises(SlatError, match="this adapter computes numbers too large for the model"):
+        load(adapter)(["Chelsea win away"])
+
+
+def test_an_adapter_of_many_labels_predicts(adapter: Path) -> None:
+    many = 100_000
+    weights = load_file(adapter / "adapter.safetensors")
+    heads = {HEAD: np.zeros((many, 384), np.float32), "head.bias": np.zeros(many, np.float32)}
+    rewrite(adapter, weights | heads)
+    with description_of(adapter) as (description, _):
+        for task in description["tasks"].values():
+            task["labels"] = [f"label {number}" for number in range(many)]
+    assert load(adapter)(["Chelsea win away"]).shape == (1, many)

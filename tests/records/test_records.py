@@ -4,6 +4,7 @@ sentence with the file's name."""
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,12 @@ def test_a_kept_configuration_has_its_tasks_in_one_place(tmp_path: Path) -> None
     path.write_text(f"{one[:-1]}, tasks: {tasks}, search: {{weights: [own]}}}}")
     config = KeptConfig.of(run)
     assert (config.metric, config.own_weights) == ("quality, mean of 2 tasks", True)
-    for damaged in ("[", "7", "{name: x}", one.replace("steps: 5", "steps: many")):
+    bomb = "a: &a [1, 1, 1, 1]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghijk"))
+    long = f"# {'x' * 2**19}\n{one}"
+    for damaged in ("[", "7", "{name: x}", one.replace("steps: 5", "steps: many"), bomb):
         path.write_text(damaged)
         with pytest.raises(SlatError, match=r"config\.yaml: damaged"):
             KeptConfig.of(run)
+    path.write_text(long)
+    with pytest.raises(SlatError, match=r"config\.yaml: has 524,\d+ bytes; such a file has at most 524,288"):
+        KeptConfig.of(run)
