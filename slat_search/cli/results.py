@@ -75,6 +75,39 @@ def predict(
         slat predict runs/quickstart --file headlines.csv --column title --out labelled.csv
         cat headlines.txt | slat predict runs/quickstart --file - --json
     """
+    _check_options(texts, pairs, file, columns, out, quoting, raw, as_json)
+    from ..inference.predictor import load_predictor
+    from ..inference.saved import adapter_folder
+    from ..tasks.rows import MOST_BYTES, read_rows
+    from ..tasks.stream import read_stream
+
+    rows = None if file is None or file == STANDARD_INPUT else read_rows(file, "--file", quoting)
+    folder = adapter_folder(run, adapter, task)
+    predictor = load_predictor(folder, trust_remote_code=trust_remote_code)
+    note_on_adapter(folder)
+    if file == STANDARD_INPUT:
+        rows = read_stream(sys.stdin.buffer.read(MOST_BYTES + 1), predictor.columns, columns, quoting)
+    if rows is None:
+        _print_labels(predictor, texts, pairs, as_json)
+    else:
+        _label(predictor, rows, columns, out, quoting, as_json, raw)
+
+
+def _check_options(
+    texts: tuple[str, ...],
+    pairs: tuple[str, ...],
+    file: Path | None,
+    columns: tuple[str, ...],
+    out: Path | None,
+    quoting: Quoting | None,
+    raw: bool,
+    as_json: bool,
+) -> None:
+    """Check what `slat predict` is given.
+
+    Raises:
+        SlatError: options that do not go together, or a file that cannot be written.
+    """
     if bool(texts) == (file is not None):
         raise SlatError("predict: give either --text or --file")
     if file is None:
@@ -94,22 +127,6 @@ def predict(
             raise SlatError(f"--out: no such folder: {out.parent}")
         if as_json:
             raise SlatError("--json: is for what is printed; the ending of --out says what is written")
-
-    from ..inference.predictor import load_predictor
-    from ..inference.saved import adapter_folder
-    from ..tasks.rows import MOST_BYTES, read_rows
-    from ..tasks.stream import read_stream
-
-    rows = None if file is None or file == STANDARD_INPUT else read_rows(file, "--file", quoting)
-    folder = adapter_folder(run, adapter, task)
-    predictor = load_predictor(folder, trust_remote_code=trust_remote_code)
-    note_on_adapter(folder)
-    if file == STANDARD_INPUT:
-        rows = read_stream(sys.stdin.buffer.read(MOST_BYTES + 1), predictor.columns, columns, quoting)
-    if rows is None:
-        _print_labels(predictor, texts, pairs, as_json)
-    else:
-        _label(predictor, rows, columns, out, quoting, as_json, raw)
 
 
 def note_on_adapter(folder: Path) -> None:

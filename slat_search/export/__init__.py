@@ -2,6 +2,7 @@
 
 from .forms import Exported, export
 from .hub import push
-from .to_peft import lora_config, to_peft
+from .peft_config import lora_config
+from .to_peft import to_peft
 
 __all__ = ["Exported", "export", "lora_config", "push", "to_peft"]

@@ -20,11 +20,12 @@ from ..files import whole_folder
 from .card import Export, card
 from .facts import license_of, read_facts
 from .loaded import LoadedAdapter, facts_json, load_for_export
+from .peft_config import only_here
 from .peft_methods import headless_reason, on_class
 from .prompted import prompt_facts
 from .sentence_layout import write_sentence_layout
 from .target import Target, choose_target, head_of, load_again
-from .to_peft import CLASSES, check_empty, only_here, to_peft, write_peft
+from .to_peft import CLASSES, check_empty, to_peft, write_peft
 
 _TOLERANCE = 1e-3  # of token vectors, or of logits, for each 1 of the largest: merged weights round differently
 #: loads the export

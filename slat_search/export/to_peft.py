@@ -1,22 +1,22 @@
-"""A trained adapter as an adapter of the peft library that computes the same, and a structure as its configuration."""
+"""A trained adapter as an adapter of the peft library that computes the same."""
 
 from __future__ import annotations
 
 import copy
-import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+from peft import PeftModel, get_peft_model
+from torch import Tensor, nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
 from ..errors import SlatError
-from ..structure import Adapter, SharedAdapter, Structure, attach_alone
+from ..structure import Adapter, SharedAdapter, attach_alone
 from .lora_weights import DOWN, SHIFT, in_one_rank, lora_weights, norm_weights
+from .peft_config import config_of, only_here, uniform
 
 #: task type of peft -> the classes of transformers that peft's class of that type stands on
 CLASSES: dict[str, Any] = {
@@ -82,14 +82,10 @@ def to_peft(
     if kind == "SEQ_CLS":
         saved += [name for name in head_modules(whole) if name not in saved]
     if uniform_rank:
-        if saved:
-            raise SlatError(
-                f"export: servers of LoRA read no module that was trained whole, and this adapter has {saved[0]}; "
-                "leave out uniform_rank, or export without a head"
-            )
+        _check_for_servers(saved)
         loras = in_one_rank(loras, whole)
     bare = _frozen_copy(whole, adapter)
-    config = _config(
+    config = config_of(
         {name: len(lora[DOWN]) for name, lora in loras.items()},
         saved,
         own.options.scale,
@@ -98,18 +94,11 @@ def to_peft(
         task_type=kind,
     )
     if uniform_rank:
-        config = _uniform(config, loras, bare)
+        config = uniform(config, loras, bare)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers has renamed
         wrapped = get_peft_model(bare, config)
-    with torch.no_grad():
-        for name, lora in loras.items():
-            for weight, value in lora.items():
-                part, _, parameter = weight.partition(".")
-                wrapped.base_model.model.get_submodule(f"{name}.{part}.default").get_parameter(parameter).copy_(value)
-        for name, norm in norms.items():
-            head = wrapped.base_model.model.get_submodule(f"{name}.modules_to_save.default")
-            head.load_state_dict(norm)
+    _load(wrapped, loras, norms)
     if base_name is not None:
         wrapped.peft_config["default"].base_model_name_or_path = base_name
     if not uniform_rank:
@@ -120,6 +109,31 @@ def to_peft(
         except OSError as error:
             raise SlatError(f"to_peft: out: cannot write {out}: {error.strerror or error}") from error
     return wrapped.train(whole.training)
+
+
+def _check_for_servers(saved: Sequence[str]) -> None:
+    """Check that no module is saved whole.
+
+    Raises:
+        SlatError: one is.
+    """
+    if saved:
+        raise SlatError(
+            f"export: servers of LoRA read no module that was trained whole, and this adapter has {saved[0]}; "
+            "leave out uniform_rank, or export without a head"
+        )
+
+
+@torch.no_grad()
+def _load(wrapped: PeftModel, loras: Mapping[str, Mapping[str, Tensor]], norms: Mapping[str, Any]) -> None:
+    """Copy the weights of LoRA, and those of norms that are saved whole, into a peft model; both by module."""
+    model = wrapped.base_model.model
+    for name, lora in loras.items():
+        for weight, value in lora.items():
+            part, _, parameter = weight.partition(".")
+            model.get_submodule(f"{name}.{part}.default").get_parameter(parameter).copy_(value)
+    for name, norm in norms.items():
+        model.get_submodule(f"{name}.modules_to_save.default").load_state_dict(norm)
 
 
 def write_peft(model: PeftModel, out: Path) -> None:
@@ -146,68 +160,6 @@ def head_modules(model: nn.Module) -> list[str]:
         for name, child in model.named_children()
         if child is not inside and next(child.parameters(), None) is not None
     ]
-
-
-def only_here(model: PeftModel) -> None:
-    """Let the configuration name modules by their whole paths, so that peft refuses a model in which they begin
-    otherwise, as they do inside a class with a head; by their ends it would find them there, and load no weight."""
-    config: Any = model.peft_config["default"]
-    config.target_modules = "|".join(map(re.escape, model.base_model.targeted_module_names))
-    for field in ("layers_to_transform", "layers_pattern"):  # which only lists take; what they chose is named above
-        if hasattr(config, field):
-            setattr(config, field, None)
-
-
-def lora_config(structure: Structure, **options: Any) -> LoraConfig:
-    """Convert a structure to a peft configuration: a rank per projection, and fully trained norms.
-
-    To train it from fresh weights under any head::
-
-        model = peft.get_peft_model(AutoModelForSequenceClassification.from_pretrained(name), lora_config(structure))
-
-    Args:
-        structure: LoRA and norms.
-        options: further fields of :class:`peft.LoraConfig`, such as ``task_type`` or ``lora_dropout``.
-
-    Raises:
-        SlatError: other kinds of module, which peft cannot place freely, or no LoRA.
-    """
-    other = sorted({m.kind for m in structure.modules} - {"lora", "norm"})
-    if other:
-        raise SlatError(f"lora_config: peft cannot train {', '.join(other)} at single places; LoRA and norms it can")
-    ranks = {m.site.name: m.size for m in structure.modules if m.kind == "lora"}
-    if not ranks:
-        raise SlatError("lora_config: the structure has no LoRA")
-    norms = sorted(m.site.name for m in structure.modules if m.kind == "norm")
-    return _config(ranks, norms, structure.options.scale, **options)
-
-
-def _config(ranks: Mapping[str, int], saved: Sequence[str], scale: float, **options: Any) -> LoraConfig:
-    """peft's scaling is alpha over rank."""
-    return LoraConfig(
-        r=1,
-        rank_pattern=dict(ranks),
-        lora_alpha=scale,
-        alpha_pattern={name: scale * rank for name, rank in ranks.items()},
-        target_modules=list(ranks),
-        modules_to_save=list(saved) or None,
-        **options,
-    )
-
-
-def _uniform(config: LoraConfig, names: Iterable[str], model: nn.Module) -> LoraConfig:
-    """The same with one rank, one alpha and the shortest names that mean these projections and no others."""
-    (rank,) = set(config.rank_pattern.values())
-    alpha = config.lora_alpha * rank
-    config.r, config.rank_pattern, config.alpha_pattern = rank, {}, {}
-    config.lora_alpha = int(alpha) if alpha == int(alpha) else alpha  # servers expect a whole number
-    wanted, known = set(names), [name for name, _ in model.named_modules()]
-    for parts in range(1, max(name.count(".") for name in wanted) + 2):
-        ends = sorted({".".join(name.split(".")[-parts:]) for name in wanted})
-        if {name for name in known if any(name == end or name.endswith(f".{end}") for end in ends)} == wanted:
-            config.target_modules = set(ends)
-            break
-    return config
 
 
 def _alone(adapter: Adapter | SharedAdapter) -> tuple[Adapter, nn.Module]:

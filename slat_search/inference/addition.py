@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from ..errors import SlatError
 from ..files import whole_folder
 from ..models.task_model import TaskModel
 from ..records import Measures, SavedAdapter, TrainingJob
-from ..structure import SharedAdapter, Supernet, find_sites
+from ..structure import SharedAdapter, SharedStructure, Supernet, find_sites
 from ..tasks import Noise
-from ..training.context import prepare
+from ..training.context import Context, prepare
 from ..training.digests import check_model
 from ..training.evaluate import predict_sets
 from ..training.gate_schedule import controller_for
@@ -66,9 +66,57 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     seed_everything(config.seed)
     models = context.models()
     pool = _pool(folder, saved, state, models[0])
+    added = _search(context, models, pool, sampled)
+    larger = saved.model_copy(
+        update={
+            "job": replace(saved.job, options={"structure": added.structure.to_dict()}),
+            "tasks": {**saved.tasks, task: described(context.tasks[0], added.measures)},
+        }
+    )
+    head = strip_prefix("head.", added.trained)
+    heads = {name: value for name, value in state.items() if name.startswith("heads.")}
+    heads |= {f"heads.{len(saved.tasks)}.{name}": value for name, value in head.items()}
+    own = {name: value for name, value in added.trained.items() if name.startswith("adapter.")}
+    with whole_folder(out) as unfinished:
+        for other in saved.tasks:
+            shutil.copytree(folder / other, unfinished / other)
+        with_head = added.modules | {f"head.{name}": value for name, value in head.items()}
+        write_adapter(unfinished / task, context, added.job, with_head, added.measures)
+        write_saved(unfinished, larger, own | heads)
+    return {
+        "validation": added.measures,
+        "test": added.test,
+        "params": added.structure.of(task).params,
+        "new": added.structure.params - pool.structure.params,
+    }
+
+
+@dataclass(frozen=True)
+class _Added:
+    """What a search beside a pool came to.
+
+    Attributes:
+        structure: of the larger pool.
+        trained: weights of the larger pool and the head of the new task.
+        job, modules: the part of the new task, as an adapter of its own.
+        measures: on validation.
+        test: quality.
+    """
+
+    structure: SharedStructure
+    trained: State
+    job: TrainingJob
+    modules: State
+    measures: Measures
+    test: float
+
+
+def _search(context: Context, models: Sequence[TaskModel], pool: SharedAdapter, sampled: Mapping[str, Any]) -> _Added:
+    """Search and train the task of a context beside a pool, and read its test."""
+    config, task = context.config, context.config.task
     sites = find_sites(models[0].backbone, config.space.include, config.space.exclude)
     options = search_options(config, sampled)
-    supernet = Supernet(models[0].backbone, sites, space(config), options, (task,), pool)
+    supernet = Supernet(models[0].backbone, sites, space(config), options, (task.name,), pool)
     try:
         training = make_training(
             context,
@@ -85,33 +133,12 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
         supernet.eval()
         measures = Measures(**validation_measures(context, models))
         data = context.tasks[0].test
-        (test,) = qualities(config.task.metric, [data], predict_sets(models[0], [data]))
+        (test,) = qualities(task.metric, [data], predict_sets(models[0], [data]))
         trained = trained_arrays(final_values(shared), models)
-        part, modules = part_of(shared, TrainingJob("slat", "added", sampled["learning_rate"], 0), trained, task)
+        job, modules = part_of(shared, TrainingJob("slat", "added", sampled["learning_rate"], 0), trained, task.name)
     finally:
         supernet.detach()
-    larger = saved.model_copy(
-        update={
-            "job": replace(saved.job, options={"structure": shared.structure.to_dict()}),
-            "tasks": {**saved.tasks, task: described(context.tasks[0], measures)},
-        }
-    )
-    head = strip_prefix("head.", trained)
-    heads = {name: value for name, value in state.items() if name.startswith("heads.")}
-    heads |= {f"heads.{len(saved.tasks)}.{name}": value for name, value in head.items()}
-    own = {name: value for name, value in trained.items() if name.startswith("adapter.")}
-    with whole_folder(out) as unfinished:
-        for other in saved.tasks:
-            shutil.copytree(folder / other, unfinished / other)
-        with_head = modules | {f"head.{name}": value for name, value in head.items()}
-        write_adapter(unfinished / task, context, part, with_head, measures)
-        write_saved(unfinished, larger, own | heads)
-    return {
-        "validation": measures,
-        "test": test,
-        "params": shared.structure.of(task).params,
-        "new": shared.structure.params - pool.structure.params,
-    }
+    return _Added(shared.structure, trained, job, modules, measures, test)
 
 
 def _pool(folder: Path, saved: SavedAdapter, state: State, model: TaskModel) -> SharedAdapter:

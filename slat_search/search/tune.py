@@ -159,45 +159,24 @@ def _fit(
 ) -> None:
     """Run the remaining trials as one Ray experiment; the ledger records their outcomes."""
     config, total = context.config, trial_progress.total
-    stops = rung_steps(config)
-    unfinished = [trial.number for trial in ledger.trials if not trial.is_over]
-    storage.keep_only(unfinished)
-    checkpoints = storage.find(unfinished)
-    save_checkpoints = storage.is_written_by_all()
-    if not save_checkpoints:
-        _log.warning("search: several nodes and no --storage that all of them reach; a lost trial begins anew")
-    for number, raw in checkpoints.items():
-        _log.info(f"trial {number:>2} goes on from its checkpoint")
-        _log.debug(f"trial {number:>2}: a checkpoint of {len(raw):,} bytes")
-    resources, steps = share(config.resources), config.training.steps
+    resources, stops = share(config.resources), rung_steps(config)
+    checkpoints, can_save = _checkpoints(storage, ledger)
     _log.debug(
-        f"search: {resources}, rungs at {stops}, "
-        f"checkpoints in {redact(storage.uri) if save_checkpoints else 'no place'}"
+        f"search: {resources}, rungs at {stops}, checkpoints in {redact(storage.uri) if can_save else 'no place'}"
     )
-    live = LiveTable(ledger, total, steps, trial_progress.progress) if is_watched() else None
+    live = LiveTable(ledger, total, config.training.steps, trial_progress.progress) if is_watched() else None
     watchdog = Watchdog("search", config.resources.patience)
-    callbacks = [
-        TrialReporter(total, steps),
-        CheckpointCleanup(storage),
-        trial_progress,
-        TrialWatchdog(watchdog),
-        *trackers(config),
-    ]
-    callbacks += [*([live] if live else []), *extra_callbacks]
-    trial = tune.with_resources(
-        tune.with_parameters(
-            trainable,
-            context=context,
-            stops=stops,
-            share=resources,
-            checkpoints=checkpoints,
-            save_checkpoints=save_checkpoints,
-            key=watchdog.key(""),
-        ),
-        {"cpu": resources.cpus, "gpu": resources.gpus},
+    trial = tune.with_parameters(
+        trainable,
+        context=context,
+        stops=stops,
+        share=resources,
+        checkpoints=checkpoints,
+        save_checkpoints=can_save,
+        key=watchdog.key(""),
     )
     tuner = tune.Tuner(
-        trial,
+        tune.with_resources(trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=_scheduler(config, stops, ledger.path.with_name("rungs.jsonl")),
@@ -210,7 +189,15 @@ def _fit(
         run_config=tune.RunConfig(
             name=f"ray-{1 + storage.experiments}",
             storage_path=storage.uri,
-            callbacks=callbacks,
+            callbacks=[
+                TrialReporter(total, config.training.steps),
+                CheckpointCleanup(storage),
+                trial_progress,
+                TrialWatchdog(watchdog),
+                *trackers(config),
+                *([live] if live else []),
+                *extra_callbacks,
+            ],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             verbose=0,
             progress_reporter=tune.CLIReporter(),  # that of a notebook displays something there in spite of verbose=0
@@ -222,6 +209,20 @@ def _fit(
     for result in results:
         if result.error is not None and result.config is not None:
             ledger.over(result.config["number"], "failed", redact(str(result.error).strip().splitlines()[-1]))
+
+
+def _checkpoints(storage: Storage, ledger: TrialLog) -> tuple[dict[int, bytes], bool]:
+    """Return the checkpoints of unfinished trials by number, and whether trials can leave some."""
+    unfinished = [trial.number for trial in ledger.trials if not trial.is_over]
+    storage.keep_only(unfinished)
+    checkpoints = storage.find(unfinished)
+    for number, raw in checkpoints.items():
+        _log.info(f"trial {number:>2} goes on from its checkpoint")
+        _log.debug(f"trial {number:>2}: a checkpoint of {len(raw):,} bytes")
+    can_save = storage.is_written_by_all()
+    if not can_save:
+        _log.warning("search: several nodes and no --storage that all of them reach; a lost trial begins anew")
+    return checkpoints, can_save
 
 
 def _fitted(tuner: tune.Tuner) -> tune.ResultGrid:

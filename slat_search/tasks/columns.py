@@ -78,7 +78,7 @@ def columns_in(rows: Rows, text: Sequence[str] = (), label: str | None = None) -
     counts = Counter(map(_written, values[label]))
     is_number = label not in rows.names and _is_scale(values[label])
     metric, positive = ("pearson", None) if is_number else _measure(counts)
-    words = np.sum([_lengths(rows.values(name)) for name in chosen], axis=0)
+    words = np.sum([column_lengths(rows.values(name)) for name in chosen], axis=0)
     return Columns(
         text=chosen,
         label=label,
@@ -100,7 +100,14 @@ def _written(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value == int(value) else str(value).strip()
 
 
-def _lengths(values: Sequence[Any]) -> list[int]:
+def has_many_texts(rows: Rows, name: str) -> bool:
+    """Whether the texts of a column are too many to be labels."""
+    values = [value for value in rows.values(name) if not _is_missing(value)]
+    return all(isinstance(value, str) for value in values) and len(set(values)) > max(_CLASSES, len(values) / 5)
+
+
+def column_lengths(values: Sequence[Any]) -> list[int]:
+    """Return the words of each text of a column; 0 where it is missing."""
     return [0 if _is_missing(value) else len(str(value).split()) for value in values]
 
 
@@ -116,7 +123,7 @@ def _is_text(values: Sequence[Any]) -> bool:
         bool(values)
         and all(isinstance(value, str) for value in values)
         and _numbers(values) is None
-        and float(np.mean(_lengths(values))) >= _WORDS
+        and float(np.mean(column_lengths(values))) >= _WORDS
         and len(set(values)) > min(len(values) / 2, _CLASSES)
     )
 
@@ -161,7 +168,7 @@ def _text(texts: Sequence[str], values: Mapping[str, Sequence[Any]], rows: Rows)
     if not texts:
         raise SlatError(f"--text: no column of {rows.where} looks like texts; name one of {columns_of(rows)}")
     known = [named[name] for name in _TEXTS if name in named]
-    return (known[0] if known else max(texts, key=lambda name: float(np.mean(_lengths(values[name])))),)
+    return (known[0] if known else max(texts, key=lambda name: float(np.mean(column_lengths(values[name])))),)
 
 
 def _measure(counts: Counter[str]) -> tuple[Metric, str | None]:

@@ -113,6 +113,9 @@ def _answered(rows: Rows, field: str, task: cfg.Task, what: str) -> Table:
             rows = rows.with_columns({"input": [""] * len(rows)})
         _has(rows, (*task.text, task.response), what)
         texts = texts_in(rows, task.text, what, some=True)
+        first = next((number for number, row in enumerate(texts, 1) if not row[0].strip()), None)
+        if task.prompt in ALPACA and first is not None:
+            raise SlatError(f"{what} row {first} has no instruction")
         responses = [
             "" if _is_nothing(value) else _response(value, f"{what} row {number}")
             for number, value in enumerate(rows.values(task.response), 1)

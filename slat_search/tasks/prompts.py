@@ -145,6 +145,11 @@ class Template:
 
     def responses(self, examples: Sequence[Example]) -> list[list[int]]:
         """Return the token ids of the response of each row, as they continue its prompt, and what ends them."""
+        if not self.end:
+            warnings.warn(
+                "the tokenizer has no end of text (eos_token), so that responses end at max_new_tokens alone",
+                stacklevel=2,
+            )
         glued = []
         for example in examples:
             bare = self.is_chat or example.response[:1].isspace() or self._brings_space

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ..config import Config, Task, check_secrets
-from ..errors import SlatError
 from ..metrics import majority_quality
 from ..models.backbone import Backbone, shared_backbone
 from ..models.task_model import TaskModel, task_model
 from ..structure import find_blocks
-from ..tasks import (
-    SPLITS,
-    Encoded,
-    Example,
-    TaskData,
-    Template,
-    Words,
-    check_room,
-    check_tokens,
-    encode,
-    encode_prompts,
-    encode_responses,
-    load_task,
-    perturb,
-)
+from ..tasks import SPLITS, Encoded, TaskData, Words, check_tokens, load_task, perturb
 from .digests import MadeFrom
+from .encoders import encoder_for
 
 
 @dataclass(frozen=True)
@@ -168,37 +153,11 @@ def _encoded(config: Config, backbone: Backbone, task: TaskData) -> TaskContext:
     Raises:
         SlatError: texts or prompts that the model cannot take.
     """
-    prompted, generated = config.task.is_prompted, config.task.is_generated
-    longest = backbone.longest
-    if longest is not None and task.max_length > longest:
-        raise SlatError(f"task.max_length: {task.max_length} tokens are more than the {longest} that the model takes")
-    most = config.task.max_new_tokens if generated else 0
-    if longest is not None and task.max_length + most > longest:
-        raise SlatError(
-            f"task.max_length: {task.max_length} tokens and the {most} of a response (task.max_new_tokens) are more "
-            f"than the {longest} that the model takes; {longest - most} leave room"
-        )
-    sides = len(config.task.text)
-    words: Words = ()
-    if prompted:
-        template = Template.of(backbone.tokenizer, config.task.text, **config.task.prompt_fields)
-        if not generated:
-            words = template.words(_words(config, task))
-            room = _room(task, words, len(template.start))
-    else:
-        check_room(backbone.tokenizer, task.max_length, sides)
-
-    def encoded(examples: Sequence[Example], what: str = "") -> Encoded:
-        if generated:
-            return encode_responses(template, examples, task.max_length, what)
-        if prompted:
-            return encode_prompts(template, examples, room, what)
-        return encode(backbone.tokenizer, examples, task.max_length, None if task.labels else task.scale)
-
-    evaluation = config.evaluation
+    encoder = encoder_for(config, backbone, task)
+    encoded, evaluation = encoder.encode, config.evaluation
     clean = {split: encoded(task.splits[split], f"prompts of task {task.name} ({split})") for split in SPLITS}
     for split, data in clean.items():
-        check_tokens(backbone.tokenizer, data, sides, f"task {task.name}'s {split} texts")
+        check_tokens(backbone.tokenizer, data, len(config.task.text), f"task {task.name}'s {split} texts")
     return TaskContext(
         config=config.task,
         labels=task.labels,
@@ -206,10 +165,10 @@ def _encoded(config: Config, backbone: Backbone, task: TaskData) -> TaskContext:
         validation=clean["validation"],
         test=clean["test"],
         validation_perturbed=encoded(
-            perturb(task.splits["validation"], evaluation.rung_kind, evaluation.rung_ratio, config.seed)
+            perturb(task.splits["validation"], evaluation.rung_kind, evaluation.rung_ratio, config.seed), ""
         ),
         test_perturbed={
-            (kind, ratio): encoded(perturb(task.splits["test"], kind, ratio, config.seed))
+            (kind, ratio): encoded(perturb(task.splits["test"], kind, ratio, config.seed), "")
             for kind in evaluation.kinds
             for ratio in evaluation.ratios
             if ratio > 0
@@ -217,37 +176,6 @@ def _encoded(config: Config, backbone: Backbone, task: TaskData) -> TaskContext:
         majority=majority_quality(task.metric, clean["train"].labels, clean["test"].labels),
         scale=task.scale,
         made_from=MadeFrom.of(backbone, config.model.weights, task),
-        words=words,
-        stop=template.stop if generated else (),
+        words=encoder.words,
+        stop=encoder.stop,
     )
-
-
-def _words(config: Config, task: TaskData) -> list[str]:
-    """Return the words of each label.
-
-    Raises:
-        SlatError: the configuration has words for some labels alone.
-    """
-    response = config.task.response
-    words = response if isinstance(response, dict) else {label: label for label in task.labels}
-    for label in task.labels:
-        if label not in words:
-            hint = "; task.label_names says which label is which number" if label.isdigit() else ""
-            raise SlatError(f"task.response: no words for the label {label!r}; it has {', '.join(words)}{hint}")
-    if unknown := sorted(set(words) - set(task.labels)):
-        raise SlatError(f"task.response: {unknown[0]!r} is no label of {task.name}; it has {', '.join(task.labels)}")
-    return [words[label] for label in task.labels]
-
-
-def _room(task: TaskData, words: Words, start: int) -> int:
-    """Return the tokens that are left for a prompt beside the longest words.
-
-    Raises:
-        SlatError: next to none.
-    """
-    longest = max(map(len, words))
-    if task.max_length < longest + start + 1:
-        raise SlatError(
-            f"task.max_length: {task.max_length} tokens leave no room for a prompt beside a response of {longest}"
-        )
-    return task.max_length - longest

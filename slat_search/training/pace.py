@@ -16,7 +16,10 @@ from .jobs import train_job
 from .protocol import validation_measures
 from .trial import search_trial
 
-_TRIAL_STEPS, _JOB_STEPS = 20, 5
+#: fewest and most steps that are measured: of a trial, which needs some for each of its phases, and of a training
+_TRIAL_STEPS, _JOB_STEPS = (8, 20), (2, 5)
+_SECONDS = 1.5  # for each of the most steps; where they take longer there are fewer
+_STEP = 3  # forward and backward passes of a step against the forward pass of a validation on as many texts
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def validation_seconds(context: Context) -> float:
 
 def trial_pace(context: Context, sampled: Mapping[str, Any], validation: float) -> Pace:
     """Train a trial of few steps: all its phases, in the shares that a whole one gives them."""
-    short = _of_steps(context, _TRIAL_STEPS)
+    short = _of_steps(context, *_TRIAL_STEPS, validation)
     began = time.perf_counter()
     (report,) = search_trial(short, dict(sampled), ())
     whole = time.perf_counter() - began
@@ -77,7 +80,7 @@ def job_pace(context: Context, job: TrainingJob, validation: float) -> Pace:
         DivergedError: the loss was not finite.
         OutOfMemoryError: the GPU has no memory for a single text.
     """
-    short = _of_steps(context, _JOB_STEPS)
+    short = _of_steps(context, *_JOB_STEPS, validation)
     began = time.perf_counter()
     trained, weights = train_job(short, job)
     begin = time.perf_counter() - began - trained.seconds - validation
@@ -85,8 +88,11 @@ def job_pace(context: Context, job: TrainingJob, validation: float) -> Pace:
     return Pace(max(0.0, begin), trained.seconds / short.config.training.steps, validation, size)
 
 
-def _of_steps(context: Context, steps: int) -> Context:
-    """Limit the steps of a context."""
-    config = context.config
-    training = config.training.model_copy(update={"steps": min(config.training.steps, steps)})
-    return replace(context, config=config.model_copy(update={"training": training}))
+def _of_steps(context: Context, least: int, most: int, validation: float) -> Context:
+    """Limit the steps of a context to as many as do not take long, by the seconds of a validation."""
+    texts = 2 * sum(len(task.validation) for task in context.tasks)  # clean and perturbed
+    training = context.config.training
+    step = _STEP * training.batch_size / texts * validation
+    steps = max(least, min(most, int(most * _SECONDS / max(step, 1e-9))))
+    shorter = training.model_copy(update={"steps": min(training.steps, steps)})
+    return replace(context, config=context.config.model_copy(update={"training": shorter}))

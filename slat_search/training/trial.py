@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..baselines.applied import SCALES
 from ..config import ALL_KINDS, Config
+from ..models.task_model import TaskModel
 from ..structure import (
     Adapter,
     Candidate,
@@ -23,8 +25,8 @@ from ..structure import (
 )
 from ..tasks import Noise
 from .context import Context
-from .gate_schedule import SearchPlan, controller_for
-from .loop import seed_everything
+from .gate_schedule import ScreeningSearch, SearchPlan, StructureSearch, controller_for
+from .loop import Training, seed_everything
 from .protocol import make_training, plan, trained_arrays, validation_measures
 from .sampled_structure import SampledNet, sampled_structure
 
@@ -123,34 +125,56 @@ def search_trial(
             controller,
             supernet.switch,
         )
-        began = time.perf_counter()
-
-        def report() -> dict[str, Any]:
-            supernet.eval()
-            measures = validation_measures(context, models, supernet.switch)
-            supernet.train()
-            structure = supernet.structure()
-            fields = {
-                "step": training.step,
-                **measures,
-                "params": structure.params,
-                "atoms": len(supernet.costs),
-                "seconds": time.perf_counter() - began,
-                "parts": parts,
-                "structure": structure,
-            }
-            if training.step == config.training.steps:
-                return {**fields, "state": trained_arrays(final_values(supernet.discretize()), models)}
-            states = {"supernet": supernet.state_dict(), "search": controller.state_dict() if controller else {}}
-            return {**fields, "checkpoint": {**states, "training": training.state_dict(), "seconds": fields["seconds"]}}
-
+        trial = _Trial(context, models, supernet, training, controller, time.perf_counter())
         if checkpoint is not None:
-            training.load_state_dict(checkpoint["training"])
-            if controller is not None:
-                controller.load_state_dict(checkpoint["search"], training.step)
-            began -= checkpoint["seconds"]
-            yield report()
+            trial.resume(checkpoint)
+            yield trial.report()
         for _ in training.run(stops):
-            yield report()
+            yield trial.report()
     finally:
         supernet.detach()
+
+
+@dataclass
+class _Trial:
+    """A trial on its way.
+
+    Attributes:
+        controller: of the gates; None of a sampled structure.
+        began: on the clock of :func:`time.perf_counter`, as if it had never been interrupted.
+    """
+
+    context: Context
+    models: Sequence[TaskModel]
+    supernet: Supernet | SampledNet
+    training: Training
+    controller: StructureSearch | ScreeningSearch | None
+    began: float
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint, whose supernet is loaded."""
+        self.training.load_state_dict(checkpoint["training"])
+        if self.controller is not None:
+            self.controller.load_state_dict(checkpoint["search"], self.training.step)
+        self.began -= checkpoint["seconds"]
+
+    def report(self) -> dict[str, Any]:
+        """Return measures and structure, and what is needed to go on, or at the end the trained weights."""
+        supernet, training, controller = self.supernet, self.training, self.controller
+        supernet.eval()
+        measures = validation_measures(self.context, self.models, supernet.switch)
+        supernet.train()
+        structure = supernet.structure()
+        fields = {
+            "step": training.step,
+            **measures,
+            "params": structure.params,
+            "atoms": len(supernet.costs),
+            "seconds": time.perf_counter() - self.began,
+            "parts": training.plan.parts,
+            "structure": structure,
+        }
+        if training.step == training.plan.steps:
+            return {**fields, "state": trained_arrays(final_values(supernet.discretize()), self.models)}
+        states = {"supernet": supernet.state_dict(), "search": controller.state_dict() if controller else {}}
+        return {**fields, "checkpoint": {**states, "training": training.state_dict(), "seconds": fields["seconds"]}}

@@ -97,6 +97,53 @@ def test_files_of_splits_are_taken_together(tmp_path: Path) -> None:
     assert (of_file.name, of_file.validation, of_file.test) == ("reviews", folder / "dev.csv", folder / "test.csv")
 
 
+PAIRS = [(a.headline, a.body[:120]) for a in articles()[::20]]
+CHATS = [[{"role": "user", "content": body}, {"role": "assistant", "content": head}] for head, body in PAIRS]
+ALPACA = [{"instruction": "Write a headline.", "input": body, "output": head} for head, body in PAIRS]
+
+
+@pytest.mark.parametrize(
+    ("table", "arguments", "fields"),
+    [
+        ({"messages": CHATS}, (), {"chat": "messages", "response": None}),
+        ({"id": range(len(CHATS)), "dialogue": map(json.dumps, CHATS)}, (), {"chat": "dialogue"}),
+        (ALPACA, (), {"prompt": "alpaca", "response": "output", "max_length": 128}),
+        (ALPACA, ("--response", "output"), {"prompt": "alpaca"}),
+        (
+            ALPACA,
+            ("--prompt", "{input}\\nHeadline:", "--response", "output"),
+            {"prompt": "{input}\nHeadline:", "response": "output", "text": ("input",)},
+        ),
+        (
+            {"question": [body for _, body in PAIRS], "answer": [head for head, _ in PAIRS]},
+            (),
+            {"prompt": "{question}", "response": "answer", "metric": "token_accuracy"},
+        ),
+        (
+            {"question": [body for _, body in PAIRS], "answer": ["yes", "no"] * (len(PAIRS) // 2)},
+            ("--prompt", "{question} Yes or no?"),
+            {"response": {"yes": "yes", "no": "no"}, "label": "answer", "metric": "accuracy"},
+        ),
+    ],
+)
+def test_prompts_and_chats_are_for_a_causal_language_model(
+    tmp_path: Path, table: Any, arguments: tuple[str, ...], fields: dict[str, Any]
+) -> None:
+    data = tmp_path / "own.jsonl"
+    pd.DataFrame({k: list(v) for k, v in table.items()} if isinstance(table, dict) else table).to_json(
+        data, orient="records", lines=True
+    )
+    config = begun(tmp_path, data, *arguments)
+    assert {name: getattr(config.task, name) for name in fields} == fields
+    assert config.model.name == ("Qwen/Qwen3-0.6B" if config.task.chat else "gemma-270m")
+    assert config.training.batch_size == 16
+
+
+def test_a_known_task_takes_a_prompt(tmp_path: Path) -> None:
+    config = begun(tmp_path, "bbc-headline", "--prompt", "Headline: {headline}\nTopic:")
+    assert (config.task.text, config.task.is_prompted, config.model.name) == (("headline",), True, "gemma-270m")
+
+
 @pytest.mark.parametrize("arguments", [("bbc-match",), ("--task", "bbc-match")])
 def test_a_known_task_has_its_name_alone(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert begun(tmp_path, *arguments).task == Config.model_validate({"task": "bbc-match"}).task
@@ -108,11 +155,19 @@ def test_a_known_task_has_its_name_alone(tmp_path: Path, arguments: tuple[str, .
     [
         ((), "init: give a file of labelled texts, or --task with a known one"),
         (("nowhere.csv",), "init: nowhere.csv is no file"),
-        (("bbc-match", "--text", "headline"), "init: --text and --label are columns of a file"),
+        (("bbc-match", "--text", "headline"), "init: --text, --label and --response are columns of a file"),
         (
             ("news.csv", "--label", "topics"),
             "--label: news.csv has no column 'topics'; it has id, headline, body, topic",
         ),
+        (
+            ("news.csv", "--prompt", "{title}"),
+            "--prompt: news.csv has no column 'title'; it has id, headline, body, topic",
+        ),
+        (("news.csv", "--prompt", "{headline"), "--prompt: '{headline' is no format string"),
+        (("news.csv", "--response", "topic"), "--response: needs --prompt, such as --prompt"),
+        (("news.csv", "--prompt", "{headline}", "--label", "id"), "--label: id of news.csv holds numbers"),
+        (("news.csv", "--prompt", "{headline}", "--text", "body"), "init: --text is for a task with a head"),
         (("news.csv", "--out", "there.yaml"), "--out: there.yaml exists already; choose another"),
         (("news.csv", "--out", "config.json"), "--out: config.json must end in .yaml or .yml"),
         (("news.csv", "--out", "no/config.yaml"), "--out: no such folder: no"),

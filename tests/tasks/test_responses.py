@@ -56,6 +56,14 @@ def test_a_response_is_what_follows_its_prompt_and_ends(bpe: Any) -> None:
         assert bpe.decode([*prompt, *data.response(row)]) == f"<s>Say more: {example.texts[0]}\n{example.response}</s>"
 
 
+def test_a_tokenizer_that_ends_nothing_is_said() -> None:
+    endless = tokenizer()
+    endless.eos_token = None
+    with pytest.warns(UserWarning, match="no end of text .eos_token., so that responses end at max_new_tokens alone"):
+        data = encoded(endless)
+    assert endless.decode(data.response(0)) == ROWS[0].response
+
+
 def test_a_batch_holds_the_responses_of_its_rows(bpe: Any) -> None:
     data = encoded(bpe)
     batch = data.batch([2, 0])
@@ -111,6 +119,10 @@ def test_alpaca_files_have_inputs_or_none(bpe: Any, tmp_path: Path) -> None:
     assert 0 < len(bare) < len(texts)
     assert all(text.endswith("### Response:\n") and "further context" not in text for text in bare)
     assert perturb(data.splits["train"], "word_drop", 0.3, 0)[0].response == data.splits["train"][0].response
+    rows[5]["instruction"] = None
+    with pytest.raises(SlatError, match=r"empty.jsonl row 6 has no instruction"):
+        load_task(Task(name="sums", train=write(tmp_path / "empty.jsonl", rows), prompt="alpaca"), 0)
+    rows[5]["instruction"] = "Add"
     without = [{name: value for name, value in row.items() if name != "input"} for row in rows]
     again = load_task(Task(name="sums", train=write(tmp_path / "bare.jsonl", without), prompt="alpaca"), 0)
     assert all(example.texts[1] == "" for example in again.splits["train"])

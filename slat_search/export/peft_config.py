@@ -1,0 +1,76 @@
+"""Structures as configurations of LoRA in the peft library: a rank for each projection."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from peft import LoraConfig, PeftModel
+from torch import nn
+
+from ..errors import SlatError
+from ..structure import Structure
+
+
+def lora_config(structure: Structure, **options: Any) -> LoraConfig:
+    """Convert a structure to a peft configuration: a rank per projection, and fully trained norms.
+
+    To train it from fresh weights under any head::
+
+        model = peft.get_peft_model(AutoModelForSequenceClassification.from_pretrained(name), lora_config(structure))
+
+    Args:
+        structure: LoRA and norms.
+        options: further fields of :class:`peft.LoraConfig`, such as ``task_type`` or ``lora_dropout``.
+
+    Raises:
+        SlatError: other kinds of module, which peft cannot place freely, or no LoRA.
+    """
+    other = sorted({m.kind for m in structure.modules} - {"lora", "norm"})
+    if other:
+        raise SlatError(f"lora_config: peft cannot train {', '.join(other)} at single places; LoRA and norms it can")
+    ranks = {m.site.name: m.size for m in structure.modules if m.kind == "lora"}
+    if not ranks:
+        raise SlatError("lora_config: the structure has no LoRA")
+    norms = sorted(m.site.name for m in structure.modules if m.kind == "norm")
+    return config_of(ranks, norms, structure.options.scale, **options)
+
+
+def config_of(ranks: Mapping[str, int], saved: Sequence[str], scale: float, **options: Any) -> LoraConfig:
+    """Return the configuration of ranks by module, and of modules that are saved whole; peft's scaling is alpha over
+    rank."""
+    return LoraConfig(
+        r=1,
+        rank_pattern=dict(ranks),
+        lora_alpha=scale,
+        alpha_pattern={name: scale * rank for name, rank in ranks.items()},
+        target_modules=list(ranks),
+        modules_to_save=list(saved) or None,
+        **options,
+    )
+
+
+def uniform(config: LoraConfig, names: Iterable[str], model: nn.Module) -> LoraConfig:
+    """The same with one rank, one alpha and the shortest names that mean these projections and no others."""
+    (rank,) = set(config.rank_pattern.values())
+    alpha = config.lora_alpha * rank
+    config.r, config.rank_pattern, config.alpha_pattern = rank, {}, {}
+    config.lora_alpha = int(alpha) if alpha == int(alpha) else alpha  # servers expect a whole number
+    wanted, known = set(names), [name for name, _ in model.named_modules()]
+    for parts in range(1, max(name.count(".") for name in wanted) + 2):
+        ends = sorted({".".join(name.split(".")[-parts:]) for name in wanted})
+        if {name for name in known if any(name == end or name.endswith(f".{end}") for end in ends)} == wanted:
+            config.target_modules = set(ends)
+            break
+    return config
+
+
+def only_here(model: PeftModel) -> None:
+    """Let the configuration name modules by their whole paths, so that peft refuses a model in which they begin
+    otherwise, as they do inside a class with a head; by their ends it would find them there, and load no weight."""
+    config: Any = model.peft_config["default"]
+    config.target_modules = "|".join(map(re.escape, model.base_model.targeted_module_names))
+    for field in ("layers_to_transform", "layers_pattern"):  # which only lists take; what they chose is named above
+        if hasattr(config, field):
+            setattr(config, field, None)
