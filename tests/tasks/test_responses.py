@@ -119,10 +119,10 @@ def test_alpaca_files_have_inputs_or_none(bpe: Any, tmp_path: Path) -> None:
     assert 0 < len(bare) < len(texts)
     assert all(text.endswith("### Response:\n") and "further context" not in text for text in bare)
     assert perturb(data.splits["train"], "word_drop", 0.3, 0)[0].response == data.splits["train"][0].response
-    rows[5]["instruction"] = None
-    with pytest.raises(SlatError, match=r"empty.jsonl row 6 has no instruction"):
+    rows[6]["instruction"] = None
+    with pytest.raises(SlatError, match=r"empty.jsonl row 7 has no instruction"):
         load_task(Task(name="sums", train=write(tmp_path / "empty.jsonl", rows), prompt="alpaca"), 0)
-    rows[5]["instruction"] = "Add"
+    rows[6]["instruction"] = "Add"
     without = [{name: value for name, value in row.items() if name != "input"} for row in rows]
     again = load_task(Task(name="sums", train=write(tmp_path / "bare.jsonl", without), prompt="alpaca"), 0)
     assert all(example.texts[1] == "" for example in again.splits["train"])
