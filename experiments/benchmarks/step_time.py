@@ -29,7 +29,7 @@ from slat_search.config import Config
 from slat_search.models.backbone import Backbone, load_backbone
 from slat_search.models.label_words import LabelWords
 from slat_search.models.loading import read_config
-from slat_search.models.registry import Source
+from slat_search.models.registry import Source, is_causal
 from slat_search.structure import (
     SearchOptions,
     Structure,
@@ -175,8 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    architectures = read_config(Source.of(options.model)).architectures or ()
-    causal = any("CausalLM" in name for name in architectures)
+    causal = is_causal(read_config(Source.of(options.model)))
     backbone = load_backbone(options.model, causal=causal)
     backbone.place(device, "float32")
     runs = runs_on(backbone, causal)
