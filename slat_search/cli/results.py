@@ -75,7 +75,18 @@ def predict(
         slat predict runs/quickstart --file headlines.csv --column title --out labelled.csv
         cat headlines.txt | slat predict runs/quickstart --file - --json
     """
-    _check_options(texts, pairs, file, columns, out, quoting, raw, as_json)
+    if bool(texts) == (file is not None):
+        raise SlatError("predict: give either --text or --file")
+    if file is None:
+        if columns or out or quoting or raw:
+            raise SlatError("predict: --column, --quoting, --raw and --out belong to --file")
+        if pairs and len(pairs) != len(texts):
+            raise SlatError(f"--text-pair: given {len(pairs)} times, but --text {len(texts)} times")
+    elif pairs:
+        raise SlatError("--text-pair: of a file, name both columns with --column")
+    elif out is not None:
+        _check_out(out, as_json)
+
     from ..inference.predictor import load_predictor
     from ..inference.saved import adapter_folder
     from ..tasks.rows import MOST_BYTES, read_rows
@@ -93,40 +104,21 @@ def predict(
         _label(predictor, rows, columns, out, quoting, as_json, raw)
 
 
-def _check_options(
-    texts: tuple[str, ...],
-    pairs: tuple[str, ...],
-    file: Path | None,
-    columns: tuple[str, ...],
-    out: Path | None,
-    quoting: Quoting | None,
-    raw: bool,
-    as_json: bool,
-) -> None:
-    """Check what `slat predict` is given.
+def _check_out(out: Path, as_json: bool) -> None:
+    """Check that the result can be written to a new file.
 
     Raises:
-        SlatError: options that do not go together, or a file that cannot be written.
+        SlatError: it cannot.
     """
-    if bool(texts) == (file is not None):
-        raise SlatError("predict: give either --text or --file")
-    if file is None:
-        if columns or out or quoting or raw:
-            raise SlatError("predict: --column, --quoting, --raw and --out belong to --file")
-        if pairs and len(pairs) != len(texts):
-            raise SlatError(f"--text-pair: given {len(pairs)} times, but --text {len(texts)} times")
-    elif pairs:
-        raise SlatError("--text-pair: of a file, name both columns with --column")
-    elif out is not None:
-        from ..tasks.rows import check_ending
+    from ..tasks.rows import check_ending
 
-        check_ending(out, "--out")
-        if out.exists():
-            raise SlatError(f"--out: {out} exists already")
-        if not out.parent.is_dir():
-            raise SlatError(f"--out: no such folder: {out.parent}")
-        if as_json:
-            raise SlatError("--json: is for what is printed; the ending of --out says what is written")
+    check_ending(out, "--out")
+    if out.exists():
+        raise SlatError(f"--out: {out} exists already")
+    if not out.parent.is_dir():
+        raise SlatError(f"--out: no such folder: {out.parent}")
+    if as_json:
+        raise SlatError("--json: is for what is printed; the ending of --out says what is written")
 
 
 def note_on_adapter(folder: Path) -> None:

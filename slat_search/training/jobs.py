@@ -47,14 +47,14 @@ from .protocol import (
 )
 from .trial import search_trial
 
-#: forward and backward passes of a step against the forward pass of a test on as many texts
-_STEP = 3
+#: what a step takes, in forward passes of an evaluation on as many texts
+PASSES_OF_STEP = 3
 
 
 def test_steps(context: Context) -> float:
     """Return the optimizer steps that take about as long as testing one model, clean and perturbed."""
     texts = sum(len(task.test) + sum(map(len, task.test_perturbed.values())) for task in context.tasks)
-    return texts / (_STEP * context.config.training.batch_size)
+    return texts / (PASSES_OF_STEP * context.config.training.batch_size)
 
 
 @contextmanager

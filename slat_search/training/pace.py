@@ -12,14 +12,13 @@ import torch
 
 from ..records import TrainingJob
 from .context import Context
-from .jobs import train_job
+from .jobs import PASSES_OF_STEP, train_job
 from .protocol import validation_measures
 from .trial import search_trial
 
 #: fewest and most steps that are measured: of a trial, which needs some for each of its phases, and of a training
 _TRIAL_STEPS, _JOB_STEPS = (8, 20), (2, 5)
 _SECONDS = 1.5  # for each of the most steps; where they take longer there are fewer
-_STEP = 3  # forward and backward passes of a step against the forward pass of a validation on as many texts
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def _of_steps(context: Context, least: int, most: int, validation: float) -> Con
     """Limit the steps of a context to as many as do not take long, by the seconds of a validation."""
     texts = 2 * sum(len(task.validation) for task in context.tasks)  # clean and perturbed
     training = context.config.training
-    step = _STEP * training.batch_size / texts * validation
+    step = PASSES_OF_STEP * training.batch_size / texts * validation
     steps = max(least, min(most, int(most * _SECONDS / max(step, 1e-9))))
     shorter = training.model_copy(update={"steps": min(training.steps, steps)})
     return replace(context, config=context.config.model_copy(update={"training": shorter}))
