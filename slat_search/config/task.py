@@ -141,8 +141,8 @@ class Task(Section):
     )
     chat: str | None = Field(
         None,
-        description="in the place of `prompt`: column of whole chats, lists of messages (`role`, `content`); the last "
-        "one, the assistant's, is the response",
+        description="in the place of `prompt`: column of whole chats, lists of messages (`role`, `content`, or "
+        "ShareGPT's `from`, `value`); the last one, the assistant's, is the response",
     )
     response: str | dict[str, str] | None = Field(
         None,

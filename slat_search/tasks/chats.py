@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 from ..errors import SlatError
 
 _ROLES = ("system", "user", "assistant")
+#: keys of a message's role and text: those of chat templates, and those of ShareGPT with its own names of roles
+_KEYS = (("role", "content"), ("from", "value"))
+_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
 
 
 class Chat(NamedTuple):
@@ -19,11 +22,21 @@ class Chat(NamedTuple):
     response: str
 
 
+def is_message(value: Any) -> bool:
+    """Return whether a value has a role and a text."""
+    return _keys_of(value) is not None
+
+
+def _keys_of(value: Any) -> tuple[str, str] | None:
+    return next((keys for keys in _KEYS if isinstance(value, dict) and {*keys} <= value.keys()), None)
+
+
 def chats_in(values: Sequence[Any], what: str) -> list[Chat]:
     """Return the chat of each row.
 
     Args:
-        values: of a column: lists of ``{"role": ..., "content": ...}``, or such lists as JSON.
+        values: of a column: lists of ``{"role": ..., "content": ...}``, or of ``{"from": "human" or "gpt", "value":
+            ...}`` as ShareGPT has them, or such lists as JSON.
         what: begins the messages.
 
     Raises:
@@ -83,9 +96,11 @@ def _messages(value: Any, where: str) -> tuple[list[str], list[str]]:
         raise SlatError(f"{where} is no chat: a list of messages with role and content")
     roles, contents = [], []
     for number, message in enumerate(value, 1):
-        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+        keys = _keys_of(message)
+        if keys is None:
             raise SlatError(f"{where}: message {number} has no role and content")
-        role, content = message["role"], message["content"]
+        role, content = message[keys[0]], message[keys[1]]
+        role = _SHAREGPT_ROLES.get(role, role) if isinstance(role, str) else role
         if role not in _ROLES:
             raise SlatError(f"{where}: message {number} is of the role {role!r}; roles are {', '.join(_ROLES)}")
         if not isinstance(content, str):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..config.prompt import ALPACA, columns
 from ..errors import SlatError
+from .chats import is_message
 from .columns import column_lengths, columns_in, has_many_texts
 from .rows import Rows, columns_of
 
@@ -90,7 +91,7 @@ def _is_chat(value: Any) -> bool:
             value = json.loads(value)
         except (ValueError, RecursionError):
             return False
-    return isinstance(value, list) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
+    return isinstance(value, list) and bool(value) and all(is_message(message) for message in value)
 
 
 def _alpaca(rows: Rows) -> PromptedColumns | None:

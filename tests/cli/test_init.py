@@ -99,6 +99,7 @@ def test_files_of_splits_are_taken_together(tmp_path: Path) -> None:
 
 PAIRS = [(a.headline, a.body[:120]) for a in articles()[::20]]
 CHATS = [[{"role": "user", "content": body}, {"role": "assistant", "content": head}] for head, body in PAIRS]
+SHAREGPT = [[{"from": "human", "value": body}, {"from": "gpt", "value": head}] for head, body in PAIRS]
 ALPACA = [{"instruction": "Write a headline.", "input": body, "output": head} for head, body in PAIRS]
 
 
@@ -107,6 +108,7 @@ ALPACA = [{"instruction": "Write a headline.", "input": body, "output": head} fo
     [
         ({"messages": CHATS}, (), {"chat": "messages", "response": None}),
         ({"id": range(len(CHATS)), "dialogue": map(json.dumps, CHATS)}, (), {"chat": "dialogue"}),
+        ({"conversations": SHAREGPT}, (), {"chat": "conversations"}),
         (ALPACA, (), {"prompt": "alpaca", "response": "output", "max_length": 128}),
         (ALPACA, ("--response", "output"), {"prompt": "alpaca"}),
         (

@@ -19,6 +19,8 @@ from tests.structure.test_families import GROUPED
 
 SPACE = Space({"spectral": Candidate(4), "lora": Candidate(2), "norm": Candidate(1), "bias": Candidate(1)})
 BUDGET = 400
+PLAN = SearchPlan(budget=BUDGET)
+WEIGHTED = SearchPlan(sparsity=2.0)
 STEPS = 20
 RATE = 1e-2
 ROWS = 4  # of a backward pass

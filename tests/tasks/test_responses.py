@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,19 @@ def test_chats_end_with_what_is_learned(bpe: Any, tmp_path: Path) -> None:
     assert "a response, in words" in description(task, 0)
 
 
+@pytest.mark.parametrize("dump", [list, json.dumps])
+def test_chats_of_sharegpt_are_the_same_chats(tmp_path: Path, dump: Callable[[Any], Any]) -> None:
+    names = {"system": "system", "user": "human", "assistant": "gpt"}
+    chats = [[{**message, "content": f"{message['content']} {i}"} for message in CHAT] for i in range(20)]
+    same = [[{"from": names[m["role"]], "value": m["content"], "weight": 1} for m in chat] for chat in chats]
+    paths = {
+        "messages": write(tmp_path / "messages.jsonl", [{"messages": chat} for chat in chats]),
+        "conversations": write(tmp_path / "sharegpt.jsonl", [{"conversations": dump(chat)} for chat in same]),
+    }
+    first, second = (load_task(Task(name="chats", train=path, chat=name), 0) for name, path in paths.items())
+    assert first.splits == second.splits
+
+
 @pytest.mark.parametrize(
     ("messages", "why"),
     [
@@ -162,6 +176,9 @@ def test_chats_end_with_what_is_learned(bpe: Any, tmp_path: Path) -> None:
         ([CHAT[2]], "row 2: nothing stands before the assistant's message"),
         ([{"role": "bot", "content": "x"}], "row 2: message 1 is of the role 'bot'"),
         ([{"content": "x"}], "row 2: message 1 has no role and content"),
+        ([{"from": "system", "value": "x"}, {"from": "tool", "value": "x"}], "message 2 is of the role 'tool'"),
+        ([{"from": 3, "value": "x"}], "row 2: message 1 is of the role 3"),
+        ([{"role": "user", "value": "x"}], "row 2: message 1 has no role and content"),
         ([CHAT[1], {"role": "assistant", "content": None}], "row 2: message 2 holds a NoneType and no text"),
         ([CHAT[1], {"role": "assistant", "content": " "}], "1 empty responses, the first in row 2"),
     ],
