@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,12 @@ from ..structure import (
     SharedAdapter,
     SharedStructure,
     Structure,
+    attach,
 )
+
+#: of a method, by name
+Options = Mapping[str, Any]
+ALPHA = 16  # of LoRA, and of methods that are scaled as it is
 
 #: name under which the scale of each unit for each task is kept, (tasks, units)
 SCALES = "scales"
@@ -94,6 +100,12 @@ class Applied:
         check_weights(trained, state)
         for name, value in state.items():
             trained[name].copy_(value)
+
+
+def attached(backbone: nn.Module, structure: Structure) -> Applied:
+    """Put a structure of one task on a backbone."""
+    adapter = attach(backbone, structure)
+    return Applied(adapter, structure, adapter.detach)
 
 
 def check_weights(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:

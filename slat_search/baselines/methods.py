@@ -6,9 +6,8 @@ the found structure, trained again through the same door.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,7 +19,6 @@ from ..structure import (
     Site,
     Space,
     Structure,
-    attach,
     attach_shared,
     description_bytes,
     find_sites,
@@ -28,22 +26,15 @@ from ..structure import (
 )
 from ..structure.candidates import Candidates
 from . import spectral, through_peft
-from .applied import Applied
+from .applied import Applied, Options, attached
 from .limits import check_options
-
-Options = Mapping[str, Any]
-
-
-def _structure(backbone: nn.Module, structure: Structure) -> Applied:
-    adapter = attach(backbone, structure)
-    return Applied(adapter, structure, adapter.detach)
 
 
 def slat(backbone: nn.Module, options: Options) -> Applied:
     """A found structure, of one task or shared by several; ``structure`` is what its ``to_dict`` gave."""
     structure = read_structure(options["structure"])
     if isinstance(structure, Structure):
-        return replace(_structure(backbone, structure), description=description_bytes(structure))
+        return replace(attached(backbone, structure), description=description_bytes(structure))
     shared = attach_shared(backbone, structure)
     return Applied(
         shared.adapter,
@@ -56,27 +47,27 @@ def slat(backbone: nn.Module, options: Options) -> Applied:
 
 def houlsby(backbone: nn.Module, options: Options) -> Applied:
     """Serial adapters of width ``size`` after attention and MLP (Houlsby et al. 2019, arXiv 1902.00751)."""
-    return _structure(backbone, Structure.houlsby(find_sites(backbone), options["size"]))
+    return attached(backbone, Structure.houlsby(find_sites(backbone), options["size"]))
 
 
 def pfeiffer(backbone: nn.Module, options: Options) -> Applied:
     """Serial adapters of width ``size`` after the MLP alone (Pfeiffer et al. 2021, arXiv 2005.00247)."""
-    return _structure(backbone, Structure.pfeiffer(find_sites(backbone), options["size"]))
+    return attached(backbone, Structure.pfeiffer(find_sites(backbone), options["size"]))
 
 
 def parallel(backbone: nn.Module, options: Options) -> Applied:
     """Adapters of width ``size`` beside attention output and MLP output (He et al. 2022, arXiv 2110.04366)."""
-    return _structure(backbone, Structure.parallel(find_sites(backbone), options["size"]))
+    return attached(backbone, Structure.parallel(find_sites(backbone), options["size"]))
 
 
 def bitfit(backbone: nn.Module, options: Options) -> Applied:
     """All biases of the blocks (Ben Zaken et al. 2022, arXiv 2106.10199)."""
-    return _structure(backbone, Structure.bitfit(find_sites(backbone)))
+    return attached(backbone, Structure.bitfit(find_sites(backbone)))
 
 
 def uniform(backbone: nn.Module, options: Options) -> Applied:
     """LoRA spread as evenly over all projections as ``budget`` parameters allow, scale 2."""
-    return _structure(backbone, Structure.uniform(find_sites(backbone), options["budget"], "lora", scale=2.0))
+    return attached(backbone, Structure.uniform(find_sites(backbone), options["budget"], "lora", scale=2.0))
 
 
 def random(backbone: nn.Module, options: Options) -> Applied:
@@ -84,7 +75,7 @@ def random(backbone: nn.Module, options: Options) -> Applied:
     kinds = {kind: Candidate(size) for kind, size in options["kinds"].items()}
     sites = find_sites(backbone, **options.get("sites", {}))
     whole = Space(kinds, ModuleOptions(**options.get("modules", {}))).supernet(sites)
-    return _structure(backbone, whole.random_part(options["budget"], options["seed"]))
+    return attached(backbone, whole.random_part(options["budget"], options["seed"]))
 
 
 class Mixture(nn.Module):

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 
 from ..structure import (
+    Adapter,
     ModuleOptions,
     ModuleSpec,
     Site,
     Structure,
-    attach,
     find_sites,
 )
 from ..structure.singular import weight_of
 from ..structure.spectral import Spectral
-from .applied import Applied
+from .applied import ALPHA, Applied, Options, attached
 from .places import projections
-
-Options = Mapping[str, Any]
-_ALPHA = 16
 
 
 def cores(backbone: nn.Module, options: Options) -> Applied:
     """A whole core of ``size * size`` numbers at every projection, scale 2: LoRA-XS without its singular values."""
-    return _structure(backbone, Structure.cores(_places(backbone, options), options["size"]))
+    return attached(backbone, Structure.cores(_places(backbone, options), options["size"]))
 
 
 def lora_xs(backbone: nn.Module, options: Options) -> Applied:
@@ -36,17 +32,20 @@ def lora_xs(backbone: nn.Module, options: Options) -> Applied:
     ``R`` starts at zero, where the paper draws it with a deviation of 1e-5, so that it starts as the identity.
     """
     size = options["size"]
-    return _structure(backbone, Structure.cores(_places(backbone, options), size, scale=_ALPHA / size), weighted=True)
+    applied = attached(backbone, Structure.cores(_places(backbone, options), size, scale=ALPHA / size))
+    assert isinstance(applied.module, Adapter)
+    _weight_by_singular_values(backbone, applied.module)
+    return applied
 
 
 def svft(backbone: nn.Module, options: Options) -> Applied:
     """SVFT, plain: a shift of every singular value (Lingam et al. 2024, arXiv 2405.19597)."""
-    return _structure(backbone, banded(_places(backbone, options), 0))
+    return attached(backbone, banded(_places(backbone, options), 0))
 
 
 def svft_banded(backbone: nn.Module, options: Options) -> Applied:
     """SVFT, banded: the diagonal and ``size`` more diagonals on each side of it."""
-    return _structure(backbone, banded(_places(backbone, options), options["size"]))
+    return attached(backbone, banded(_places(backbone, options), options["size"]))
 
 
 def entries(backbone: nn.Module, options: Options) -> Applied:
@@ -59,7 +58,7 @@ def entries(backbone: nn.Module, options: Options) -> Applied:
     most = max(min(s.d_in, s.d_out) for s in sites)
     while sum(min(size, s.d_in, s.d_out) ** 2 for s in sites) < options["budget"] and size < most:
         size += 1
-    return _structure(backbone, Structure.at(sites, "spectral", size).random_part(options["budget"], options["seed"]))
+    return attached(backbone, Structure.at(sites, "spectral", size).random_part(options["budget"], options["seed"]))
 
 
 def banded(sites: Iterable[Site], band: int) -> Structure:
@@ -77,12 +76,10 @@ def _places(backbone: nn.Module, options: Options) -> list[Site]:
 
 
 @torch.no_grad()
-def _structure(backbone: nn.Module, structure: Structure, weighted: bool = False) -> Applied:
-    """Attach a structure; ``weighted`` by the singular value of each left direction."""
-    adapter = attach(backbone, structure)
-    for standing in adapter.site_adapters() if weighted else ():
+def _weight_by_singular_values(backbone: nn.Module, adapter: Adapter) -> None:
+    """Scale the left directions of each core by their singular values."""
+    for standing in adapter.site_adapters():
         part = standing.parts["Spectral"]
         assert isinstance(part, Spectral)
         weight = weight_of(backbone.get_submodule(standing.site.name)).float()
         part.left.mul_((part.left * (weight @ part.right.T)).sum(dim=0))
-    return Applied(adapter, structure, adapter.detach)

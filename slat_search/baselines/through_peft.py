@@ -15,24 +15,22 @@ from torch.optim import Optimizer
 from ..controller import Controller
 from ..errors import SlatError, did_you_mean
 from ..structure import find_sites
-from .applied import Applied
+from .applied import ALPHA, Applied, Options
 from .places import projections
 from .snapshot import BackboneSnapshot
 
-Options = Mapping[str, Any]
-_ALPHA = 16
 _KEYS_AND_VALUES = ("k", "v", "qkv")
 _DOWN = "mlp_out"
 
 
 def lora(backbone: nn.Module, options: Options) -> Applied:
     """LoRA of rank ``size`` on ``roles``, ``lora_alpha = 16`` (Hu et al. 2021, arXiv 2106.09685)."""
-    return _tuner(backbone, "LoraConfig", {"r": options["size"], "lora_alpha": _ALPHA}, options)
+    return _tuner(backbone, "LoraConfig", {"r": options["size"], "lora_alpha": ALPHA}, options)
 
 
 def dora(backbone: nn.Module, options: Options) -> Applied:
     """LoRA of the direction, and a trained magnitude (Liu et al. 2024, arXiv 2402.09353)."""
-    return _tuner(backbone, "LoraConfig", {"r": options["size"], "lora_alpha": _ALPHA, "use_dora": True}, options)
+    return _tuner(backbone, "LoraConfig", {"r": options["size"], "lora_alpha": ALPHA, "use_dora": True}, options)
 
 
 def vera(backbone: nn.Module, options: Options) -> Applied:
@@ -69,7 +67,7 @@ def adalora(backbone: nn.Module, options: Options) -> Applied:
     It starts at half as many again, as in the paper; ``params`` counts the ranks that are left.
     """
     size = options["size"]
-    fields = {"init_r": max(size + 1, 3 * size // 2), "target_r": size, "lora_alpha": _ALPHA, "total_step": 2**30}
+    fields = {"init_r": max(size + 1, 3 * size // 2), "target_r": size, "lora_alpha": ALPHA, "total_step": 2**30}
     applied = _tuner(backbone, "AdaLoraConfig", fields, options)
     model: Any = applied.module
     applied.controller = lambda steps: _Allocation(model, steps, options.get("peft", {}))
