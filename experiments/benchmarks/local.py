@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 
 from slat_search.config import Config
@@ -35,6 +36,18 @@ def task_in(folder: Path | None, name: str, max_length: int = 64) -> dict[str, A
     text = ["text"] if "text" in columns else ["text_a", "text_b"]
     metric = METRICS.get(name, "accuracy")
     return {"name": name, "train": str(folder / name), "text": text, "metric": metric, "max_length": max_length}
+
+
+def part_of_test(folder: Path, rows: int, out: Path) -> dict[str, str]:
+    """Write rows that are drawn from a task's test set; return the fields of ``task`` for all three sets.
+
+    The draw does not depend on the seed of a training. A set of no more rows is taken whole.
+    """
+    test = pd.read_parquet(folder / "test.parquet")
+    out.mkdir(parents=True, exist_ok=True)
+    part = out.resolve() / f"test-{rows}.parquet"
+    test.sample(min(rows, len(test)), random_state=0).to_parquet(part, index=False)
+    return {**{name: str(folder / f"{name}.parquet") for name in ("train", "validation")}, "test": str(part)}
 
 
 def kept_in(folder: Path, config: Config) -> Path:

@@ -24,7 +24,8 @@ difference of clean test quality to SLAT at each budget, whose interval resample
 correction over budgets.
 
 OUT keeps every training, so that a stopped benchmark goes on; it gets ``results.json`` (rows, configuration, versions),
-``small_budgets.md`` and ``small_budgets.png``. ``--earlier`` adds the rows of parts made on another day or machine.
+``small_budgets.md`` and ``small_budgets.png``. ``--earlier`` adds the rows of parts made on another day or machine,
+``--rates`` takes learning rates that were tuned there, and ``--test-rows`` draws a part of a large test set.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ import pandas as pd
 from slat_search.search.runtime import ray_session  # first: sets Ray's environment
 
 import numpy as np  # isort: skip
-from local import kept_in, task_in
+from local import kept_in, part_of_test, task_in
 from paired import against, differences_to, plot, reaches, table
 
 from slat_search.baselines.places import projections
@@ -168,15 +169,16 @@ def entries(sites: Sequence[Site], options: argparse.Namespace) -> list[Entry]:
 class Bench:
     """Tunes, trains and tests the entries of one task; ``folder`` keeps every training."""
 
-    def __init__(self, context: Context, folder: Path):
-        self.context = context
+    def __init__(self, context: Context, folder: Path, rates: Mapping[Group, float]):
+        self.context, self.rates = context, rates
         self.pool = JobRunner(context, kept_in(folder, context.config))
 
     def tuned(self, found: Sequence[Entry]) -> dict[Group, float]:
-        """The learning rate of each group, by the mean validation loss of its first seeds."""
+        """The learning rate of each group: a known one, or by the mean validation loss of its first seeds."""
         firsts: dict[Group, list[Entry]] = {}
         for entry in found:
-            firsts.setdefault(entry.group, []).append(entry)
+            if entry.group not in self.rates:
+                firsts.setdefault(entry.group, []).append(entry)
         losses: dict[Group, dict[float, float]] = {group: {} for group in firsts}
         wanted = {group: list(_start(group[0])) for group in firsts}
         while any(wanted.values()):
@@ -185,7 +187,7 @@ class Bench:
             for (group, rate), trained in jobs.items():
                 losses[group][rate] = float(np.mean([_loss(results.get(job.key)) for job in trained]))
             wanted = {group: _beyond(tried) for group, tried in losses.items()}
-        return {group: min(tried, key=tried.__getitem__) for group, tried in losses.items()}
+        return {**self.rates, **{group: min(tried, key=tried.__getitem__) for group, tried in losses.items()}}
 
     def rows(self, found: Sequence[Entry]) -> list[dict[str, Any]]:
         rates = self.tuned(found)
@@ -234,15 +236,27 @@ def _beyond(losses: Mapping[float, float]) -> list[float]:
     return []
 
 
+def known_rate(text: str) -> tuple[Group, float]:
+    """Return group and learning rate of ``METHOD@BUDGET=RATE``, or ``METHOD=RATE`` of a method of one size."""
+    group, _, rate = text.rpartition("=")
+    method, _, budget = group.partition("@")
+    if method not in (*SIZED, *FIXED) or (method in SIZED) != bool(budget) or float(rate) not in GRID:
+        raise argparse.ArgumentTypeError(f"{text!r} is no METHOD@BUDGET=RATE with one of {', '.join(map(str, GRID))}")
+    return (method, int(budget) if budget else None), float(rate)
+
+
 def _loss(result: Trained | None) -> float:
     return float("inf") if result is None else result.validation.loss
 
 
 def configuration(options: argparse.Namespace, task: str) -> Config:
+    read = task_in(None if task in EMBEDDED else options.data, task)
+    if options.test_rows is not None:
+        read |= part_of_test(options.data / task, options.test_rows, options.out / "work" / task)
     return Config.model_validate(
         {
             "name": task,
-            "task": task_in(None if task in EMBEDDED else options.data, task),
+            "task": read,
             "model": {"precision": options.precision},
             "training": {"steps": options.steps, "head_first": options.head_first},
             "gates": GATES,
@@ -275,10 +289,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--methods", nargs="*", choices=[*SIZED, *FIXED], default=[*SIZED, *FIXED])
     parser.add_argument("--head-first", type=float, default=0.1, help="share of steps for the head alone, not of SLAT")
+    parser.add_argument("--rates", nargs="*", type=known_rate, default=[], help="METHOD@BUDGET=RATE, tuned earlier")
+    parser.add_argument("--test-rows", type=int, help="rows drawn from the test set; all unless told otherwise")
     parser.add_argument("--per-gpu", type=int, help="trainings that share a GPU; one unless told otherwise")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--earlier", nargs="+", type=Path, default=[], help="results.json of other parts, to be added")
     options = parser.parse_args()
+    if options.test_rows is not None and options.data is None:
+        parser.error("--test-rows needs --data")
     options.tasks = options.tasks or (
         ["sick", "sst2", "trec", "mrpc", "subj", "bbc-match"] if options.data else [*EMBEDDED]
     )
@@ -294,20 +312,22 @@ def main() -> None:
         "tuned_on": TUNED_ON,
         "grid": GRID,
         "made_by": {},
+        "earlier": [],
         "rows": [],
     }
     for task, (context, data) in prepared.items():
-        config = context.config.model_dump(mode="json", exclude={"task": {"train"}})
+        config = context.config.model_dump(mode="json", exclude={"task": {"train", "validation", "test"}})
         results["made_by"][task] = {"config": config, "environment": environment(context, data).to_dict()}
     with messages(), ray_session():
         for task, (context, _) in prepared.items():
             sites = find_sites(context.backbone().model)
-            results["rows"] += Bench(context, options.out / "work" / task).rows(entries(sites, options))
+            bench = Bench(context, options.out / "work" / task, dict(options.rates))
+            results["rows"] += bench.rows(entries(sites, options))
             write(results, options.out)
     known = {(r["task"], r["method"], r["budget"]) for r in results["rows"]}
     for part in parts:
         results["rows"] += [r for r in part["rows"] if (r["task"], r["method"], r["budget"]) not in known]
-        results["made_by"] = {**part["made_by"], **results["made_by"]}
+        results["earlier"].append({name: part.get(name) for name in ("made_by", "options", "earlier")})
     write(results, options.out)
 
 

@@ -44,7 +44,6 @@ class SearchPlan:
 
 
 _MOST = 0.1  # of all candidates, that stand beside or instead of a smaller structure
-_SURPLUS_PACE = 0.5  # power of the rate in the size of what stands beside the structure
 
 
 class SupernetController(Controller):
@@ -161,14 +160,6 @@ class ScreeningSearch(SupernetController):
         else:
             self.supernet.discretize(optimizer)
         self._keep_pace()
-
-    def _keep_pace(self) -> None:
-        """Set the factor on the modules' learning rate, which is for the structure that the search ends with: a surplus
-        of atoms, whose changes add up in the output, trains more slowly by the square root of how many there are."""
-        super()._keep_pace()
-        if self.supernet.gates is not None:
-            left, growth = self.supernet.params - self.supernet.inherited, self.supernet.options.lr_growth
-            self.pace *= min(1.0, max(1.0, self.size) / max(1, left)) ** (_SURPLUS_PACE - growth)
 
 
 class StructureSearch(SupernetController):
