@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .fronts import perturbed
+from .statistics import interval
 
 _SMALLEST, _LARGEST = 4.0, 18.0  # log2 of parameters
 
@@ -105,5 +106,4 @@ def hypervolume_interval(
         if drawn not in combinations:
             combinations[drawn] = value(pd.concat([by_seed[s] for s in drawn]))
         values.append(combinations[drawn])
-    low, high = np.quantile(values, [0.025, 0.975])
-    return value(frame), float(low), float(high)
+    return value(frame), *interval(np.array(values))

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .robustness import Predictions
-from .statistics import interval
-
-_DRAWS = {"accuracy": 1000}  # of the bootstrap; other metrics are computed draw by draw
-_FEWER_DRAWS = 200
+from .statistics import draws_for, interval
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def difference(pairs: Sequence[Pair], seed: int = 0) -> Difference:
     many, the same seeds, which train on the same batches. With the methods exchanged the result is the same with the
     other sign.
     """
-    draws = min(_DRAWS.get(pair.metric, _FEWER_DRAWS) for pair in pairs)
+    draws = min(draws_for(pair.metric) for pair in pairs)
     value = float(np.mean([_value(pair) for pair in pairs]))
     drawn = np.mean([_drawn(pair, draws, [seed, number]) for number, pair in enumerate(pairs)], axis=0)
     low, high = interval(drawn)

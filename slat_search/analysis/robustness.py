@@ -16,10 +16,7 @@ from ..errors import SlatError
 from ..files import load_arrays
 from ..metrics import calibration_error, quality
 from ..records import Sets
-from .statistics import interval
-
-_DRAWS = {"accuracy": 1000}  # of the bootstrap; other metrics are computed draw by draw
-_FEWER_DRAWS = 200
+from .statistics import draws_for, interval
 
 
 def kinds_of(sets: Sets) -> list[str]:
@@ -128,7 +125,7 @@ class Robustness:
         texts = len(seeds[0].labels)
         everything = np.arange(texts)
         drawn = []
-        for _ in range(_DRAWS.get(metric, _FEWER_DRAWS)):
+        for _ in range(draws_for(metric)):
             rows = rng.integers(texts, size=texts)
             drawn.append(
                 np.mean([seeds[i].quality(metric, rows) for i in rng.integers(len(seeds), size=len(seeds))], 0)

@@ -8,6 +8,8 @@ import numpy as np
 import scipy
 
 _DRAWS = 5000
+_DRAWS_OF_TEXTS = {"accuracy": 1000}  # by metric; others are computed draw by draw
+_FEWER_DRAWS = 200
 _EXACT = 14  # pairs up to which every change of signs is tried
 
 
@@ -15,6 +17,11 @@ def interval(drawn: np.ndarray) -> tuple[float, float]:
     """Central 95 % interval of bootstrap draws."""
     low, high = np.quantile(drawn, (0.025, 0.975))
     return float(low), float(high)
+
+
+def draws_for(metric: str) -> int:
+    """Draws of a bootstrap over texts and seeds whose quality is a metric."""
+    return _DRAWS_OF_TEXTS.get(metric, _FEWER_DRAWS)
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, seed: int = 0) -> tuple[float, float]:
