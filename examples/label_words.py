@@ -1,4 +1,7 @@
-"""What is a headline about? A language model answers in words, and the search finds where few numbers teach it most."""
+"""What is a headline about? A language model answers in words, and the search finds where few numbers teach it most.
+
+Needs `pip install "slat-search[llm,offline]"`.
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Search 4,000 parameters of a language model whose frozen weights are kept in 4 bits, with the SFTTrainer of trl."""
+"""Search 4,000 parameters of a language model whose frozen weights are kept in 4 bits, with the SFTTrainer of trl.
+
+Needs `pip install "slat-search[llm,offline,quantized,trainer]"`.
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Search an adapter structure of 2,000 parameters of a language model with the SFTTrainer of trl."""
+"""Search an adapter structure of 2,000 parameters of a language model with the SFTTrainer of trl.
+
+Needs `pip install "slat-search[offline,trainer]"`.
+"""
 
 import sys
 

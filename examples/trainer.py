@@ -1,4 +1,7 @@
-"""Search an adapter structure of 1,000 parameters with the Trainer of transformers: what is a headline about?"""
+"""Search an adapter structure of 1,000 parameters with the Trainer of transformers: what is a headline about?
+
+Needs `pip install "slat-search[offline,trainer]"`.
+"""
 
 import sys
 

@@ -17,10 +17,12 @@ from .analysis.formats import duration, in_bytes
 from .comparison.contenders import Contender, baseline_contenders
 from .comparison.counts import rates_of_found, stages_of
 from .config import Config
-from .opening import check_methods, describe
+from .opening import check_methods, check_perturbed, describe
 from .run_folder import RunFolder
 from .search.space import SearchSpace
+from .search.trackers import trackers
 from .search.tune import expected_steps, rung_steps
+from .search.warm_start import check_warm_start
 from .tasks import TaskData, load_task
 from .training.context import Context, prepare
 from .training.memory import resident_peak
@@ -86,8 +88,13 @@ def forecast(config: Config) -> Forecast:
     """Count what a run will train, and measure a few steps of it on this machine. No run folder is made.
 
     Raises:
-        SlatError: what a run would raise before it begins: wrong data, a wrong model, a method that does not fit it.
+        SlatError: what a run would raise before it begins: wrong data, a wrong model, a method that does not fit it, a
+            tracker that is not installed. What is wrong with its folder, or with the texts of earlier runs that the
+            search learns from, is not looked at.
     """
+    check_perturbed(config)
+    check_warm_start(config)
+    trackers(config)
     data = [load_task(task, config.seed) for task in config.tasks or (config.task,)]
     context, _ = prepare(_small(config, data))
     supernet = check_methods(context)

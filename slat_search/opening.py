@@ -62,6 +62,16 @@ def check_options(resume: bool, overwrite: bool) -> None:
         raise SlatError("--resume continues what is in the folder and --overwrite throws it away; give one of them")
 
 
+def check_perturbed(config: Config) -> None:
+    """Check that a run has perturbed texts to test on.
+
+    Raises:
+        SlatError: it has none.
+    """
+    if not any(config.evaluation.ratios):
+        raise SlatError("evaluation.ratios: one above 0 is needed; a run tells what perturbed text does to each method")
+
+
 def open_folder(
     folder: RunFolder,
     config: Config,

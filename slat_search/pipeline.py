@@ -26,7 +26,7 @@ from .comparison.single_task import train_alone, train_transfers
 from .config import Config, as_config
 from .errors import SlatError
 from .files import write_json, write_listed
-from .opening import check_methods, check_options, open_folder
+from .opening import check_methods, check_options, check_perturbed, open_folder
 from .provenance import check_earlier_texts
 from .records import Environment, Selection, TransferRow
 from .result import RunResult
@@ -97,8 +97,7 @@ def run(
     """
     check_options(resume, overwrite)
     config = as_config(config)
-    if not any(config.evaluation.ratios):
-        raise SlatError("evaluation.ratios: one above 0 is needed; a run tells what perturbed text does to each method")
+    check_perturbed(config)
     folder = RunResult(out or Path("runs") / config.name)
     began = time.perf_counter()
     with folder.lock():

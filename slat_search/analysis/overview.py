@@ -8,10 +8,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ..records import SavedAdapter
+from ..records import SavedAdapter, TrainingJob
 from ..run_folder import RunFolder
+from ..structure.kinds import KINDS
 from .data import RunData
 from .formats import duration, in_bytes
+
+#: methods with bottlenecks, or with more than peft adds to a model
+_NOT_IN_PEFT = ("houlsby", "pfeiffer", "parallel", "random", "unipelt", "prefix", "full")
 
 
 def facts(chosen: pd.Series | None, data: RunData, budget: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -43,16 +47,24 @@ def next_steps(run: RunFolder, chosen: pd.Series | None, data: RunData) -> Itera
     described = next(
         (path for path in (folder / "adapter.json", folder / task / "adapter.json") if path.is_file()), None
     )
-    saved = None if described is None else next(iter(SavedAdapter.read(described).tasks.values()))
-    pair = saved is not None and len(saved.columns) > 1
+    saved = None if described is None else SavedAdapter.read(described)
+    pair = saved is not None and len(next(iter(saved.tasks.values())).columns) > 1
     which = f" --task {shlex.quote(task)}" if data.several else ""
     texts = '--text "TEXT" --text-pair "OTHER TEXT"' if pair else '--text "TEXT"'
     yield "Label a text", f"slat predict {shlex.quote(path)}{which} {texts}"
-    if chosen["params"]:
+    if saved is not None and chosen["params"] and _peft_holds(saved.job):
         yield "Export for peft alone", f"slat export {shlex.quote(path)}{which} --out adapter --format peft"
     given = '[("TEXT", "OTHER TEXT")]' if pair else '["TEXT"]'
     call = f"({given}, {task!r})" if data.several else f"({given})"
     yield "From Python", f"import slat_search; slat_search.load({path!r}){call}"
+
+
+def _peft_holds(job: TrainingJob) -> bool:
+    """Whether an adapter of peft can hold what was trained."""
+    if job.method != "slat":
+        return job.method not in _NOT_IN_PEFT
+    kinds = {module["kind"] for module in job.options["structure"]["modules"]}
+    return all(kind in KINDS and KINDS[kind].in_peft for kind in kinds)
 
 
 def _shortest(run: RunFolder) -> str:

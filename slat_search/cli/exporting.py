@@ -55,8 +55,9 @@ def export(
     \b
     Example:
         slat export runs/quickstart --out exported
-        slat export runs/quickstart --out exported --format peft --push me/headlines --private
+        slat export runs/quickstart --out exported-peft --format peft --push me/headlines --private
     """
+    from ..analysis.formats import in_bytes
     from ..export.forms import export
     from ..export.hub import check_push, push
     from ..inference.saved import adapter_folder
@@ -70,6 +71,7 @@ def export(
     note_on_adapter(folder)
     if exported.reason:
         click.echo(f"note: exported without a class for classification: {exported.reason}", err=True)
-    click.echo(f"{out}: loaded again, it computes the same; how to use it: {out / 'README.md'}")
+    size = in_bytes(sum(path.stat().st_size for path in exported.out.glob("*.safetensors")))
+    click.echo(f"{out} ({size}): loaded again, it computes the same; how to use it: {out / 'README.md'}")
     if repository is not None:
         click.echo(f"pushed: {push(exported.out, repository, private)}")

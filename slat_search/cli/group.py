@@ -66,6 +66,6 @@ def main() -> None:
 
     \b
     Example:
-        slat run experiments/quickstart.yaml
-        slat predict runs/quickstart --text "Markets fall after rate rise"
+        slat run experiments/headline.yaml
+        slat predict runs/headline --text "Markets fall after rate rise"
     """

@@ -71,9 +71,10 @@ def predict(
 
     \b
     Example:
-        slat predict runs/quickstart --text "Chelsea win away at Arsenal"
-        slat predict runs/quickstart --file headlines.csv --column title --out labelled.csv
-        cat headlines.txt | slat predict runs/quickstart --file - --json
+        slat predict runs/headline --text "Chelsea win away at Arsenal"
+        slat predict runs/headline --file headlines.csv --column title --out labelled.csv
+        cat headlines.txt | slat predict runs/headline --file - --json
+        slat predict runs/quickstart --text "Chelsea win away" --text-pair "Arsenal lost 2-0 at home."
     """
     if bool(texts) == (file is not None):
         raise SlatError("predict: give either --text or --file")

@@ -58,7 +58,7 @@ def _merged(loaded: LoadedAdapter, target: Target, out: Path) -> Again:
             kinds = sorted({m.kind for m in left.modules})
             raise SlatError(
                 f"export: this adapter's {', '.join(kinds)} cannot be merged into the model; a search with "
-                "`search.space.kinds: [lora]` finds what can"
+                "`search.space.kinds: [spectral+lora+norm+bias]` finds what can"
             )
         backbone = loaded.model
     whole = target.with_backbone(backbone)
@@ -131,7 +131,7 @@ def export(
     with whole_folder(out) as unfinished:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers has renamed
-            warnings.filterwarnings("ignore", "Adapter .* invalid shape", UserWarning)  # and takes biases for shards
+            warnings.filterwarnings("ignore", "Adapter .* invalid shape", UserWarning)  # see write_peft
             if form == "merged":
                 again = _merged(loaded, target, unfinished)()
             else:

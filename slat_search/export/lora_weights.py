@@ -30,8 +30,8 @@ def lora_weights(adapter: Adapter) -> Loras:
     other = sorted({m.kind for m in adapter.structure.modules if not KINDS[m.kind].in_peft})
     if other:
         raise SlatError(
-            f"export: peft cannot hold this adapter's {', '.join(other)}; a search with `search.space.kinds: [lora]` "
-            "finds what it can"
+            f"export: peft cannot hold this adapter's {', '.join(other)}; a search with `search.space.kinds: "
+            "[spectral+lora+norm+bias]` finds what it can"
         )
     scale = adapter.options.scale
     loras = {s.site.name: _lora(s, scale) for s in adapter.site_adapters() if not s.site.is_norm}
@@ -91,7 +91,7 @@ def in_one_rank(loras: Mapping[str, dict[str, Tensor]], model: nn.Module) -> Lor
     if any(SHIFT in lora for lora in loras.values()):
         raise SlatError(
             "export: servers of LoRA read no bias shifts, and this adapter has some; a search with "
-            "`search.space.kinds: [lora]` finds what they can serve"
+            "`search.space.kinds: [spectral+lora]` finds what they can serve"
         )
     path, blocks = find_blocks(model)
     rank = max(len(lora[DOWN]) for lora in loras.values())

@@ -29,7 +29,10 @@ def lora_config(structure: Structure, **options: Any) -> LoraConfig:
     """
     other = sorted({m.kind for m in structure.modules} - {"lora", "norm"})
     if other:
-        raise SlatError(f"lora_config: peft cannot train {', '.join(other)} at single places; LoRA and norms it can")
+        raise SlatError(
+            f"lora_config: peft cannot train {', '.join(other)} at single places; LoRA and norms it "
+            "can, which a search with `search.space.kinds: [lora+norm]` finds"
+        )
     ranks = {m.site.name: m.size for m in structure.modules if m.kind == "lora"}
     if not ranks:
         raise SlatError("lora_config: the structure has no LoRA")

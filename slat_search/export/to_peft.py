@@ -138,7 +138,9 @@ def _load(wrapped: PeftModel, loras: Mapping[str, Mapping[str, Tensor]], norms: 
 
 def write_peft(model: PeftModel, out: Path) -> None:
     """Write an adapter of peft without peft's README, a form to fill in, and without asking the hub anything."""
-    model.save_pretrained(out, save_embedding_layers=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Adapter .* invalid shape", UserWarning)  # peft takes biases for shards
+        model.save_pretrained(out, save_embedding_layers=False)
     (out / "README.md").unlink(missing_ok=True)
 
 

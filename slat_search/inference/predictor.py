@@ -38,8 +38,9 @@ class Predictor:
 
     Example::
 
-        predict = load("runs/quickstart")
+        predict = load("runs/headline")
         predict(["Chelsea win away"])
+        load("runs/quickstart")([("Chelsea win away", "Arsenal lost 2-0 at home.")])  # of pairs
         predict = load("runs/three")  # of several tasks
         predict(["Chelsea win away"], "bbc-headline")
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 import transformers as hf
 from torch import nn
 
 from slat_search import SearchPlan, SlatCallback, SlatError, load_adapter, save_adapter
+from slat_search.export import to_peft
 from slat_search.structure import GATES, Structure
 from tests.integrations.loops import (
     BUDGET,
@@ -163,6 +165,29 @@ def test_what_the_trainer_saves_loads_into_a_model_of_its_own(tmp_path: Path) ->
         with torch.no_grad():
             assert torch.equal(again(**batch).logits, expected)
     assert file.stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("make", [classifier, language_model])
+def test_what_was_found_becomes_an_adapter_of_peft(make: Callable[..., nn.Module], tmp_path: Path) -> None:
+    """While the supernet is registered, and once it is detached."""
+    model = make()
+    model.save_pretrained(tmp_path / "base")
+    supernet = supernet_on(below(model))
+    in_trainer(model, supernet, PLAN, arguments(tmp_path / "run"))
+    batch = {"input_ids": torch.stack([row["input_ids"] for row in rows(model, 8)])}
+    model.eval()
+    with torch.no_grad():
+        expected = model(**batch).logits
+    kind = peft.AutoPeftModelForSequenceClassification if make is classifier else peft.AutoPeftModelForCausalLM
+    for place in (tmp_path / "registered", tmp_path / "detached"):
+        to_peft(supernet.adapter, model, base_name=str(tmp_path / "base"), out=place)
+        labels = {"num_labels": 3} if make is classifier else {}
+        with torch.no_grad():
+            again = kind.from_pretrained(place, **labels).eval()(**batch).logits
+        assert torch.allclose(again, expected, atol=1e-5)
+        supernet.detach()
+    with torch.no_grad():
+        assert not torch.allclose(model(**batch).logits, expected, atol=1e-3)
 
 
 def test_a_checkpoint_of_a_search_that_goes_on_is_no_adapter_yet(tmp_path: Path) -> None:
