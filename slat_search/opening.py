@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from .baselines import apply_method
 from .comparison.contenders import method_options
 from .config import Config
+from .config.search import ALL_KINDS
 from .errors import SlatError
 from .provenance import check_unchanged, environment, kept_revision
 from .records import Environment
 from .run_folder import Fields, RunFolder
 from .structure import Structure, find_sites
+from .structure.kinds import KINDS
 from .tasks import SPLITS, TaskData
 from .training.context import Context, prepare
 from .training.trial import space
@@ -116,4 +118,28 @@ def check_methods(context: Context) -> Structure:
     for baseline in config.baselines:
         options = method_options(baseline.sized(1000), config)
         apply_method(baseline.method, backbone, {**options, "seed": 0}).undo()
-    return space(config).supernet(find_sites(backbone, config.space.include, config.space.exclude))
+    whole = space(config).supernet(find_sites(backbone, config.space.include, config.space.exclude))
+    _check_budget(context, whole)
+    return whole
+
+
+def _check_budget(context: Context, whole: Structure) -> None:
+    """Check that each set of kinds has a candidate that fits the smallest budget of the search.
+
+    Raises:
+        SlatError: one has none, so that a trial of it could end as the bare head alone.
+    """
+    config = context.config
+    budget = config.search.space.budget
+    if budget is None or config.search.method != "gates":
+        return
+    low = budget.in_parameters(context.backbone_params).low
+    for kinds in config.kind_sets:
+        modules = [m for m in whole.modules if kinds == ALL_KINDS or m.kind in kinds.split("+")]
+        groups = ((config.space.kinds[m.kind].group, m) for m in modules)
+        least = min(min(group, m.size) * KINDS[m.kind].unit_cost(m.site) for group, m in groups)
+        if low < least:
+            raise SlatError(
+                f"search.space.budget.low: no candidate of the kinds {kinds} has so few parameters as {low:g}; give at "
+                f"least {least}"
+            )

@@ -79,6 +79,10 @@ def test_several_tasks_are_trained_alone_and_on_each_other_besides() -> None:
     [
         ({"space": {"include": ["*.qeury"]}}, "no site of BertModel is left"),
         ({"evaluation": {"ratios": [0]}}, "evaluation.ratios: one above 0 is needed"),
+        (
+            {"search": {"space": {"budget": {"low": 300, "high": 9000}, "kinds": ["all", "lora"]}}},
+            "search.space.budget.low: no candidate of the kinds lora has so few parameters as 300; give at least 768",
+        ),
         ({"search": {"warm_start": ["/nowhere"]}}, "search.warm_start: /nowhere is not a run folder"),
         ({"search": {"trackers": ["wandb"]}}, "search.trackers: wandb needs a package that is not installed"),
     ],

@@ -15,8 +15,8 @@ with torch.inference_mode():
         scores.append(logits.log_softmax(-1)[range(len(word)), word].mean())
 probabilities = torch.stack(scores).softmax(0)
 print(list(words)[probabilities.argmax()], probabilities)"""
-_RESPONSE = """with torch.inference_mode():
-    answer = model.generate(torch.tensor([ids]), max_new_tokens={most}, do_sample=False)
+_RESPONSE = """with torch.inference_mode():  # greedy, whatever generation_config.json asks for
+    answer = model.generate(torch.tensor([ids]), max_new_tokens={most}, do_sample=False, repetition_penalty=1.0)
 tokens, stop = answer[0, len(ids) :].tolist(), {stop}  # token ids that end a response
 over = [place for place in range(len(tokens)) if tokens[place : place + len(stop)] == stop] if stop else []
 print(tokenizer.decode(tokens[: over[0]] if over else tokens, skip_special_tokens=True).strip())"""

@@ -28,7 +28,7 @@ class ResponseModel(nn.Module):
         tokenizer: its own.
         metric: quality of a response, a key of :data:`METRICS` or ``token_accuracy``.
         max_new_tokens: most tokens of a response that is generated.
-        stop: token ids at which such a response is over, beside those that the model knows.
+        stop: token ids at which such a response is over, beside the tokenizer's end of text.
 
     Attributes:
         outputs: numbers for each text that :meth:`forward` returns.
@@ -84,20 +84,28 @@ class ResponseModel(nn.Module):
 
     @torch.no_grad()
     def generate(self, batch: Batch) -> list[str]:
-        """Return the response of each prompt: the most probable token each time, up to one that ends it."""
-        from transformers import StoppingCriteriaList  # on use: it takes long to import
+        """Return the response of each prompt: the most probable token each time, up to one that ends it.
+
+        What a model's own ``generation_config`` asks for beside, such as a penalty on repeated tokens, is left out.
+        """
+        from transformers import GenerationConfig, StoppingCriteriaList  # on use: they take long to import
 
         prompts = {name: batch[name] for name in ("input_ids", "attention_mask")}
         before = batch["input_ids"].shape[1]
-        ids = self.backbone.generate(
-            **prompts,
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            use_cache=True,
-            pad_token_id=self.tokenizer.pad_token_id,
-            stopping_criteria=StoppingCriteriaList([partial(_is_over, stop=self.stop, before=before)]),
-        )
+        own, self.backbone.generation_config = self.backbone.generation_config, GenerationConfig()
+        try:
+            ids = self.backbone.generate(
+                **prompts,
+                max_new_tokens=self.max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                use_cache=True,
+                pad_token_id=self.tokenizer.pad_token_id,
+                eos_token_id=self.tokenizer.eos_token_id,
+                stopping_criteria=StoppingCriteriaList([partial(_is_over, stop=self.stop, before=before)]),
+            )
+        finally:
+            self.backbone.generation_config = own
         return [text.strip() for text in self._texts(ids[:, before:].tolist())]
 
     def _texts(self, rows: list[list[int]]) -> list[str]:

@@ -224,6 +224,15 @@ def share_of(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Shar
     if per_gpu is None:
         per_gpu = math.ceil((resources.concurrent_trials or gpus) / gpus) if gpus else 0
     concurrent = resources.concurrent_trials or max(1, int(gpus * per_gpu))
-    cpus = [node.get("CPU", 0.0) for node in nodes]
-    of_all = min(max(cpus), sum(cpus) / concurrent)
-    return Share(concurrent, resources.cpus_per_trial or max(1, int(of_all)), 1 / per_gpu if per_gpu else 0.0)
+    cpus = _cpus(nodes, concurrent, per_gpu if gpus else 0)
+    return Share(concurrent, resources.cpus_per_trial or max(1, cpus), 1 / per_gpu if per_gpu else 0.0)
+
+
+def _cpus(nodes: Sequence[Mapping[str, float]], concurrent: int, per_gpu: int) -> int:
+    """Most CPUs for each of the trials with which all of them have a place, 0 if there is no such number: on the nodes
+    with GPUs, each of which takes ``per_gpu`` trials, or on all of them."""
+    if per_gpu:
+        with_gpu = [(node.get("CPU", 0.0), math.ceil(node["GPU"] * per_gpu)) for node in nodes if node.get("GPU")]
+        return min(int(cpus / min(concurrent, slots)) for cpus, slots in with_gpu)
+    of_nodes = [int(node.get("CPU", 0.0)) for node in nodes]
+    return next((n for n in range(max(of_nodes), 0, -1) if sum(cpus // n for cpus in of_nodes) >= concurrent), 0)

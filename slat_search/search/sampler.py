@@ -151,11 +151,11 @@ class OptunaSearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if "diverged" not in result:
-            self._ledger.reported(self._running[trial_id][0], result)
+            self._ledger.reported(self._running[trial_id][0], _nested(result))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         number, trial = self._running.pop(trial_id)
-        result = result or {}
+        result = _nested(result or {})
         if "step" in result:
             self._ledger.reported(number, result)
         self._ledger.over(number, self._status(result, error), str(result.get("diverged", "")))
@@ -213,3 +213,16 @@ def unfinished_trials(ledger: TrialLog, trials: int) -> list[tuple[int, Trial | 
     begun: Sequence[Trial] = ledger.trials
     known = [(trial.number, trial) for trial in begun if not trial.is_over]
     return [*known, *((number, None) for number in range(len(begun), trials))]
+
+
+def _nested(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report with the measures of each task under its name again; Ray gives searchers all names of a report
+    with their parents' before them, joined by slashes, which names of tasks may hold, too."""
+    nested: dict[str, Any] = {}
+    for name, value in result.items():
+        if name.startswith("tasks/"):
+            task, _, measure = name.removeprefix("tasks/").rpartition("/")
+            nested.setdefault("tasks", {}).setdefault(task, {})[measure] = value
+        else:
+            nested[name] = value
+    return nested

@@ -55,7 +55,8 @@ class SearchSpace:
             return cls(distributions, tuple(_sobol(distributions, search.trials, config.seed)), search.trials)
         for place, point in enumerate(search.initial_points):
             _check(f"search.initial_points.{place}", point, distributions)
-        return cls(distributions, tuple(dict(point) for point in search.initial_points[: search.trials]), search.trials)
+        points = [_taken(point, distributions) for point in search.initial_points[: search.trials]]
+        return cls(distributions, tuple(points), search.trials)
 
     @classmethod
     def in_context(cls, context: Context) -> Self:
@@ -138,6 +139,14 @@ def _holds(distribution: Distribution, value: Any) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     return isinstance(value, int | float) and distribution.low <= value <= distribution.high
+
+
+def _taken(point: Point, space: Mapping[str, Distribution]) -> Point:
+    """Return a point with its choices as the space has them: YAML reads 4 as 4.0 where numbers may have fractions."""
+    choices = {name: axis.choices for name, axis in space.items() if isinstance(axis, CategoricalDistribution)}
+    return {
+        name: choices[name][choices[name].index(value)] if name in choices else value for name, value in point.items()
+    }
 
 
 def _check(where: str, point: Point, space: Mapping[str, Distribution]) -> None:

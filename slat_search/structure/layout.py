@@ -117,7 +117,8 @@ class Layout:
 
     def weights(self) -> Tensor:
         """Return all parameters laid end to end, (parameters,)."""
-        return torch.cat([parameter.detach().reshape(-1) for _, parameter, _ in self.parameters()])
+        laid = [parameter.detach().reshape(-1) for _, parameter, _ in self.parameters()]
+        return torch.cat(laid) if laid else self.costs.new_zeros(0)
 
     def parameters(self) -> Iterator[tuple[Part, nn.Parameter, int]]:
         """Yield all parameters in a fixed order, with their part and unit dimension."""

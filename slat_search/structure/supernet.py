@@ -127,6 +127,7 @@ class Supernet(nn.Module):
         super()._apply(fn, recurse)
         if (first := next(self.adapter.parameters(), None)) is not None:
             self._candidates.to(first.device)
+            self._outcome = self._outcome and self._outcome.to(first.device)
         return self
 
     def switch(self, task: int) -> None:
@@ -295,7 +296,9 @@ class Supernet(nn.Module):
         if self.gates is not None:
             self._candidates.remove(~torch.isin(atoms, values["standing"].to(atoms.device)), self.gates)
         self.pressure.budget = values["budget"]
-        self._outcome = None if values["scales"] is None else Outcome(values["scales"], values["uses"])
+        self._outcome = None
+        if values["scales"] is not None:
+            self._outcome = Outcome(values["scales"], values["uses"]).to(atoms.device)
         if values["settled"]:
             self.adapter.open_gates()
             self.gates = None

@@ -239,14 +239,15 @@ def training_batches(data: Encoded, batch_size: int, seed: int) -> Iterator[np.n
     stretch = batch_size * _MEGABATCH
     while True:
         order = rng.permutation(len(data))
+        if len(order) > batch_size:  # before they are sorted, or it would always be the longest that are left out
+            order = order[: len(order) - len(order) % batch_size]
         batches: list[np.ndarray] = []
         for start in range(0, len(order), stretch):
             near = order[start : start + stretch]
             near = near[np.argsort(data.lengths[near], kind="stable")]
             batches += [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
-        full = [b for b in batches if len(b) == batch_size] or batches
-        for i in rng.permutation(len(full)):
-            yield full[i]
+        for i in rng.permutation(len(batches)):
+            yield batches[i]
 
 
 def evaluation_batches(data: Encoded, batch_size: int) -> Iterator[np.ndarray]:

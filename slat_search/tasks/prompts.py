@@ -23,6 +23,7 @@ Words = tuple[tuple[int, ...], ...]
 NONE = -1  # pads the response tokens of a batch
 _MARK = "\ue000response\ue001"  # of private use, so that no template has it
 Spans = list[tuple[int, int]]  # of characters
+_END = 16  # characters of a prompt, which tell how the tokens behind it begin
 
 
 @dataclass(frozen=True)
@@ -150,12 +151,20 @@ class Template:
                 "the tokenizer has no end of text (eos_token), so that responses end at max_new_tokens alone",
                 stacklevel=2,
             )
-        glued = []
-        for example in examples:
-            bare = self.is_chat or example.response[:1].isspace() or self._brings_space
-            glued.append(whole(example.response if bare else f" {example.response}"))
-        ids = self.tokenizer(glued, add_special_tokens=False)["input_ids"]
+        ends = self._ends_of_prompts(examples)
+        ids = self._continued(ends, [self._glued(example.response) for example in examples])
         return [[*tokens, *self.end] for tokens in ids]
+
+    def _ends_of_prompts(self, examples: Sequence[Example]) -> list[str]:
+        """Return the last characters of the prompt of each row, of chats those that the chat template ends all with."""
+        if self.is_chat:
+            return [self.filled(example)[0][-_END:] for example in examples[:1]] * len(examples)
+        return [self.filled(example)[0][-_END:] for example in examples]
+
+    def _glued(self, words: str) -> str:
+        """Return what follows a prompt: between both stands a space where neither brings white space, but not in a
+        chat."""
+        return words if self.is_chat or words[:1].isspace() or self._brings_space else f" {words}"
 
     @property
     def is_chat(self) -> bool:
@@ -178,14 +187,11 @@ class Template:
     def words(self, words: Sequence[str]) -> Words:
         """Return the token ids of the words of each label, as they continue a prompt.
 
-        Between a prompt and words stands a space where neither brings white space, but not in a chat.
-
         Raises:
             SlatError: words without a token, or two that have the same tokens.
         """
         prompt, _ = self.filled(Example(("x",) * len(self.columns), 0))
-        glue = "" if self.is_chat or self._brings_space else " "
-        ids = [self._continued(prompt, word if word[:1].isspace() else glue + word) for word in words]
+        ids = self._continued([prompt] * len(words), [self._glued(word) for word in words])
         for word, tokens in zip(words, ids, strict=True):
             if not tokens:
                 raise SlatError(f"task.response: the model's tokenizer makes no token of {word!r}")
@@ -193,11 +199,15 @@ class Template:
                 raise SlatError(f"task.response: the model's tokenizer cannot tell {word!r} from the words of another")
         return tuple(ids)
 
-    def _continued(self, prompt: str, words: str) -> tuple[int, ...]:
-        """Token ids of ``words`` after ``prompt``; of the words alone if they merge with its last token."""
-        texts = [prompt, prompt + words, words]
-        before, both, alone = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return tuple(both[len(before) :] if both[: len(before)] == before else alone)
+    def _continued(self, prompts: Sequence[str], words: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of the words behind each prompt; of the words alone if they merge with its last token."""
+        both = [f"{prompt}{own}" for prompt, own in zip(prompts, words, strict=True)]
+        texts = [whole(text) for text in (*prompts, *both, *words)]
+        ids, count = self.tokenizer(texts, add_special_tokens=False)["input_ids"], len(words)
+        return [
+            tuple(after[len(before) :] if after[: len(before)] == before else alone)
+            for before, after, alone in zip(ids[:count], ids[count : 2 * count], ids[2 * count :], strict=True)
+        ]
 
 
 def _fill(template: str, row: Mapping[str, str]) -> tuple[str, Spans]:

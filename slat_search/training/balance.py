@@ -20,6 +20,13 @@ class Uncertainty(nn.Module):
         super().__init__()
         self.log_variance = nn.Parameter(torch.zeros(tasks))
 
-    def forward(self, loss: Tensor, task: int) -> Tensor:
+    def forward(self, loss: Tensor, task: int, share: float) -> Tensor:
+        """Return the weighted loss of a micro-batch, a scalar.
+
+        Args:
+            loss: its part in the mean loss of a batch.
+            task: number of the task.
+            share: of the batch that it is, so that those of all its micro-batches add up to 1.
+        """
         s = self.log_variance[task]
-        return (-s).exp() * loss + s / 2
+        return (-s).exp() * loss + share * s / 2

@@ -18,16 +18,33 @@ _TIMED = 9  # texts
 
 @torch.inference_mode()
 def predict_logits(model: TaskModel, data: Encoded, batch_size: int = 64) -> np.ndarray:
-    """Logits (texts, classes) in the order of ``data``, in evaluation mode; the mode is put back."""
+    """Logits (texts, classes) in the order of ``data``, in evaluation mode; the mode is put back.
+
+    Where the memory of the GPU is full, it goes on with half as many texts at a time.
+
+    Raises:
+        torch.OutOfMemoryError: not even one text fits.
+    """
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
     logits = np.zeros((len(data), model.outputs), dtype=np.float32)
     for rows in evaluation_batches(data, batch_size):
-        batch = {name: value.to(model.device) for name, value in data.batch(rows).items()}
-        logits[rows] = model(batch).float().cpu().numpy()
+        logits[rows] = _logits(model, data, rows)
     for module, training in modes:
         module.training = training
     return logits
+
+
+def _logits(model: TaskModel, data: Encoded, rows: np.ndarray) -> np.ndarray:
+    """Logits (rows, classes) of one batch, or of its halves one after another."""
+    try:
+        batch = {name: value.to(model.device) for name, value in data.batch(rows).items()}
+        return model(batch).float().cpu().numpy()
+    except torch.OutOfMemoryError:
+        if len(rows) == 1:
+            raise
+    torch.cuda.empty_cache()
+    return np.concatenate([_logits(model, data, half) for half in np.array_split(rows, 2)])
 
 
 def seconds_of_one(model: TaskModel, data: Encoded) -> float:

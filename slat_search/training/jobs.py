@@ -118,16 +118,18 @@ def _fixed_job(context: Context, job: TrainingJob, parts: int) -> tuple[Trained,
 def _search_job(context: Context, job: TrainingJob, parts: int) -> tuple[Trained, State]:
     seeded = replace(context, config=context.config.model_copy(update={"seed": context.config.seed + job.seed}))
     sampled = {name: getattr(job, name) for name in ("learning_rate", "noise_kind", "noise_ratio")}
+    context.backbone()  # on its device before memory is measured
     peak = Peak()
     *_, last = search_trial(seeded, {**sampled, **job.options}, [], parts=parts)
+    seconds = last["seconds"] - last["measuring_seconds"]
     result = Trained(
         job=job,
         validation=Measures(**{name: last[name] for name in Measures.model_fields if name in last}),
         params=last["params"],
         bytes=VALUE * last["params"] + description_bytes(last["structure"]),
         steps=last["step"],
-        seconds=last["seconds"],
-        step_seconds=last["seconds"] / last["step"],
+        seconds=seconds,
+        step_seconds=seconds / last["step"],
         memory=peak.bytes,
         structure=last["structure"].to_dict(),
     )

@@ -107,6 +107,8 @@ class Training:
             balance.to(self._device)
             weights = {"params": list(balance.parameters()), "lr": plan.head_learning_rate, "weight_decay": 0.0}
             self._optimizer.add_param_group(weights)
+        # an empty group is left out of a state, too
+        self._optimizer.param_groups = [group for group in self._optimizer.param_groups if group["params"]]
         resting = round(plan.head_first * plan.steps) if heads and not self.controller.warms_up else 0
         factors = [_schedule(plan, group, self.controller, resting) for group in self._optimizer.param_groups]
         self._schedule = LambdaLR(self._optimizer, factors)
@@ -155,7 +157,7 @@ class Training:
             loss = self._streams[task].loss(part, self._generator, of=rows)
             self._finite &= torch.isfinite(loss.detach())
             if self._balance is not None:
-                loss = self._balance(loss, task)
+                loss = self._balance(loss, task, len(part) / len(rows))
             extra = self.controller.loss() if part is parts[-1] else None
             loss = loss if extra is None else loss + extra
             if loss.requires_grad:  # without a head, modules that are all gone leave nothing to train

@@ -13,6 +13,7 @@ import torch
 from ..records import TrainingJob
 from .context import Context
 from .jobs import PASSES_OF_STEP, train_job
+from .memory import in_parts_that_fit
 from .protocol import validation_measures
 from .trial import search_trial
 
@@ -65,11 +66,15 @@ def trial_pace(context: Context, sampled: Mapping[str, Any], validation: float) 
     """Train a trial of few steps: all its phases, in the shares that a whole one gives them."""
     short = _of_steps(context, *_TRIAL_STEPS, validation)
     began = time.perf_counter()
-    (report,) = search_trial(short, dict(sampled), ())
+    plan = short.config.training
+    trained = in_parts_that_fit(
+        plan.batch_size, lambda parts: search_trial(short, dict(sampled), (), parts=parts), plan.accumulation
+    )
+    (report,) = trained
     whole = time.perf_counter() - began
     steps = short.config.training.steps
-    trained = max(0.0, report["seconds"] - validation)
-    return Pace(max(0.0, whole - report["seconds"]), trained / steps, validation)
+    training = max(0.0, report["seconds"] - report["measuring_seconds"])
+    return Pace(max(0.0, whole - report["seconds"]), training / steps, validation)
 
 
 def job_pace(context: Context, job: TrainingJob, validation: float) -> Pace:

@@ -162,7 +162,9 @@ class _Trial:
         """Return measures and structure, and what is needed to go on, or at the end the trained weights."""
         supernet, training, controller = self.supernet, self.training, self.controller
         supernet.eval()
+        began = time.perf_counter()
         measures = validation_measures(self.context, self.models, supernet.switch)
+        measured = time.perf_counter() - began
         supernet.train()
         structure = supernet.structure()
         fields = {
@@ -171,6 +173,7 @@ class _Trial:
             "params": structure.params,
             "atoms": len(supernet.costs),
             "seconds": time.perf_counter() - self.began,
+            "measuring_seconds": measured,
             "parts": training.plan.parts,
             "structure": structure,
         }

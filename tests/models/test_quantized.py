@@ -113,6 +113,6 @@ def test_full_fine_tuning_is_refused(folder: Path) -> None:
 
 def test_what_is_predicted_is_near_the_model_as_it_was(folder: Path) -> None:
     whole, few = context(folder, "bfloat16"), context(folder, "nf4")
-    logits = [predict_logits(c.model(), c.test) for c in (whole, few)]
+    logits = [predict_logits(c.models()[0], c.tasks[0].test) for c in (whole, few)]
     assert np.abs(logits[0] - logits[1]).max() < 0.5 * np.ptp(logits[0])
     assert not np.array_equal(*logits)

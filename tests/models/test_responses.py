@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from slat_search.models import responses
 from slat_search.models.backbone import Backbone, load_backbone
@@ -56,6 +57,16 @@ def test_what_is_generated_is_what_it_is_alone(backbone: Backbone) -> None:
         alone = backbone.tokenizer.decode(ids[0, data.offsets[row + 1] - data.offsets[row] :], skip_special_tokens=True)
         assert response == alone.strip()
     assert float(model(data.batch([0, 1]))[:, 0].min()) >= 0
+
+
+def test_generation_is_greedy_whatever_the_model_brings(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a test in a worker, which knows the model's class and weights alone."""
+    model, batch = ResponseModel(backbone.model, backbone.tokenizer, "rouge_l", 12), encoded(backbone).batch([0, 1])
+    plain = model.generate(batch)
+    eager = GenerationConfig(repetition_penalty=9.0, no_repeat_ngram_size=1, min_new_tokens=3, eos_token_id=7)
+    monkeypatch.setattr(backbone.model, "generation_config", eager)
+    assert model.generate(batch) == plain
+    assert backbone.model.generation_config is eager
 
 
 def test_generation_ends_where_a_response_does(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,19 +19,32 @@ TWO_NODES = [
 ]
 
 
+CPU_HEAD = [
+    {"Alive": True, "Resources": {"CPU": 96.0}},
+    {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}},
+    {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}},
+]
+FULL_NODE = [
+    {"Alive": True, "Resources": {"CPU": 64.0}},
+    {"Alive": True, "Resources": {"CPU": 16.0, "GPU": 8.0}},
+]
 ONE_CPU_NODE = [{"Alive": True, "Resources": {"CPU": 4.0}}]
 
 
 @pytest.mark.parametrize(
     ("nodes", "given", "expected"),
     [
-        (TWO_NODES, {}, (2, 6, 1.0)),  # a GPU each
+        (TWO_NODES, {}, (2, 4, 1.0)),  # a GPU each, on the node that has them
         (TWO_NODES, {"concurrent_trials": 1}, (1, 8, 1.0)),  # a trial cannot span nodes
-        (TWO_NODES, {"concurrent_trials": 4}, (4, 3, 0.5)),
-        (TWO_NODES, {"concurrent_trials": 3}, (3, 4, 0.5)),  # of two thirds only one would fit on a GPU
+        (TWO_NODES, {"concurrent_trials": 4}, (4, 2, 0.5)),
+        (TWO_NODES, {"concurrent_trials": 3}, (3, 2, 0.5)),  # of two thirds only one would fit on a GPU
         (TWO_NODES, {"concurrent_trials": 100}, (100, 1, 0.02)),
-        (TWO_NODES, {"trials_per_gpu": 3}, (6, 2, 1 / 3)),
+        (TWO_NODES, {"trials_per_gpu": 3}, (6, 1, 1 / 3)),
         (TWO_NODES, {"trials_per_gpu": 0, "cpus_per_trial": 2}, (1, 2, 0.0)),
+        (TWO_NODES, {"trials_per_gpu": 0, "concurrent_trials": 3}, (3, 4, 0.0)),
+        (TWO_NODES, {"trials_per_gpu": 0, "concurrent_trials": 4}, (4, 2, 0.0)),  # with 3 there is room for three
+        (CPU_HEAD, {}, (2, 8, 1.0)),  # trials find no GPU on the head
+        (FULL_NODE, {}, (8, 2, 1.0)),
         (ONE_CPU_NODE, {}, (1, 4, 0.0)),
         (ONE_CPU_NODE, {"concurrent_trials": 2}, (2, 2, 0.0)),
         (ONE_CPU_NODE, {"concurrent_trials": 8, "trials_per_gpu": 2}, (8, 1, 0.5)),  # GPUs that are yet to come

@@ -14,9 +14,11 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from ray.tune.utils import flatten_dict
 
 from slat_search import SlatError
 from slat_search.config.search import LEARNING
+from slat_search.records import Measures
 from slat_search.search.asha import RungScheduler
 from slat_search.search.sampler import SAMPLERS, OptunaSearcher, unfinished_trials
 from slat_search.search.space import SearchSpace
@@ -178,6 +180,24 @@ def test_reports_are_counted_once(tmp_path: Path) -> None:
     for step in (4, 4, 10, 4):
         ledger.reported(0, report(ledger.trials[0].sampled, step))
     assert [r.step for r in TrialLog(tmp_path / "ledger.jsonl").trials[0].history] == [4, 10]
+
+
+def test_measures_of_each_task_are_kept(tmp_path: Path) -> None:
+    """As Ray hands a report to a searcher."""
+    ledger = TrialLog(tmp_path / "ledger.jsonl")
+    searcher = OptunaSearcher(ledger, SearchSpace(SPACE, (), 1), OBJECTIVES, LAST, "tpe", seed=0)
+    searcher.suggest("a")
+    whole = report(ledger.trials[0].sampled, 4)
+    own = {name: whole[name] for name in Measures.model_fields if name in whole}
+    tasks = {"one": own, "eng/two": {**own, "quality": 0.25}}
+    searcher.on_trial_result("a", flatten_dict({**whole, "tasks": tasks}))
+    searcher.on_trial_complete("a", flatten_dict({**report(ledger.trials[0].sampled, 10), "tasks": tasks}))
+    for told in TrialLog(tmp_path / "ledger.jsonl").trials[0].history:
+        assert {task: measures.quality for task, measures in told.tasks.items()} == {
+            "one": own["quality"],
+            "eng/two": 0.25,
+        }
+        assert told.row()["quality: eng/two"] == 0.25
 
 
 def test_a_damaged_ledger_is_one_sentence(tmp_path: Path) -> None:

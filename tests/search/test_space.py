@@ -61,6 +61,14 @@ def test_a_sobol_search_fills_the_space_evenly() -> None:
     assert points("random") == []
 
 
+def test_numbers_of_a_point_are_those_of_the_space() -> None:
+    """YAML's 4 becomes 4.0 on the way, and no module has 4.0 units."""
+    config = Config(search={"method": "static", "initial_points": [{"lora_size": 4, "layer_0": 1}]})
+    (point,) = SearchSpace.of(config, BACKBONE, layers=2).points
+    assert point == {"lora_size": 4, "layer_0": 1}
+    assert {type(value) for value in point.values()} == {int}
+
+
 @pytest.mark.parametrize(
     ("point", "message"),
     [

@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import islice, pairwise
 
 import numpy as np
+import pytest
 import torch
 
 from slat_search.models.backbone import Backbone
@@ -46,6 +47,20 @@ def test_an_epoch_sees_every_row_at_most_once_and_follows_the_seed(context: Cont
     other = np.concatenate(list(islice(training_batches(data, 8, seed=2), epoch)))
     assert np.array_equal(rows, again)
     assert not np.array_equal(rows, other)
+
+
+@pytest.mark.parametrize("size", [5, 7, 16])
+def test_no_row_is_left_out_for_ever(context: Context, size: int) -> None:
+    """Not even the longest, where all rows are sorted together."""
+    data = context.tasks[0].train.take(np.arange(18))
+    batches = list(islice(training_batches(data, size, seed=0), 60 * (18 // size)))
+    assert {len(rows) for rows in batches} == {size}
+    assert set(np.concatenate(batches)) == set(range(18))
+
+
+def test_fewer_rows_than_a_batch_are_one(context: Context) -> None:
+    data = context.tasks[0].train.take(np.arange(5))
+    assert sorted(next(training_batches(data, 8, seed=0))) == [0, 1, 2, 3, 4]
 
 
 def test_bucketing_saves_padding(context: Context) -> None:

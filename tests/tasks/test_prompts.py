@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from pydantic import ValidationError
+from tokenizers import decoders, models, normalizers
+from transformers import PreTrainedTokenizerFast
 
 from slat_search import SlatError
 from slat_search.config import Task
@@ -22,6 +25,32 @@ ROWS = [Example(("Chelsea win away",), 0), Example(("Markets fall after a surpri
 @pytest.fixture(scope="module")
 def bpe() -> Any:
     return tokenizer()
+
+
+@pytest.fixture(scope="module")
+def spaced() -> Any:
+    """A tokenizer that puts a space before every text, as those of Llama 2 and Mistral do."""
+    words = {"<unk>": 0, "</s>": 1, "\u2581": 2} | {letter: 3 + n for n, letter in enumerate("abcdefgijlmnopqrstuy:\n")}
+    inner = tokenizers.Tokenizer(models.BPE(words, [], unk_token="<unk>"))
+    inner.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    inner.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", unk_token="<unk>", pad_token="</s>")
+
+
+@pytest.mark.parametrize("prompt", ["a: {headline}\nb:", "{headline}", "a: {headline}\n"])
+def test_responses_and_words_continue_their_prompt(spaced: Any, bpe: Any, prompt: str) -> None:
+    """With the very tokens that the whole text has."""
+    for reader in (spaced, bpe):
+        read = Template.of(reader, ["headline"], prompt)
+        rows = [Example(("abc def",), 0, "yes"), Example(("a lion is not a rabbit",), 0, "no or yes")]
+        space = "" if prompt.endswith("\n") else " "
+        for row, ids in zip(rows, read.responses(rows), strict=True):
+            text = read.filled(row)[0]
+            whole = reader(text + space + row.response, add_special_tokens=False)["input_ids"]
+            before = reader(text, add_special_tokens=False)["input_ids"]
+            assert [*before, *ids] == [*whole, *read.end]
+        (words,) = read.words(["yes"])
+        assert [*words, *read.end] == read.responses([rows[0]])[0]
 
 
 def template(bpe: Any, prompt: str = PROMPT) -> Template:

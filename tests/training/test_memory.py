@@ -14,6 +14,7 @@ import torch
 from slat_search.records import Trained
 from slat_search.structure import Structure
 from slat_search.training.context import Context, prepare
+from slat_search.training.evaluate import predict_logits
 from slat_search.training.jobs import TrainingJob, train_job
 from slat_search.training.memory import OutOfMemoryError, Peak, in_parts_that_fit
 from slat_search.training.trial import search_trial
@@ -87,6 +88,25 @@ def test_not_even_one_text_fits(context: Context, memory: list[int]) -> None:
     memory.append(0)
     with pytest.raises(OutOfMemoryError, match="full with one text at a time"):
         list(in_parts_that_fit(TEXTS, partial(trial, context)))
+
+
+def test_an_evaluation_goes_on_with_fewer_texts(context: Context) -> None:
+    model, data = context.models()[0], context.tasks[0].validation
+    whole = predict_logits(model, data)
+    room = [3]
+
+    def full(module: torch.nn.Module, args: tuple, inputs: dict) -> None:
+        if len(inputs["input_ids"]) > room[-1]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    handle = context.backbone().model.register_forward_pre_hook(full, with_kwargs=True, prepend=True)
+    try:
+        np.testing.assert_allclose(predict_logits(model, data), whole, atol=2e-5)
+        room.append(0)
+        with pytest.raises(torch.OutOfMemoryError):
+            predict_logits(model, data)
+    finally:
+        handle.remove()
 
 
 def test_a_fixed_training_goes_on_in_parts(context: Context, memory: list[int]) -> None:

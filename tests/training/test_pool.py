@@ -69,9 +69,19 @@ def test_uncertainty_counts_a_task_with_a_high_loss_less() -> None:
     losses = torch.tensor([0.2, 3.0])
     for _ in range(500):
         optimizer.zero_grad()
-        sum(weigh(loss, task) for task, loss in enumerate(losses)).backward()
+        sum(weigh(loss, task, 1.0) for task, loss in enumerate(losses)).backward()
         optimizer.step()
     torch.testing.assert_close((-weigh.log_variance).exp(), 1 / (2 * losses), rtol=0.02, atol=0)
+
+
+def test_uncertainty_does_not_depend_on_micro_batches() -> None:
+    weigh = Uncertainty(2)
+    torch.nn.init.constant_(weigh.log_variance, 0.7)
+    whole = weigh(torch.tensor(2.0), 1, 1.0)
+    parts = weigh(torch.tensor(0.5), 1, 0.25) + weigh(torch.tensor(1.5), 1, 0.75)
+    torch.testing.assert_close(parts, whole)
+    slopes = [torch.autograd.grad(loss, weigh.log_variance)[0] for loss in (whole, parts)]
+    torch.testing.assert_close(*slopes)
 
 
 def test_a_search_over_several_tasks_reports_their_means_and_one_shared_structure(pool: Context) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,18 @@ def test_the_model_as_it_is_stands_beside_what_was_trained(words: Context) -> No
     trained, state = train_job(words, lora(words))
     assert trained.validation.loss < bare.validation.loss - 0.05
     assert all(name.startswith("adapter.") for name in state)
+
+
+def test_a_checkpoint_of_a_trial_whose_atoms_have_all_left(words: Context) -> None:
+    """Without a head nothing is left to train."""
+    gates = {"kind": "sigmoid", "init": 0.01, "warmup": 0.0, "settle": 0.5}
+    config = words.config.model_copy(update={"gates": prompted(Path(), gates=gates).gates})
+    starved = replace(words, config=config)
+    sampled = {"sparsity": 1e6, "learning_rate": 3e-3, "gate_learning_rate": 1.0, "noise_kind": "none"}
+    whole = list(search_trial(starved, {**sampled, "noise_ratio": 0.0}, [40]))
+    assert [report["params"] for report in whole] == [0, 0]
+    again = list(search_trial(starved, {**sampled, "noise_ratio": 0.0}, [40], whole[0]["checkpoint"]))
+    assert [report["loss"] for report in again] == [report["loss"] for report in whole]
 
 
 @pytest.mark.parametrize(

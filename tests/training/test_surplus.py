@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from slat_search.structure import Structure
 from slat_search.training.context import Context, prepare
 from slat_search.training.trial import search_trial
 from tests.conftest import small_config
@@ -29,6 +30,12 @@ def reports(
         }
     )
     return list(search_trial(replace(context, config=config), {**SAMPLED, **sampled}, list(stops)))
+
+
+def test_a_screening_without_a_candidate_ends_as_the_bare_head(context: Context) -> None:
+    """Where every atom is larger than the budget."""
+    (report,) = reports(context, {"budget": 100.0, "kinds": "lora"})
+    assert (report["params"], report["structure"]) == (0, Structure())
 
 
 def test_a_surplus_stands_at_first_and_has_left_in_time(context: Context) -> None:

@@ -29,6 +29,10 @@ class Outcome:
     scales: Tensor
     uses: Tensor
 
+    def to(self, device: torch.device) -> Outcome:
+        """Return the same on a device."""
+        return Outcome(self.scales.to(device), self.uses.to(device))
+
     def adapter(self, adapter: Adapter, layout: Layout, tasks: Sequence[str]) -> SharedAdapter:
         """Return the adapter that the tasks share.
 
