@@ -27,7 +27,7 @@ for step, ids in enumerate(text, start=1):
     extra = search.loss()
     (loss if extra is None else loss + extra).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.param_groups[0]["lr"] = 1e-2 * search.pace
+    optimizer.param_groups[0]["lr"] = 1e-2 * search.lr_factor
     optimizer.step()
     search.after_step(step, optimizer)  # candidates leave the model and the optimizer
     model.zero_grad()

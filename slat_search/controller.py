@@ -12,11 +12,11 @@ class Controller:
     """Base of what a method adds to plain training. Every method of this base does nothing, so override what is needed.
 
     Attributes:
-        pace: factor on the modules' learning rate, read before each step.
+        lr_factor: factor on the modules' learning rate, read before each step.
         warms_up: whether it, not :class:`.Plan`, decides when the modules start to learn.
     """
 
-    pace = 1.0
+    lr_factor = 1.0
     warms_up = False
 
     def parameter_groups(self) -> list[dict[str, Any]]:

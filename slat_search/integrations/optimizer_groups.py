@@ -54,9 +54,9 @@ class SearchGroups:
         if any(id(parameter) in there for parameter in new):
             raise SlatError("optimizer: it holds candidates already; make SlatCallback first, it adds them by itself")
         self.optimizer, self._own = optimizer, len(optimizer.param_groups)
-        paced: dict[str, Any] = {"params": list(modules), "lr": optimizer.param_groups[0]["lr"]}
+        of_modules: dict[str, Any] = {"params": list(modules), "lr": optimizer.param_groups[0]["lr"]}
         optimizer.add_param_group(
-            paced | ({"weight_decay": weight_decay} if "weight_decay" in optimizer.defaults else {})
+            of_modules | ({"weight_decay": weight_decay} if "weight_decay" in optimizer.defaults else {})
         )
         for group in constant:
             optimizer.add_param_group(group)
@@ -70,10 +70,10 @@ class SearchGroups:
         """The groups of the search: that of the modules, then the constant ones."""
         return self.optimizer.param_groups[self._own :]
 
-    def set_rates(self, pace: float) -> None:
-        """Set the learning rates of the coming step: ``pace`` times the scheduled one for the modules."""
+    def set_rates(self, factor: float) -> None:
+        """Set the learning rates of the coming step: ``factor`` times the scheduled one for the modules."""
         modules, *constant = self.groups
-        modules["lr"] = pace * self.optimizer.param_groups[0]["lr"]
+        modules["lr"] = factor * self.optimizer.param_groups[0]["lr"]
         for group, rate in zip(constant, self._rates, strict=True):
             group["lr"] = rate
 

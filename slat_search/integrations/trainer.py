@@ -29,7 +29,7 @@ class SlatCallback(TrainerCallback):
 
     The supernet becomes a submodule of its backbone, so that the Trainer's clipping, evaluation, checkpoints and
     mixed precision reach it; ``supernet.detach()`` undoes that. Candidates enter the Trainer's optimizer, at its
-    learning rate times the search's pace, and leave it. Evaluation measures the discretized structure.
+    learning rate times ``search.lr_factor``, and leave it. Evaluation measures the discretized structure.
 
     Example::
 
@@ -140,7 +140,7 @@ class SlatCallback(TrainerCallback):
     ) -> None:
         """Set the learning rates of the candidates."""
         search, groups = self._running()
-        groups.set_rates(search.pace)
+        groups.set_rates(search.lr_factor)
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -67,16 +67,16 @@ class SupernetController(Controller):
 
     def state_dict(self) -> dict[str, float]:
         """Return what the next step depends on beside the supernet, which keeps its own."""
-        return {"pace": self.pace}
+        return {"pace": self.lr_factor}
 
     def load_state_dict(self, state: Mapping[str, float], step: int) -> None:
         """Resume after ``step`` with a supernet in its state of then."""
-        self.pace = state["pace"]
+        self.lr_factor = state["pace"]
 
     def _keep_pace(self) -> None:
         """Set the factor on the modules' learning rate: how many times fewer parameters stand, to a power."""
         whole, left = self.plan.whole or self.supernet.pressure.total, self.supernet.params
-        self.pace = (whole / left) ** self.supernet.options.lr_growth if left else 1.0
+        self.lr_factor = (whole / left) ** self.supernet.options.lr_growth if left else 1.0
 
 
 class ScreeningSearch(SupernetController):
@@ -110,7 +110,7 @@ class ScreeningSearch(SupernetController):
             return
         self.supernet.adapter.active = step >= self.start
         if step >= self.start and not self.judged:
-            self.pace = 0.0
+            self.lr_factor = 0.0
 
     def state_dict(self) -> dict[str, float]:
         return {**super().state_dict(), "size": self.size, "judged": self.judged}

@@ -99,7 +99,7 @@ class Training:
         groups: list[dict[str, Any]] = [{"params": heads, "lr": plan.head_learning_rate}] if heads else []
         trained = [p for p in adapter.parameters() if p.requires_grad] if adapter is not None else []
         if trained:
-            groups.append({"params": trained, "lr": plan.learning_rate, "paced": True})
+            groups.append({"params": trained, "lr": plan.learning_rate, "of_modules": True})
         self._optimizer = AdamW(groups or [{"params": []}], weight_decay=plan.weight_decay, fused=True)
         for group in self.controller.parameter_groups():
             self._optimizer.add_param_group(group)
@@ -201,18 +201,18 @@ class Training:
 
 
 def _schedule(plan: Plan, group: dict[str, Any], controller: Controller, resting: int) -> Callable[[int], float]:
-    """The factor on a group's learning rate at each step: rise, linear fall, and the controller's pace for modules,
+    """The factor on a group's learning rate at each step: rise, linear fall, and the controller's factor for modules,
     which rest at first."""
     rising = max(1, round(plan.warmup * plan.steps))
 
     def factor(step: int) -> float:
         if group.get("constant"):
             return 1.0
-        if group.get("paced") and step < resting:
+        if group.get("of_modules") and step < resting:
             return 0.0
-        pace = controller.pace if group.get("paced") else 1.0
+        own = controller.lr_factor if group.get("of_modules") else 1.0
         if step < rising:
-            return pace * (step + 1) / rising
-        return pace * max(0.0, (plan.steps - step) / max(1, plan.steps - rising))
+            return own * (step + 1) / rising
+        return own * max(0.0, (plan.steps - step) / max(1, plan.steps - rising))
 
     return factor

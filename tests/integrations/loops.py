@@ -132,7 +132,7 @@ def own_loop(
             (loss if extra is None else loss + extra).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.param_groups[0]["lr"] = RATE * (STEPS - step + 1) / STEPS
-        optimizer.param_groups[1]["lr"] = search.pace * RATE * (STEPS - step + 1) / STEPS
+        optimizer.param_groups[1]["lr"] = search.lr_factor * RATE * (STEPS - step + 1) / STEPS
         optimizer.step()
         search.after_step(step, optimizer)
         model.zero_grad()

@@ -172,7 +172,7 @@ def test_a_task_beside_a_pool_may_need_nothing_new(bare: nn.Module, pool: Shared
         if loss.requires_grad:
             loss.backward()
         for group in optimizer.param_groups:
-            group["lr"] = 0.01 * search.pace
+            group["lr"] = 0.01 * search.lr_factor
         optimizer.step()
         search.after_step(step, optimizer)
         optimizer.zero_grad()
