@@ -55,8 +55,8 @@ def test_it_is_searched_trained_saved_and_used(folder: Path, tmp_path: Path, wei
     write_adapter(tmp_path / "adapter", result, job, state, searched.validation)
     predictor = load_predictor(tmp_path / "adapter")
     assert type(predictor.model.backbone.model.layers[0].mlp.up_proj) is type(layer)
-    logits = predict_logits(predictor.model, result.test)
-    assert (logits.argmax(1) == result.test.labels).mean() == tested.quality
+    test = result.tasks[0].test
+    assert (predict_logits(predictor.model, test).argmax(1) == test.labels).mean() == tested.quality
     export(tmp_path / "adapter", tmp_path / "peft", "peft")  # on the weights as they were published
     lora = Structure.lora(find_sites(result.frozen.model), r=2)
     adapter = attach(result.frozen.model, lora)

@@ -179,7 +179,8 @@ def test_a_prediction_is_made_in_the_precision_of_its_training(
     predictor = load_predictor(tmp_path)
     found = predictor(TEXTS)
     assert torch.get_float32_matmul_precision() == "highest"
-    predictor.precision = "float32"
+    whole = predictor.saved.model.model_copy(update={"precision": "float32"})
+    predictor.saved = predictor.saved.model_copy(update={"model": whole})
     exact = predictor(TEXTS)
     assert np.abs(found - exact).max() < 0.05
     assert result.validation.loss > 0
