@@ -1,4 +1,4 @@
-"""Search an adapter structure of 1,000 parameters in a training loop of your own."""
+"""Search an adapter structure of at most 1,000 parameters in a training loop of your own."""
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM

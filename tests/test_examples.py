@@ -27,7 +27,7 @@ EXAMPLES = [
 ]
 #: name -> what its last lines say, and what it leaves
 ENDS = {
-    "own_loop": ("1,000 parameters: ", "adapter.safetensors"),
+    "own_loop": (" parameters: spectral", "adapter.safetensors"),
     "trainer": ("1,000 parameters: ", "trainer-output/adapter.safetensors"),
     "sft_trainer": ("2000 parameters", "sft-output/adapter.safetensors"),
     "label_words": ("zero-shot", "label-words/report.html"),

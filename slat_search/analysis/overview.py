@@ -52,7 +52,7 @@ def next_steps(run: RunFolder, chosen: pd.Series | None, data: RunData) -> Itera
     which = f" --task {shlex.quote(task)}" if data.several else ""
     texts = '--text "TEXT" --text-pair "OTHER TEXT"' if pair else '--text "TEXT"'
     yield "Label a text", f"slat predict {shlex.quote(path)}{which} {texts}"
-    if saved is not None and chosen["params"] and _peft_holds(saved.job):
+    if chosen["params"] and (saved is None or _peft_holds(saved.job)):
         yield "Export for peft alone", f"slat export {shlex.quote(path)}{which} --out adapter --format peft"
     given = '[("TEXT", "OTHER TEXT")]' if pair else '["TEXT"]'
     call = f"({given}, {task!r})" if data.several else f"({given})"

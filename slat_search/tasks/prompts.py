@@ -156,9 +156,9 @@ class Template:
         return [[*tokens, *self.end] for tokens in ids]
 
     def _ends_of_prompts(self, examples: Sequence[Example]) -> list[str]:
-        """Return the last characters of the prompt of each row, of chats those that the chat template ends all with."""
+        """Return the last characters of the prompt of each row, of chats what the chat template writes before all."""
         if self.is_chat:
-            return [self.filled(example)[0][-_END:] for example in examples[:1]] * len(examples)
+            return [self._answered.rpartition(_MARK)[0][-_END:]] * len(examples)
         return [self.filled(example)[0][-_END:] for example in examples]
 
     def _glued(self, words: str) -> str:

@@ -19,7 +19,7 @@ from slat_search.training.context import Context
 from tests.export.folders import rewrite, saved, saved_baseline
 
 REFUSED = [
-    ("merged", ("lora", "serial"), r"this adapter's serial cannot be merged .*kinds: \[lora\]"),
+    ("merged", ("lora", "serial"), r"this adapter's serial cannot be merged .*kinds: \[spectral\+lora"),
     ("merged", ("parallel",), "this adapter's parallel cannot be merged"),
     ("peft", ("lora", "ia3", "serial"), "peft cannot hold this adapter's ia3, serial"),
     ("peft", ("norm",), "no module on a projection"),

@@ -48,12 +48,12 @@ def reports(context: Context, stops: tuple[int, ...] = (3, 6), **sampled: object
     return list(search_trial(context, {**SAMPLED, **sampled}, list(stops)))
 
 
+_APART = ("seconds", "measuring_seconds", "state", "checkpoint")
+
+
 def without_times(found: list[dict]) -> list[dict]:
     """Reports that can be compared; weights as bytes."""
-    plain = [
-        {key: value for key, value in report.items() if key not in ("seconds", "state", "checkpoint")}
-        for report in found
-    ]
+    plain = [{key: value for key, value in report.items() if key not in _APART} for report in found]
     weights = {name: value.tobytes() for name, value in found[-1]["state"].items()}
     return [*plain, weights]
 
