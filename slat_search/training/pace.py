@@ -67,10 +67,9 @@ def trial_pace(context: Context, sampled: Mapping[str, Any], validation: float) 
     short = _of_steps(context, *_TRIAL_STEPS, validation)
     began = time.perf_counter()
     plan = short.config.training
-    trained = in_parts_that_fit(
+    (report,) = in_parts_that_fit(
         plan.batch_size, lambda parts: search_trial(short, dict(sampled), (), parts=parts), plan.accumulation
     )
-    (report,) = trained
     whole = time.perf_counter() - began
     steps = short.config.training.steps
     training = max(0.0, report["seconds"] - report["measuring_seconds"])
