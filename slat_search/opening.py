@@ -137,8 +137,8 @@ def _check_budget(context: Context, whole: Structure) -> None:
     for kinds in config.kind_sets:
         modules = [m for m in whole.modules if kinds == ALL_KINDS or m.kind in kinds.split("+")]
         groups = ((config.space.kinds[m.kind].group, m) for m in modules)
-        least = min(min(group, m.size) * KINDS[m.kind].unit_cost(m.site) for group, m in groups)
-        if low < least:
+        least = min((min(group, m.size) * KINDS[m.kind].unit_cost(m.site) for group, m in groups), default=0)
+        if low < least:  # where nothing stands at all there is no least
             raise SlatError(
                 f"search.space.budget.low: no candidate of the kinds {kinds} has so few parameters as {low:g}; give at "
                 f"least {least}"
