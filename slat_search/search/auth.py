@@ -8,8 +8,6 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from ..home import writable
-
 _NAMED_BY = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # where a user says which token
 
 
@@ -23,11 +21,12 @@ def keep_token() -> None:
     if any(os.environ.get(name) for name in _NAMED_BY):
         return
     path = Path("~/.ray/auth_token").expanduser()
-    if not writable(path.parent):
+    try:
+        if not path.exists():
+            _write(path)
+    except OSError:  # a home that cannot be written, or a full disk
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         return
-    if not path.exists():
-        _write(path)
     if path.stat().st_uid == os.getuid() and path.stat().st_mode & 0o077:
         path.chmod(0o600)
 

@@ -51,6 +51,26 @@ def test_a_token_of_the_users_choice_is_left_alone(token: Path, monkeypatch: pyt
     assert not token.parent.exists()
 
 
+def test_without_a_home_to_write_in_it_is_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/proc/nobody")  # not even root can make a folder there
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")  # so that it is put back after the test
+    keep_token()
+    first = os.environ["RAY_AUTH_TOKEN"]
+    assert len(bytes.fromhex(first)) == 32
+    keep_token()
+    assert os.environ["RAY_AUTH_TOKEN"] == first
+
+
+def test_one_that_others_own_keeps_its_modes(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token.parent.mkdir()
+    token.write_text("shared by a group")
+    token.chmod(0o640)
+    monkeypatch.setattr(os, "getuid", lambda: os.stat(token).st_uid + 1)
+    keep_token()
+    assert (token.read_text(), mode(token)) == ("shared by a group", 0o640)
+
+
 def test_without_links_and_beside_another_process(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")

@@ -112,6 +112,18 @@ def test_ranks_that_depend_on_each_other_are_left_alone(adapter: Adapter) -> Non
     assert all(torch.isfinite(p).all() for p in adapter.parameters())
 
 
+@pytest.mark.parametrize(("near", "rotated"), [(1e-4, True), (1e-6, False)])
+def test_ranks_that_nearly_depend_on_each_other(adapter: Adapter, near: float, rotated: bool) -> None:
+    """Below 1e-5 of the longest direction what solves for the new rows would be rounding alone."""
+    part = loras(adapter)[0]
+    with torch.no_grad():
+        rows = torch.linalg.qr(torch.randn(part.down.shape[1], 3)).Q.T
+        part.down[:3] = rows * torch.tensor([[1.0], [1.0], [near]])
+    before = part.up.clone()
+    rotate_to_svd(adapter)
+    assert torch.equal(part.up, before) is not rotated
+
+
 def test_ranks_that_do_one_thing_count_as_one(backbone: nn.Module, batch: Inputs, sites: tuple[Site, ...]) -> None:
     """Four ranks that write in one direction: by their own saliency each is worth a part of what one could do."""
     torch.manual_seed(0)
