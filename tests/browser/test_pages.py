@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +22,9 @@ from tests.analysis.made import made_run as made_single
 from tests.analysis.test_comparison import made_run
 from tests.analysis.test_pool import made_pool
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
@@ -29,7 +33,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
+def browser() -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_api.sync_playwright() as playwright:
         result = playwright.chromium.launch(executable_path=path, args=FLAGS)
@@ -38,7 +42,7 @@ def browser() -> Iterator[sync_api.Browser]:
 
 
 @pytest.fixture
-def page(browser: sync_api.Browser) -> Iterator[sync_api.Page]:
+def page(browser: Browser) -> Iterator[Page]:
     """A page whose console must stay empty, and that asks nothing of the network."""
     complaints: list[str] = []
     opened = browser.new_page(viewport={"width": 1200, "height": 900})
@@ -58,13 +62,13 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compare_runs(runs, folder / "out")
 
 
-def column(page: sync_api.Page, name: str) -> list[str]:
+def column(page: Page, name: str) -> list[str]:
     table = page.locator("table.sortable").first
     headers = [text.strip() for text in table.locator("thead th").all_inner_texts()]
     return table.locator(f"tbody td:nth-child({1 + headers.index(name)})").all_inner_texts()
 
 
-def test_the_report_of_a_run(page: sync_api.Page, run: tuple[Path, str]) -> None:
+def test_the_report_of_a_run(page: Page, run: tuple[Path, str]) -> None:
     page.goto(f"file://{run[0] / 'report.html'}")
     assert page.locator("svg.scatter").count() == 2
     mark = page.locator("svg.scatter a").first
@@ -84,7 +88,7 @@ def test_the_report_of_a_run(page: sync_api.Page, run: tuple[Path, str]) -> None
         assert words in tip.inner_text()
 
 
-def test_the_report_of_several_tasks(page: sync_api.Page, tmp_path: Path) -> None:
+def test_the_report_of_several_tasks(page: Page, tmp_path: Path) -> None:
     folder = made_pool(tmp_path)
     table, data = analyse(folder)
     illustrate(folder, data, table)
@@ -98,7 +102,7 @@ def test_the_report_of_several_tasks(page: sync_api.Page, tmp_path: Path) -> Non
     assert page.locator("script").count() == 1
 
 
-def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page: sync_api.Page, comparison: Path) -> None:
+def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page: Page, comparison: Path) -> None:
     page.goto(f"file://{comparison}")
     button = page.get_by_role("button", name="parameters").first
     button.click()
@@ -111,7 +115,7 @@ def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page: sync_api.Page, c
     assert page.locator("th[aria-sort=descending]").count() == 1
 
 
-def test_what_is_missing_is_sorted_last(page: sync_api.Page, comparison: Path) -> None:
+def test_what_is_missing_is_sorted_last(page: Page, comparison: Path) -> None:
     page.goto(f"file://{comparison}")
     button = page.get_by_role("button", name="compression").first
     for _ in range(2):
@@ -119,7 +123,7 @@ def test_what_is_missing_is_sorted_last(page: sync_api.Page, comparison: Path) -
         assert column(page, "compression")[-1] == "-"
 
 
-def test_marks_are_reached_by_the_keyboard(page: sync_api.Page, comparison: Path) -> None:
+def test_marks_are_reached_by_the_keyboard(page: Page, comparison: Path) -> None:
     page.goto(f"file://{comparison}")
     page.locator("svg.scatter [data-tip]").first.focus()
     assert page.locator("#tip").is_visible()
@@ -128,7 +132,7 @@ def test_marks_are_reached_by_the_keyboard(page: sync_api.Page, comparison: Path
     assert page.locator("svg.scatter [tabindex='0'][aria-label*='parameters']").count() > 10
 
 
-def test_a_task_called_script_stays_text(page: sync_api.Page, comparison: Path) -> None:
+def test_a_task_called_script_stays_text(page: Page, comparison: Path) -> None:
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     page.goto(f"file://{comparison}")
     assert "<script>alert(1)</script>" in page.locator("thead th").all_inner_texts()
@@ -136,7 +140,7 @@ def test_a_task_called_script_stays_text(page: sync_api.Page, comparison: Path) 
 
 
 @pytest.mark.parametrize("width", [360, 1200])
-def test_nothing_sticks_out_of_a_phone_or_a_desk(page: sync_api.Page, comparison: Path, width: int) -> None:
+def test_nothing_sticks_out_of_a_phone_or_a_desk(page: Page, comparison: Path, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 700})
     page.goto(f"file://{comparison}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -204,7 +208,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read_at_every_width(page: sync_api.Page, report: Path, scheme: str) -> None:
+def test_every_text_can_be_read_at_every_width(page: Page, report: Path, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -219,7 +223,7 @@ def test_every_text_can_be_read_at_every_width(page: sync_api.Page, report: Path
         assert page.locator("figure:not(:has(figcaption))").count() == 0
 
 
-def test_paper_has_no_cut_tables_and_no_scroll_bars(page: sync_api.Page, report: Path) -> None:
+def test_paper_has_no_cut_tables_and_no_scroll_bars(page: Page, report: Path) -> None:
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 695, "height": 1000})  # A4 without its margins
     page.goto(f"file://{report}")
@@ -230,7 +234,7 @@ def test_paper_has_no_cut_tables_and_no_scroll_bars(page: sync_api.Page, report:
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 
-def test_the_keyboard_skips_to_the_content_and_copies_a_command(page: sync_api.Page, tmp_path: Path) -> None:
+def test_the_keyboard_skips_to_the_content_and_copies_a_command(page: Page, tmp_path: Path) -> None:
     folder = made_single(tmp_path)
     (folder / "adapters" / "lora").mkdir(parents=True)
     analyse(folder)
@@ -245,7 +249,7 @@ def test_the_keyboard_skips_to_the_content_and_copies_a_command(page: sync_api.P
     assert page.evaluate("navigator.clipboard.readText()").startswith("slat predict ")
 
 
-def test_an_interval_is_shown_of_the_curve_that_is_pointed_at(page: sync_api.Page, tmp_path: Path) -> None:
+def test_an_interval_is_shown_of_the_curve_that_is_pointed_at(page: Page, tmp_path: Path) -> None:
     folder = made_single(tmp_path)
     analyse(folder)
     page.goto(f"file://{folder / 'report.html'}")
@@ -257,7 +261,7 @@ def test_an_interval_is_shown_of_the_curve_that_is_pointed_at(page: sync_api.Pag
     assert " to " in page.locator("#tip").inner_text()
 
 
-def test_both_colour_schemes_can_be_read(page: sync_api.Page, comparison: Path) -> None:
+def test_both_colour_schemes_can_be_read(page: Page, comparison: Path) -> None:
     """Contrast of text, labels and both families of marks with the paper: 4.5 of WCAG AA, 3 for marks."""
     page.goto(f"file://{comparison}")
     for scheme in ("light", "dark"):

@@ -24,7 +24,7 @@ from tests.export.folders import MEASURES
 from tests.structure.test_kinds import shake
 
 LABELS = {"name": "bbc-headline", "max_rows": 32}
-FORMS = {
+FORMS: dict[str, dict] = {
     "prompt": {"prompt": "Headline: {headline}\nTopic:"},
     "chat": {"messages": [{"role": "user", "content": "Topic of {headline}?"}]},
 }

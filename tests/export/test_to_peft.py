@@ -55,7 +55,7 @@ AUTO = {
 }
 
 
-def on_disk(make: Callable[[], nn.Module], folder: Path) -> nn.Module:
+def on_disk(make: Callable[[], hf.PreTrainedModel], folder: Path) -> hf.PreTrainedModel:
     torch.manual_seed(0)
     model = make()
     larger(model)

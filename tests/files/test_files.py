@@ -198,7 +198,11 @@ def test_a_process_killed_between_digest_and_table_leaves_nothing_that_looks_dam
 
 
 def test_arrays_are_those_that_were_written(tmp_path: Path) -> None:
-    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros((0, 2)), "c": np.array([True])}
+    arrays: dict[str, np.ndarray] = {
+        "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b": np.zeros((0, 2)),
+        "c": np.array([True]),
+    }
     digest = save_arrays(tmp_path / "a", arrays)
     again = load_arrays(tmp_path / "a", digest)
     assert again.keys() == arrays.keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return decoder(tmp_path_factory.mktemp("decoder"), "wide")
 
 
-def load(folder: Path, kind: type, bits: str) -> hf.PreTrainedModel:
+def load(folder: Path, kind: Any, bits: str) -> hf.PreTrainedModel:
     quantized = hf.BitsAndBytesConfig(**HOW[bits], llm_int8_skip_modules=["lm_head", "score"])
     model = kind.from_pretrained(folder, quantization_config=quantized, dtype=torch.bfloat16)
     model.config.pad_token_id = 2
@@ -35,7 +36,7 @@ def load(folder: Path, kind: type, bits: str) -> hf.PreTrainedModel:
 
 @pytest.mark.parametrize("bits", HOW)
 @pytest.mark.parametrize("kind", [hf.AutoModelForCausalLM, hf.AutoModelForSequenceClassification])
-def test_it_is_searched_saved_and_loaded(folder: Path, tmp_path: Path, kind: type, bits: str) -> None:
+def test_it_is_searched_saved_and_loaded(folder: Path, tmp_path: Path, kind: Any, bits: str) -> None:
     torch.manual_seed(0)
     model = load(folder, kind, bits)
     head = getattr(model, "score", None)

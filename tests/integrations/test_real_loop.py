@@ -42,6 +42,7 @@ class WithLoss(nn.Module):
 def made(context: Context, kind: str) -> tuple[TextClassifier, Supernet]:
     torch.manual_seed(0)
     model = context.models()[0]
+    assert isinstance(model, TextClassifier)
     space = Space({"lora": Candidate(2), "bias": Candidate(1), "spectral": Candidate(6)})
     return model, Supernet(model.backbone, find_sites(model.backbone), space, SearchOptions(kind))
 

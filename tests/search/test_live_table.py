@@ -58,9 +58,10 @@ def test_what_there_is_and_what_is_left() -> None:
 
 
 def test_the_table_reads_well() -> None:
-    console = Console(file=io.StringIO(), width=100)
+    printed = io.StringIO()
+    console = Console(file=printed, width=100)
     console.print(table(overview(TRIALS, 10, 60.0, 1), 10, 100))
-    title, header, *rows = [line.split() for line in console.file.getvalue().splitlines()]
+    title, header, *rows = [line.split() for line in printed.getvalue().splitlines()]
     assert " ".join(title) == ("10 trials: 2 completed, 1 diverged, 2 running, 1 stopped; front of 3, about 2 min left")
     assert header == ["trial", "step", "parameters", "quality", "retained"]
     assert rows[0] == ["0", "front", "100/100", "4,000", "0.900", "90.0%"]

@@ -111,9 +111,10 @@ def searcher_for(
 
 def finish(searcher: OptunaSearcher, count: int) -> list[dict]:
     """Let so many trials run to their end, one after another; what they sampled."""
-    sampled = []
+    sampled: list[dict] = []
     for name in map(str, range(count)):
-        sampled.append(searcher.suggest(name) or {})
+        point = searcher.suggest(name)
+        sampled.append(point if isinstance(point, dict) else {})
         searcher.on_trial_complete(name, report(sampled[-1], LAST))
     return sampled
 

@@ -31,6 +31,7 @@ def pool(bare: nn.Module) -> SharedAdapter:
     """A pool of three tasks that was trained, off the model again."""
     supernet = searched(bare, "saliency")
     shared = supernet.discretize()
+    assert isinstance(shared, SharedAdapter)
     supernet.detach()
     return shared
 

@@ -78,7 +78,7 @@ def test_token_lists_train(tmp_path: Path) -> None:
     assert {e.texts[0] for s in SPLITS for e in task.splits[s]} == {f"word {i}" for i in range(40)}
 
 
-AWKWARD = [
+AWKWARD: list[dict[str, Any]] = [
     {"id": "007", "text": "a\u2028b\u2029c\x85d", "date": "2020-01-01T00:00:00", "n": 2**70, "mixed": 1},
     {"id": "7", "text": "<b> &amp; </b> \\/", "date": "2020-01-01", "n": 1, "mixed": "one"},
     {"id": "x", "text": "\U0001f600", "date": "", "n": None, "mixed": [1, {"a": None}], "late": 1.0},
