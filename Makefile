@@ -23,7 +23,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-cluster test-browser test-fuzz test-llm test-minimum test-wheel test-mutants test-side-by-side lint format docs notebook site dist sensitivity-demo clean
+.PHONY: demo test test-slow test-cluster test-browser test-fuzz test-llm test-minimum test-wheel test-mutants test-side-by-side lint types-of-package types-of-callers format docs notebook site dist sensitivity-demo clean
 
 QUICK = -n 2 --dist loadfile -m "not slow and not cluster and not browser and not llm and not side_by_side and not fuzz"
 
@@ -88,8 +88,13 @@ test-side-by-side: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory -j 2 types-of-package types-of-callers
+
+types-of-package:
 	$(BIN)/mypy
-	$(BIN)/mypy --config-file experiments/mypy.ini experiments/benchmarks/*.py examples/*.py
+
+types-of-callers:
+	$(BIN)/mypy --config-file experiments/mypy.ini experiments/benchmarks/*.py examples/*.py tests
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""Hand-made methods, and the common interface of every fixed method."""
+"""Hand-made methods, and the common interface of all fixed methods."""
 
 from .applied import Applied, check_weights, load_module
 from .methods import METHODS, apply_method

@@ -1,4 +1,4 @@
-"""A method applied to a backbone, of any kind."""
+"""A method of any kind applied to a backbone."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from ..structure import (
     attach,
 )
 
-#: of a method, by name
+#: options of a method, by name
 Options = Mapping[str, Any]
-ALPHA = 16  # of LoRA, and of methods that are scaled as it is
+ALPHA = 16  # of LoRA, and of methods with the same scaling
 
-#: name under which the scale of each unit for each task is kept, (tasks, units)
+#: name under which the scales of units for tasks are saved, (tasks, units)
 SCALES = "scales"
 
 
 @dataclass
 class Applied:
-    """A method that stands on a backbone.
+    """A method on a backbone.
 
     Attributes:
         module: holds the parameters to train; None trains the head alone.
-        structure: what stands where, if the method is a fixed structure.
-        undo: takes it off the backbone.
-        controller: steps of a training -> what the method does beside plain training.
-        count: trained parameters left, if the method drops some.
-        description: bytes that say what stands where, if that follows from no rule and no seed.
-        shared: holds the modules, where tasks share them and do not all use the same.
+        structure: the structure, if the method is a fixed one.
+        undo: removes the method from the backbone.
+        controller: steps of a training -> what the method adds to plain training.
+        count: returns the number of remaining trained parameters, if the method removes some.
+        description: bytes that describe the structure, if it follows from no rule and no seed.
+        shared: holds the modules of a pool, of which tasks use different parts.
     """
 
     module: nn.Module | None = None
@@ -51,12 +51,12 @@ class Applied:
     shared: SharedAdapter | None = None
 
     def switch(self, task: int) -> None:
-        """Open the part of the task of this number, where tasks do not all use the same modules."""
+        """Open the units of a task by its number, where tasks use different ones."""
         if self.shared is not None:
             self.shared.switch(self.shared.structure.tasks[task])
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """Names and parameters that this method trains."""
+        """Return name -> parameter of all parameters that this method trains."""
         if self.module is None:
             return {}
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
@@ -74,17 +74,17 @@ class Applied:
 
     @property
     def bytes(self) -> int:
-        """Bytes to store beside the frozen model and the head: values in float32, and ``description``.
+        """Return the bytes to store beside the frozen model and the head: values in float32, and ``description``.
 
-        What is frozen of a method is not counted. It follows from the frozen weights (singular directions) or from a
-        seed (random projections, frequencies, masks), as every method is put on anew when its values are loaded; files
-        may hold copies. Nor is the probe of an adapter, which only checks and may be left out.
+        Frozen values of a method are not counted. They follow from the frozen weights (singular directions) or from a
+        seed (random projections, frequencies, masks), as every method is applied anew when its values are loaded; files
+        may hold copies. Nor is the probe of an adapter, which is only a check and may be left out.
         """
         return VALUE * self.params + self.description
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Put saved values back.
+        """Load saved values.
 
         Raises:
             SlatError: names or shapes are not those of :meth:`saved`, or the model's singular directions have changed.
@@ -96,10 +96,10 @@ class Applied:
                 self.shared.scales.copy_(state[SCALES])
                 self.shared.switch(self.shared.task)
             return
-        trained = self.trained()
-        check_weights(trained, state)
+        parameters = self.trained()
+        check_weights(parameters, state)
         for name, value in state.items():
-            trained[name].copy_(value)
+            parameters[name].copy_(value)
 
 
 def attached(backbone: nn.Module, structure: Structure) -> Applied:
@@ -109,30 +109,34 @@ def attached(backbone: nn.Module, structure: Structure) -> Applied:
 
 
 def check_weights(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
-    """Check that saved values have the names, shapes and kinds of number of a module's own, and are finite.
+    """Check that saved values have the names, shapes and kinds of numbers of a module's own, and are finite.
 
     Raises:
-        SlatError: they have not.
+        SlatError: names, shapes or kinds of numbers differ, or a value is not finite.
     """
-    if other := sorted(set(own) ^ set(saved)):
-        raise SlatError(f"adapter weights do not fit: {', '.join(other[:3])}{' ...' if len(other) > 3 else ''}")
+    if mismatches := sorted(set(own) ^ set(saved)):
+        raise SlatError(
+            f"adapter weights do not fit: {', '.join(mismatches[:3])}{' ...' if len(mismatches) > 3 else ''}"
+        )
     for name, value in saved.items():
         if value.shape != own[name].shape:
-            there, here = tuple(value.shape), tuple(own[name].shape)
-            raise SlatError(f"adapter weights do not fit: {name} has shape {there}, and {here} in this model")
+            saved_shape, own_shape = tuple(value.shape), tuple(own[name].shape)
+            raise SlatError(
+                f"adapter weights do not fit: {name} has shape {saved_shape}, and {own_shape} in this model"
+            )
         if value.is_floating_point() != own[name].is_floating_point():
-            kinds = [str(tensor.dtype).removeprefix("torch.") for tensor in (value, own[name])]
-            raise SlatError(f"adapter weights do not fit: {name} is of {kinds[0]}, and {kinds[1]} in this model")
+            dtypes = [str(tensor.dtype).removeprefix("torch.") for tensor in (value, own[name])]
+            raise SlatError(f"adapter weights do not fit: {name} is of {dtypes[0]}, and {dtypes[1]} in this model")
         if not torch.isfinite(value).all():
             raise SlatError(f"adapter weights: {name} holds NaN or infinity")
 
 
 def load_module(module: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """Put saved values into a module.
+    """Load saved values into a module.
 
     Raises:
         SlatError: names or shapes are not those of the module, or the model's singular directions have changed.
     """
-    own = module.state_dict()
-    check_weights({name: own[name] for name in own if name in saved or not name.endswith(".probe")}, saved)
+    state = module.state_dict()
+    check_weights({name: state[name] for name in state if name in saved or not name.endswith(".probe")}, saved)
     module.load_state_dict(saved)

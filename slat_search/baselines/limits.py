@@ -1,4 +1,4 @@
-"""Limits on method options of adapters and configurations, so that none computes forever."""
+"""Limits on the method options of adapters and configurations, so that none of them computes forever."""
 
 from __future__ import annotations
 
@@ -11,108 +11,115 @@ from torch import nn
 from ..errors import SlatError
 
 _parser: Any = re._parser  # type: ignore[attr-defined]
-_LONGEST = 1000  # characters of a pattern
-_MOST_TEXTS = 20_000  # texts in all: names of modules
-_MOST_REPEATS = 3  # of one pattern; matching a name of n characters takes n to this power at most, and once more
-_MOST_ITERATIONS = 100
-_SEED = re.compile(r"seed|key$|total_step|tinit|tfinal|deltaT")  # numbers that nothing is counted up to
-_COUNTS = ("theta_d_length", "n_frequency")  # of trained numbers, in all or of a projection
-_OF_NUMBERS = ("unilora", "fourierft", "tinylora")  # methods whose size counts trained numbers, and no width
-_TIMES = 4  # a size may be so many times the widest layer,
-_LEAST = 1024  # and this in any case: VeRA shares projections of 256 directions whatever the model
+_MAX_CHARACTERS = 1000  # characters of a pattern
+_MAX_TEXTS = 20_000  # texts in all: names of modules
+_MAX_REPEATS = 3  # of one pattern; matching a name of n characters takes n to this power at most, and once more
+_MAX_ITERATIONS = 100
+_UNBOUNDED = re.compile(r"seed|key$|total_step|tinit|tfinal|deltaT")  # fields whose numbers are no amounts of work
+_COUNT_FIELDS = ("theta_d_length", "n_frequency")  # that count trained numbers, in all or per projection
+_COUNT_METHODS = ("unilora", "fourierft", "tinylora")  # methods whose size counts trained numbers and is no width
+_WIDTH_FACTOR = 4  # a size may be this many times the widest layer,
+_MIN_LIMIT = 1024  # and this with any model: VeRA shares projections of 256 directions
 
 
 def check_options(method: str, backbone: nn.Module, options: Mapping[str, Any]) -> None:
     """Check that the options of a method ask for no more than the model could ever use.
 
     Args:
-        options: what :func:`.apply_method` takes; texts among the fields of ``peft`` may be regular expressions, which
+        options: those of :func:`.apply_method`; texts among the fields of ``peft`` may be regular expressions, which
             peft matches against the names of all modules.
 
     Raises:
-        SlatError: a size, budget or number of iterations beyond reason, or a pattern that could be matched for ever.
+        SlatError: a size, budget or number of iterations beyond reason, or a pattern that could match forever.
     """
     params = sum(p.numel() for p in backbone.parameters())
-    widest = max((max(p.shape) for n, p in backbone.named_parameters() if p.dim() == 2 and "embed" not in n), default=1)
-    most_wide, counts = max(_TIMES * widest, _LEAST), method in _OF_NUMBERS
-    for name, most in (("size", params if counts else most_wide), ("budget", params)):
+    max_width = max(
+        (max(p.shape) for n, p in backbone.named_parameters() if p.dim() == 2 and "embed" not in n), default=1
+    )
+    width_limit, is_count = max(_WIDTH_FACTOR * max_width, _MIN_LIMIT), method in _COUNT_METHODS
+    for name, limit in (("size", params if is_count else width_limit), ("budget", params)):
         value = options.get(name)
-        if value is not None and (not isinstance(value, int) or not 1 <= value <= most):
-            raise SlatError(f"baselines.{name}: {value!r} is beyond what this model can use, 1 to {most:,}")
+        if value is not None and (not isinstance(value, int) or not 1 <= value <= limit):
+            raise SlatError(f"baselines.{name}: {value!r} is beyond what this model can use, 1 to {limit:,}")
     texts = 0
     for field, value in _leaves("peft", options.get("peft", {})):
         if isinstance(value, str):
             texts += 1
             _check_text(field, value)
-        elif isinstance(value, int | float) and not _SEED.search(field):
-            most = params if field.rpartition(".")[2] in _COUNTS else most_wide
-            most = _MOST_ITERATIONS if "iter" in field else most
-            if not abs(value) <= most:
-                raise SlatError(f"baselines.{field}: {value!r} is beyond what this model can use, {most:,} at most")
-    if texts > _MOST_TEXTS:
-        raise SlatError(f"baselines.peft: has {texts:,} texts; {_MOST_TEXTS:,} at most")
+        elif isinstance(value, int | float) and not _UNBOUNDED.search(field):
+            limit = params if field.rpartition(".")[2] in _COUNT_FIELDS else width_limit
+            limit = _MAX_ITERATIONS if "iter" in field else limit
+            if not abs(value) <= limit:
+                raise SlatError(f"baselines.{field}: {value!r} is beyond what this model can use, {limit:,} at most")
+    if texts > _MAX_TEXTS:
+        raise SlatError(f"baselines.peft: has {texts:,} texts; {_MAX_TEXTS:,} at most")
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Return texts and numbers in options, with their places; keys of mappings are texts, too."""
+    """Yield the field and value of texts and numbers in options; keys of mappings are texts, too."""
     if isinstance(value, Mapping):
-        for key, inner in value.items():
+        for key, item in value.items():
             yield f"{name} (a key)", str(key)
-            yield from _leaves(f"{name}.{key}", inner)
+            yield from _leaves(f"{name}.{key}", item)
     elif isinstance(value, list | tuple | set):
-        for inner in value:
-            yield from _leaves(name, inner)
+        for item in value:
+            yield from _leaves(name, item)
     else:
         yield name, value
 
 
 def _check_text(field: str, text: str) -> None:
-    """Check a text as the regular expression that peft may take it for."""
-    if len(text) > _LONGEST:
-        raise SlatError(f"baselines.{field[:_LONGEST]}: a text of {len(text):,} characters; {_LONGEST:,} at most")
-    if (count := re.search(r"niter_(\d+)", text)) and int(count[1]) > _MOST_ITERATIONS:
-        raise SlatError(f"baselines.{field}: {text!r} asks for more than {_MOST_ITERATIONS} iterations")
-    try:
-        parsed = _parser.parse(text)
-    except (re.error, RecursionError, OverflowError) as error:  # beside what peft adds it may well be one
-        raise SlatError(f"baselines.{field}: {text!r} is no regular expression ({error})") from error
-    repeats = _repeats(parsed, inside=False)
-    if repeats is None or repeats > _MOST_REPEATS:
+    """Check a text as a regular expression, which peft may take it for."""
+    if len(text) > _MAX_CHARACTERS:
         raise SlatError(
-            f"baselines.{field}: {text!r} could be matched for ever; a pattern may repeat {_MOST_REPEATS} times, and "
+            f"baselines.{field[:_MAX_CHARACTERS]}: a text of {len(text):,} characters; {_MAX_CHARACTERS:,} at most"
+        )
+    if (count := re.search(r"niter_(\d+)", text)) and int(count[1]) > _MAX_ITERATIONS:
+        raise SlatError(f"baselines.{field}: {text!r} asks for more than {_MAX_ITERATIONS} iterations")
+    try:
+        pattern = _parser.parse(text)
+    except (re.error, RecursionError, OverflowError) as error:  # with what peft adds it may be one
+        raise SlatError(f"baselines.{field}: {text!r} is no regular expression ({error})") from error
+    repeats = _repeats(pattern, is_nested=False)
+    if repeats is None or repeats > _MAX_REPEATS:
+        raise SlatError(
+            f"baselines.{field}: {text!r} could be matched for ever; a pattern may repeat {_MAX_REPEATS} times, and "
             "holds neither repeats nor alternatives in what it repeats, nor references"
         )
 
 
-def _repeats(parsed: Any, inside: bool) -> int | None:
-    """Count the repeats of a parsed pattern; None where one is within another, or holds what a match may try in several
-    ways."""
+def _repeats(pattern: Any, is_nested: bool) -> int | None:
+    """Return the number of repeats in a parsed pattern.
+
+    It is None where a repeat contains another repeat or alternatives, and for references: a match may try these in
+    several ways.
+    """
     total = 0
-    for code, argument in parsed:
+    for code, argument in pattern:
         name = str(code)
         if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-            low, high, inner = argument
-            varies = low != high or int(high) > 1
-            if inside or int(low) > _LONGEST or _repeats(inner, inside=varies) is None:
+            low, high, subpattern = argument
+            is_variable = low != high or int(high) > 1
+            if is_nested or int(low) > _MAX_CHARACTERS or _repeats(subpattern, is_nested=is_variable) is None:
                 return None
-            total += varies
+            total += is_variable
         elif name in ("GROUPREF", "GROUPREF_EXISTS"):
             return None
         elif name == "BRANCH":
-            counts = [_repeats(branch, inside) for branch in argument[1]]
-            if inside or None in counts:
+            counts = [_repeats(branch, is_nested) for branch in argument[1]]
+            if is_nested or None in counts:
                 return None
             total += sum(count or 0 for count in counts)
         else:
-            for inner in _inner(name, argument):
-                count = _repeats(inner, inside)
+            for subpattern in _subpatterns(name, argument):
+                count = _repeats(subpattern, is_nested)
                 if count is None:
                     return None
                 total += count
     return total
 
 
-def _inner(name: str, argument: Any) -> list[Any]:
+def _subpatterns(name: str, argument: Any) -> list[Any]:
     """Return the sub-patterns of groups and lookarounds."""
     if name == "SUBPATTERN":
         return [argument[-1]]

@@ -1,7 +1,7 @@
-"""Hand-made methods, each applied to a backbone and taken off again.
+"""Hand-made methods, which are applied to a backbone and can be removed from it.
 
 A new baseline is one function, one entry in ``METHODS`` and one in the configuration's ``METHOD_DEFAULTS``. ``slat`` is
-the found structure, trained again through the same door.
+a found structure, which is trained in the same way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .limits import check_options
 
 
 def slat(backbone: nn.Module, options: Options) -> Applied:
-    """A found structure, of one task or shared by several; ``structure`` is what its ``to_dict`` gave."""
+    """A found structure of one task or several; ``structure`` has the values of its ``to_dict``."""
     structure = read_structure(options["structure"])
     if isinstance(structure, Structure):
         return replace(attached(backbone, structure), description=description_bytes(structure))
@@ -66,25 +66,25 @@ def bitfit(backbone: nn.Module, options: Options) -> Applied:
 
 
 def uniform(backbone: nn.Module, options: Options) -> Applied:
-    """LoRA spread as evenly over all projections as ``budget`` parameters allow, scale 2."""
+    """LoRA of scale 2, spread as evenly over all projections as ``budget`` parameters allow."""
     return attached(backbone, Structure.uniform(find_sites(backbone), options["budget"], "lora", scale=2.0))
 
 
 def random(backbone: nn.Module, options: Options) -> Applied:
-    """``budget`` parameters drawn from what a search chooses from, ``kinds`` and sizes; another draw each ``seed``."""
+    """``budget`` parameters drawn at random from a search's candidates, ``kinds`` and their sizes; by ``seed``."""
     kinds = {kind: Candidate(size) for kind, size in options["kinds"].items()}
     sites = find_sites(backbone, **options.get("sites", {}))
-    whole = Space(kinds, ModuleOptions(**options.get("modules", {}))).supernet(sites)
-    return attached(backbone, whole.random_part(options["budget"], options["seed"]))
+    supernet = Space(kinds, ModuleOptions(**options.get("modules", {}))).supernet(sites)
+    return attached(backbone, supernet.random_part(options["budget"], options["seed"]))
 
 
 class Mixture(nn.Module):
-    """Modules of several kinds under gates that are trained and never closed: what is evaluated is soft.
+    """Modules of several kinds under gates that are trained and never close, also in evaluation.
 
     Args:
         backbone: a frozen model.
-        sites: where modules stand.
-        space: which ones.
+        sites: where modules are inserted.
+        space: the modules.
     """
 
     def __init__(self, backbone: nn.Module, sites: Sequence[Site], space: Space):
@@ -95,12 +95,12 @@ class Mixture(nn.Module):
         self._pre_hook = backbone.register_forward_pre_hook(lambda module, args: self.draw())
 
     def draw(self) -> None:
-        """Give every module its gate for the coming forward pass."""
+        """Set every module's gate for the next forward pass."""
         for part, gate in zip(self.layout.parts, self.layout.by_part(self.gates.sample()), strict=True):
             part.site.gates[part.name] = gate
 
     def detach(self) -> None:
-        """Take everything off the backbone again."""
+        """Remove the hooks from the backbone."""
         self._pre_hook.remove()
         self.adapter.detach()
 
@@ -108,8 +108,8 @@ class Mixture(nn.Module):
 def unipelt(backbone: nn.Module, options: Options) -> Applied:
     """LoRA, parallel and serial adapters of ``size``, one sigmoid gate each, without sparsity.
 
-    As UniPELT (Mao et al. 2022, arXiv 2110.07577), but gates do not depend on the text, and no prefix is among the
-    kinds. LoRA stands on queries, values and the MLP's output, adapters at the latter.
+    As UniPELT (Mao et al. 2022, arXiv 2110.07577), but gates do not depend on the text, and prefixes are not among the
+    kinds. LoRA is on queries, values and the MLP's output, adapters on the latter.
     """
     size = options["size"]
     kinds = {kind: Candidate(size, group=size) for kind in ("lora", "parallel", "serial")}
@@ -119,7 +119,7 @@ def unipelt(backbone: nn.Module, options: Options) -> Applied:
 
 
 def full(backbone: nn.Module, options: Options) -> Applied:
-    """Train everything, in a float32 copy; undo restores the frozen weights."""
+    """All weights, in a float32 copy; ``undo`` restores the frozen ones."""
     parameters = [(m, name, p) for m in backbone.modules() for name, p in m.named_parameters(recurse=False)]
     # tied parameters stay tied
     copies = {id(p): nn.Parameter(p.detach().to(torch.float32, copy=True)) for _, _, p in parameters}
@@ -134,7 +134,7 @@ def full(backbone: nn.Module, options: Options) -> Applied:
 
 
 def head(backbone: nn.Module, options: Options) -> Applied:
-    """The linear head alone."""
+    """Only the linear head."""
     return Applied(None, Structure())
 
 

@@ -1,4 +1,4 @@
-"""Which projections of a backbone a method is put on."""
+"""The projections of a backbone that a method is applied to."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from ..errors import SlatError
 from ..structure import Site
 
-_EVERY = "all"  # in ``roles``
+_ALL_ROLES = "all"  # in ``roles``
 
 
 def projections(sites: Sequence[Site], roles: Sequence[str]) -> list[Site]:
-    """Projections with one of ``roles``; ``all`` means every one.
+    """Return the projections with one of ``roles``; ``all`` means every one.
 
     Raises:
         SlatError: there is none.
     """
-    chosen = [s for s in sites if not s.is_norm and (_EVERY in roles or s.role in roles)]
-    if not chosen:
+    targets = [s for s in sites if not s.is_norm and (_ALL_ROLES in roles or s.role in roles)]
+    if not targets:
         raise SlatError(f"baselines.roles: no projection of this model has a role in {', '.join(roles)}")
-    return chosen
+    return targets

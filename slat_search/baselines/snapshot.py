@@ -1,4 +1,4 @@
-"""A backbone that another library writes into, brought back as it was."""
+"""Restore a backbone that another library modifies."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from torch import nn
 
 
 class BackboneSnapshot:
-    """Remembers modules, parameters and values of a backbone, and brings them back.
+    """Modules, parameters and values of a backbone, to be restored.
 
     Args:
-        copies: leave copies of all values in the backbone meanwhile. Otherwise values that are written over in place
-            stay so, and only those that are exchanged come back.
+        copies: whether the backbone gets copies of all values meanwhile. Otherwise values that are overwritten in place
+            stay so, and only replaced ones are restored.
     """
 
     def __init__(self, backbone: nn.Module, copies: bool):
-        self._places = [(m, m._modules.copy(), m._parameters.copy(), m._buffers.copy()) for m in backbone.modules()]
+        self._registries = [(m, m._modules.copy(), m._parameters.copy(), m._buffers.copy()) for m in backbone.modules()]
         self._values = [(p, p.data, p.requires_grad) for p in backbone.parameters()]
         if copies:
             for parameter, value, _ in self._values:
@@ -22,8 +22,8 @@ class BackboneSnapshot:
 
     def restore(self) -> None:
         """Restore everything."""
-        for module, modules, parameters, buffers in self._places:
+        for module, modules, parameters, buffers in self._registries:
             module._modules, module._parameters, module._buffers = modules, parameters, buffers
-        for parameter, value, trained in self._values:
+        for parameter, value, requires_grad in self._values:
             parameter.data, parameter.grad = value, None
-            parameter.requires_grad_(trained)
+            parameter.requires_grad_(requires_grad)

@@ -1,4 +1,4 @@
-"""Methods of the peft library, by peft itself; ``peft`` in an entry passes further fields to its configuration."""
+"""Methods of the peft library, run by peft itself; the option ``peft`` sets further fields of its configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .places import projections
 from .snapshot import BackboneSnapshot
 
 _KEYS_AND_VALUES = ("k", "v", "qkv")
-_DOWN = "mlp_out"
+_DOWN_PROJECTION = "mlp_out"
 
 
 def lora(backbone: nn.Module, options: Options) -> Applied:
@@ -39,47 +39,51 @@ def vera(backbone: nn.Module, options: Options) -> Applied:
 
 
 def tinylora(backbone: nn.Module, options: Options) -> Applied:
-    """``size`` trained numbers a projection, spread by fixed random ones over a core of rank 2 (arXiv 2602.04118)."""
+    """``size`` trained numbers per projection, mapped by fixed random ones to a core of rank 2 (arXiv 2602.04118)."""
     applied = _tuner(backbone, "TinyLoraConfig", {"u": options["size"]}, options)
     for module in applied.module.modules() if applied.module is not None else ():
-        for name in ("tinylora_A", "tinylora_B"):  # peft keeps them as the weights are, which its own numbers are not
+        # peft stores these in the precision of the weights, unlike its trained numbers
+        for name in ("tinylora_A", "tinylora_B"):
             for key, value in getattr(module, name, {}).items():
                 getattr(module, name)[key] = value.float()
     return applied
 
 
 def unilora(backbone: nn.Module, options: Options) -> Applied:
-    """``size`` trained numbers in all, each of which stands in many places of a LoRA of rank 4 (arXiv 2506.00799).
+    """``size`` trained numbers in all, each of which is used at many positions of a LoRA of rank 4 (arXiv 2506.00799).
 
-    They start at small random values, as at zero neither factor would have a gradient.
+    They start at small random values, as neither factor would have a gradient at zero.
     """
     return _tuner(backbone, "UniLoraConfig", {"theta_d_length": options["size"]}, options)
 
 
 def fourierft(backbone: nn.Module, options: Options) -> Applied:
-    """``size`` trained frequencies a projection, drawn at random (Gao et al. 2024, arXiv 2405.03003); from zero on."""
+    """``size`` random frequencies per projection, trained from zero (Gao et al. 2024, arXiv 2405.03003)."""
     return _tuner(backbone, "FourierFTConfig", {"n_frequency": options["size"], "init_weights": True}, options)
 
 
 def adalora(backbone: nn.Module, options: Options) -> Applied:
-    """LoRA in SVD form whose ranks fall to ``size`` on the mean (Zhang et al. 2023, arXiv 2303.10512).
+    """LoRA in SVD form whose ranks fall to a mean of ``size`` (Zhang et al. 2023, arXiv 2303.10512).
 
-    It starts at half as many again, as in the paper; ``params`` counts the ranks that are left.
+    It starts at 1.5 times ``size``, as in the paper; ``params`` counts the remaining ranks.
     """
     size = options["size"]
-    fields = {"init_r": max(size + 1, 3 * size // 2), "target_r": size, "lora_alpha": ALPHA, "total_step": 2**30}
-    applied = _tuner(backbone, "AdaLoraConfig", fields, options)
+    settings = {"init_r": max(size + 1, 3 * size // 2), "target_r": size, "lora_alpha": ALPHA, "total_step": 2**30}
+    applied = _tuner(backbone, "AdaLoraConfig", settings, options)
     model: Any = applied.module
     applied.controller = lambda steps: _Allocation(model, steps, options.get("peft", {}))
-    applied.count = lambda: _standing(model)
+    applied.count = lambda: _remaining_params(model)
     applied.description = 2 * sum("lora_E" in name for name, _ in model.named_parameters())  # the rank of each site
     return applied
 
 
 def ia3(backbone: nn.Module, options: Options) -> Applied:
     """Rescaled keys, values and inputs of the MLP's second projection (Liu et al. 2022, arXiv 2205.05638)."""
-    inner = _named(backbone, (_DOWN,))
-    targets = {"target_modules": [*_named(backbone, _KEYS_AND_VALUES), *inner], "feedforward_modules": inner}
+    down_projections = _site_names(backbone, (_DOWN_PROJECTION,))
+    targets = {
+        "target_modules": [*_site_names(backbone, _KEYS_AND_VALUES), *down_projections],
+        "feedforward_modules": down_projections,
+    }
     return _tuner(backbone, "IA3Config", targets, options)
 
 
@@ -95,9 +99,9 @@ def prefix(backbone: nn.Module, options: Options) -> Applied:
     """``size`` trained key and value vectors before the text in each block (Li and Liang 2021, arXiv 2101.00190)."""
     import peft
 
-    fields = {"num_virtual_tokens": options["size"], "task_type": "FEATURE_EXTRACTION"}
-    config = _config("PrefixTuningConfig", fields, options)
-    with _as_user_errors(), _quiet(), _restored(backbone):
+    settings = {"num_virtual_tokens": options["size"], "task_type": "FEATURE_EXTRACTION"}
+    config = _config("PrefixTuningConfig", settings, options)
+    with _as_user_errors(), _quiet(), _without_traces(backbone):
         model = peft.get_peft_model(backbone, config)
 
     def prepend(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -112,24 +116,24 @@ def prefix(backbone: nn.Module, options: Options) -> Applied:
 
 
 def tuner(backbone: nn.Module, options: Options) -> Applied:
-    """Any other method of peft that goes on projections, ``tuner`` by its name there, as peft sets it up."""
-    known = tuners()
+    """Any other method of peft for projections, with peft's defaults; ``tuner`` is its name there."""
+    config_names = tuners()
     name = str(options["tuner"])
-    if name not in known:
-        hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+    if name not in config_names:
+        hint = did_you_mean(name, config_names) or f"; it has {', '.join(config_names)}"
         raise SlatError(f"baselines.tuner: peft has no {name!r} that goes on projections{hint}")
-    applied = _tuner(backbone, known[name], {}, options)
+    applied = _tuner(backbone, config_names[name], {}, options)
     try:
         with torch.no_grad():
             backbone(input_ids=torch.ones(1, 2, dtype=torch.long, device=next(backbone.parameters()).device))
-    except Exception as error:  # whatever it is, this model and that method do not go together
+    except Exception as error:  # of any kind: the method does not work with this model
         applied.undo()
         raise SlatError(f"baselines.tuner: {name} of peft does not run on this model: {error!r}") from error
     return applied
 
 
 def tuners() -> dict[str, str]:
-    """Name -> class of its configuration, of every method of the installed peft that goes on projections."""
+    """Return name -> configuration class of every method of the installed peft that is applied to projections."""
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
     return {
@@ -139,24 +143,24 @@ def tuners() -> dict[str, str]:
     }
 
 
-def _tuner(backbone: nn.Module, config_name: str, fields: dict[str, Any], options: Options) -> Applied:
+def _tuner(backbone: nn.Module, config_name: str, settings: dict[str, Any], options: Options) -> Applied:
     """Put a method of peft that replaces modules on the backbone.
 
-    Where peft is told how to, by further fields, it may take a part out of frozen weights (PiSSA, OLoRA) or train some
-    of them (``bias``); it then works on a copy of the backbone's values.
+    With further fields peft may subtract a part from frozen weights (PiSSA, OLoRA) or train some of them (``bias``); it
+    then works on a copy of the backbone's values.
     """
     import peft
 
-    if "target_modules" not in fields | options.get("peft", {}):
-        fields = fields | {"target_modules": _named(backbone, options["roles"])}
-    config = _config(config_name, fields, options)
-    was = BackboneSnapshot(backbone, copies=_is_told(options))
+    if "target_modules" not in settings | options.get("peft", {}):
+        settings = settings | {"target_modules": _site_names(backbone, options["roles"])}
+    config = _config(config_name, settings, options)
+    snapshot = BackboneSnapshot(backbone, copies=_is_customized(options))
 
     def restore() -> None:
-        was.restore()
+        snapshot.restore()
         vars(backbone).pop("peft_config", None)
 
-    with _as_user_errors(), _quiet(), _drawn(options):
+    with _as_user_errors(), _quiet(), _seeded(options):
         try:
             model = peft.get_peft_model(backbone, config)
         except BaseException:
@@ -170,29 +174,29 @@ def _tuner(backbone: nn.Module, config_name: str, fields: dict[str, Any], option
     return Applied(model, None, undo)
 
 
-def _is_told(options: Options) -> bool:
-    """Whether an entry says more than what we set up ourselves."""
+def _is_customized(options: Options) -> bool:
+    """Whether the options set fields of peft's configuration, or name a tuner."""
     return "tuner" in options or bool(options.get("peft"))
 
 
-def _config(name: str, wanted: dict[str, Any], options: Options) -> Any:
-    """Build a peft configuration; the user's fields take precedence.
+def _config(name: str, settings: dict[str, Any], options: Options) -> Any:
+    """Build a peft configuration; the user's fields override ``settings``.
 
     Raises:
-        SlatError: peft knows no such field, or refuses a value.
+        SlatError: peft has no such field, or refuses a value.
     """
     import peft
 
-    kind = getattr(peft, name)
-    known = [field.name for field in fields(kind)]
+    config_class = getattr(peft, name)
+    field_names = [field.name for field in fields(config_class)]
     for field in options.get("peft", {}):
-        if field not in known:
-            raise SlatError(f"baselines.peft: {name} of peft has no field {field!r}{did_you_mean(field, known)}")
+        if field not in field_names:
+            raise SlatError(f"baselines.peft: {name} of peft has no field {field!r}{did_you_mean(field, field_names)}")
     with _as_user_errors():
-        return kind(**wanted | options.get("peft", {}))
+        return config_class(**settings | options.get("peft", {}))
 
 
-def _named(backbone: nn.Module, roles: Sequence[str]) -> list[str]:
+def _site_names(backbone: nn.Module, roles: Sequence[str]) -> list[str]:
     return [site.name for site in projections(find_sites(backbone), roles)]
 
 
@@ -205,10 +209,12 @@ def _as_user_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _drawn(options: Options) -> Iterator[None]:
-    """Draw by the seed of the training alone, where peft is told how to start: what it draws may stay frozen, is not
-    saved, and has to be the same when trained weights are loaded."""
-    if not _is_told(options):
+def _seeded(options: Options) -> Iterator[None]:
+    """Draw by the seed of the training alone in the block, where the options customize peft.
+
+    Its random numbers may be frozen and unsaved, and must be the same when trained weights are loaded.
+    """
+    if not _is_customized(options):
         yield
         return
     with torch.random.fork_rng():
@@ -226,30 +232,32 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _restored(backbone: nn.Module) -> Iterator[None]:
-    """Leave no name of peft's behind on a backbone that it only reads."""
-    before = set(vars(backbone))
+def _without_traces(backbone: nn.Module) -> Iterator[None]:
+    """Remove the attributes that peft sets in the block on a backbone that it only reads."""
+    attributes = set(vars(backbone))
     yield
-    for name in set(vars(backbone)) - before:
+    for name in set(vars(backbone)) - attributes:
         delattr(backbone, name)
 
 
 def _in_float32(model: nn.Module | None) -> None:
-    """Keep and compute in float32 what is trained of a backbone in half precision; peft sees to that for weights it
-    adds, and not for copies of the backbone's own."""
+    """Store and compute the trained weights of a backbone in half precision in float32.
+
+    Peft does this for weights that it adds, but not for copies of the backbone's own.
+    """
     for module in model.modules() if model is not None else ():
-        own = [p.dtype for p in module.parameters(recurse=False) if p.requires_grad]
-        if own and own[0] != torch.float32:
+        dtypes = [p.dtype for p in module.parameters(recurse=False) if p.requires_grad]
+        if dtypes and dtypes[0] != torch.float32:
             module.float()
             module.register_forward_pre_hook(lambda _, args: tuple(x.float() for x in args))
-            module.register_forward_hook(lambda _, args, y, half=own[0]: y.to(half))
+            module.register_forward_hook(lambda _, args, y, half=dtypes[0]: y.to(half))
 
 
 class _Allocation(Controller):
-    """AdaLoRA's part in the loop: the orthogonality term, and ranks that fall over the middle of a training.
+    """What AdaLoRA adds to the training loop: the orthogonality term, and ranks that fall in its middle.
 
-    The phases are shares of the steps, a tenth at the start with all ranks and three tenths at the end with the last
-    ones; ``tinit``, ``tfinal`` and ``deltaT`` among the fields of peft are steps, and go before.
+    The phases are fractions of the steps: a tenth at the start with all ranks, and three tenths at the end with the
+    final ones. ``tinit``, ``tfinal`` and ``deltaT`` among the fields of peft are steps, and take precedence.
     """
 
     def __init__(self, model: Any, steps: int, options: Mapping[str, Any]):
@@ -263,7 +271,7 @@ class _Allocation(Controller):
         self._bases = [(n, p) for n, p in model.named_parameters() if "lora_A" in n or "lora_B" in n]
 
     def loss(self) -> Tensor | None:
-        """Mean distance of both bases from orthonormal ones; peft adds it to a loss that a backbone does not have."""
+        """Return the mean distance of both bases from orthonormal ones, which peft adds only to a model's own loss."""
         grams = [p @ p.T if "lora_A" in name else p.T @ p for name, p in self._bases]
         terms = [torch.linalg.norm(gram - torch.eye(len(gram), device=gram.device)) for gram in grams]
         return self._weight * torch.stack(terms).mean()
@@ -272,8 +280,8 @@ class _Allocation(Controller):
         self._model.base_model.update_and_allocate(step)
 
 
-def _standing(model: nn.Module) -> int:
-    """Count the parameters of unmasked ranks."""
+def _remaining_params(model: nn.Module) -> int:
+    """Return the number of parameters of unmasked ranks."""
     total = 0
     for name, value in model.named_parameters():
         if "lora_E" in name:

@@ -18,7 +18,7 @@ from ..structure.attachment import REGISTERED
 from ..structure.extra_state import pack, unpack
 from ..training.gate_schedule import ScreeningSearch, SearchPlan, StructureSearch, controller_for
 from .optimizer_groups import SearchGroups
-from .processes import GradientMean, mean_of_processes, same_in_all, together
+from .processes import GradientMean, broadcast_from_first, is_distributed, mean_of_processes
 
 _SEARCH_STATE = "search"  # name of the state of a training among the submodules of the supernet
 _SIZE = "eval_adapter_params"  # metric of an evaluation
@@ -28,8 +28,8 @@ class SlatCallback(TrainerCallback):
     """Searches a structure while a ``Trainer`` trains, with the schedule of the command line.
 
     The supernet becomes a submodule of its backbone, so that the Trainer's clipping, evaluation, checkpoints and
-    mixed precision reach it; ``supernet.detach()`` undoes that. Candidates enter the Trainer's optimizer, at its
-    learning rate times ``search.lr_factor``, and leave it. Evaluation measures the discretized structure.
+    mixed precision reach it; ``supernet.detach()`` undoes that. Candidates are added to the Trainer's optimizer, at its
+    learning rate times ``search.lr_factor``, and removed from it. Evaluation measures the discretized structure.
 
     Example::
 
@@ -40,15 +40,15 @@ class SlatCallback(TrainerCallback):
 
     Args:
         supernet: of one task, on the model that is trained or on a frozen part of it.
-        plan: pressure.
+        plan: pressure of the search.
         model: the model that is trained, if its weights are kept in few bits and the supernet stands on a part of it.
 
     Attributes:
         search: the schedule; None before the training.
 
     Raises:
-        SlatError: a supernet of several tasks, that was detached, or beside another one on the same model; or a budget
-            that is no whole number, or less than each candidate has.
+        SlatError: a supernet of several tasks, a detached one, or one beside another on the same model; or a budget
+            that is not a whole number, or below the parameters of every candidate.
     """
 
     def __init__(self, supernet: Supernet, plan: SearchPlan | None = None, model: nn.Module | None = None):
@@ -60,27 +60,27 @@ class SlatCallback(TrainerCallback):
         _check_plan(self.plan, supernet)
         self.search: ScreeningSearch | StructureSearch | None = None
         self._groups: SearchGroups | None = None
-        self._mean = GradientMean()
-        self._wants_input_gradients: Any = None
-        self._state = _SearchState(self)
+        self._gradient_mean = GradientMean()
+        self._input_gradient_model: Any = None
+        self._search_state = _SearchState(self)
         supernet.register()
-        supernet.add_module(_SEARCH_STATE, self._state)
+        supernet.add_module(_SEARCH_STATE, self._search_state)
         self._quantizer = _TrainableQuantizer(model or supernet.backbone)
         self._freeze()
 
     @property
     def adapter(self) -> Adapter:
-        """Return the found adapter once the training has ended; before, all candidates that stand."""
+        """Return the found adapter once the training has ended; before that, all remaining candidates."""
         return self.supernet.adapter
 
     @property
     def structure(self) -> Structure:
-        """The discretized structure, as evaluation sees it now."""
+        """Return the current discretized structure, as evaluation measures it."""
         structure = self.supernet.structure()
         assert isinstance(structure, Structure)
         return structure
 
-    # -- events of the Trainer, in the order in which they come --------------------------------------------
+    # -- events of the Trainer, in the order in which they occur -------------------------------------------
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Check the model and the arguments."""
@@ -89,7 +89,8 @@ class SlatCallback(TrainerCallback):
         _check_arguments(args, model, self.supernet)
         self._freeze()
         if AcceleratorState().distributed_type == "MULTI_CPU" and not any(p.requires_grad for p in model.parameters()):
-            self._state.placeholder = nn.Parameter(torch.zeros(1))  # DDP wants one, and on CPUs there is always DDP
+            # DDP needs a trained parameter, and on CPUs there is always DDP
+            self._search_state.placeholder = nn.Parameter(torch.zeros(1))
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -100,19 +101,19 @@ class SlatCallback(TrainerCallback):
         if args.load_best_model_at_end and supernet.gates is not None:
             raise SlatError("load_best_model_at_end: the best checkpoint may hold another structure than the last; "
                             "leave it out, and load the adapter of a checkpoint with load_adapter")  # fmt: skip
-        if state.global_step and not self._state.loaded:
+        if state.global_step and not self._search_state.loaded:
             raise SlatError(f"checkpoint of step {state.global_step}: it holds no search that could go on")
         if state.global_step:
             self._check_same_plan(state.global_step)
-        self._checkpoint(model)
-        own = set(map(id, supernet.parameters()))
-        alone = not any(p.requires_grad and id(p) not in own for p in model.parameters())
-        if alone and supernet.options.kind == "screening":  # there is no head to warm up
+        self._prepare_checkpointing(model)
+        search_ids = set(map(id, supernet.parameters()))
+        is_search_alone = not any(p.requires_grad and id(p) not in search_ids for p in model.parameters())
+        if is_search_alone and supernet.options.kind == "screening":  # there is no head to warm up
             supernet.options = replace(supernet.options, warmup=0.0)
         supernet.adapter.requires_grad_(True)
         self.search = controller_for(supernet, self.plan, state.max_steps)
-        if together():
-            same_in_all(tensor for tensor in supernet.state_dict().values() if torch.is_floating_point(tensor))
+        if is_distributed():
+            broadcast_from_first(tensor for tensor in supernet.state_dict().values() if torch.is_floating_point(tensor))
         optimizer, scheduler = (
             _unwrapped(kwargs["optimizer"], "optimizer"),
             _unwrapped(kwargs["lr_scheduler"], "scheduler"),
@@ -120,16 +121,16 @@ class SlatCallback(TrainerCallback):
         modules, gates = list(supernet.adapter.parameters()), self.search.parameter_groups()
         self._groups = SearchGroups(optimizer, scheduler, modules, gates, args.weight_decay)
         if state.global_step:
-            self.search.load_state_dict(self._state.loaded["search"], state.global_step)
-            self._groups.load_state(self._state.loaded["optimizer"])
-            self._state.loaded = {}
-        self._mean.watch(self._trained())
+            self.search.load_state_dict(self._search_state.loaded["search"], state.global_step)
+            self._groups.load_state(self._search_state.loaded["optimizer"])
+            self._search_state.loaded = {}
+        self._gradient_mean.watch(self._search_parameters())
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Prepare the gates, and begin the gradients of the step with that of sparsity."""
-        search, _ = self._running()
+        """Prepare the gates, and start the step's gradients with that of the sparsity loss."""
+        search, _ = self._active_search()
         search.before_step(None)
         loss = search.loss()
         if loss is not None:
@@ -139,24 +140,24 @@ class SlatCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Set the learning rates of the candidates."""
-        search, groups = self._running()
+        search, groups = self._active_search()
         groups.set_rates(search.lr_factor)
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Judge candidates while the gradients of the step still exist, and remove some."""
-        search, groups = self._running()
+        """Judge candidates while the step's gradients exist, and remove some."""
+        search, groups = self._active_search()
         if self.supernet.gates is not None:
             groups.check_state()
-        self.supernet.take_measurements(mean_of_processes if together() else None)
+        self.supernet.take_measurements(mean_of_processes if is_distributed() else None)
         search.after_step(state.global_step + 1, groups.optimizer)
-        self._mean.watch(self._trained())
+        self._gradient_mean.watch(self._search_parameters())
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
     ) -> None:
-        """Add the measured size to the log of an evaluation, of which the history has a copy already."""
+        """Add the measured size to the log of an evaluation, and to its copy in the history."""
         if logs is not None and any(name.startswith("eval_") for name in logs) and self._is_registered:
             logs[_SIZE] = self.structure.params
             state.log_history[-1][_SIZE] = logs[_SIZE]
@@ -171,8 +172,8 @@ class SlatCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Discretize if the schedule has not, and restore the optimizer."""
-        _, groups = self._running()
+        """Discretize if the schedule has not done so, and restore the optimizer."""
+        _, groups = self._active_search()
         if self.supernet.gates is not None:
             warnings.warn(
                 f"the training ended after {state.global_step} of {state.max_steps} steps, before its search did: "
@@ -182,15 +183,20 @@ class SlatCallback(TrainerCallback):
             self.supernet.discretize(groups.optimizer)
         self.supernet.adapter.active = True
         groups.remove()
-        self._groups = self._state.placeholder = None
-        self._mean.remove()
-        if self._wants_input_gradients is not None:
-            self._wants_input_gradients.disable_input_require_grads()
-            self._wants_input_gradients = None
+        self._groups = self._search_state.placeholder = None
+        self._gradient_mean.remove()
+        if self._input_gradient_model is not None:
+            self._input_gradient_model.disable_input_require_grads()
+            self._input_gradient_model = None
 
-    # -- parts of them ---------------------------------------------------------------------------------------
+    # -- helpers -------------------------------------------------------------------------------------------
 
-    def _running(self) -> tuple[ScreeningSearch | StructureSearch, SearchGroups]:
+    def _active_search(self) -> tuple[ScreeningSearch | StructureSearch, SearchGroups]:
+        """Return the schedule and the optimizer groups of the running training.
+
+        Raises:
+            SlatError: no training is running.
+        """
         if self.search is None or self._groups is None:
             raise SlatError("SlatCallback: the training has not begun, or has ended")
         return self.search, self._groups
@@ -200,31 +206,34 @@ class SlatCallback(TrainerCallback):
         return getattr(self.supernet.backbone, REGISTERED, None) is self.supernet
 
     def _freeze(self) -> None:
-        """Keep candidates out of the optimizer and of DDP that the Trainer makes; they would not let them leave."""
+        """Keep candidates out of the optimizer and DDP that the Trainer makes, from which they could not be removed."""
         self.supernet.requires_grad_(False)
 
-    def _trained(self) -> Iterator[nn.Parameter]:
+    def _search_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.supernet.adapter.parameters()
         if self.supernet.gates is not None:
             yield from self.supernet.gates.variables
 
     def _check_same_plan(self, step: int) -> None:
-        plan = _pressure(self.plan)
-        known = self._state.loaded.get("pressure", plan)  # earlier versions did not write it
-        if known != plan:
-            (before, held), (name, value) = known.popitem(), plan.popitem()
-            raise SlatError(f"checkpoint of step {step}: its search has a {before} of {held:.12g}, and the plan a "
-                            f"{name} of {value:.12g}; resume with the same, or search from the start")  # fmt: skip
+        plan_pressure = _pressure(self.plan)
+        checkpoint_pressure = self._search_state.loaded.get(
+            "pressure", plan_pressure
+        )  # earlier versions did not write it
+        if checkpoint_pressure != plan_pressure:
+            (saved_name, saved_value), (name, value) = checkpoint_pressure.popitem(), plan_pressure.popitem()
+            raise SlatError(f"checkpoint of step {step}: its search has a {saved_name} of {saved_value:.12g}, and the "
+                            f"plan a {name} of {value:.12g}; resume with the same, or search from the "
+                            "start")  # fmt: skip
 
-    def _checkpoint(self, model: Any) -> None:
-        """Prepare for activation checkpointing with reentrance, which wants inputs with a gradient."""
+    def _prepare_checkpointing(self, model: Any) -> None:
+        """Prepare for reentrant activation checkpointing, which needs inputs with a gradient."""
         self.supernet.reentrant = any(map(_is_reentrant, model.modules()))
         if self.supernet.reentrant and not getattr(model, "_require_grads_hooks", None):
             model.enable_input_require_grads()
-            self._wants_input_gradients = model
+            self._input_gradient_model = model
 
     def collect(self) -> dict[str, Any]:
-        """Return what a checkpoint holds of the training beside the supernet; nothing where none is running."""
+        """Return the state of the training for a checkpoint, without the supernet's; empty without a training."""
         if self.search is None or self._groups is None:
             return {}
         return {
@@ -235,28 +244,29 @@ class SlatCallback(TrainerCallback):
 
 
 class _TrainableQuantizer:
-    """Tells the Trainer that a model in few bits has something to train: by itself it sees adapters of peft alone.
+    """Makes the Trainer accept a model in few bits, in which it recognizes only adapters of peft as trainable.
 
-    The Trainer asks the model's quantizer while it is made; until ``restore`` that one says so.
+    The Trainer asks the model's quantizer while it is made; until ``restore`` the quantizer says that it can be
+    trained.
     """
 
     def __init__(self, model: nn.Module):
         self._quantizer: Any = getattr(model, "hf_quantizer", None)
-        self._kind = type(self._quantizer)
+        self._class = type(self._quantizer)
         if self._quantizer is not None:
-            self._quantizer.__class__ = type(self._kind.__name__, (self._kind,), {"is_qat_trainable": True})
+            self._quantizer.__class__ = type(self._class.__name__, (self._class,), {"is_qat_trainable": True})
 
     def restore(self) -> None:
         """Give the quantizer its own class back."""
         if self._quantizer is not None:
-            self._quantizer.__class__ = self._kind
+            self._quantizer.__class__ = self._class
 
 
 class _SearchState(nn.Module):
-    """The state of a training inside the supernet's state dict, for a Trainer gives callbacks no file to read.
+    """The state of a training inside the supernet's state dict, as a Trainer gives callbacks no file to read.
 
     Attributes:
-        loaded: what a checkpoint held, until the training begins.
+        loaded: state of a checkpoint, until the training begins.
         placeholder: a parameter for DDP where the whole model is frozen.
     """
 
@@ -267,7 +277,7 @@ class _SearchState(nn.Module):
         self.placeholder: nn.Parameter | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the training out of copies of the model."""
+        """Exclude the training from copies of the model."""
         return {**self.__dict__, "_callback": None}
 
     def get_extra_state(self) -> Tensor:
@@ -278,7 +288,7 @@ class _SearchState(nn.Module):
 
 
 def _unwrapped(wrapped: Any, name: str) -> Any:
-    """Return the optimizer or scheduler itself, which accelerate may have wrapped."""
+    """Return the optimizer or scheduler without accelerate's wrappers."""
     while hasattr(wrapped, name):
         wrapped = getattr(wrapped, name)
     return wrapped
@@ -292,15 +302,15 @@ def _is_reentrant(module: nn.Module) -> bool:
 
 
 def _pressure(plan: SearchPlan) -> dict[str, float]:
-    """Return the budget, or the sparsity where there is none, by its name."""
+    """Return the budget, or without one the sparsity, by its name."""
     return {"sparsity": float(plan.sparsity)} if plan.budget is None else {"budget": float(plan.budget)}
 
 
 def _check_plan(plan: SearchPlan, supernet: Supernet) -> None:
-    """Refuse a budget that nothing can fill, and warn of a plan that searches nothing.
+    """Refuse a budget that no candidate fits, and warn of a plan that keeps every candidate.
 
     Raises:
-        SlatError: one sentence on it.
+        SlatError: the budget, in one sentence.
     """
     if plan.budget is None:
         if plan.sparsity == 0:
@@ -309,16 +319,16 @@ def _check_plan(plan: SearchPlan, supernet: Supernet) -> None:
         return
     if plan.budget < 1 or plan.budget != int(plan.budget):
         raise SlatError(f"SearchPlan: budget must be a whole number of at least 1, not {plan.budget}")
-    if supernet.gates is not None and len(supernet.costs) and plan.budget < (least := int(supernet.costs.min())):
+    if supernet.gates is not None and len(supernet.costs) and plan.budget < (smallest := int(supernet.costs.min())):
         raise SlatError(f"SearchPlan: no candidate has so few parameters as the budget of {plan.budget}; "
-                        f"give at least {least}")  # fmt: skip
+                        f"give at least {smallest}")  # fmt: skip
 
 
 def _check_arguments(args: TrainingArguments, model: nn.Module, supernet: Supernet) -> None:
-    """Refuse settings a search cannot train with.
+    """Refuse settings that a search cannot train with.
 
     Raises:
-        SlatError: one sentence on it.
+        SlatError: the setting, in one sentence.
     """
     if all(module is not supernet for module in model.modules()):
         raise SlatError("SlatCallback: the supernet does not stand on the model of the Trainer, or was detached")
@@ -334,8 +344,8 @@ def _check_arguments(args: TrainingArguments, model: nn.Module, supernet: Supern
                         "per_device_train_batch_size")  # fmt: skip
     if args.fp16:
         raise SlatError("fp16: its scaled gradients cannot be measured; use bf16")
-    own = set(map(id, supernet.parameters()))
-    trained = [name for name, p in supernet.backbone.named_parameters() if p.requires_grad and id(p) not in own]
-    if trained:
-        raise SlatError(f"SlatCallback: {trained[0]} of the model below the supernet is not frozen; call "
+    search_ids = set(map(id, supernet.parameters()))
+    names = [name for name, p in supernet.backbone.named_parameters() if p.requires_grad and id(p) not in search_ids]
+    if names:
+        raise SlatError(f"SlatCallback: {names[0]} of the model below the supernet is not frozen; call "
                         "requires_grad_(False) on that model first")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Values passed between packages or stored in a run's files, as typed records with versions; no torch, no Ray."""
+"""Typed, versioned records of values passed between packages or stored in a run's files; no torch, no Ray."""
 
 from .adapters import AdapterTask, SavedAdapter, SavedPrompt
 from .base import FileRecord, Record

@@ -1,4 +1,4 @@
-"""Record of a saved adapter: the method, and what each of its tasks needs beside the weights."""
+"""Record of a saved adapter: the method, and the settings of each of its tasks; the weights are in another file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..errors import SlatError
 from .base import FileName, FileRecord, Record
 from .jobs import Measures, TrainingJob
 
-#: what ``format`` said before files had a ``version``; a pool was an adapter of several tasks
-_EARLIER = tuple(f"slat-{kind}/{number}" for kind in ("adapter", "pool") for number in (1, 2, 3))
+#: values of ``format`` before files had a ``version``; a pool was an adapter of several tasks
+_EARLIER_FORMATS = tuple(f"slat-{kind}/{number}" for kind in ("adapter", "pool") for number in (1, 2, 3))
 
-#: names of the text columns by their number, of which version 1 kept no more
+#: number of text columns, which is all that version 1 stored -> their names
 _COLUMNS = {1: ("text 1",), 2: ("text 1", "text 2")}
 
 Length = Annotated[int, Field(gt=0, lt=2**31)]  # of tokens
@@ -26,9 +26,9 @@ class SavedPrompt(Record):
     """Prompt of a causal language model, see :class:`.Template`.
 
     Attributes:
-        prompt: format string, or the name of one; None where ``messages`` stand in its place.
+        prompt: format string, or the name of one; None where ``messages`` replace it.
         messages: ``role`` and ``content`` of each message.
-        words: token ids of the words of each label; none where the answer is a response of its own.
+        words: token ids of the words of each label; none where the answer is a generated response.
         max_new_tokens: most tokens of a response; None where the answer is a label.
     """
 
@@ -48,7 +48,7 @@ class AdapterTask(Record):
         columns: names of the text columns; two for pairs.
         prompt: None where a head reads the text.
         measures: on validation.
-        digests: split -> of the texts that it was trained on; none of an earlier version.
+        digests: split -> digest of the texts that it was trained on; empty from an earlier version.
     """
 
     labels: tuple[str, ...]
@@ -61,22 +61,22 @@ class AdapterTask(Record):
 
     @property
     def outputs(self) -> int:
-        """Return the outputs of the head: one a label, or one number in a regression."""
+        """Return the number of outputs of the head: one per label, or 1 in a regression."""
         return max(1, len(self.labels))
 
 
 class SavedAdapter(FileRecord):
-    """A trained adapter of one task or of several, ``adapter.json``; the weights lie beside it.
+    """A trained adapter of one task or of several, ``adapter.json``, beside the file of its weights.
 
-    Files of versions 1 to 3 name their ``format``, and in those of a single task it has no name.
+    Files of versions 1 to 3 have a ``format``, and in those of a single task the task has no name.
 
     Attributes:
-        model: that it was trained on.
-        job: the training that its weights are of; a search stands as the structure that it found.
+        model: the model that it was trained on.
+        job: the training of its weights; a search is recorded as the structure that it found.
         tasks: by name, in training order.
-        digests: of ``weights`` and ``tokenizer`` of the model; none of an earlier version.
-        weights: digest of the adapter's own weights; empty of an earlier version.
-        revision: commit on the hub that the model was read from; empty of a model that is not from there.
+        digests: of ``weights`` and ``tokenizer`` of the model; empty from an earlier version.
+        weights: digest of the adapter's own weights; empty from an earlier version.
+        revision: commit on the hub that the model was read from; empty for a model that is not from there.
     """
 
     VERSION: ClassVar[int] = 4
@@ -90,9 +90,11 @@ class SavedAdapter(FileRecord):
 
     @classmethod
     def parse(cls, raw: Any, where: str | Path) -> Self:
-        form = raw.get("format", _EARLIER[0]) if isinstance(raw, dict) else _EARLIER[0]
-        if form not in _EARLIER:
-            raise SlatError(f"{where}: is of format {form!r}; this library reads {', '.join(_EARLIER)}, and versions")
+        file_format = raw.get("format", _EARLIER_FORMATS[0]) if isinstance(raw, dict) else _EARLIER_FORMATS[0]
+        if file_format not in _EARLIER_FORMATS:
+            raise SlatError(
+                f"{where}: is of format {file_format!r}; this library reads {', '.join(_EARLIER_FORMATS)}, and versions"
+            )
         return super().parse(raw, where)
 
     @classmethod
@@ -100,7 +102,7 @@ class SavedAdapter(FileRecord):
         if version > 3:
             return raw
         job, tasks = raw.get("unit"), {"": raw}
-        if "structure" in raw:  # of a pool: that of all tasks, whose own trainings are parts of one
+        if "structure" in raw:  # a pool: the structure is that of all tasks, which were trained in one job
             tasks = raw["tasks"]
             (name, first), *_ = tasks.items()
             label = first["unit"]["label"].removesuffix(f"-{name}")
@@ -114,7 +116,7 @@ class SavedAdapter(FileRecord):
 
 
 def _earlier_task(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the task of a file of version 1 to 3; version 1 kept the number of the columns alone."""
-    same = {name: raw.get(name) for name in ("labels", "scale", "max_length", "prompt", "measures")}
+    """Return the task of a file of version 1 to 3; version 1 stored only the number of columns."""
+    fields = {name: raw.get(name) for name in ("labels", "scale", "max_length", "prompt", "measures")}
     columns = raw["columns"] if "columns" in raw else _COLUMNS[raw["texts"]]
-    return {**same, "columns": columns, "digests": (raw.get("made_from") or {}).get("texts", {})}
+    return {**fields, "columns": columns, "digests": (raw.get("made_from") or {}).get("texts", {})}

@@ -1,4 +1,4 @@
-"""Base of all records: typed values passed between packages or stored in a file, all read and written here."""
+"""Base of all records: typed values passed between packages or stored in a file, which are read and written here."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ def _stays_inside(name: str) -> str:
     return name
 
 
-#: text that stands in the path of a file, and leads to no other folder
+#: text that is part of a file's path, and cannot lead to another folder
 FileName = Annotated[str, AfterValidator(_stays_inside)]
 
 
 class Record(BaseModel):
-    """An immutable value of named fields; a field that is not known is a mistake."""
+    """An immutable value of named fields; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values of the fields that were given."""
+        """Return JSON values of the fields that were set."""
         return self.model_dump(exclude_unset=True)
 
 
 class FileRecord(Record):
-    """A record that stands in a file of its own, or on a line of one.
+    """A record in a file of its own, or on a line of a file.
 
     Attributes:
-        VERSION: of the file, written into it; a file without one is of version 1. A subclass that changes what its file
-            holds counts up and overrides :meth:`upgraded`.
+        VERSION: of the file, written into it; a file without one is of version 1. A subclass that changes the content
+            of its file increments it and overrides :meth:`upgraded`.
     """
 
     VERSION: ClassVar[int] = 1
@@ -56,7 +56,7 @@ class FileRecord(Record):
             where: the file's name, for the message.
 
         Raises:
-            SlatError: damaged, or of a version that is not known.
+            SlatError: damaged, or of an unknown version.
         """
         if not isinstance(raw, dict):
             raise SlatError(f"{where}: damaged (no fields in it)")
@@ -77,7 +77,7 @@ class FileRecord(Record):
         """Read a file that :meth:`write` wrote.
 
         Raises:
-            SlatError: missing, damaged, or of a version that is not known.
+            SlatError: missing, damaged, or of an unknown version.
         """
         return cls.parse(read_json(path), path)
 
@@ -87,23 +87,23 @@ class FileRecord(Record):
 
     @classmethod
     def read_lines(cls, path: Path) -> Iterator[Self]:
-        """Yield the record of each line; none of a missing file. A last line that a killed process tore is cut off.
+        """Yield the record of each line; none for a missing file. An incomplete last line is removed.
 
         Raises:
-            SlatError: a line is damaged, or of a version that is not known.
+            SlatError: a line is damaged, or of an unknown version.
         """
         for number, raw in enumerate(read_lines(path), 1):
             yield cls.parse(raw, f"{path}, line {number}")
 
     def append(self, path: Path) -> None:
-        """Add a line to a file; it is on the disk when this returns."""
+        """Append a line to a file; it is on disk when this returns."""
         append_line(path, {"version": self.VERSION, **self.to_dict()})
 
 
 def sentence(error: ValidationError) -> str:
-    """Describe the first mistake."""
-    first = error.errors()[0]
-    field = ".".join(map(str, first["loc"]))
-    if first["type"] == "missing":
+    """Describe the first error in one sentence."""
+    detail = error.errors()[0]
+    field = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "missing":
         return f"damaged, or made by an earlier version, which kept less ({field} is missing)"
-    return f"damaged ({field}: {' '.join(first['msg'].split())})"
+    return f"damaged ({field}: {' '.join(detail['msg'].split())})"

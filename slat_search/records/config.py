@@ -1,4 +1,4 @@
-"""The configuration that a run kept, as far as its tables and pages need it; earlier versions had fewer fields."""
+"""The stored configuration of a run, as far as its tables and pages need it; earlier versions had fewer fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .base import Record, sentence
 
 
 class KeptTask(BaseModel):
-    """Section on one task, with whatever else was configured of it."""
+    """Section on one task, with all its other fields."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -27,13 +27,13 @@ class KeptConfig(Record):
     """``config.yaml`` of a run.
 
     Attributes:
-        tasks: a run of one task has one.
-        model: name.
+        tasks: one for a run of a single task.
+        model: its name.
         steps: of a training.
-        tolerance: within which the smallest adapter is recommended.
-        own_weights: whether searches that keep their own weights take part.
-        weight, sharing: what the sensitivity studies hold.
-        raw: all of it, for pages.
+        tolerance: loss of quality within which the smallest adapter is recommended.
+        own_weights: whether searches that keep their own weights are compared.
+        weight, sharing: fixed values in the sensitivity studies.
+        raw: the whole configuration, for pages.
     """
 
     name: str
@@ -50,12 +50,12 @@ class KeptConfig(Record):
 
     @property
     def metric(self) -> str:
-        """Return the metric of a single task, or say what the mean over several is of."""
+        """Return the metric of a single task, or the name of the mean over several."""
         return self.tasks[0].metric if len(self.tasks) == 1 else f"quality, mean of {len(self.tasks)} tasks"
 
     @classmethod
     def of(cls, run: RunFolder) -> Self:
-        """Read that of a run.
+        """Read the configuration of a run.
 
         Raises:
             SlatError: missing or damaged.

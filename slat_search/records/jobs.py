@@ -1,4 +1,4 @@
-"""Records of a training: what was asked for, what it came to on validation, and what it says of the test texts."""
+"""Records of a training: the job, its result on validation, and its results on test texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TrainingJob:
     Attributes:
         method: key of ``baselines.METHODS``, or ``search``: a structure search whose own weights are the result.
         label: name of the row in tables, e.g. ``lora`` or ``slat-3f2a...``.
-        options: what the method takes (JSON values only); of ``search`` what ``search_trial`` takes beside.
+        options: of the method (JSON values only); for ``search`` further sampled values of ``search_trial``.
         learning_rate, noise_kind, noise_ratio, seed: of the plan.
     """
 
@@ -36,7 +36,7 @@ class TrainingJob:
 
     @property
     def key(self) -> str:
-        """File name of the result."""
+        """Return the file name of the result."""
         return f"{self.label}_lr{self.learning_rate:g}_seed{self.seed}"
 
 
@@ -44,11 +44,11 @@ class Measures(Record):
     """Measures on validation.
 
     Attributes:
-        quality, quality_perturbed: the task's metric on clean and on perturbed text; of several tasks their mean.
+        quality, quality_perturbed: the task's metric on clean and on perturbed text; for several tasks their mean.
         retained: perturbed over clean quality.
         loss: on clean text.
-        quality_worst: of several tasks, that of the worst one.
-        tasks: of several tasks, those of each by name.
+        quality_worst: for several tasks, the quality of the worst one.
+        tasks: for several tasks, the measures of each by name.
     """
 
     quality: float
@@ -59,12 +59,12 @@ class Measures(Record):
     tasks: dict[str, Measures] = Field({})
 
     def of(self, task: str) -> Measures:
-        """Return those of one task; of a single task they are the measures themselves."""
+        """Return the measures of one task; for a single task these are the measures themselves."""
         return self.tasks[task] if self.tasks else self
 
 
-class _OfJob(FileRecord):
-    """A file on a training, which version 1 called a unit."""
+class _JobRecord(FileRecord):
+    """A file of a training, which version 1 called a unit."""
 
     VERSION: ClassVar[int] = 2
 
@@ -80,16 +80,16 @@ def _without(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in raw.items() if key != name}
 
 
-class Trained(_OfJob):
+class Trained(_JobRecord):
     """A successful training, ``<key>.train.json``.
 
     Attributes:
-        job: what was trained.
-        validation: measures of the discretised structure.
+        job: the job that was trained.
+        validation: measures on validation; for a search those of the discretized structure.
         params: trained parameters without heads.
-        bytes: that have to be stored; None where an earlier version did not count them.
-        memory: bytes beyond model and data at the peak; None if the system does not tell.
-        structure: JSON of what a search found.
+        bytes: to be stored; None from an earlier version, which did not count them.
+        memory: peak in bytes beyond model and data; None if the system does not report it.
+        structure: JSON of the structure that a search found.
     """
 
     validation: Measures
@@ -103,11 +103,11 @@ class Trained(_OfJob):
 
     @property
     def modules(self) -> dict[str, Any] | None:
-        """JSON of the structure that was trained or found; None of a method that has none."""
+        """Return the JSON of the structure that was trained or found; None for a method without one."""
         return self.structure or self.job.options.get("structure")
 
 
-class Failed(_OfJob):
+class Failed(_JobRecord):
     """A failed training, ``<key>.train.json``: the loss was not finite, or memory ran out."""
 
     error: str
@@ -117,7 +117,7 @@ def read_training(path: Path) -> Trained | Failed:
     """Read ``<key>.train.json``.
 
     Raises:
-        SlatError: missing, damaged, or of a version that is not known.
+        SlatError: missing, damaged, or of an unknown version.
     """
     raw = read_json(path)
     return (Failed if isinstance(raw, dict) and "error" in raw else Trained).parse(raw, path)
@@ -137,9 +137,9 @@ class TaskTest(Record):
     Attributes:
         quality: on clean text.
         perturbed: on perturbed text.
-        seconds_per_text: that logits take, in batches.
-        seconds_of_one: that the logits of a single text take; None where an earlier version did not measure it.
-        loss: on clean text; None where an earlier version did not keep it.
+        seconds_per_text: seconds for the logits of a text, in batches.
+        seconds_of_one: seconds for the logits of a single text; None from an earlier version, which did not measure it.
+        loss: on clean text; None from an earlier version, which did not store it.
     """
 
     quality: float
@@ -164,7 +164,7 @@ class Tested(FileRecord):
 
     Attributes:
         quality: on clean text, mean over tasks.
-        tasks: what it comes to on each task, by name; in a file of version 1 a single task has none.
+        tasks: results on each task, by name; in a file of version 1 a single task has none.
     """
 
     VERSION: ClassVar[int] = 2

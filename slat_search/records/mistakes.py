@@ -1,4 +1,4 @@
-"""Record of what the recommended method of a run gets wrong on test, bounded in size."""
+"""Record of the mistakes of a run's recommended method on test, limited in size."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pydantic import Field
 
 from .base import FileRecord, Record
 
-#: at most so many texts, and so many classes with scores and in a matrix
+#: most texts, and most classes with scores and in a matrix
 MOST_TEXTS = MOST_CLASSES = 20
-#: letters that are kept of a text
+#: most stored letters of a text
 MOST_LETTERS = 300
 
 
@@ -18,7 +18,7 @@ class ClassScores(Record):
     """Scores of one class.
 
     Attributes:
-        texts: that have this label.
+        texts: number of texts with this label.
     """
 
     label: str
@@ -44,13 +44,13 @@ class WrongText(Record):
 
 
 class TaskMistakes(Record):
-    """What a model gets wrong of the clean test texts of one task.
+    """Mistakes of a model on the clean test texts of one task.
 
     Attributes:
-        seed: of the training whose weights are kept as the adapter.
-        tested: texts.
-        wrong: of them, in a classification.
-        total: classes of the task; 0 in a regression.
+        seed: of the training whose weights are stored as the adapter.
+        tested: number of texts.
+        wrong: number of wrong ones, in a classification; None in a regression.
+        total: number of classes of the task; 0 in a regression.
         classes: scores of the classes with the most mistakes, in the order of the labels.
         confusion: rows are labels, columns predicted classes, in the order of ``classes``; where the task has more
             classes, the last row and column are all others.
@@ -67,7 +67,7 @@ class TaskMistakes(Record):
 
 
 class Mistakes(FileRecord):
-    """What the recommended method gets wrong on test, ``mistakes.json``.
+    """Mistakes of the recommended method on test, ``mistakes.json``.
 
     Attributes:
         method: its label.

@@ -21,21 +21,21 @@ class ResultRow(Record):
         family: ``slat`` for what the search found, else ``baseline``.
         method: label of the method.
         name: of the method, in tables.
-        tuned_as: its name in the record of what was tried.
+        tuned_as: its name in the record of tuning.
         how: whether the tasks of the run trained together, or each alone; a single task is a pool of one.
-        structure: digest of what was found.
-        group: name where runs are compared.
-        budget: size that the method was made for, if it was made in the size of a found structure.
+        structure: digest of the found structure.
+        group: name in comparisons of runs.
+        budget: size of the found structure that the method was made to match, if there is one.
         validation, validation_retained: measures on the task's validation texts.
-        quality, retained: on its test texts, clean; and the area under the perturbed ones.
-        test_loss: on clean test text; nan where an earlier version did not keep it.
+        quality, retained: on its clean test texts; and the area under the qualities on perturbed ones.
+        test_loss: on clean test text; nan from an earlier version, which did not store it.
         params, bytes: of all tasks of the run together.
         own: parameters that the task uses.
-        params_percent, compression: of the backbone and against it, by ``params``.
+        params_percent, compression: ``params`` in percent of the backbone's, and the backbone's over ``params``.
         head_params: of all heads.
         train_seconds, memory, steps: of the training.
         seconds_per_text: of a clean test text, in batches.
-        seconds_of_one: of a single text; nan where an earlier version did not measure it.
+        seconds_of_one: of a single text; nan from an earlier version, which did not measure it.
     """
 
     task: str
@@ -71,7 +71,7 @@ class ResultRow(Record):
 
 
 class PerturbationRow(Record):
-    """Row of ``perturbation.csv``: quality of one training on one task under one kind and ratio, 0 included."""
+    """Row of ``perturbation.csv``: quality of one training on one task under one kind and ratio, including 0."""
 
     task: str
     method: str
@@ -82,7 +82,7 @@ class PerturbationRow(Record):
 
 
 class TransferRow(Record):
-    """Row of ``transfer.csv``: what the task ``of`` uses of a pool, trained on the task ``on``."""
+    """Row of ``transfer.csv``: the part of a pool that the task ``of`` uses, trained on the task ``on``."""
 
     of: str
     on: str
@@ -96,8 +96,8 @@ class StudyRow(Record):
 
     Attributes:
         study, method, kind, value: see :class:`.StudyPoint`.
-        shared: part of a pool's parameters that several tasks use; nan where there is none.
-        quality: on clean test text, of several tasks their mean.
+        shared: fraction of a pool's parameters that several tasks use; nan without a pool.
+        quality: on clean test text; for several tasks their mean.
         error: why the training diverged.
     """
 

@@ -1,4 +1,4 @@
-"""Records of a run: what it was made on, what was chosen and trained, which adapter is recommended."""
+"""Records of a run: its environment, the methods that were chosen and trained, and the recommended adapter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..run_folder import RunFolder
 from ..structure_text import by_line
 from .base import FileName, FileRecord, Record
 
-#: before the label of a method that was trained for each task alone
+#: prefix of the label of a method that was trained for each task alone
 ALONE_LABEL = "alone-"
 
 
@@ -21,10 +21,10 @@ class TaskFacts(Record):
     """Facts on a task that tables need.
 
     Attributes:
-        majority: quality on test of always saying the most frequent training label.
-        train, validation, test: texts of each split.
-        notes: how the splits came about.
-        digests: split -> of its texts; none of an earlier version.
+        majority: quality on test of always predicting the most frequent training label.
+        train, validation, test: number of texts of each split.
+        notes: how the splits were made.
+        digests: split -> digest of its texts; empty from an earlier version.
     """
 
     name: str
@@ -41,12 +41,12 @@ class ModelFacts(Record):
     """Facts on the frozen model that tables need.
 
     Attributes:
-        params: its size.
-        head_params: of all heads.
-        layers: repeated blocks.
-        site_columns: paths of the places inside a block.
-        digests: of ``weights`` and ``tokenizer``; none of an earlier version.
-        revision: commit on the hub that it was read from; empty of a model that is not from there.
+        params: number of its parameters.
+        head_params: number of parameters of all heads.
+        layers: number of repeated blocks.
+        site_columns: paths of the sites inside a block.
+        digests: of ``weights`` and ``tokenizer``; empty from an earlier version.
+        revision: commit on the hub that it was read from; empty for a model that is not from there.
     """
 
     name: str
@@ -59,11 +59,12 @@ class ModelFacts(Record):
 
 
 class Environment(FileRecord):
-    """Versions, hardware, texts and model of a run, ``environment.json``; in a file of version 1 a single task stands
-    under ``task``.
+    """Versions, hardware, texts and model of a run, ``environment.json``.
+
+    In a file of version 1 a single task is stored under ``task``.
 
     Attributes:
-        date: day on which the run began or was resumed last, such as 2026-11-30; empty of an earlier version.
+        date: day on which the run was started or last resumed, such as 2026-11-30; empty from an earlier version.
     """
 
     VERSION: ClassVar[int] = 2
@@ -86,7 +87,7 @@ class Tuning(Record):
 
     Attributes:
         tried: learning rate -> validation quality, None where training diverged.
-        chosen: the learning rate, or that none was.
+        chosen: the learning rate, or a note that none was chosen.
     """
 
     tried: dict[str, float | None]
@@ -100,10 +101,10 @@ class Final(Record):
         key: of its files.
         label: of its method, in files.
         name: of its method, in tables.
-        structure: digest of what was found; empty for a baseline.
-        group: name where runs are compared, as sizes differ from task to task.
-        budget: size that the method was made for, if it was made in the size of a found structure.
-        task: that was trained alone; empty where all tasks of the run trained together.
+        structure: digest of the found structure; empty for a baseline.
+        group: name in comparisons of runs, as sizes differ from task to task.
+        budget: size of the found structure that the method was made to match, if there is one.
+        task: the task that was trained alone; empty where all tasks of the run trained together.
         tuned_as: name in ``tuning``, where it is not ``name``.
     """
 
@@ -129,7 +130,7 @@ class Final(Record):
 class Selection(FileRecord):
     """The methods that are compared and how their learning rates were chosen, ``selection.json``.
 
-    In files of version 1 the trainings for one task alone stand in ``alone.json``.
+    With a file of version 1 the trainings of one task alone are in ``alone.json``.
     """
 
     VERSION: ClassVar[int] = 2
@@ -139,34 +140,34 @@ class Selection(FileRecord):
 
     @classmethod
     def of(cls, run: RunFolder) -> Self:
-        """Read that of a run.
+        """Read the selection of a run.
 
         Raises:
-            SlatError: missing, damaged, or of a version that is not known.
+            SlatError: missing, damaged, or of an unknown version.
         """
-        raw, alone = read_json(run / "selection.json"), run / "alone.json"
+        raw, alone_path = read_json(run / "selection.json"), run / "alone.json"
         selection = cls.parse(raw, run / "selection.json")
-        if "version" in raw or not alone.is_file():
+        if "version" in raw or not alone_path.is_file():
             return selection
-        apart = _Alone.read(alone)
-        return selection.with_more(apart.finals, apart.tuning)
+        alone_selection = _AloneSelection.read(alone_path)
+        return selection.with_more(alone_selection.finals, alone_selection.tuning)
 
     def with_more(self, finals: tuple[Final, ...], tuning: dict[str, Tuning]) -> Self:
-        """Return it with further trainings."""
+        """Return a copy with further trainings."""
         return self.model_copy(update={"finals": self.finals + finals, "tuning": {**self.tuning, **tuning}})
 
 
-class _Alone(Selection):
-    """Trainings of one task alone as version 1 kept them: with their whole structure, and without a group."""
+class _AloneSelection(Selection):
+    """Trainings of one task alone as version 1 stored them: with their whole structure, and without a group."""
 
     VERSION: ClassVar[int] = 1
 
     @classmethod
     def upgraded(cls, raw: dict[str, Any], version: int) -> dict[str, Any]:
-        return {**raw, "finals": [_alone(final) for final in raw["finals"]]}
+        return {**raw, "finals": [_upgraded_final(final) for final in raw["finals"]]}
 
 
-def _alone(final: dict[str, Any]) -> dict[str, Any]:
+def _upgraded_final(final: dict[str, Any]) -> dict[str, Any]:
     structure = final["structure"]
     digest = hashlib.sha256(by_line(structure).encode()).hexdigest()[:10] if structure else ""
     return {**final, "structure": digest, "group": final["name"], "budget": None}
@@ -178,9 +179,9 @@ class StudyPoint(Record):
     Attributes:
         study: ``sparsity``, ``sharing`` or ``noise``.
         method: name in tables.
-        kind: of noise; ``weight`` in the studies of the weights of sparsity and of sharing.
+        kind: of noise; ``weight`` in the studies of the weights of sparsity and sharing.
         value: noise ratio or weight; None where a method has no weight.
-        key: of the training; points of several studies may share it.
+        key: of the training, which points of several studies may have in common.
     """
 
     study: str
@@ -209,9 +210,9 @@ class Recommended(FileRecord):
     """Which adapter to use, ``adapters/best.json``.
 
     Attributes:
-        adapter: label of the recommended one of all.
-        found: label of the recommended one of those that the search found.
-        notes: label -> caveats of an adapter.
+        adapter: label of the recommended adapter.
+        found: label of the recommended one among those that the search found.
+        notes: label -> caveats on an adapter.
     """
 
     adapter: FileName

@@ -1,4 +1,4 @@
-"""A found structure as it stands in ``structures/*.json``, as far as pages need it; the method itself reads more."""
+"""A found structure of ``structures/*.json``, as far as pages need it; the structure engine reads more of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import sentence
 
 
 class _Kept(BaseModel):
-    """Required fields; others are kept as they are."""
+    """Required fields; others are passed on unchecked."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 

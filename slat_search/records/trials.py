@@ -18,7 +18,7 @@ class Report(Measures):
     Attributes:
         step: optimizer steps done.
         params: of the structure.
-        atoms: candidates that the supernet still has.
+        atoms: number of candidates that remain in the supernet.
         seconds: of training and measuring so far.
     """
 
@@ -28,9 +28,9 @@ class Report(Measures):
     seconds: float
 
     def row(self) -> dict[str, Any]:
-        """Return columns of a table; of several tasks the quality of each under its name."""
+        """Return the columns of a table; for several tasks also the quality of each under its name."""
         measures = {name: getattr(self, name) for name in _COLUMNS if name in self.model_fields_set}
-        return measures | {f"quality: {task}": its.quality for task, its in self.tasks.items()}
+        return measures | {f"quality: {task}": task_measures.quality for task, task_measures in self.tasks.items()}
 
 
 _COLUMNS = (
@@ -57,8 +57,8 @@ class Created(Event):
     """A trial begins, for the first time or again.
 
     Attributes:
-        sampled: what the sampler chose.
-        attributes: what the sampler noted down about it.
+        sampled: values that the sampler chose.
+        attributes: the sampler's notes on it.
     """
 
     event: Literal["created"] = "created"
@@ -70,7 +70,7 @@ class Reported(Event):
     """A trial reports.
 
     Attributes:
-        structure: that the report is of, packed.
+        structure: the measured structure, packed.
     """
 
     event: Literal["reported"] = "reported"
@@ -83,7 +83,7 @@ class Ended(Event):
 
     Attributes:
         status: ``completed``, ``stopped`` (by the scheduler), ``diverged`` or ``failed``.
-        error: one line, where it diverged or failed.
+        error: one line, if it diverged or failed.
     """
 
     event: Literal["over"] = "over"
@@ -95,10 +95,10 @@ _EVENTS: dict[Any, type[Event]] = {"created": Created, "reported": Reported, "ov
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """Yield the events of a trial log in order; none of a missing file.
+    """Yield the events of a trial log in order; none for a missing file.
 
     Raises:
-        SlatError: a line is damaged, or of a version that is not known.
+        SlatError: a line is damaged, or of an unknown version.
     """
     for number, raw in enumerate(read_lines(path), 1):
         kind = _EVENTS.get(raw.get("event")) if isinstance(raw, dict) else None
@@ -108,11 +108,11 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 class Decision(FileRecord):
-    """Line of ``rungs.jsonl``: what a trial measured at a rung and what was decided.
+    """Line of ``rungs.jsonl``: the values of a trial at a rung, and the decision.
 
     Attributes:
-        trial: name.
-        values: one an objective, larger is better.
+        trial: its name.
+        values: one per objective, larger is better.
         decision: a word of Ray Tune's schedulers.
     """
 

@@ -1,4 +1,4 @@
-"""The token by which processes of one Ray authenticate, hidden from other users."""
+"""The token by which the processes of a Ray cluster authenticate, hidden from other users."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-_NAMED_BY = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # where a user says which token
+_TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # set by a user who chooses the token
 
 
 def keep_token() -> None:
-    """Let Ray find a token that this user alone can read.
+    """Provide Ray with a token that only this user can read.
 
-    Ray writes ``~/.ray/auth_token`` with the modes that the umask gives, which mostly lets everybody read it, and who
-    reads it can run code in a Ray of this user. Where that folder cannot be written, the token stands in the
-    environment, which processes of other users do not see either.
+    Ray itself writes ``~/.ray/auth_token`` with the modes of the umask, which mostly lets everybody read it, and
+    whoever reads it can run code in this user's Ray. Where that folder cannot be written, the token is set in the
+    environment, which processes of other users cannot read either.
     """
-    if any(os.environ.get(name) for name in _NAMED_BY):
+    if any(os.environ.get(name) for name in _TOKEN_VARIABLES):
         return
     path = Path("~/.ray/auth_token").expanduser()
     try:
@@ -32,18 +32,18 @@ def keep_token() -> None:
 
 
 def _write(path: Path) -> None:
-    """Write a new token whole, unless another process is quicker."""
+    """Write a new token atomically, unless another process was faster."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, written = tempfile.mkstemp(dir=path.parent)  # mode 600
+    handle, temporary = tempfile.mkstemp(dir=path.parent)  # mode 600
     try:
         with os.fdopen(handle, "w") as file:
             file.write(secrets.token_hex(32))
         try:
-            os.link(written, path)
+            os.link(temporary, path)
         except FileExistsError:
             return
         except OSError:  # a file system without links
-            os.replace(written, path)
+            os.replace(temporary, path)
     finally:
         with suppress(FileNotFoundError):
-            os.unlink(written)
+            os.unlink(temporary)

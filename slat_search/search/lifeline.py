@@ -1,4 +1,4 @@
-"""Report at once, in one sentence, that Ray has ended; Ray itself would end the driver silently."""
+"""Report at once that Ray has ended, in one sentence; Ray itself would end the driver silently."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import ray
 from ..errors import SlatError
 from ..interruption import interrupted_by
 
-_EVERY = 1.0  # seconds between two looks
-_GRACE = 1.5  # seconds that a part may be away: it is looked at twice
-_GRACE_OF_HEAD = 20.0  # of a cluster's GCS, which may come back; Ray ends the driver after 60 s
+_INTERVAL = 1.0  # seconds between two checks
+_GRACE = 1.5  # seconds that a part may be unreachable: it is checked twice
+_GRACE_OF_HEAD = 20.0  # for a cluster's GCS, which may come back; Ray ends the driver after 60 s
 
 
 class RayLostError(SlatError):
@@ -23,52 +23,52 @@ class RayLostError(SlatError):
 
 
 class Lifeline:
-    """The parts of Ray that a driver cannot do without: the GCS of the cluster, and the raylet of this machine.
+    """The parts of Ray that a driver depends on: the GCS of the cluster, and the raylet of this machine.
 
     Args:
-        is_own: this process has started Ray, on this machine alone.
+        is_own: whether this process has started Ray, on this machine alone.
     """
 
     def __init__(self, is_own: bool):
         context = ray.get_runtime_context()
-        me = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+        this_node = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
         host, _, port = context.gcs_address.rpartition(":")
-        #: name -> host, port, seconds that it may be away
-        self._parts = {
-            "raylet": (me["NodeManagerAddress"], me["NodeManagerPort"], _GRACE),
+        #: name -> host, port, seconds that it may be unreachable
+        self._endpoints = {
+            "raylet": (this_node["NodeManagerAddress"], this_node["NodeManagerPort"], _GRACE),
             "GCS": (host.strip("[]"), int(port), _GRACE if is_own else _GRACE_OF_HEAD),
         }
-        self._away: dict[str, float] = {}
+        self._missing_since: dict[str, float] = {}
 
     def lost(self) -> str | None:
-        """Return the name of a part that has been away for too long."""
+        """Return the name of a part that has been unreachable for too long; None if there is none."""
         now = time.monotonic()
-        for name, (host, port, grace) in self._parts.items():
+        for name, (host, port, grace) in self._endpoints.items():
             if _answers(host, port):
-                self._away.pop(name, None)
-            elif now - self._away.setdefault(name, now) >= grace:
+                self._missing_since.pop(name, None)
+            elif now - self._missing_since.setdefault(name, now) >= grace:
                 return name
         return None
 
     def is_cut(self) -> bool:
-        """Whether a part does not answer now; looks as often as it takes to be sure."""
-        while not (lost := self.lost()) and self._away:
-            time.sleep(_EVERY / 4)
-        return lost is not None
+        """Whether a part is lost; a part that does not answer now is checked until that is decided."""
+        while not (lost_part := self.lost()) and self._missing_since:
+            time.sleep(_INTERVAL / 4)
+        return lost_part is not None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Raise in the block when a part is gone.
+        """Raise in the block when a part is lost.
 
         Raises:
-            RayLostError: in place of whatever Ray raised meanwhile.
+            RayLostError: instead of any error that Ray raised meanwhile.
         """
-        over = threading.Event()
+        stop = threading.Event()
         try:
             with interrupted_by(self._error) as interrupt:
 
                 def watch() -> None:
-                    while not over.wait(_EVERY):
+                    while not stop.wait(_INTERVAL):
                         if self.lost():
                             return interrupt()
 
@@ -77,7 +77,7 @@ class Lifeline:
                 try:
                     yield
                 finally:
-                    over.set()
+                    stop.set()
                     watcher.join()
         except RayLostError:
             raise
@@ -87,7 +87,7 @@ class Lifeline:
             raise
 
     def _error(self) -> RayLostError:
-        part = " and ".join(self._away) or "raylet"
+        part = " and ".join(self._missing_since) or "raylet"
         return RayLostError(
             f"Ray has ended: its {part} does not answer any more (killed, or out of memory?); everything finished is "
             "kept: continue with --resume"
@@ -95,7 +95,7 @@ class Lifeline:
 
 
 def _answers(host: str, port: int) -> bool:
-    """Whether a process listens; a busy one does, even if it cannot answer."""
+    """Whether a process listens at a port; a busy one does, even if it cannot answer."""
     try:
         with socket.create_connection((host, port), timeout=5):
             return True

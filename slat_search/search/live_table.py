@@ -1,4 +1,4 @@
-"""A live table of a search, which stays at the bottom of the terminal."""
+"""A live table of a search at the bottom of the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .overall import RunProgress
 from .trial_log import Trial, TrialLog
 
 _ROWS = 6  # of the front
-_EVERY = 0.5  # seconds between two looks at the ledger
+_INTERVAL = 0.5  # seconds between two updates from the ledger
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Overview:
     """State of a search.
 
     Attributes:
-        counts: how many trials there are of each status.
+        counts: status -> number of trials.
         front: trials that no other dominates (quality, parameters, quality under perturbation), best quality first.
-        running: trials at work, in order of creation.
-        left: seconds that the rest will take at the pace so far; None before anything ended.
+        running: running trials, in order of creation.
+        left: estimated seconds for the remaining trials; None before a trial has ended.
     """
 
     counts: Counter[str]
@@ -42,30 +42,33 @@ class Overview:
 
 
 def overview(trials: Sequence[Trial], total: int, elapsed: float, before: int) -> Overview:
-    """Count what there is.
+    """Return the overview of a search.
 
     Args:
         trials: of the ledger.
-        total: trials of the whole search.
-        elapsed: seconds since start or resumption, when ``before`` trials were over.
+        total: number of trials of the whole search.
+        elapsed: seconds since the search was started or resumed.
+        before: number of trials that had ended by then.
     """
     reported = [trial for trial in trials if trial.report and trial.status != "diverged"]
     front: list[Trial] = []
     if reported:
         flags = nondominated(pd.DataFrame([trial.measures.row() for trial in reported]))
-        front = sorted((t for t, best in zip(reported, flags, strict=True) if best), key=lambda t: -t.measures.quality)
-    over = sum(trial.is_over for trial in trials)
-    pace = elapsed / (over - before) if over > before else None
+        front = sorted(
+            (t for t, is_best in zip(reported, flags, strict=True) if is_best), key=lambda t: -t.measures.quality
+        )
+    finished = sum(trial.is_over for trial in trials)
+    pace = elapsed / (finished - before) if finished > before else None
     return Overview(
         counts=Counter(trial.status for trial in trials),
         front=front,
         running=[trial for trial in trials if trial.status == "running"],
-        left=pace * (total - over) if pace is not None else None,
+        left=pace * (total - finished) if pace is not None else None,
     )
 
 
 def table(state: Overview, total: int, steps: int) -> Group:
-    """Return a summary in one line, the front, and the trials that run."""
+    """Return a summary in one line, the front, and the running trials."""
     grid = Table(box=None, pad_edge=False)
     for column in ("trial", "", "step", "parameters", "quality", "retained"):
         grid.add_column(column, justify="left" if column == "" else "right")
@@ -78,9 +81,9 @@ def table(state: Overview, total: int, steps: int) -> Group:
 
 
 def _title(state: Overview, total: int) -> str:
-    counts = [f"{number} {status}" for status, number in sorted(state.counts.items())]
-    left = "" if state.left is None else f", about {duration(state.left)} left"
-    return f"{total} trials: {', '.join(counts) or 'none yet'}; front of {len(state.front)}{left}"
+    counts = [f"{count} {status}" for status, count in sorted(state.counts.items())]
+    remaining = "" if state.left is None else f", about {duration(state.left)} left"
+    return f"{total} trials: {', '.join(counts) or 'none yet'}; front of {len(state.front)}{remaining}"
 
 
 def _cells(trial: Trial, state: str, steps: int) -> list[str]:
@@ -102,15 +105,15 @@ class LiveTable(Callback):
 
     Args:
         ledger: of the search, which its searcher writes.
-        total: trials of the search.
-        steps: of a full trial.
-        progress: of the whole run, whose bar stands below the table.
+        total: number of trials of the search.
+        steps: steps of a full trial.
+        progress: progress of the whole run, whose bar is shown below the table.
     """
 
     def __init__(self, ledger: TrialLog, total: int, steps: int, progress: RunProgress):
         self._ledger, self._total, self._steps, self._progress = ledger, total, steps, progress
-        self._before = sum(trial.is_over for trial in ledger.trials)
-        self._began = self._looked = time.monotonic()
+        self._finished_before = sum(trial.is_over for trial in ledger.trials)
+        self._start = self._last_update = time.monotonic()
         self._live = Live(console=Console(stderr=True), auto_refresh=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -121,18 +124,18 @@ class LiveTable(Callback):
         now = time.monotonic()
         if not self._live.is_started:
             self._live.start()
-        elif now - self._looked < _EVERY:
+        elif now - self._last_update < _INTERVAL:
             return
-        self._looked = now
-        self._show()
+        self._last_update = now
+        self._update()
 
     def close(self) -> None:
-        """Leave the terminal as it was, whatever ended the search; the last table stays."""
+        """Release the terminal, however the search ended; the last table stays visible."""
         if self._live.is_started:
-            self._show()
+            self._update()
             self._live.stop()
 
-    def _show(self) -> None:
-        state = overview(self._ledger.trials, self._total, time.monotonic() - self._began, self._before)
-        shown = Group(table(state, self._total, self._steps), self._progress.bar())
-        self._live.update(shown, refresh=True)
+    def _update(self) -> None:
+        state = overview(self._ledger.trials, self._total, time.monotonic() - self._start, self._finished_before)
+        group = Group(table(state, self._total, self._steps), self._progress.bar())
+        self._live.update(group, refresh=True)

@@ -1,4 +1,4 @@
-"""One line for everything that happens to a trial."""
+"""Log one line for each event of a trial."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TrialReporter(Callback):
     """Logs each report, stop and failure of a trial, numbered from 0 in order of creation.
 
     Args:
-        total: trials of the search.
+        total: number of trials of the search.
         steps: steps of a full trial.
     """
 
@@ -27,11 +27,11 @@ class TrialReporter(Callback):
         return f"trial {trial.config['number']:>2} of {self._total}"
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        c = trial.config
-        noise = "no noise" if c["noise_kind"] == "none" else f"{c['noise_kind']} noise {c['noise_ratio']:.0%}"
-        gates = f", gates {c['gate_learning_rate']:.2g}" if "gate_learning_rate" in c else ""
-        rate = f"learning rate {c['learning_rate']:.2g}"
-        _log.info(f"{self._name(trial)}  starts: {_candidates(c)}, {rate}{gates}, {noise}")
+        config, kind = trial.config, trial.config["noise_kind"]
+        noise = "no noise" if kind == "none" else f"{kind} noise {config['noise_ratio']:.0%}"
+        gates = f", gates {config['gate_learning_rate']:.2g}" if "gate_learning_rate" in config else ""
+        rate = f"learning rate {config['learning_rate']:.2g}"
+        _log.info(f"{self._name(trial)}  starts: {_candidates(config)}, {rate}{gates}, {noise}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -40,10 +40,10 @@ class TrialReporter(Callback):
             _log.info(f"{self._name(trial)}  diverged: {result['diverged']}")
             return
         worst = f" (worst task {result['quality_worst']:.3f})" if "quality_worst" in result else ""
-        parts = f"  (batches in {result['parts']} parts, for GPU memory)" if result["parts"] > 1 else ""
+        note = f"  (batches in {result['parts']} parts, for GPU memory)" if result["parts"] > 1 else ""
         _log.info(
             f"{self._name(trial)}  step {result['step']:>4}/{self._steps}  validation {result['quality']:.3f}{worst}"
-            f"  retained {result['retained']:.1%}  {result['params']:>9,} parameters  {result['seconds']:.0f} s{parts}"
+            f"  retained {result['retained']:.1%}  {result['params']:>9,} parameters  {result['seconds']:.0f} s{note}"
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -60,11 +60,13 @@ class TrialReporter(Callback):
 
 
 def _candidates(sampled: dict[str, Any]) -> str:
-    """Describe the candidates and the pressure on them; in a static search the structure."""
+    """Describe the candidates and the pressure on them, or in a static search the structure."""
     if "kinds" in sampled:
         pressure = f"budget {sampled['budget']:,.0f}" if "budget" in sampled else f"sparsity {sampled['sparsity']:.3g}"
         sharing = f", sharing {sampled['sharing']:.2f}" if "sharing" in sampled else ""
         return f"{sampled['kinds']}, {pressure}{sharing}"
-    bits = "".join(str(on) for name, on in sampled.items() if name.startswith("layer_"))
-    sizes = [f"{name.removesuffix('_size')} {n}" for name, n in sampled.items() if name.endswith("_size") and n]
+    bits = "".join(str(bit) for name, bit in sampled.items() if name.startswith("layer_"))
+    sizes = [
+        f"{name.removesuffix('_size')} {size}" for name, size in sampled.items() if name.endswith("_size") and size
+    ]
     return f"blocks {bits}, {', '.join(sizes) or 'nothing'}"

@@ -42,47 +42,49 @@ _SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes of a path that a
 
 @contextmanager
 def ray_session(address: str | None = None) -> Iterator[None]:
-    """The Ray that this process has joined already, the cluster at ``address``, or one of our own on this machine.
+    """Use the Ray that this process has joined already, the cluster at ``address``, or one started on this machine.
 
-    Shut down afterwards, but for one that the caller joined. SIGTERM and SIGHUP end the block as Ctrl-C does.
+    It is shut down afterwards, unless the caller had joined it. SIGTERM and SIGHUP end the block as Ctrl-C does.
 
     Raises:
         SlatError: no cluster answers at ``address``, the caller has joined another, no Ray starts here, or Ray ended
             within the block.
     """
-    joined = ray.is_initialized()
-    there = address or os.environ.get("RAY_ADDRESS")
-    is_own, of_ray = not joined and there in (None, "", "local"), Processes()
-    with handlers_kept(), of_ray.begun() if is_own else nullcontext():
-        if joined:
+    is_joined = ray.is_initialized()
+    cluster = address or os.environ.get("RAY_ADDRESS")
+    is_own, processes = not is_joined and cluster in (None, "", "local"), Processes()
+    with handlers_kept(), processes.record() if is_own else nullcontext():
+        if is_joined:
             _check_joined(address)
         elif is_own:
             _start()
         else:
-            _join(str(there), "--address" if address else "RAY_ADDRESS")
+            _join(str(cluster), "--address" if address else "RAY_ADDRESS")
     send_code_of_models()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # our own reporter reports on trials
     try:
-        is_client = str(there).startswith("ray://")  # it sees neither raylet nor GCS
+        is_client = str(cluster).startswith("ray://")  # it sees neither raylet nor GCS
         with ended_by_signals(), nullcontext() if is_client else Lifeline(is_own).watched():
             yield
     finally:
         if is_own:
-            of_ray.refresh()
-        if not joined:
+            processes.refresh()
+        if not is_joined:
             ray.shutdown()
         if is_own:
-            of_ray.end()
+            processes.end()
 
 
 def _check_joined(address: str | None) -> None:
-    """Refuse an address that is plainly not that of the cluster which this process has joined."""
+    """Refuse an address that is clearly not that of the cluster which this process has joined."""
     _, _, port = (address or "").rpartition(":")
     if not port.isdigit() or "://" in str(address):
         return
-    here = ray.get_runtime_context().gcs_address
-    if port != here.rpartition(":")[2]:
-        raise SlatError(f"--address: this process has joined the Ray cluster at {here} already, not {address}")
+    joined_address = ray.get_runtime_context().gcs_address
+    if port != joined_address.rpartition(":")[2]:
+        raise SlatError(
+            f"--address: this process has joined the Ray cluster at {joined_address} already, not {address}"
+        )
 
 
 def _join(address: str, source: str) -> None:
@@ -106,13 +108,13 @@ def _start() -> None:
                 object_store_memory=_OBJECT_STORE_BYTES,
                 _temp_dir=str(folder),
             )
-        ray_worker._worker_logs_enabled = False  # it quotes log files of a raylet that ended, on standard output
+        ray_worker._worker_logs_enabled = False  # else Ray prints log files of a raylet that ended to standard output
     except Exception as error:  # of many kinds: ports, memory, limits of processes and files
         raise SlatError(f"Ray does not start on this machine (it writes to {folder}): {_cause(error)}") from error
 
 
 def send_code_of_models() -> None:
-    """Send the code of models that bring some along to workers with them; they know no folder to import it from."""
+    """Send the code of models that have their own to workers, which have no folder to import it from."""
     for name, module in list(sys.modules.items()):
         if name.startswith("transformers_modules.") and getattr(module, "__file__", None):
             ray.cloudpickle.register_pickle_by_value(module)
@@ -122,40 +124,42 @@ def send_code_of_models() -> None:
 def _on_loopback() -> Iterator[None]:
     """Let a Ray that starts in the block listen on 127.0.0.1 alone.
 
-    Ray takes ``_node_ip_address="127.0.0.1"`` for the address by which others reach this machine. What it does on
-    systems without clusters is the only way to loopback (Ray 2.60); where a version has it no more, Ray listens as it
-    likes, behind its token.
+    Ray takes ``_node_ip_address="127.0.0.1"`` for the address by which others reach this machine. Its mode for systems
+    without clusters is the only way to loopback (Ray 2.60); a version without that mode listens on any address, behind
+    its token.
     """
-    before = getattr(ray_constants, "ENABLE_RAY_CLUSTER", None)
+    setting = getattr(ray_constants, "ENABLE_RAY_CLUSTER", None)
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
+        ray_constants.ENABLE_RAY_CLUSTER = setting
 
 
 def session_folder() -> Path:
-    """Where a Ray of our own keeps its sessions: ``RAY_TMPDIR``, or the folder for temporary files, unless its path is
-    too long for sockets or nothing can be written there.
+    """Return the folder for sessions of a Ray that we start.
+
+    It is ``RAY_TMPDIR`` where that is set, else a folder for temporary files. It must be writable, and its path short
+    enough for sockets.
 
     Raises:
-        SlatError: nothing fits.
+        SlatError: no folder fits.
     """
     room = _SOCKET_PATH - len(f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store")
-    configured = os.environ.get("RAY_TMPDIR")
-    places = [configured] if configured else [os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp", "/dev/shm"]
-    for place in (Path(place).absolute() for place in places):
-        if len(os.fsencode(place)) <= room and writable(place / "ray"):
-            return place / "ray"
-    wanted = f"a folder that it can write to, with a path of at most {room} bytes, for the sockets in it"
-    raise SlatError(f"RAY_TMPDIR: Ray needs {wanted}; there is {', '.join(places)}")
+    tmpdir = os.environ.get("RAY_TMPDIR")
+    folders = [tmpdir] if tmpdir else [os.environ.get("TMPDIR") or "/tmp", "/tmp", "/var/tmp", "/dev/shm"]
+    for folder in (Path(folder).absolute() for folder in folders):
+        if len(os.fsencode(folder)) <= room and writable(folder / "ray"):
+            return folder / "ray"
+    requirement = f"a folder that it can write to, with a path of at most {room} bytes, for the sockets in it"
+    raise SlatError(f"RAY_TMPDIR: Ray needs {requirement}; there is {', '.join(folders)}")
 
 
 def _cause(error: Exception) -> str:
-    """Return Ray's message in one line; the last error where it quotes its log files."""
+    """Return Ray's message in one line, with the last error of the log files that it quotes."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    quoted = [line for line in lines[1:] if re.match(r"[\w.]*(Error|Exception): ", line)]
-    return f"{lines[0]} {quoted[-1]}" if lines[0].endswith(":") and quoted else lines[0]
+    errors = [line for line in lines[1:] if re.match(r"[\w.]*(Error|Exception): ", line)]
+    return f"{lines[0]} {errors[-1]}" if lines[0].endswith(":") and errors else lines[0]
 
 
 def _probe(address: str) -> None:
@@ -176,7 +180,7 @@ class Share:
     Attributes:
         concurrent: trials at the same time.
         cpus: of a trial.
-        gpus: of a trial, a whole one or a part.
+        gpus: of a trial, a whole number or a fraction.
     """
 
     concurrent: int
@@ -184,7 +188,7 @@ class Share:
     gpus: float
 
     def take(self, cpus: int | None = None) -> None:
-        """Enforce it in a worker: Ray counts CPUs and GPU shares but limits neither."""
+        """Enforce these resources in a worker: Ray counts CPUs and fractions of GPUs but limits neither."""
         give_memory_back()
         torch.set_num_threads(cpus or self.cpus)
         if not self.gpus:
@@ -194,31 +198,31 @@ class Share:
 
 
 def give_memory_back() -> None:
-    """Return what earlier trainings of this worker freed to the system, where the C library is GNU's.
+    """Return memory that earlier trainings of this worker freed to the system, where the C library is GNU's.
 
-    Batches of ever other lengths leave its heap full of holes that it keeps: of MiniLM's trainings half a gigabyte, and
-    more with each.
+    Batches of varying lengths fragment its heap, which then keeps freed memory: half a gigabyte after a training of
+    MiniLM, and more after each further one.
     """
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def share(resources: Resources) -> Share:
-    """A share of the cluster's resources, at most those of one node.
+    """Return the resources of each concurrent trial on the cluster, at most those of one node.
 
-    Nodes that an autoscaler has yet to start are not there to be shared: set ``resources`` for them.
+    Nodes that an autoscaler has yet to start are not counted: set ``resources`` for them.
     """
     return share_of(resources, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
 
 def this_node() -> dict[str, float]:
-    """Return what this machine has, without starting Ray."""
+    """Return the CPUs and GPUs of this machine, without starting Ray."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {"CPU": float(cpus), "GPU": float(torch.cuda.device_count())}
 
 
 def share_of(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Share:
-    """A share of what nodes have, by name of the resource."""
+    """Return the resources of each concurrent trial on ``nodes``, each a mapping of resource name -> amount."""
     gpus = sum(node.get("GPU", 0.0) for node in nodes)
     per_gpu = resources.trials_per_gpu
     if per_gpu is None:
@@ -229,10 +233,14 @@ def share_of(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> Shar
 
 
 def _cpus(nodes: Sequence[Mapping[str, float]], concurrent: int, per_gpu: int) -> int:
-    """Most CPUs for each of the trials with which all of them have a place, 0 if there is no such number: on the nodes
-    with GPUs, each of which takes ``per_gpu`` trials, or on all of them."""
+    """Return the most CPUs per trial with which all concurrent trials fit, 0 if there is no such number.
+
+    They run on the nodes with GPUs, with ``per_gpu`` trials per GPU, or without GPUs on all nodes.
+    """
     if per_gpu:
         with_gpu = [(node.get("CPU", 0.0), math.ceil(node["GPU"] * per_gpu)) for node in nodes if node.get("GPU")]
         return min(int(cpus / min(concurrent, slots)) for cpus, slots in with_gpu)
-    of_nodes = [int(node.get("CPU", 0.0)) for node in nodes]
-    return next((n for n in range(max(of_nodes), 0, -1) if sum(cpus // n for cpus in of_nodes) >= concurrent), 0)
+    cpus_by_node = [int(node.get("CPU", 0.0)) for node in nodes]
+    return next(
+        (n for n in range(max(cpus_by_node), 0, -1) if sum(cpus // n for cpus in cpus_by_node) >= concurrent), 0
+    )

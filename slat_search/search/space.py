@@ -1,4 +1,4 @@
-"""The search space, and the points of it that are tried first."""
+"""The search space, and its points that are tried first."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class SearchSpace:
     """The space that a search samples from, and its first points.
 
     Attributes:
-        distributions: name of what is sampled -> range or choices.
-        points: what the first trials take: the points of the configuration, or all of a sampler that plans them.
-        trials: how many the search has; a grid may be smaller than what is asked for.
+        distributions: name -> range or choices.
+        points: values of the first trials: points of the configuration, or all points of a sampler that plans them.
+        trials: number of trials of the search; a grid may have fewer than the configuration asks for.
     """
 
     distributions: dict[str, Distribution]
@@ -41,7 +41,7 @@ class SearchSpace:
 
     @classmethod
     def of(cls, config: Config, backbone: int, layers: int = 0) -> Self:
-        """Return that of a configuration, for a frozen model of ``backbone`` parameters in so many ``layers``.
+        """Return the space of a configuration, for a frozen model of ``backbone`` parameters and ``layers`` blocks.
 
         Raises:
             SlatError: a point has an unknown name, or lies outside of the space.
@@ -53,20 +53,20 @@ class SearchSpace:
             return cls(distributions, tuple(points), len(points))
         if search.sampler == "sobol":
             return cls(distributions, tuple(_sobol(distributions, search.trials, config.seed)), search.trials)
-        for place, point in enumerate(search.initial_points):
-            _check(f"search.initial_points.{place}", point, distributions)
-        points = [_taken(point, distributions) for point in search.initial_points[: search.trials]]
+        for number, point in enumerate(search.initial_points):
+            _check(f"search.initial_points.{number}", point, distributions)
+        points = [_with_listed_choices(point, distributions) for point in search.initial_points[: search.trials]]
         return cls(distributions, tuple(points), search.trials)
 
     @classmethod
     def in_context(cls, context: Context) -> Self:
-        """Return that of a run whose model is loaded; raises as :meth:`of` does."""
+        """Return the space of a run whose model is loaded; raises as :meth:`of` does."""
         return cls.of(context.config, context.backbone_params, context.layers)
 
     def sample(self, seed: int) -> Point:
         """Return a random point."""
-        draw = random.Random(seed)
-        return {name: _at(distribution, draw.random()) for name, distribution in self.distributions.items()}
+        generator = random.Random(seed)
+        return {name: _value_at(distribution, generator.random()) for name, distribution in self.distributions.items()}
 
     def holds(self, sampled: Mapping[str, Any]) -> bool:
         """Whether a sampled point lies in this space."""
@@ -102,8 +102,7 @@ def _distribution(axis: _Axis) -> Distribution:
 
 
 def _grid(axes: Mapping[str, _Axis], seed: int) -> list[Point]:
-    """Every point once, in an order that follows from the seed, so that the first trials of a long grid are no corner
-    of it."""
+    """Return every point once, shuffled by the seed, so that the first trials of a large grid cover all of it."""
     values = [_values(axis) if isinstance(axis, Range) else axis for axis in axes.values()]
     points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*values)]
     random.Random(seed).shuffle(points)
@@ -111,28 +110,28 @@ def _grid(axes: Mapping[str, _Axis], seed: int) -> list[Point]:
 
 
 def _sobol(space: Mapping[str, Distribution], trials: int, seed: int) -> list[Point]:
-    """The first points of a scrambled Sobol sequence (Owen 1998) over the whole space."""
+    """Return the first points of a scrambled Sobol sequence (Owen 1998) over the whole space."""
     power = max(0, math.ceil(math.log2(trials)))  # the sequence is balanced at powers of two
-    unit = scipy.stats.qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed)).random_base2(power)
-    return [dict(zip(space, map(_at, space.values(), row.tolist()), strict=True)) for row in unit[:trials]]
+    rows = scipy.stats.qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed)).random_base2(power)
+    return [dict(zip(space, map(_value_at, space.values(), row.tolist()), strict=True)) for row in rows[:trials]]
 
 
-def _at(distribution: Distribution, share: float) -> Any:
-    """The value at ``share``, 0 to 1, of a range or of a list of choices."""
+def _value_at(distribution: Distribution, fraction: float) -> Any:
+    """Return the value at ``fraction``, 0 to 1, of a range or of a list of choices."""
     if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[min(int(share * len(distribution.choices)), len(distribution.choices) - 1)]
+        return distribution.choices[min(int(fraction * len(distribution.choices)), len(distribution.choices) - 1)]
     low, high = distribution.low, distribution.high
-    return low * (high / low) ** share if distribution.log else low + (high - low) * share
+    return low * (high / low) ** fraction if distribution.log else low + (high - low) * fraction
 
 
-def _values(value: Range) -> list[float]:
-    if value.low == value.high:
-        return [value.low]
-    if value.points == 1:
-        return [(value.low * value.high) ** 0.5 if value.log else (value.low + value.high) / 2]
-    spaced = np.geomspace if value.log else np.linspace
-    inner = [float(v) for v in spaced(value.low, value.high, value.points)[1:-1]]
-    return [value.low, *inner, value.high]  # the ends as they are, whatever rounding makes of them
+def _values(axis: Range) -> list[float]:
+    if axis.low == axis.high:
+        return [axis.low]
+    if axis.points == 1:
+        return [(axis.low * axis.high) ** 0.5 if axis.log else (axis.low + axis.high) / 2]
+    spacing = np.geomspace if axis.log else np.linspace
+    inner = [float(v) for v in spacing(axis.low, axis.high, axis.points)[1:-1]]
+    return [axis.low, *inner, axis.high]  # the exact ends, without rounding
 
 
 def _holds(distribution: Distribution, value: Any) -> bool:
@@ -141,8 +140,8 @@ def _holds(distribution: Distribution, value: Any) -> bool:
     return isinstance(value, int | float) and distribution.low <= value <= distribution.high
 
 
-def _taken(point: Point, space: Mapping[str, Distribution]) -> Point:
-    """Return a point with its choices as the space has them: YAML reads 4 as 4.0 where numbers may have fractions."""
+def _with_listed_choices(point: Point, space: Mapping[str, Distribution]) -> Point:
+    """Return a point with choices of the type in the space: YAML reads 4 as 4.0 where numbers may have fractions."""
     choices = {name: axis.choices for name, axis in space.items() if isinstance(axis, CategoricalDistribution)}
     return {
         name: choices[name][choices[name].index(value)] if name in choices else value for name, value in point.items()

@@ -1,4 +1,4 @@
-"""Decide when a time limit ends the sampling."""
+"""Decide when a time limit ends the sampling of trials."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .trial_log import Trial
 
 
 class TimeLimit:
-    """Says whether one more trial fits into the time of a search; the first always does.
+    """Decides whether one more trial fits into the time of a search; the first always does.
 
     Args:
         seconds: of the whole search.
-        concurrent: trials at a time.
-        trials: of a search that goes on; what they took counts.
-        clock: seconds from any start.
+        concurrent: number of trials that run at the same time.
+        trials: of a resumed search; their seconds count.
+        clock: returns seconds from any start.
     """
 
     def __init__(
@@ -26,10 +26,10 @@ class TimeLimit:
         trials: Sequence[Trial] = (),
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.seconds, self._clock, self._began = seconds, clock, clock()
-        self._before = sum(trial.report.seconds for trial in trials if trial.report is not None) / concurrent
+        self.seconds, self._clock, self._start = seconds, clock, clock()
+        self._earlier_seconds = sum(trial.report.seconds for trial in trials if trial.report is not None) / concurrent
 
     def fits_another(self, trials: Sequence[Trial]) -> bool:
-        """Whether a trial that takes as long as those that are over, on average, would end in time."""
-        took = [trial.report.seconds for trial in trials if trial.is_over and trial.report is not None]
-        return not took or self._before + self._clock() - self._began + fmean(took) <= self.seconds
+        """Whether a trial that takes as long as the mean of the finished ones would end in time."""
+        durations = [trial.report.seconds for trial in trials if trial.is_over and trial.report is not None]
+        return not durations or self._earlier_seconds + self._clock() - self._start + fmean(durations) <= self.seconds

@@ -24,7 +24,7 @@ def _wandb(config: Config) -> Callback:
     return WandbLoggerCallback(project=config.name)
 
 
-#: name in the configuration -> package, callback; where they report to is told by their own environment variables
+#: name in the configuration -> package, callback; their own environment variables say where they report to
 TRACKERS: dict[str, tuple[str, Callable[[Config], Callback]]] = {
     "tensorboard": ("tensorboardX", lambda config: TBXLoggerCallback()),
     "mlflow": ("mlflow", _mlflow),
@@ -33,7 +33,7 @@ TRACKERS: dict[str, tuple[str, Callable[[Config], Callback]]] = {
 
 
 def trackers(config: Config) -> list[Callback]:
-    """Callbacks that write each report down: JSON lines always, and what the configuration asks for.
+    """Return callbacks that record each report: JSON lines always, and those of the configuration.
 
     Raises:
         SlatError: a tracker is not installed.

@@ -1,7 +1,7 @@
-"""A log of every trial of a search, on disk before anything follows from it.
+"""A log of every trial of a search, written to disk before anything depends on it.
 
-Ray's own snapshots are written every few seconds, so a killed driver loses what came after the last of them, and a
-restored experiment knows its trials by random names in another order. The ledger is what a search goes on from.
+Ray's own snapshots are written every few seconds, so a killed driver loses all events after the last of them, and a
+restored experiment has its trials under random names in another order. A search resumes from the ledger instead.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Trial:
 
     Attributes:
         number: order of creation, from 0.
-        sampled: what the sampler chose.
+        sampled: values that the sampler chose.
         status: ``running``, ``completed``, ``stopped`` (by the scheduler), ``diverged`` or ``failed``.
-        history: its reports, one a step.
-        structure: discretised structure of the last report; shared, where there are several tasks.
-        error: one line, where it diverged or failed.
-        attributes: what the sampler noted down about it.
+        history: its reports, one per step.
+        structure: discretized structure of the last report; a shared one for several tasks.
+        error: one line, if it diverged or failed.
+        attributes: the sampler's notes on it.
     """
 
     number: int
@@ -49,17 +49,17 @@ class Trial:
 
     @property
     def report(self) -> Report | None:
-        """The last report; None when there was none."""
+        """Return the last report; None if there is none."""
         return self.history[-1] if self.history else None
 
     @property
     def measures(self) -> Report:
-        """The last report of a trial that has one."""
+        """Return the last report of a trial that has one."""
         return self.history[-1]
 
     @property
     def is_over(self) -> bool:
-        """Whether the trial is finished; a failed one is retried on resume."""
+        """Whether the trial has ended; a failed one is retried on resume."""
         return self.status in ("completed", "stopped", "diverged")
 
 
@@ -73,35 +73,35 @@ class TrialLog:
     def __init__(self, path: Path):
         self.path = path
         self._trials: dict[int, Trial] = {}
-        self._order: list[int] = []
+        self._ended: list[int] = []
         for event in read_events(path):
             self._apply(event)
 
     @property
     def trials(self) -> list[Trial]:
-        """In order of creation."""
+        """Return the trials in order of creation."""
         return [self._trials[number] for number in sorted(self._trials)]
 
     @property
     def ended(self) -> list[Trial]:
-        """Return the trials that are over, in the order in which they ended."""
-        return [self._trials[number] for number in self._order]
+        """Return the trials that have ended, in the order in which they did."""
+        return [self._trials[number] for number in self._ended]
 
     def __getitem__(self, number: int) -> Trial:
         return self._trials[number]
 
     def created(self, number: int, sampled: Mapping[str, Any], attributes: Mapping[str, Any] | None = None) -> None:
-        """A trial begins, for the first time or again."""
+        """Record that a trial begins, for the first time or again."""
         self._write(Created(number=number, sampled=dict(sampled), attributes=dict(attributes or {})))
 
     def reported(self, number: int, result: Mapping[str, Any]) -> None:
-        """A trial reports; a step that it reported before changes nothing."""
+        """Record a report of a trial; a report of a step that is recorded already is ignored."""
         if all(report.step != result["step"] for report in self._trials[number].history):
             report = Report(**{name: result[name] for name in Report.model_fields if name in result})
             self._write(Reported(number=number, report=report, structure=result["structure"]))
 
     def over(self, number: int, status: str, error: str = "") -> None:
-        """A trial ends."""
+        """Record that a trial ends."""
         self._write(Ended(number=number, status=status, error=error))
 
     def _write(self, event: Event) -> None:
@@ -109,14 +109,14 @@ class TrialLog:
         self._apply(event)
 
     def _apply(self, event: Event) -> None:
-        known = self._trials.get(event.number)
+        trial = self._trials.get(event.number)
         if isinstance(event, Created):
-            if known is None or known.sampled != event.sampled:
+            if trial is None or trial.sampled != event.sampled:
                 self._trials[event.number] = Trial(event.number, event.sampled, attributes=event.attributes)
             else:
-                self._trials[event.number] = replace(known, status="running", error="")
+                self._trials[event.number] = replace(trial, status="running", error="")
             return
-        if known is None:
+        if trial is None:
             raise SlatError(f"{self.path}: damaged (trial {event.number} was never created)")
         if isinstance(event, Reported):
             try:
@@ -124,11 +124,11 @@ class TrialLog:
             except SlatError as error:
                 where = f"report {event.report.step} of trial {event.number}"
                 raise SlatError(f"{self.path}: damaged ({where}: {error})") from error
-            self._trials[event.number] = replace(known, history=(*known.history, event.report), structure=structure)
+            self._trials[event.number] = replace(trial, history=(*trial.history, event.report), structure=structure)
         elif isinstance(event, Ended):
-            self._trials[event.number] = replace(known, status=event.status, error=event.error)
+            self._trials[event.number] = replace(trial, status=event.status, error=event.error)
             if self._trials[event.number].is_over:
-                self._order.append(event.number)
+                self._ended.append(event.number)
 
 
 def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The Ray Tune search: one differentiable structure search a trial."""
+"""The Ray Tune search: each trial is one differentiable structure search."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..errors import SlatError
 from ..redaction import redact
 from ..training.context import Context
 from ..training.loop import DivergedError
-from ..training.memory import OutOfMemoryError, in_parts_that_fit
+from ..training.memory import OutOfMemoryError, in_micro_batches_that_fit
 from ..training.trial import search_trial
 from .asha import RungScheduler
 from .checkpoints import (
@@ -41,25 +41,27 @@ from .warm_start import warm_start_trials
 from .watchdog import TrialWatchdog, Watchdog
 
 _log = logging.getLogger(__name__)
-# Quality under perturbation and not its ratio to clean quality: a trial that has learnt nothing retains everything.
+# Quality under perturbation and not its ratio to clean quality: a trial that has learned nothing retains everything.
 OBJECTIVES: dict[Objective, str] = {"quality": "max", "params": "min", "quality_perturbed": "max"}
 _RETRIES = 3  # of a trial whose worker was lost
 
 
 def rung_steps(config: Config) -> list[int]:
-    """Steps at which trials report and are compared; the last step is not among them."""
+    """Return the steps at which trials report and are compared, without the last step."""
     steps = config.training.steps
-    return sorted({max(1, round(share * steps)) for share in config.search.scheduler.rungs} - {steps})
+    return sorted({max(1, round(fraction * steps)) for fraction in config.search.scheduler.rungs} - {steps})
 
 
 def expected_steps(config: Config) -> float:
-    """Return the steps of a trial on average: each rung lets one in ``reduction_factor`` pass, where weak trials are
-    stopped."""
-    scheduler, expected, share, last = config.search.scheduler, 0.0, 1.0, 0
+    """Return the expected number of steps of a trial.
+
+    Where weak trials are stopped, one in ``reduction_factor`` passes each rung.
+    """
+    scheduler, expected, fraction, previous = config.search.scheduler, 0.0, 1.0, 0
     for stop in (*rung_steps(config), config.training.steps):
-        expected += share * (stop - last)
-        last = stop
-        share /= scheduler.reduction_factor if scheduler.name == "asha" else 1
+        expected += fraction * (stop - previous)
+        previous = stop
+        fraction /= scheduler.reduction_factor if scheduler.name == "asha" else 1
     return expected
 
 
@@ -67,23 +69,26 @@ def trainable(
     sampled: dict[str, Any],
     context: Context,
     stops: list[int],
-    share: Share,
+    resources: Share,
     checkpoints: dict[int, bytes],
     save_checkpoints: bool,
     key: str,
 ) -> None:
-    """Ray Tune function trainable around :func:`search_trial`; saves a checkpoint of each report where
-    ``save_checkpoints`` is set, and leaves signs of life under ``key`` and its number."""
-    share.take()
+    """Run :func:`search_trial` as a function trainable of Ray Tune.
+
+    It saves a checkpoint with each report if ``save_checkpoints`` is set, and writes heartbeats under ``key`` followed
+    by the trial's name.
+    """
+    resources.take()
     number, training = sampled["number"], context.config.training
 
-    def attempt(parts: int) -> Generator[dict[str, Any]]:
-        return search_trial(context, sampled, stops, resume_state(number, checkpoints), parts)
+    def attempt(accumulation: int) -> Generator[dict[str, Any]]:
+        return search_trial(context, sampled, stops, resume_state(number, checkpoints), accumulation)
 
     try:
-        reports = in_parts_that_fit(training.batch_size, attempt, training.accumulation)
-        alive = heartbeat(context.frozen.model, f"{key}{trial_name(number)}")
-        with alive, closing(reports):  # a stopped trial leaves the backbone bare
+        reports = in_micro_batches_that_fit(training.batch_size, attempt, training.accumulation)
+        heartbeats = heartbeat(context.frozen.model, f"{key}{trial_name(number)}")
+        with heartbeats, closing(reports):  # closing a stopped trial removes its supernet from the backbone
             for report in reports:
                 report.pop("state", None)
                 state = report.pop("checkpoint", None)
@@ -100,15 +105,15 @@ def run_search(
     progress: RunProgress | None = None,
     callbacks: Sequence[tune.Callback] = (),
 ) -> list[Trial]:
-    """Run, or resume, the search in ``folder``; returns all trials in order of creation.
+    """Run, or resume, the search in ``folder``; return all trials in order of creation.
 
     The folder holds the trial log, the rungs, and one of Ray's experiment folders for each time that the search was
-    started. Ray's own restore is not used; the trial log says what is left to do.
+    started. Ray's own restore is not used; the remaining work follows from the trial log.
 
     Args:
-        storage: where trials leave checkpoints, see :class:`.Storage`; in ``folder`` by default, on one node.
-        progress: of the whole run, to be told of the steps of trials.
-        callbacks: further ones of Ray Tune's.
+        storage: where trials store checkpoints, see :class:`.Storage`; by default in ``folder``, on one node.
+        progress: of the whole run, in which the steps of trials are recorded.
+        callbacks: further callbacks of Ray Tune.
 
     Raises:
         SlatError: every trial failed, or the storage cannot be written.
@@ -121,12 +126,12 @@ def run_search(
     limit = None
     if config.search.time_limit is not None:
         limit = TimeLimit(config.search.time_limit, share(config.resources).concurrent, ledger.trials)
-    left = len(unfinished_trials(ledger, space.trials))
+    remaining = len(unfinished_trials(ledger, space.trials))
     if limit is not None and not limit.fits_another(ledger.trials):
-        left = sum(not trial.is_over for trial in ledger.trials)
-    if left and ledger.trials:
-        _log.info(f"search: going on; {space.trials - left} of {space.trials} trials are over")
-    if left:
+        remaining = sum(not trial.is_over for trial in ledger.trials)
+    if remaining and ledger.trials:
+        _log.info(f"search: going on; {space.trials - remaining} of {space.trials} trials are over")
+    if remaining:
         searcher = OptunaSearcher(
             ledger,
             space,
@@ -138,18 +143,18 @@ def run_search(
             journal=folder / "study.journal",
             limit=limit,
         )
-        _fit(context, Storage(folder, storage), ledger, searcher, trial_progress, callbacks)
+        _run_trials(context, Storage(folder, storage), ledger, searcher, trial_progress, callbacks)
     trial_progress.close()
     trials = ledger.trials
     if limit is not None and len(trials) < space.trials:
         _log.info(f"search: {len(trials)} of {space.trials} trials fit into {duration(limit.seconds)}")
-    failed = [trial for trial in trials if trial.status == "failed"]
-    if len(failed) == len(trials):
-        raise SlatError(f"search: every trial failed ({len(trials)}); the first: {failed[0].error}")
+    failures = [trial for trial in trials if trial.status == "failed"]
+    if len(failures) == len(trials):
+        raise SlatError(f"search: every trial failed ({len(trials)}); the first: {failures[0].error}")
     return trials
 
 
-def _fit(
+def _run_trials(
     context: Context,
     storage: Storage,
     ledger: TrialLog,
@@ -164,19 +169,19 @@ def _fit(
     _log.debug(
         f"search: {resources}, rungs at {stops}, checkpoints in {redact(storage.uri) if can_save else 'no place'}"
     )
-    live = LiveTable(ledger, total, config.training.steps, trial_progress.progress) if is_watched() else None
+    live_table = LiveTable(ledger, total, config.training.steps, trial_progress.progress) if is_watched() else None
     watchdog = Watchdog("search", config.resources.patience)
-    trial = tune.with_parameters(
+    trial_function = tune.with_parameters(
         trainable,
         context=context,
         stops=stops,
-        share=resources,
+        resources=resources,
         checkpoints=checkpoints,
         save_checkpoints=can_save,
         key=watchdog.key(""),
     )
     tuner = tune.Tuner(
-        tune.with_resources(trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        tune.with_resources(trial_function, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=_scheduler(config, stops, ledger.path.with_name("rungs.jsonl")),
@@ -195,24 +200,24 @@ def _fit(
                 trial_progress,
                 TrialWatchdog(watchdog),
                 *trackers(config),
-                *([live] if live else []),
+                *([live_table] if live_table else []),
                 *extra_callbacks,
             ],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             verbose=0,
-            progress_reporter=tune.CLIReporter(),  # that of a notebook displays something there in spite of verbose=0
+            progress_reporter=tune.CLIReporter(),  # the one for notebooks displays output there in spite of verbose=0
             failure_config=tune.FailureConfig(max_failures=_RETRIES),
         ),
     )
-    with closing(watchdog), closing(live) if live else nullcontext():
-        results = _fitted(tuner)
+    with closing(watchdog), closing(live_table) if live_table else nullcontext():
+        results = _fit(tuner)
     for result in results:
         if result.error is not None and result.config is not None:
             ledger.over(result.config["number"], "failed", redact(str(result.error).strip().splitlines()[-1]))
 
 
 def _checkpoints(storage: Storage, ledger: TrialLog) -> tuple[dict[int, bytes], bool]:
-    """Return the checkpoints of unfinished trials by number, and whether trials can leave some."""
+    """Return the checkpoints of unfinished trials by number, and whether trials can save checkpoints."""
     unfinished = [trial.number for trial in ledger.trials if not trial.is_over]
     storage.keep_only(unfinished)
     checkpoints = storage.find(unfinished)
@@ -225,7 +230,7 @@ def _checkpoints(storage: Storage, ledger: TrialLog) -> tuple[dict[int, bytes], 
     return checkpoints, can_save
 
 
-def _fitted(tuner: tune.Tuner) -> tune.ResultGrid:
+def _fit(tuner: tune.Tuner) -> tune.ResultGrid:
     """Run the tuner; re-raise our own errors, such as a full disk, that Ray has wrapped."""
     try:
         return tuner.fit()

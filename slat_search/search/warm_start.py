@@ -17,58 +17,58 @@ from .space import SearchSpace
 from .trial_log import Trial, TrialLog
 
 _log = logging.getLogger(__name__)
-_KEPT = "earlier.json"
+_FILE = "earlier.json"
 _MAY_DIFFER = frozenset({"name", "seed", "seeds", "search", "baselines", "sensitivity", "resources"})
 
 
 def warm_start_trials(config: Config, space: SearchSpace, search: Path) -> list[Trial]:
-    """Finished trials of the runs in ``search.warm_start`` that could be trials of this space.
+    """Return finished trials of the runs in ``search.warm_start`` that lie in this space.
 
-    What was read is kept in the folder of the ``search``: the run that it came from may have gone on, or be gone, when
-    the search itself goes on.
+    They are stored in the folder of the ``search``: when it resumes, the earlier runs may have continued or been
+    removed.
 
     Raises:
         SlatError: see :func:`check_warm_start`.
     """
     if not config.search.warm_start:
         return []
-    keep = search / _KEPT
+    path = search / _FILE
     if not has_read_earlier(search):
         check_warm_start(config)
-        trials = tuple(trial for run in config.search.warm_start for trial in _of_run(space, run))
-        EarlierTrials(trials=trials).write(keep)
+        trials = tuple(trial for run in config.search.warm_start for trial in _trials_of_run(space, run))
+        EarlierTrials(trials=trials).write(path)
     return [
-        Trial(-1 - place, trial.sampled, "completed", (trial.measures,))
-        for place, trial in enumerate(EarlierTrials.read(keep).trials)
+        Trial(-1 - number, trial.sampled, "completed", (trial.measures,))
+        for number, trial in enumerate(EarlierTrials.read(path).trials)
     ]
 
 
 def has_read_earlier(search: Path) -> bool:
-    """Whether a search has read its earlier runs."""
-    return (search / _KEPT).is_file()
+    """Whether a search has read the trials of its earlier runs."""
+    return (search / _FILE).is_file()
 
 
 def check_warm_start(config: Config) -> None:
     """Check the runs in ``search.warm_start``.
 
     Raises:
-        SlatError: a folder is no run, or its trials were trained in another way and cannot be compared.
+        SlatError: a folder is not a run, or its trials were trained in another way and cannot be compared.
     """
     for run in config.search.warm_start:
         if not (run / "config.yaml").is_file():
             raise SlatError(f"search.warm_start: {run} is not a run folder")
-        earlier = load_config(run / "config.yaml", stored=True)
-        changed = differences(earlier, config, dict.fromkeys(_MAY_DIFFER, True))
-        if changed:
+        earlier_config = load_config(run / "config.yaml", stored=True)
+        changes = differences(earlier_config, config, dict.fromkeys(_MAY_DIFFER, True))
+        if changes:
             raise SlatError(
                 f"search.warm_start: {run} has another configuration, and values of its trials cannot be compared with "
-                f"these: {told(changed)}"
+                f"these: {told(changes)}"
             )
 
 
-def _of_run(space: SearchSpace, run: Path) -> list[EarlierTrial]:
-    completed = [trial for trial in TrialLog(run / "search" / "ledger.jsonl").trials if trial.status == "completed"]
-    usable = [trial for trial in completed if space.holds(trial.sampled)]
-    outside = f"; {len(completed) - len(usable)} more are outside of the search space" if usable != completed else ""
-    _log.info(f"search: learns from {len(usable)} trials of {run.name}{outside}")
+def _trials_of_run(space: SearchSpace, run: Path) -> list[EarlierTrial]:
+    trials = [trial for trial in TrialLog(run / "search" / "ledger.jsonl").trials if trial.status == "completed"]
+    usable = [trial for trial in trials if space.holds(trial.sampled)]
+    note = f"; {len(trials) - len(usable)} more are outside of the search space" if usable != trials else ""
+    _log.info(f"search: learns from {len(usable)} trials of {run.name}{note}")
     return [EarlierTrial(sampled=trial.sampled, measures=trial.measures) for trial in usable]

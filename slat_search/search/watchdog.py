@@ -17,23 +17,24 @@ from .processes import busy_workers
 from .pulse import Heartbeat, end_worker, read_heartbeat, remove_heartbeats, this_node
 
 _log = logging.getLogger(__name__)
-_LEAST = 600.0  # seconds without a sign of life, where the configuration says nothing
-_TIMES = 50.0  # the longest pause so far
-_FIRST = 1800.0  # seconds to the first sign: a large model is moved, and its weights are decomposed
-_EVERY = 2.0  # seconds between two looks
-_SILENCE = 300.0  # seconds without news, after which pending work is logged
-_NAMED = 5
+_MIN_PATIENCE = 600.0  # seconds without a heartbeat, by default
+_PAUSE_FACTOR = 50.0  # times the longest pause so far
+_FIRST_PATIENCE = 1800.0  # seconds to the first heartbeat: a large model is moved, and its weights are decomposed
+_INTERVAL = 2.0  # seconds between two checks
+_LOG_INTERVAL = 300.0  # seconds without news, after which pending work is logged
+_MAX_NAMES = 5
 
 
 class Watchdog:
-    """Looks after workers whose results are waited for.
+    """Ends workers that have stopped sending heartbeats, so that their work is retried.
 
     Args:
-        stage: what is done, for messages.
-        patience: seconds that a worker may be without a sign of life; by default ten minutes, or 50 times its longest
+        stage: name of the stage, for messages.
+        patience: seconds that a worker may be without a heartbeat; by default ten minutes, or 50 times its longest
             pause so far if that is more, and half an hour to the first one.
-        clock, read, end: seconds from any start; the last sign under a key; what ends a worker.
-        busy: processes of workers that were given work, signs or not, as far as that can be seen from here.
+        clock, read, end: return seconds from any start; return the last heartbeat under a key; end a worker.
+        busy: returns the processes of workers that have work, with or without heartbeats, as far as they are visible
+            here.
     """
 
     def __init__(
@@ -47,73 +48,74 @@ class Watchdog:
     ):
         self._stage, self._patience = stage, patience
         self._clock, self._read, self._end, self._busy = clock, read, end, busy
-        self._begun: set[int] = set()  # processes that have left a sign
-        self._silent: dict[int, float] = {}  # others -> when they were seen first
+        self._started: set[int] = set()  # processes that have sent a heartbeat
+        self._silent_since: dict[int, float] = {}  # other processes -> when they were first seen
         self._run = uuid.uuid4().hex
-        self._seen: dict[str, tuple[Heartbeat, float]] = {}  # name -> the last sign, and when it was new
-        self._ended: dict[str, Heartbeat] = {}
-        self._looked = float("-inf")
-        self._news = clock()
+        self._last_signs: dict[str, tuple[Heartbeat, float]] = {}  # name -> its last heartbeat, and when it arrived
+        self._ended_signs: dict[str, Heartbeat] = {}
+        self._last_check = float("-inf")
+        self._last_news = clock()
 
     def key(self, name: str) -> str:
-        """Return the key under which a worker leaves its signs of life."""
+        """Return the key under which a worker writes its heartbeats."""
         return f"{self._run}/{name}"
 
     def note_progress(self) -> None:
-        """Record that the user was told something."""
-        self._news = self._clock()
+        """Record that the user has seen progress."""
+        self._last_news = self._clock()
 
     def check(self, waiting: Collection[str], pending: int = 0) -> None:
         """End workers without a heartbeat, and log from time to time what is pending.
 
         Args:
-            waiting: names of work that was given to workers.
-            pending: how much more has no worker yet.
+            waiting: names of the work that workers have.
+            pending: number of further jobs or trials without a worker.
         """
         now = self._clock()
-        if now - self._looked < _EVERY:
+        if now - self._last_check < _INTERVAL:
             return
-        self._looked = now
+        self._last_check = now
         for name in waiting:
-            self._look_after(name, now)
-        self._look_for_silent(now)
-        if now - self._news >= _SILENCE:
-            self._news = now
-            _log.info(f"{self._stage}: waiting for {self._words(waiting, pending, now)}")
+            self._check_worker(name, now)
+        self._check_silent_workers(now)
+        if now - self._last_news >= _LOG_INTERVAL:
+            self._last_news = now
+            _log.info(f"{self._stage}: waiting for {self._description(waiting, pending, now)}")
 
     def close(self) -> None:
-        """Forget all signs of life."""
+        """Remove all heartbeats."""
         remove_heartbeats(self._run)
 
-    def _look_after(self, name: str, now: float) -> None:
+    def _check_worker(self, name: str, now: float) -> None:
         sign = self._read(self.key(name))
-        if sign is None or sign == self._ended.get(name):
+        if sign is None or sign == self._ended_signs.get(name):
             return
-        self._begun.add(sign.process)
-        if name not in self._seen or self._seen[name][0] != sign:
-            self._seen[name] = sign, now
+        self._started.add(sign.process)
+        if name not in self._last_signs or self._last_signs[name][0] != sign:
+            self._last_signs[name] = sign, now
             return
-        quiet = now - self._seen[name][1]
-        if quiet < self._limit(sign):
+        silence = now - self._last_signs[name][1]
+        if silence < self._limit(sign):
             return
-        self._ended[name] = sign
-        del self._seen[name]
+        self._ended_signs[name] = sign
+        del self._last_signs[name]
         if self._end(sign):
             _log.warning(
-                f"{self._stage}: no step of {name} for {duration(quiet)}; its worker (process {sign.process} on "
+                f"{self._stage}: no step of {name} for {duration(silence)}; its worker (process {sign.process} on "
                 f"{sign.host}) is ended, and it is tried again"
             )
             self.note_progress()
 
-    def _look_for_silent(self, now: float) -> None:
-        """End workers that got work and never sent a heartbeat: they hang before it begins."""
-        busy = set(self._busy()) - self._begun
-        self._silent = {process: self._silent.get(process, now) for process in busy}
-        for process, since in self._silent.items():
-            if now - since >= (self._patience or _FIRST) and self._end(Heartbeat(0, 0.0, process, this_node(), "")):
-                self._begun.add(process)
+    def _check_silent_workers(self, now: float) -> None:
+        """End workers that have work but never sent a heartbeat: they hang before it begins."""
+        busy = set(self._busy()) - self._started
+        self._silent_since = {process: self._silent_since.get(process, now) for process in busy}
+        patience = self._patience or _FIRST_PATIENCE
+        for process, start in self._silent_since.items():
+            if now - start >= patience and self._end(Heartbeat(0, 0.0, process, this_node(), "")):
+                self._started.add(process)
                 _log.warning(
-                    f"{self._stage}: a worker (process {process}) has not begun for {duration(now - since)}; it is "
+                    f"{self._stage}: a worker (process {process}) has not begun for {duration(now - start)}; it is "
                     "ended, and its work is tried again"
                 )
                 self.note_progress()
@@ -121,21 +123,23 @@ class Watchdog:
     def _limit(self, sign: Heartbeat) -> float:
         if self._patience is not None:
             return self._patience
-        return max(_LEAST, _TIMES * sign.slowest) if sign.count else _FIRST
+        return max(_MIN_PATIENCE, _PAUSE_FACTOR * sign.slowest) if sign.count else _FIRST_PATIENCE
 
-    def _words(self, waiting: Collection[str], pending: int, now: float) -> str:
-        told = []
-        for name in list(waiting)[:_NAMED]:
-            seen = self._seen.get(name)
-            told.append(f"{name} ({f'last step {duration(now - seen[1])} ago' if seen else 'no worker is free yet'})")
-        more = len(waiting) - len(told) + pending
-        if more or not told:
-            told.append(f"{more} more that have no worker yet")
-        return ", ".join(told)
+    def _description(self, waiting: Collection[str], pending: int, now: float) -> str:
+        items = []
+        for name in list(waiting)[:_MAX_NAMES]:
+            entry = self._last_signs.get(name)
+            items.append(
+                f"{name} ({f'last step {duration(now - entry[1])} ago' if entry else 'no worker is free yet'})"
+            )
+        remaining = len(waiting) - len(items) + pending
+        if remaining or not items:
+            items.append(f"{remaining} more that have no worker yet")
+        return ", ".join(items)
 
 
 class TrialWatchdog(tune.Callback):
-    """Looks after the workers of trials; Ray gives a trial whose worker was ended its last checkpoint."""
+    """Watches the workers of trials; Ray resumes a trial whose worker was ended from its last checkpoint."""
 
     def __init__(self, watchdog: Watchdog):
         self._watchdog = watchdog

@@ -1,4 +1,4 @@
-"""The method: sites, modules, gates, sparsity and structures. Knows nothing of Ray, tasks or files.
+"""The method: sites, modules, gates, sparsity and structures. It knows nothing of Ray, tasks or files.
 
 Names are imported on first use, so that descriptions alone (``kinds.py``, ``options.py``) can be read without torch.
 """

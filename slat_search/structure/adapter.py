@@ -25,14 +25,14 @@ class SiteAdapter(nn.Module):
     """All modules of one site, applied in the order of ``KINDS``.
 
     Args:
-        site: where it stands.
-        modules: those there, one per kind.
+        site: the insertion point.
+        modules: kind -> module, at most one of each kind.
         options: what all modules share.
         layer: the site's own layer in the backbone.
 
     Attributes:
         parts: class name -> module; kinds that share a class (LoRA, parallel) are one module.
-        modules_by_kind: modules left, in the order of ``KINDS``.
+        modules_by_kind: kind -> remaining module, in the order of ``KINDS``.
         gates: class name -> current gate (units,), set by a supernet before each forward pass; absent = open.
     """
 
@@ -43,12 +43,15 @@ class SiteAdapter(nn.Module):
         self.gates: dict[str, Tensor] = {}
         classes = {KINDS[kind].module.__name__: KINDS[kind].module for kind in self.modules_by_kind}
         self.parts = nn.ModuleDict(
-            {name: kind_class.build(site, self._of_part(name), options, layer) for name, kind_class in classes.items()}
+            {
+                name: kind_class.build(site, self._modules_of(name), options, layer)
+                for name, kind_class in classes.items()
+            }
         )
 
     @property
     def kinds(self) -> dict[str, dict[str, int]]:
-        """Class name -> the kinds in it with their numbers of units, in unit order."""
+        """Return class name -> kind -> number of units, in unit order."""
         kinds: dict[str, dict[str, int]] = {}
         for kind, module in self.modules_by_kind.items():
             kinds.setdefault(KINDS[kind].module.__name__, {})[kind] = module.size
@@ -59,22 +62,25 @@ class SiteAdapter(nn.Module):
         return {**self.__dict__, "gates": {}}
 
     def part(self, name: str) -> SiteModule:
-        """The module of a class."""
+        """Return the module of a class."""
         return cast(SiteModule, self.parts[name])
 
-    def _of_part(self, name: str) -> dict[str, ModuleSpec]:
-        """Kind -> what stands of it, of the kinds in one part."""
+    def _modules_of(self, name: str) -> dict[str, ModuleSpec]:
+        """Return kind -> remaining module, for the kinds in one part."""
         return {kind: m for kind, m in self.modules_by_kind.items() if KINDS[kind].module.__name__ == name}
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """The site's output with its modules; of a backbone in half precision it is computed in that of the modules."""
-        own = y.dtype
-        if own in _HALF:
-            better = next(self.parameters()).dtype
-            x, y = x.to(better), y.to(better)
+        """Return the site's output (..., d_out) with its modules applied.
+
+        On a backbone in half precision it is computed in the precision of the modules.
+        """
+        dtype = y.dtype
+        if dtype in _HALF:
+            module_dtype = next(self.parameters()).dtype
+            x, y = x.to(module_dtype), y.to(module_dtype)
         for name, part in self.parts.items():
             y = part(x, y, self.gates.get(name))
-        return y.to(own)
+        return y.to(dtype)
 
     @torch.no_grad()
     def keep(self, name: str, units: Tensor) -> list[tuple[nn.Parameter, nn.Parameter | None, int, Tensor]]:
@@ -85,28 +91,28 @@ class SiteAdapter(nn.Module):
         """
         part = self.part(name)
         changes: list[tuple[nn.Parameter, nn.Parameter | None, int, Tensor]] = []
-        standing = self._of_part(name)
-        total = sum(module.size for module in standing.values())
+        modules = self._modules_of(name)
+        total_units = sum(module.size for module in modules.values())
         for parameter_name, dim in part.unit_dims.items():
             old = getattr(part, parameter_name, None)
             if old is None:
                 continue
-            index = units - (total - old.shape[dim])  # a hidden bias has none for LoRA's units, which come first
+            index = units - (total_units - old.shape[dim])  # a hidden bias has none for LoRA's units, which come first
             index = index[index >= 0].to(old.device)
             values = old.index_select(dim, index)
             new = nn.Parameter(values, requires_grad=old.requires_grad) if index.numel() else None
             setattr(part, parameter_name, new)
             changes.append((old, new, dim, index))
-        start, left_units = 0, units.tolist()
-        for kind, module in standing.items():
-            own_units = [unit - start for unit in left_units if start <= unit < start + module.size]
+        start, kept_units = 0, units.tolist()
+        for kind, module in modules.items():
+            own_units = [unit - start for unit in kept_units if start <= unit < start + module.size]
             start += module.size
             if own_units:
                 self.modules_by_kind[kind] = module.only(own_units)
             else:
                 del self.modules_by_kind[kind]
-        if left := self._of_part(name):
-            part.units_left(left)
+        if remaining_modules := self._modules_of(name):
+            part.units_left(remaining_modules)
         else:
             del self.parts[name]
             self.gates.pop(name, None)
@@ -138,25 +144,25 @@ class Adapter(nn.Module):
         super().__init__()
         self.options = structure.options
         self.active = True
-        by_site: dict[Site, dict[str, ModuleSpec]] = {}
+        modules_by_site: dict[Site, dict[str, ModuleSpec]] = {}
         for m in structure.modules:
-            by_site.setdefault(m.site, {})[m.kind] = m
+            modules_by_site.setdefault(m.site, {})[m.kind] = m
         self.sites = nn.ModuleDict()
         self._handles: dict[str, torch.utils.hooks.RemovableHandle] = {}
         self._layers: dict[str, nn.Module] = {}  # a plain dict: the backbone's modules are not ours to train or save
         self._attached_to = (backbone,)  # a tuple, for the same reason
         keep_differentiable(backbone)
         layers = dict(backbone.named_modules())
-        for site, modules in by_site.items():
+        for site, modules in modules_by_site.items():
             if site.name not in layers:
                 raise SlatError(f"structure: the model has no module {site.name}; it was made for another model")
-            expected = {site.d_out} if site.is_norm else {site.d_in, site.d_out}
-            if _widths(layers[site.name]) != expected:
+            widths = {site.d_out} if site.is_norm else {site.d_in, site.d_out}
+            if _widths(layers[site.name]) != widths:
                 raise SlatError(f"structure: {site.name} is {site.d_in} -> {site.d_out} there, not so in this model")
             key = site.name.replace(".", "/")  # a ModuleDict key may hold no dot
             layer = layers[site.name]
-            own = SiteAdapter(site, modules, structure.options, layer)
-            self.sites[key] = own.to(layer.get_parameter("weight").device)
+            site_adapter = SiteAdapter(site, modules, structure.options, layer)
+            self.sites[key] = site_adapter.to(layer.get_parameter("weight").device)
             hook = _SiteHook(self, self.sites[key])
             self._handles[key] = layers[site.name].register_forward_hook(hook)
             self._layers[site.name] = layers[site.name]
@@ -172,27 +178,27 @@ class Adapter(nn.Module):
 
     @property
     def backbone(self) -> nn.Module:
-        """The model that the adapter was attached to."""
+        """Return the model that the adapter was attached to."""
         return self._attached_to[0]
 
     @property
     def hook_ids(self) -> frozenset[int]:
-        """Keys of the adapter's hooks in the layers' tables of hooks; none after :meth:`detach`."""
+        """Return the keys of the adapter's hooks in the layers' tables of hooks; none after :meth:`detach`."""
         return frozenset(handle.id for handle in self._handles.values())
 
     def layer(self, site: Site) -> nn.Module:
-        """The backbone's own layer at a site."""
+        """Return the backbone's own layer at a site."""
         return self._layers[site.name]
 
     def drop_empty_sites(self) -> None:
-        """Forget sites whose modules are all gone, and remove their hooks."""
+        """Remove the sites that have no modules left, and their hooks."""
         for key in [k for k, s in self.sites.items() if not s.parts]:
             self._handles.pop(key).remove()
             del self.sites[key]
 
     @torch.no_grad()
     def open_gates(self) -> None:
-        """Open all gates, whatever a supernet has set."""
+        """Open all gates, whatever values a supernet has set."""
         for site in self.site_adapters():
             site.gates.clear()
 
@@ -207,12 +213,12 @@ class Adapter(nn.Module):
             layer = self._layers[site.site.name]
             if site.site.is_norm and not isinstance(layer, nn.LayerNorm):
                 continue
-            own, weight = layer.get_parameter("weight"), weight_of(layer)
-            if not own.is_floating_point():
+            parameter, weight = layer.get_parameter("weight"), weight_of(layer)
+            if not parameter.is_floating_point():
                 raise SlatError(f"structure: {site.site.name} is kept in few bits, which hold nothing that is merged")
-            own_bias: Tensor | None = layer.bias  # type: ignore[assignment]
-            merged = Linear(weight, own_bias if own_bias is not None else weight.new_zeros(site.site.d_out))
-            before = merged
+            bias: Tensor | None = layer.bias  # type: ignore[assignment]
+            merged = Linear(weight, bias if bias is not None else weight.new_zeros(site.site.d_out))
+            original = merged
             for name in list(site.parts):
                 part = site.part(name)
                 units = sum(site.kinds[name].values())
@@ -221,11 +227,11 @@ class Adapter(nn.Module):
                     site.keep(name, torch.arange(count, units, device=weight.device))
                 if count < units:
                     break
-            if merged.weight is not before.weight:
-                whole = merged.weight if weight is own else merged.weight.T
-                layer.weight = nn.Parameter(whole.to(own.dtype), requires_grad=False)
-            if merged.bias is not before.bias:
-                layer.bias = nn.Parameter(merged.bias.to(own.dtype), requires_grad=False)
+            if merged.weight is not original.weight:
+                new_weight = merged.weight if weight is parameter else merged.weight.T
+                layer.weight = nn.Parameter(new_weight.to(parameter.dtype), requires_grad=False)
+            if merged.bias is not original.bias:
+                layer.bias = nn.Parameter(merged.bias.to(parameter.dtype), requires_grad=False)
         self.drop_empty_sites()
         return self.structure
 
@@ -237,7 +243,7 @@ class Adapter(nn.Module):
 
 
 def _widths(layer: nn.Module) -> set[int]:
-    """Widths of input and output, which the shape of packed weights does not say; nothing without a weight."""
+    """Return the widths of a layer's input and output, also where its weight is packed; none without a weight."""
     if isinstance(layer, nn.Linear):
         return {layer.in_features, layer.out_features}
     weight = getattr(layer, "weight", None)

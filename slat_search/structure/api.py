@@ -1,4 +1,4 @@
-"""All public names of the structure engine; ``slat_search.structure`` takes them from here on first use."""
+"""All public names of the structure engine; ``slat_search.structure`` imports them from here on first use."""
 
 # ruff: noqa: F401
 

@@ -15,7 +15,7 @@ REGISTERED = "slat"  #: name of a supernet among the submodules of its backbone
 
 
 class Attachment:
-    """A supernet on a backbone, until :meth:`remove`. It can be pickled, as part of the backbone's hooks too."""
+    """A supernet on a backbone, until :meth:`remove`. It can be pickled, also as one of the backbone's hooks."""
 
     def __init__(self, backbone: nn.Module, supernet: Supernet):
         self.backbone, self._supernet = backbone, supernet
@@ -31,14 +31,14 @@ class Attachment:
         model that holds it, reach the supernet too.
 
         Raises:
-            SlatError: another supernet is one already.
+            SlatError: another supernet is registered already.
         """
         if getattr(self.backbone, REGISTERED, self._supernet) is not self._supernet:
             raise SlatError("structure: another supernet is registered on this model; detach() it first")
         self.backbone.add_module(REGISTERED, self._supernet)
 
     def remove(self) -> None:
-        """Take the hook off the backbone, and the supernet from its submodules."""
+        """Remove the hook, and the supernet from the backbone's submodules."""
         self._hook.remove()
         if getattr(self.backbone, REGISTERED, None) is self._supernet:
             delattr(self.backbone, REGISTERED)

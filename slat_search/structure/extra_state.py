@@ -1,4 +1,4 @@
-"""State of modules beside their weights, as a tensor, so that file formats of weights alone (safetensors) take it."""
+"""Extra state of modules, packed into a tensor so that formats for weights alone (safetensors) can hold it."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def supernet_state(state: Tensor | Mapping[str, Any], kind: str, atoms: Tensor, 
 
     Args:
         state: packed; checkpoints of earlier versions hold plain values, without the kind of gates.
-        kind: of the other one's gates.
-        atoms: (atoms,) numbers of its atoms.
-        settled: whether its search has ended.
+        kind: kind of gates of the supernet that loads the state.
+        atoms: (atoms,) numbers of that supernet's atoms.
+        settled: whether that supernet's search has ended.
 
     Raises:
-        SlatError: gates of another kind, or atoms that the other one has removed.
+        SlatError: gates of another kind, or atoms that the loading supernet has removed.
     """
     values = unpack(state) if isinstance(state, Tensor) else {"kind": kind, **state}
     if values["kind"] != kind:
         raise SlatError(f"structure: the state is of gates of kind {values['kind']!r}, not {kind!r}")
-    known = torch.isin(values["standing"].to(atoms.device), atoms).all()
-    if not known or (settled and not values["settled"]):
+    is_subset = torch.isin(values["standing"].to(atoms.device), atoms).all()
+    if not is_subset or (settled and not values["settled"]):
         raise SlatError(
             "structure: the state is of a supernet with candidates that have left this one; load it into a fresh one"
         )

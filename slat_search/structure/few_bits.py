@@ -1,4 +1,4 @@
-"""Frozen layers in 4 and 8 bits, as bitsandbytes keeps them."""
+"""Frozen layers in 4 and 8 bits, as bitsandbytes stores them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Any
 
 from torch import Tensor, nn
 
-_FOUR, _EIGHT = "Linear4bit", "Linear8bitLt"  # by name, as the library may not be installed
+_FOUR_BIT, _EIGHT_BIT = "Linear4bit", "Linear8bitLt"  # by name, as the library may not be installed
 
 
 def dequantized(layer: nn.Module) -> Tensor | None:
     """Dequantize the weight (d_out, d_in) of a layer to float32; None for layers of other kinds."""
     any_layer: Any = layer
-    if type(layer).__name__ == _FOUR:
-        import bitsandbytes.functional as bits
+    if type(layer).__name__ == _FOUR_BIT:
+        import bitsandbytes.functional as bnb
 
         weight = any_layer.weight
-        return bits.dequantize_4bit(weight.data, weight.quant_state).float()
-    if type(layer).__name__ == _EIGHT:
-        # from its first forward pass on the layer's state holds what the weight held
-        weight = any_layer.weight if any_layer.weight.SCB is not None else any_layer.state
-        packed = any_layer.weight.data if weight.CB is None else weight.CB
-        return packed.float() * weight.SCB.float().unsqueeze(1) / 127
+        return bnb.dequantize_4bit(weight.data, weight.quant_state).float()
+    if type(layer).__name__ == _EIGHT_BIT:
+        # after its first forward pass the layer's state holds what its weight held before
+        state = any_layer.weight if any_layer.weight.SCB is not None else any_layer.state
+        int8_weight = any_layer.weight.data if state.CB is None else state.CB
+        return int8_weight.float() * state.SCB.float().unsqueeze(1) / 127
     return None
 
 
@@ -32,7 +32,7 @@ def keep_differentiable(model: nn.Module) -> None:
     passes through it, without an error (bitsandbytes 0.50). A layer that is packed so already is unpacked.
     """
     for layer in model.modules():
-        if type(layer).__name__ == _FOUR:
+        if type(layer).__name__ == _FOUR_BIT:
             any_layer: Any = layer
             any_layer.support_avx512bf16_for_cpu = False
             if getattr(any_layer.weight.quant_state, "packing_format_for_cpu", False):

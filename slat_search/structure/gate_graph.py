@@ -1,4 +1,4 @@
-"""Gates of a forward pass whose blocks go backward one by one, as activation checkpointing with reentrance does."""
+"""Gates of a forward pass whose blocks run backward one by one, as in reentrant activation checkpointing."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ class _FanOut(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
-        known = next(gradient for gradient in gradients if gradient is not None)
-        units = [
-            known.new_zeros(size) if gradient is None else gradient
+        reference = next(gradient for gradient in gradients if gradient is not None)
+        unit_gradients = [
+            reference.new_zeros(size) if gradient is None else gradient
             for size, gradient in zip(ctx.sizes, gradients, strict=True)
         ]
-        return known.new_zeros(ctx.atoms).index_add(0, ctx.unit_atom, torch.cat(units)), None, None
+        return reference.new_zeros(ctx.atoms).index_add(0, ctx.unit_atom, torch.cat(unit_gradients)), None, None
 
 
 def block_by_block(z: Tensor, unit_atom: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-    """Return the gates of the units of each part, (units of the part,) each, that go backward block by block.
+    """Return the gates of the units of each part, (units of the part,) each, that can run backward block by block.
 
-    Reentrant checkpointing goes backward through each block on its own, and the first block would free the graph that
-    leads from all gates to the structure variables. Here each block's gradient is passed on at once; the graph is kept.
+    Reentrant checkpointing runs backward through each block on its own, and the first block would free the graph that
+    leads from all gates to the structure variables. Here each block's gradient is passed on at once, and the graph is
+    retained.
 
     Args:
         z: (atoms,) gates.

@@ -27,10 +27,10 @@ class GateKind:
 
     @cached_property
     def gates(self) -> type[Gates]:
-        """The class of its gates."""
-        place, _, name = self.source.partition(":")
-        kind: type[Gates] = getattr(import_module(f".gates.{place}", __package__), name)
-        return kind
+        """Return the class of its gates."""
+        module, _, class_name = self.source.partition(":")
+        gate_class: type[Gates] = getattr(import_module(f".gates.{module}", __package__), class_name)
+        return gate_class
 
 
 GATE_KINDS: dict[str, GateKind] = {

@@ -1,8 +1,8 @@
 """The registry of kinds. Adding a kind: write a ``SiteModule`` and one entry in ``KINDS``; or, in another package, an
 entry point of the group ``slat_search.kinds`` that names a :class:`Kind`.
 
-What the rest of the package needs to know of a kind stands on its entry: configuration, gate maps and their colors,
-export. This file needs no torch.
+An entry holds all that the rest of the package needs to know of a kind: for the configuration, gate maps and their
+colors, and export. This file needs no torch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Kind:
         size: largest size at a site in the default space; 0 where it is a candidate only when named.
         group: units that open and close together in the default space.
         sized: False when a site can hold one unit only.
-        positional: whether units are told apart by their places (entries of a spectral core), which a structure names.
+        positional: whether each unit has a position of its own (entries of a spectral core), which a structure lists.
         label: one unit in words, for figures; by default the name.
         color: of its units in figures, as CSS has it; by default a gray that such kinds share.
         dark_color: the same on a dark page; by default ``color``.
@@ -56,25 +56,28 @@ class Kind:
 
     @cached_property
     def module(self) -> type[SiteModule]:
-        """The class that computes it."""
+        """Return the class that computes it."""
         if not isinstance(self.source, str):
             return self.source
-        place, _, name = self.source.partition(":")
-        return getattr(import_module(f".{place}", __package__), name)
+        module_name, _, class_name = self.source.partition(":")
+        return getattr(import_module(f".{module_name}", __package__), class_name)
 
     @property
     def title(self) -> str:
-        """One unit in words."""
+        """Return one unit in words."""
         return self.label or f"{self.name} unit"
 
     def units(self, site: Site, size: int) -> int:
-        """Return how many units ``size`` allows at a site: all entries between so many directions (as many as the site
-        has at most) of a spectral core, ``size`` of other kinds."""
+        """Return how many units a ``size`` allows at a site.
+
+        For a spectral core these are all entries between ``size`` directions, or between all directions where the site
+        has fewer. For other kinds it is ``size``.
+        """
         return min(size, site.d_in, site.d_out) ** 2 if self.positional else size
 
 
 # fmt: off
-_OWN = (
+_BUILTIN = (
     Kind(
         "spectral", "spectral:Spectral", lambda s: 1, lambda s: not s.is_norm, size=32, positional=True,
         label="spectral entry", color="#6a3d9a", dark_color="#b795e8", in_peft=True
@@ -105,11 +108,11 @@ _OWN = (
     ),
 )
 # fmt: on
-#: In the order in which a site applies them, and in which figures show them; kinds of other packages come last.
-KINDS: Registry[Kind] = Registry("slat_search.kinds", Kind, {kind.name: kind for kind in _OWN})
+#: In the order in which a site applies them and figures show them; kinds of other packages come last.
+KINDS: Registry[Kind] = Registry("slat_search.kinds", Kind, {kind.name: kind for kind in _BUILTIN})
 
 
-def unknown_kind(name: str, known: Collection[str] | None = None) -> str:
+def unknown_kind(name: str, kinds: Collection[str] | None = None) -> str:
     """Return a sentence on a kind that is not among the registered ones, those of ``KINDS`` by default."""
-    known = KINDS.keys() if known is None else known
-    return f"unknown kind {name!r}; kinds are {', '.join(known)}{did_you_mean(name, known)}"
+    kinds = KINDS.keys() if kinds is None else kinds
+    return f"unknown kind {name!r}; kinds are {', '.join(kinds)}{did_you_mean(name, kinds)}"

@@ -22,9 +22,9 @@ class Part:
     """One module of one site with its atoms and units.
 
     Attributes:
-        site: where it stands.
+        site: the site that it belongs to.
         name: its class.
-        units: how many it has.
+        units: number of its units.
         atoms: (kind, units in the atom), in unit order.
     """
 
@@ -37,28 +37,28 @@ class Part:
     def module(self) -> SiteModule:
         return self.site.part(self.name)
 
-    def kept(self, is_open: Sequence[bool]) -> list[ModuleSpec]:
-        """Return the modules of the part that hold some of its atoms; one flag an atom."""
+    def open_modules(self, is_open: Sequence[bool]) -> list[ModuleSpec]:
+        """Return the modules of the part with its open atoms alone; ``is_open`` has one flag per atom."""
         units: dict[str, list[int]] = {}
-        passed = dict.fromkeys(self.site.modules_by_kind, 0)
-        for (kind, count), stays in zip(self.atoms, is_open, strict=True):
-            if stays:
-                units.setdefault(kind, []).extend(range(passed[kind], passed[kind] + count))
-            passed[kind] += count
+        offsets = dict.fromkeys(self.site.modules_by_kind, 0)
+        for (kind, count), is_kept in zip(self.atoms, is_open, strict=True):
+            if is_kept:
+                units.setdefault(kind, []).extend(range(offsets[kind], offsets[kind] + count))
+            offsets[kind] += count
         return [self.site.modules_by_kind[kind].only(numbers) for kind, numbers in units.items()]
 
 
 class Layout:
-    """Atoms and units of an adapter laid end to end, in the order of its sites and their parts.
+    """Atoms and units of an adapter, numbered in the order of its sites and their parts.
 
     Args:
         adapter: the modules.
         space: the candidates, which say how large atoms are.
-        layers: blocks of the model.
+        layers: number of blocks of the model.
 
     Attributes:
         parts: the modules.
-        params: parameters of all atoms.
+        params: number of parameters of all atoms.
         costs: (atoms,) parameters of each atom.
         unit_atom: (units,) number of the atom that each unit belongs to.
         kinds: names of the candidate kinds.
@@ -72,8 +72,8 @@ class Layout:
         self.parts: list[Part] = []
         costs: list[int] = []
         unit_atom: list[int] = []
-        layer: list[int] = []
-        kinds: list[int] = []
+        atom_layers: list[int] = []
+        atom_kinds: list[int] = []
         for site in adapter.site_adapters():
             for name, sizes in site.kinds.items():
                 atoms = [
@@ -84,21 +84,21 @@ class Layout:
                 for kind, units in atoms:
                     unit_atom += [len(costs)] * units
                     costs.append(units * KINDS[kind].unit_cost(site.site))
-                    layer.append(site.site.layer)
-                    kinds.append(self.kinds.index(kind))
+                    atom_layers.append(site.site.layer)
+                    atom_kinds.append(self.kinds.index(kind))
                 self.parts.append(Part(site, name, sum(sizes.values()), atoms))
         self.params = sum(costs)
         self.costs = torch.tensor(costs, dtype=torch.float32, device=device)
         self.unit_atom = torch.tensor(unit_atom, dtype=torch.long, device=device)
-        self.layer = torch.tensor(layer, dtype=torch.long, device=device)
-        self.kind = torch.tensor(kinds, dtype=torch.long, device=device)
+        self.layer = torch.tensor(atom_layers, dtype=torch.long, device=device)
+        self.kind = torch.tensor(atom_kinds, dtype=torch.long, device=device)
 
     def by_part(self, values: Tensor) -> tuple[Tensor, ...]:
-        """Values of atoms (..., atoms) as those of the units of each part, (..., units of the part)."""
+        """Expand values of atoms (..., atoms) to the units of each part, (..., units of the part)."""
         return values[..., self.unit_atom].split([part.units for part in self.parts], dim=-1)
 
     def by_part_reentrant(self, values: Tensor) -> tuple[Tensor, ...]:
-        """Do as :meth:`by_part` with (atoms,) for blocks that go backward one by one, see :func:`.block_by_block`."""
+        """Expand (atoms,) as :meth:`by_part`, for blocks that run backward one by one, see :func:`.block_by_block`."""
         return block_by_block(values, self.unit_atom, [part.units for part in self.parts])
 
     def fold(self, gates: Tensor) -> None:
@@ -106,19 +106,19 @@ class Layout:
         for part, gate in zip(self.parts, self.by_part(gates), strict=True):
             part.module.fold(gate)
 
-    def kept(self, is_open: Sequence[bool]) -> list[ModuleSpec]:
-        """Return the modules that hold some of the atoms; one flag an atom."""
+    def open_modules(self, is_open: Sequence[bool]) -> list[ModuleSpec]:
+        """Return the modules with their open atoms alone; ``is_open`` has one flag per atom."""
         modules: list[ModuleSpec] = []
         start = 0
         for part in self.parts:
-            modules += part.kept(is_open[start : start + len(part.atoms)])
+            modules += part.open_modules(is_open[start : start + len(part.atoms)])
             start += len(part.atoms)
         return modules
 
     def weights(self) -> Tensor:
-        """Return all parameters laid end to end, (parameters,)."""
-        laid = [parameter.detach().reshape(-1) for _, parameter, _ in self.parameters()]
-        return torch.cat(laid) if laid else self.costs.new_zeros(0)
+        """Return all parameters concatenated, (parameters,)."""
+        vectors = [parameter.detach().reshape(-1) for _, parameter, _ in self.parameters()]
+        return torch.cat(vectors) if vectors else self.costs.new_zeros(0)
 
     def parameters(self) -> Iterator[tuple[Part, nn.Parameter, int]]:
         """Yield all parameters in a fixed order, with their part and unit dimension."""
@@ -129,13 +129,13 @@ class Layout:
                     yield part, parameter, dim
 
     def atom_of_parameters(self) -> Tensor:
-        """The atom of each number in :meth:`parameters`, laid end to end, (parameters,)."""
+        """Return the atom of each number in :meth:`parameters`, concatenated, (parameters,)."""
         atoms = dict(zip(map(id, self.parts), self.by_part(torch.arange(len(self.costs))), strict=True))
         numbers = []
         for part, parameter, dim in self.parameters():
-            own = atoms[id(part)][part.units - parameter.shape[dim] :]  # a hidden bias has none for LoRA's units
+            unit_atoms = atoms[id(part)][part.units - parameter.shape[dim] :]  # a hidden bias has none for LoRA's units
             shape = [-1 if d == dim else 1 for d in range(parameter.ndim)]
-            numbers.append(own.view(shape).expand(parameter.shape).reshape(-1))
+            numbers.append(unit_atoms.view(shape).expand(parameter.shape).reshape(-1))
         return torch.cat(numbers).to(self.costs.device)
 
     def crowds(self) -> Tensor:
@@ -144,10 +144,11 @@ class Layout:
         Entries of spectral cores lie between orthogonal directions, and each is a group of its own.
         """
         kinds = self.kind
-        alone = torch.tensor([KINDS[kind].positional for kind in self.kinds], device=kinds.device)[kinds]
-        crowd = self.layer * len(self.kinds) + kinds
-        first = self.layers * len(self.kinds)
-        return torch.where(alone, first + torch.arange(len(kinds), device=kinds.device), crowd)
+        is_positional = torch.tensor([KINDS[kind].positional for kind in self.kinds], device=kinds.device)[kinds]
+        shared_groups = self.layer * len(self.kinds) + kinds
+        first_own_group = self.layers * len(self.kinds)
+        own_groups = first_own_group + torch.arange(len(kinds), device=kinds.device)
+        return torch.where(is_positional, own_groups, shared_groups)
 
     def atoms(self) -> Iterator[tuple[Site, str, int]]:
         """Yield the site, kind and number of units of each atom."""

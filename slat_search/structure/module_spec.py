@@ -11,7 +11,7 @@ from .kinds import KINDS, unknown_kind
 from .sites import Site
 from .spectral import Entry, leading_entries
 
-_LARGEST = 2**24  # entries of a core between 4096 directions; no module of a model has more units
+_MAX_SIZE = 2**24  # entries of a core between 4096 directions; no module of a model has more units
 
 
 @dataclass(frozen=True, order=True)
@@ -20,7 +20,7 @@ class ModuleSpec:
 
     Attributes:
         size: its rank (LoRA), its hidden width (bottlenecks), its number of entries (spectral) or 1.
-        entries: (i, j) of each unit, increasing, where units are told apart by their places (spectral).
+        entries: (i, j) of each unit, increasing, for kinds whose units have positions (spectral).
     """
 
     site: Site
@@ -35,30 +35,30 @@ class ModuleSpec:
             self._check_entries()
         elif self.entries:
             raise SlatError(f"structure: {self.kind} at {self.site.name} takes no entries")
-        if not 1 <= self.size <= _LARGEST or (self.size > 1 and not KINDS[self.kind].sized):
+        if not 1 <= self.size <= _MAX_SIZE or (self.size > 1 and not KINDS[self.kind].sized):
             raise SlatError(f"structure: size {self.size} is not possible for {self.kind} at {self.site.name}")
         if not KINDS[self.kind].fits(self.site):
             raise SlatError(f"structure: {self.kind} cannot stand at {self.site.name} (role {self.site.role})")
 
     def _check_entries(self) -> None:
-        where = f"structure: {self.kind} at {self.site.name}"
+        subject = f"structure: {self.kind} at {self.site.name}"
         if self.size != len(self.entries):
-            raise SlatError(f"{where} has size {self.size} and {len(self.entries)} entries")
+            raise SlatError(f"{subject} has size {self.size} and {len(self.entries)} entries")
         if list(self.entries) != sorted(set(self.entries)):
-            raise SlatError(f"{where}: entries must increase and be different")
-        most = min(self.site.d_in, self.site.d_out)
+            raise SlatError(f"{subject}: entries must increase and be different")
+        directions = min(self.site.d_in, self.site.d_out)
         for entry in self.entries:
-            if not all(0 <= place < most for place in entry):
-                raise SlatError(f"{where}: there is no entry {list(entry)} among {most} directions")
+            if not all(0 <= direction < directions for direction in entry):
+                raise SlatError(f"{subject}: there is no entry {list(entry)} among {directions} directions")
 
     @classmethod
     def whole(cls, site: Site, kind: str, size: int) -> ModuleSpec:
-        """A module with everything that ``size`` allows, see :meth:`.Kind.units`."""
+        """Return the module with all units that ``size`` allows, see :meth:`.Kind.units`."""
         return cls.of_units(site, kind, KINDS[kind].units(site, size))
 
     @classmethod
     def of_units(cls, site: Site, kind: str, count: int) -> ModuleSpec:
-        """A module of ``count`` units; of a spectral core those nearest to the leading directions."""
+        """Return a module of ``count`` units; of a spectral core those nearest to the leading directions."""
         if not KINDS[kind].positional:
             return cls(site, kind, count)
         return cls(site, kind, count, tuple(sorted(islice(leading_entries(), count))))

@@ -1,6 +1,6 @@
 """The hand-made modules of a site: LoRA, bottlenecks, rescaling, norm and bias.
 
-Every kind is made of *units*: rank-1 components (LoRA), hidden units (bottleneck) or one whole vector
+Every kind consists of *units*: rank-1 components (LoRA), hidden units (bottleneck) or one whole vector
 (bias, norm, IA3). A gate multiplies a unit's contribution. All modules start as the identity, so a
 freshly attached adapter leaves the backbone's output bit for bit as it was.
 """
@@ -59,8 +59,8 @@ class Projection(SiteModule):
     def forward(self, x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
         hidden = F.linear(x, self.down)
         if self.rank < hidden.shape[-1]:
-            linear, bent = hidden.split([self.rank, hidden.shape[-1] - self.rank], dim=-1)
-            hidden = torch.cat([linear, self.activation(bent + self.hidden_bias)], dim=-1)
+            linear, nonlinear = hidden.split([self.rank, hidden.shape[-1] - self.rank], dim=-1)
+            hidden = torch.cat([linear, self.activation(nonlinear + self.hidden_bias)], dim=-1)
         up = self.up * self.scale if gate is None else self.up * (self.scale * gate)
         return add_product(y, hidden, up)
 
@@ -121,7 +121,7 @@ class Rescale(SiteModule):
 
 
 class Norm(SiteModule):
-    r"""Shift and scale after a normalisation layer, :math:`y' = y \odot (1 + z\,g) + z\,b`.
+    r"""Shift and scale after a normalization layer, :math:`y' = y \odot (1 + z\,g) + z\,b`.
 
     Equals training the layer's own weight and bias: :math:`\gamma' = \gamma (1 + g)`,
     :math:`\beta' = \beta (1 + g) + b`. Source: the LayerNorm module of S3Delta, Hu et al. 2022.

@@ -10,20 +10,20 @@ from torch.optim import Optimizer
 def replace_parameter(
     optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter | None, dim: int = 0, index: Tensor | None = None
 ) -> None:
-    """Put ``new`` in the place of ``old`` and carry the state over; ``new=None`` forgets ``old``.
+    """Replace ``old`` by ``new`` in an optimizer, with its state; ``new=None`` removes ``old``.
 
     State tensors of the parameter's shape (Adam's moments) are indexed with ``index`` along ``dim``;
-    others (the step counter) are kept as they are. A parameter that the optimizer does not hold is ignored.
+    others (the step counter) stay as they are. A parameter that the optimizer does not hold is ignored.
     """
     for group in optimizer.param_groups:
-        place = next((i for i, p in enumerate(group["params"]) if p is old), None)
-        if place is None:
+        position = next((i for i, p in enumerate(group["params"]) if p is old), None)
+        if position is None:
             continue
         state = optimizer.state.pop(old, {})
         if new is None:
-            del group["params"][place]
+            del group["params"][position]
             return
-        group["params"][place] = new
+        group["params"][position] = new
         if state and index is not None:
             optimizer.state[new] = {
                 name: value.index_select(dim, index.to(value.device))
@@ -35,15 +35,14 @@ def replace_parameter(
 
 
 @torch.no_grad()
-def turn_parameter(optimizer: Optimizer, parameter: nn.Parameter, matrix: Tensor, dim: int) -> None:
-    """Follow a change of basis of the first units of a parameter along ``dim``: its gradients ``g`` become ``g matrix``
-    (``matrix.T g`` for ``dim=0``).
+def rotate_parameter(optimizer: Optimizer, parameter: nn.Parameter, matrix: Tensor, dim: int) -> None:
+    """Update Adam's moments after a change of basis of the leading units of a parameter along ``dim``.
 
-    Adam's first moment changes as gradients do. Of the second moments only the diagonal is known, and it changes as if
-    there were nothing beside it.
+    Gradients ``g`` become ``g matrix`` (``matrix.T g`` for ``dim=0``), and the first moment changes as they do. Of the
+    second moments only the diagonal is known, and it changes as if the rest were zero.
 
     Args:
-        matrix: (units, units), for as many leading units as it has.
+        matrix: (units, units), for that many leading units.
     """
     state = optimizer.state.get(parameter, {})
     for name, factor in (("exp_avg", matrix), ("exp_avg_sq", matrix.square())):

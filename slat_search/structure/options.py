@@ -21,29 +21,29 @@ class ModuleOptions:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Rules by which a search chooses atoms, and when. Times are shares of the steps.
+    """Rules by which a search chooses atoms, and when. Times are fractions of the steps.
 
     Attributes:
         kind: how atoms are chosen, a key of ``GATE_KINDS``.
         init: first value of structure variables that are trained or smoothed; positive = open.
         temperature: of trained gates, at the start and at the end of the search phase (geometric between).
-        warmup: gates rest before this; screening trains the head alone meanwhile.
+        warmup: gates do not move before this; screening trains the head alone meanwhile.
         settle: gates are fixed from then on.
         shrink_every: closed atoms are removed this often during the search phase.
         screen: length of the screening, after the warm-up.
-        surplus: how many times the size of the structure the screening lets stand; what is worth least leaves bit
-            by bit. 1 for nothing more than the structure.
-        pruned: the surplus has left by then.
-        lr_growth: power with which the modules' learning rate grows as the supernet shrinks. The changes of the atoms
-            that stand add up in the output, so a rate that is right for the whole supernet is too small for a hundredth
-            of it.
+        surplus: size that remains after the screening, as a multiple of the structure's; the atoms of least worth are
+            then removed step by step. 1 for nothing more than the structure.
+        pruned: when the surplus has been removed.
+        lr_growth: power with which the modules' learning rate grows as the supernet shrinks. The changes of the
+            remaining atoms add up in the output, so a rate that is right for the whole supernet is too small for a
+            hundredth of it.
         redundancy_discount: saliency: factor on the worth of each further atom of one kind in one block; 1 for none.
         depth_exponent: saliency: power of the number of blocks from an atom's own to the last in what it is worth; 0
             for none.
-        smoothing: saliency: share of the old value at each step.
-        sharing: share of an atom's cost that each further task pays that uses it.
-        worth: what an atom is worth to one of several tasks: ``equal``, its share of what all atoms are worth to it, or
-            ``loss``, the loss that the task would lose.
+        smoothing: saliency: fraction of the old value at each step.
+        sharing: fraction of an atom's cost that each further task pays that uses it.
+        worth: what an atom is worth to one of several tasks: ``equal``, its fraction of what all atoms are worth to the
+            task, or ``loss``, the rise of the task's loss without it.
     """
 
     kind: str = "screening"

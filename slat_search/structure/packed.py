@@ -1,4 +1,4 @@
-"""Structures from JSON and from compressed text, which are not trusted: types and sizes are checked."""
+"""Read structures from JSON and from compressed text. Neither is trusted: types and sizes are checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import SlatError
 from .module_spec import ModuleSpec
 from .sites import Site
 
-_MOST_BYTES = 2**26  # of the JSON of a structure
+_MAX_BYTES = 2**26  # of a structure's JSON
 
 
 def module_from(raw: Mapping[str, Any]) -> ModuleSpec:
@@ -21,32 +21,38 @@ def module_from(raw: Mapping[str, Any]) -> ModuleSpec:
 
     Raises:
         SlatError: a value is of another type, or the module cannot be.
-        KeyError, TypeError, ValueError, AttributeError: it has other fields.
+        KeyError, TypeError, ValueError, AttributeError: fields are missing or of another form.
     """
-    site = Site(whole(raw["layer"]), _text(raw["name"]), _text(raw["role"]), whole(raw["d_in"]), whole(raw["d_out"]))
-    entries = tuple((whole(i), whole(j)) for i, j in raw.get("entries", ()))
-    module = ModuleSpec(site, _text(raw["kind"]), whole(raw["size"]), entries)
+    site = Site(
+        whole_number(raw["layer"]),
+        _text(raw["name"]),
+        _text(raw["role"]),
+        whole_number(raw["d_in"]),
+        whole_number(raw["d_out"]),
+    )
+    entries = tuple((whole_number(i), whole_number(j)) for i, j in raw.get("entries", ()))
+    module = ModuleSpec(site, _text(raw["kind"]), whole_number(raw["size"]), entries)
     if raw.get("params", module.params) != module.params:
         raise SlatError(f"structure: params of {site.name} is {raw['params']!r}, not {module.params}")
     return module
 
 
-def whole(value: Any) -> int:
-    """Return a whole number, 0 or more.
+def whole_number(value: Any) -> int:
+    """Return ``value`` if it is a whole number of at least 0.
 
     Raises:
-        SlatError: it is none.
+        SlatError: it is not.
     """
     if type(value) is not int or value < 0:
         raise SlatError(f"structure: {value!r} is no whole number")
     return value
 
 
-def finite(value: Any) -> float:
-    """Return a finite number.
+def finite_number(value: Any) -> float:
+    """Return ``value`` if it is a finite number.
 
     Raises:
-        SlatError: it is none.
+        SlatError: it is not.
     """
     if type(value) not in (int, float) or not math.isfinite(value):
         raise SlatError(f"structure: {value!r} is no finite number")
@@ -60,7 +66,7 @@ def _text(value: Any) -> str:
 
 
 def packed(raw: Mapping[str, Any]) -> str:
-    """JSON values as compressed text."""
+    """Return JSON values as compressed text."""
     return base64.b85encode(zlib.compress(json.dumps(raw).encode(), 9)).decode()
 
 
@@ -72,10 +78,10 @@ def unpacked(text: str) -> dict[str, Any]:
     """
     try:
         stream = zlib.decompressobj()
-        plain = stream.decompress(base64.b85decode(text), _MOST_BYTES)
+        content = stream.decompress(base64.b85decode(text), _MAX_BYTES)
         if not stream.eof:
-            raise SlatError(f"structure: not a packed structure (it is cut, or has more than {_MOST_BYTES:,} bytes)")
-        raw = json.loads(plain)
+            raise SlatError(f"structure: not a packed structure (it is cut, or has more than {_MAX_BYTES:,} bytes)")
+        raw = json.loads(content)
     except (ValueError, RecursionError, zlib.error) as error:
         raise SlatError(f"structure: not a packed structure ({error})") from error
     if not isinstance(raw, dict):

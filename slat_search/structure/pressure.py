@@ -11,14 +11,14 @@ from .gates import TaskGates
 
 
 class Pressure:
-    """Presses on the atoms of a supernet. Methods take its ``gates`` and the ``costs`` (atoms,) of what stands.
+    """Pressure on the atoms of a supernet. Methods take its ``gates`` and the ``costs`` (atoms,) of remaining atoms.
 
     Args:
-        total: parameters of the whole supernet; shares of it can be compared after atoms were removed.
+        total: parameters of the whole supernet. Costs are fractions of it, so they stay comparable as atoms leave.
 
     Attributes:
-        weight: of sparsity: how many times what an average parameter of the space is worth an atom has to be worth for
-            each of its own.
+        weight: sparsity weight: the worth per parameter that an atom needs, as a multiple of the worth of an average
+            parameter of the space.
         budget: parameters that the discretized structure fills; None for the weight.
     """
 
@@ -28,7 +28,7 @@ class Pressure:
         self.budget: float | None = None
 
     def cost(self, gates: TaskGates[Any], costs: Tensor) -> Tensor:
-        """Return the expected cost as a share of the whole supernet's, a scalar."""
+        """Return the expected cost as a fraction of the whole supernet's, a scalar."""
         if not len(costs):
             return costs.new_zeros(())
         return sparsity.parameter_cost(gates.expected(), costs, self.total)
@@ -49,8 +49,10 @@ class Pressure:
             gates.set_budget(costs, budget)
 
     def users(self, gates: TaskGates[Any], costs: Tensor) -> Tensor:
-        """Return who uses which atom of the discretized structure, (tasks, atoms) of bool: those of the open atoms, or
-        of the most open ones within the budget."""
+        """Return the uses of the discretized structure, (tasks, atoms) of bool.
+
+        Its atoms are the open ones, or under a budget the most open ones that fit into it.
+        """
         if self.budget is None:
             return gates.users(gates.is_open())
         logits = gates.logits().detach()

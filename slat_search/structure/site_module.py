@@ -26,10 +26,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Linear:
-    """A layer ``y = weight x + bias``, or ``y = weight * x + bias`` for a normalisation with its input normalised.
+    """A layer ``y = weight x + bias``, or ``y = weight * x + bias`` for a normalization, ``x`` being normalized.
 
     Attributes:
-        weight: (d_out, d_in), or (d_out,) for a normalisation.
+        weight: (d_out, d_in), or (d_out,) for a normalization.
         bias: (d_out,); zeros where the layer has none.
     """
 
@@ -38,7 +38,7 @@ class Linear:
 
 
 def add_product(y: Tensor, hidden: Tensor, up: Tensor) -> Tensor:
-    """``y + hidden up^T`` in one pass over ``y``, which costs more than the thin product itself.
+    """Return ``y + hidden up^T`` in one pass over ``y``, which costs more than the thin product itself.
 
     Args:
         y: (..., d_out).
@@ -65,19 +65,19 @@ class SiteModule(nn.Module):
 
     @classmethod
     def build(cls, site: Site, modules: Mapping[str, ModuleSpec], options: ModuleOptions, layer: nn.Module) -> Self:
-        """Make the fresh module of a site.
+        """Build the untrained module of a site.
 
         Args:
-            modules: kind -> what stands at the site, of the kinds that share this class.
+            modules: kind -> specification, for the kinds at the site that share this class.
             layer: the site's own layer in the backbone.
         """
         return cls(site, {kind: module.size for kind, module in modules.items()}, options)
 
     def units_left(self, modules: Mapping[str, ModuleSpec]) -> None:
-        """Follow a removal of units: ``modules`` (kind -> what stands now); parameters are shortened already."""
+        """Adjust to a removal of units; parameters are shortened already. ``modules``: kind -> remaining module."""
 
     def low_rank(self) -> tuple[Tensor, Tensor] | None:
-        """Factors ``A`` (r, d_in) and ``B`` (d_out, r) of the module as ``y + B A x``; None where it is no such map."""
+        """Return factors ``A`` (r, d_in) and ``B`` (d_out, r) of ``y + B A x``; None for modules of another form."""
         return None
 
     @torch.no_grad()

@@ -1,8 +1,8 @@
-"""Where modules can be inserted: sites, found from the model itself.
+"""Sites, where modules can be inserted; they are found from the model itself.
 
-A *site* is a place in a repeated block of the backbone: a linear projection (``q``, ``k``, ``v``,
-``attn_out``, ``mlp_in``, ``mlp_out``, ...) or a normalisation layer. The search looks for the list of
-repeated blocks first, so that embeddings, poolers and heads are never touched.
+A *site* is a layer in a repeated block of the backbone: a linear projection (``q``, ``k``, ``v``,
+``attn_out``, ``mlp_in``, ``mlp_out``, ...) or a normalization layer. Only the list of repeated blocks is
+searched, so that embeddings, poolers and heads are never touched.
 """
 
 from __future__ import annotations
@@ -56,30 +56,30 @@ class Site:
 
     @property
     def is_sublayer_output(self) -> bool:
-        """True where the output is what the sublayer adds to the residual stream."""
+        """Whether the output is what the sublayer adds to the residual stream."""
         return self.role in SUBLAYER_OUTPUTS
 
 
 def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Find path and list of the repeated blocks: the largest ``ModuleList`` of modules of one class.
+    """Return path and list of the repeated blocks: the largest ``ModuleList`` of modules of one class.
 
     Raises:
         SlatError: the model has no such list.
     """
-    best: tuple[int, str, nn.ModuleList] | None = None
+    largest: tuple[int, str, nn.ModuleList] | None = None
     for name, module in model.named_modules():
         if not isinstance(module, nn.ModuleList) or len({type(block) for block in module}) != 1:
             continue
         size = sum(p.numel() for p in module.parameters())
-        if best is None or size > best[0]:
-            best = (size, name, module)
-    if best is None:
+        if largest is None or size > largest[0]:
+            largest = (size, name, module)
+    if largest is None:
         raise SlatError(f"model: {type(model).__name__} has no list of repeated blocks to put modules in")
-    return best[1], best[2]
+    return largest[1], largest[2]
 
 
 def find_sites(model: nn.Module, include: Sequence[str] = ("*",), exclude: Sequence[str] = ()) -> tuple[Site, ...]:
-    """Find the sites of ``model`` in forward order, filtered by shell patterns of paths.
+    """Return the sites of ``model`` in forward order, filtered by shell patterns of paths.
 
     Roles come from module paths. Where none of them is known, every linear layer of the blocks is a site of role
     ``linear``, which holds LoRA, parallel bottlenecks, IA3 and bias shifts, and a warning says so.
@@ -102,8 +102,8 @@ def find_sites(model: nn.Module, include: Sequence[str] = ("*",), exclude: Seque
     prefix, blocks = find_blocks(model)
     sites: list[Site] = []
     for layer, block in enumerate(blocks):
-        for inner, module in block.named_modules():
-            site = _as_site(layer, f"{prefix}.{layer}.{inner}", inner, module)
+        for path, module in block.named_modules():
+            site = _as_site(layer, f"{prefix}.{layer}.{path}", path, module)
             if site is None:
                 continue
             if any(fnmatchcase(site.name, p) for p in include) and not any(fnmatchcase(site.name, p) for p in exclude):
@@ -123,18 +123,18 @@ def find_sites(model: nn.Module, include: Sequence[str] = ("*",), exclude: Seque
     return tuple(sites)
 
 
-def _as_site(layer: int, name: str, inner: str, module: nn.Module) -> Site | None:
+def _as_site(layer: int, name: str, path: str, module: nn.Module) -> Site | None:
     weight = getattr(module, "weight", None)
     if weight is None:
         return None
     if isinstance(module, nn.Linear):
-        return Site(layer, name, _role(inner), module.in_features, module.out_features)
+        return Site(layer, name, _role(path), module.in_features, module.out_features)
     if type(module).__name__ == "Conv1D":  # GPT-2: a linear layer with a transposed weight
-        return Site(layer, name, _role(inner), weight.shape[0], weight.shape[1])
+        return Site(layer, name, _role(path), weight.shape[0], weight.shape[1])
     if "Norm" in type(module).__name__ and weight.ndim == 1:
         return Site(layer, name, "norm", weight.shape[0], weight.shape[0])
     return None
 
 
-def _role(inner: str) -> str:
-    return next((role for pattern, role in _ROLES if re.search(pattern, inner)), "linear")
+def _role(path: str) -> str:
+    return next((role for pattern, role in _ROLES if re.search(pattern, path)), "linear")

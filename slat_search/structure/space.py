@@ -15,8 +15,12 @@ from .structure import Structure
 
 @dataclass(frozen=True)
 class Candidate:
-    """Largest ``size`` of a kind at a site (of a spectral core: leading directions on either side), in atoms of
-    ``group`` units that open and close together."""
+    """Largest size of a kind at a site, and the size of its atoms.
+
+    Attributes:
+        size: units; of a spectral core the leading directions on either side.
+        group: units of an atom, which open and close together.
+    """
 
     size: int
     group: int = 1
@@ -48,7 +52,7 @@ class Space:
                 raise SlatError(f"space: {unknown_kind(kind)}")
 
     def supernet(self, sites: Sequence[Site]) -> Structure:
-        """The structure in which every candidate is open."""
+        """Return the structure in which every candidate is open."""
         modules = tuple(
             ModuleSpec.whole(site, kind, candidate.size)
             for kind, candidate in self.candidates.items()
@@ -60,7 +64,7 @@ class Space:
         return Structure(modules, self.options)
 
     def params(self, sites: Sequence[Site]) -> int:
-        """Parameters of :meth:`supernet`, without making it."""
+        """Return the parameters of :meth:`supernet`, without building it."""
         return sum(
             KINDS[kind].units(site, candidate.size) * KINDS[kind].unit_cost(site)
             for kind, candidate in self.candidates.items()

@@ -15,7 +15,7 @@ _BISECTIONS = 40  # halves an interval of at most a few hundred to below float32
 
 
 def parameter_cost(expected: Tensor, costs: Tensor, total: float) -> Tensor:
-    r"""Expected share of the supernet's parameters, :math:`\sum_a c_a E[z_a] / \sum_a c_a`, a scalar."""
+    r"""Return the expected fraction of the supernet's parameters, :math:`\sum_a c_a E[z_a] / \sum_a c_a`, a scalar."""
     return (costs * expected).sum() / total
 
 
@@ -29,7 +29,7 @@ def shift_to_budget(gates: TrainedTaskGates, costs: Tensor, budget: float) -> No
 
     Args:
         costs: (atoms,) parameters of each atom.
-        budget: expected parameters to hold.
+        budget: expected number of parameters.
     """
     gates.shift_by(costs.new_zeros(()))
     logits = gates.logits()
@@ -37,64 +37,67 @@ def shift_to_budget(gates: TrainedTaskGates, costs: Tensor, budget: float) -> No
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         gates.shift_by(middle)
-        above = (costs * gates.expected()).sum() > budget
-        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+        is_above = (costs * gates.expected()).sum() > budget
+        low, high = torch.where(is_above, middle, low), torch.where(is_above, high, middle)
     gates.shift_by((low + high) / 2)
 
 
 def open_within(logits: Tensor, costs: Tensor, budget: float, worth: Tensor | None = None) -> Tensor:
-    """The atoms to keep so that their cost comes as near to ``budget`` from below as it can, (atoms,) of bool.
+    """Return the atoms to keep so that their cost comes as near to ``budget`` from below as it can, (atoms,) of bool.
 
-    Most open first; an atom that does not fit any more is passed over for smaller ones after it. Where it is known what
-    atoms are worth, a kept atom then makes place for another as long as that raises the sum: large atoms that come late
-    would leave much of a small budget empty.
+    Atoms are chosen from the most open one down; one that no longer fits is skipped in favor of smaller ones after it.
+    Where the worth of atoms is known, chosen atoms are then exchanged for others as long as that raises the total
+    worth: large atoms that come late would leave much of a small budget empty.
 
     Args:
         logits: (atoms,) order of choice.
         costs: (atoms,) parameters of each atom.
         budget: parameters in all.
-        worth: (atoms,) whose sum over kept atoms is raised; None to stop at the first choice.
+        worth: (atoms,) whose sum over chosen atoms is raised; None to stop at the first choice.
     """
     order = logits.cpu().argsort(descending=True, stable=True).numpy()  # faster on the CPU
     sizes = costs.cpu().double().numpy()
-    chosen = np.zeros(len(sizes), dtype=bool)
-    left = _fill(chosen, order, sizes, budget)
+    mask = np.zeros(len(sizes), dtype=bool)
+    room = _fill(mask, order, sizes, budget)
     if worth is not None:
-        _exchange(chosen, order, sizes, worth.detach().cpu().double().numpy(), left)
-    return torch.from_numpy(chosen).to(logits.device)
+        _exchange(mask, order, sizes, worth.detach().cpu().double().numpy(), room)
+    return torch.from_numpy(mask).to(logits.device)
 
 
-def _fill(chosen: np.ndarray, order: np.ndarray, sizes: np.ndarray, left: float) -> float:
-    """Mark atoms in ``order`` that still fit into ``left``; return the rest."""
-    waiting = order[~chosen[order]]
-    while len(waiting := waiting[sizes[waiting] <= left]):
-        spent = sizes[waiting].cumsum()
-        count = int(np.searchsorted(spent, left, side="right"))  # as many in a row as fit
-        chosen[waiting[:count]] = True
-        left -= float(spent[count - 1])
-        waiting = waiting[count:]
-    return left
+def _fill(mask: np.ndarray, order: np.ndarray, sizes: np.ndarray, room: float) -> float:
+    """Mark atoms in ``order`` that still fit into ``room``; return the room that remains."""
+    queue = order[~mask[order]]
+    while len(queue := queue[sizes[queue] <= room]):
+        cumulative_sizes = sizes[queue].cumsum()
+        count = int(np.searchsorted(cumulative_sizes, room, side="right"))  # as many in a row as fit
+        mask[queue[:count]] = True
+        room -= float(cumulative_sizes[count - 1])
+        queue = queue[count:]
+    return room
 
 
-def _exchange(chosen: np.ndarray, order: np.ndarray, sizes: np.ndarray, worth: np.ndarray, left: float) -> None:
-    """Exchange kept atoms for others as long as that raises their total worth.
+def _exchange(mask: np.ndarray, order: np.ndarray, sizes: np.ndarray, worth: np.ndarray, room: float) -> None:
+    """Exchange chosen atoms for others as long as that raises their total worth.
 
-    Among atoms of one size the best pair is always the least of those that are kept and the most of the others, so only
-    sizes are compared with each other.
+    Among atoms of one size the best exchange is always that of the chosen atom of least worth for the other atom of
+    most worth, so only sizes are compared with each other.
     """
     if np.isnan(worth).any():
         return
-    classes = [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
-    while chosen.any() and not chosen.all():
-        leave = [atoms[chosen[atoms]] for atoms in classes]
-        enter = [atoms[~chosen[atoms]] for atoms in classes]
-        least = [int(atoms[worth[atoms].argmin()]) for atoms in leave if len(atoms)]
-        most = [int(atoms[worth[atoms].argmax()]) for atoms in enter if len(atoms)]
+    size_classes = [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
+    while mask.any() and not mask.all():
+        open_atoms = [atoms[mask[atoms]] for atoms in size_classes]
+        closed_atoms = [atoms[~mask[atoms]] for atoms in size_classes]
+        worst_open = [int(atoms[worth[atoms].argmin()]) for atoms in open_atoms if len(atoms)]
+        best_closed = [int(atoms[worth[atoms].argmax()]) for atoms in closed_atoms if len(atoms)]
         pairs = [
-            (worth[new] - worth[out], out, new) for out in least for new in most if sizes[new] - sizes[out] <= left
+            (worth[new] - worth[old], old, new)
+            for old in worst_open
+            for new in best_closed
+            if sizes[new] - sizes[old] <= room
         ]
-        gain, out, new = max(pairs, default=(0.0, 0, 0))
+        gain, old, new = max(pairs, default=(0.0, 0, 0))
         if not gain > 0:
             return
-        chosen[out], chosen[new] = False, True
-        left = _fill(chosen, order, sizes, left + float(sizes[out] - sizes[new]))
+        mask[old], mask[new] = False, True
+        room = _fill(mask, order, sizes, room + float(sizes[old] - sizes[new]))

@@ -23,7 +23,7 @@ _PROBE_TOLERANCE = 1e-3  # of a projection on a vector of length 1; rounding mov
 
 
 class Spectral(SiteModule):
-    r"""Chosen entries of a core between singular directions of the site's own weight :math:`W = U \Sigma V^\top`.
+    r"""Some entries of a core between singular directions of the site's own weight :math:`W = U \Sigma V^\top`.
 
     .. math:: y' = y + s\,U\,(z \odot R)\,V^\top x
 
@@ -38,7 +38,7 @@ class Spectral(SiteModule):
     Sources: cores between singular vectors, LoRA-XS (arXiv 2405.17604); sparse ones, SVFT (arXiv 2405.19597).
 
     Args:
-        basis: of the site's weight, with as many directions as the entries need.
+        basis: of the site's weight, with at least as many directions as the entries need.
         entries: (i, j) of each unit, all different.
         scale: factor ``s``.
     """
@@ -64,29 +64,32 @@ class Spectral(SiteModule):
         self._select(entries)
 
     def _select(self, entries: Sequence[Entry]) -> None:
-        """Take the directions that the entries use out of the basis."""
+        """Select the directions that the entries use from the basis."""
         basis, device = self._basis, self.core.device
         index = torch.tensor(entries, dtype=torch.long).view(-1, 2)
         rows, row_of = index[:, 0].unique(return_inverse=True)
         columns, column_of = index[:, 1].unique(return_inverse=True)
-        flat = row_of * len(columns) + column_of
+        positions = row_of * len(columns) + column_of
         self.shape = len(rows), len(columns)
-        self.is_whole = len(flat) == len(rows) * len(columns) and bool((flat == torch.arange(len(flat))).all())
+        is_ordered = bool((positions == torch.arange(len(positions))).all())
+        self.is_whole = len(positions) == len(rows) * len(columns) and is_ordered
         self.register_buffer("left", basis.left[:, rows.to(basis.left.device)].to(device), persistent=False)
         self.register_buffer("right", basis.right[columns.to(basis.left.device)].to(device), persistent=False)
-        self.register_buffer("places", flat.to(device), persistent=False)
-        self.register_buffer("probe", torch.cat([_projected(self.left.T), _projected(self.right)]))
+        self.register_buffer("places", positions.to(device), persistent=False)
+        self.register_buffer("probe", torch.cat([_fingerprints(self.left.T), _fingerprints(self.right)]))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Check the probe in place of loading it; a state without one is taken as it is.
+        """Check the probe instead of loading it; a state without one is loaded unchecked.
 
         Raises:
             SlatError: the entries were trained between other directions.
         """
-        saved = state_dict.get(f"{prefix}probe")
-        if saved is not None:
-            own = self.probe.cpu()
-            if saved.shape != own.shape or not torch.allclose(saved.cpu().float(), own, atol=_PROBE_TOLERANCE, rtol=0):
+        stored_probe = state_dict.get(f"{prefix}probe")
+        if stored_probe is not None:
+            own_probe = self.probe.cpu()
+            if stored_probe.shape != own_probe.shape or not torch.allclose(
+                stored_probe.cpu().float(), own_probe, atol=_PROBE_TOLERANCE, rtol=0
+            ):
                 raise SlatError(
                     f"{prefix.removesuffix('.')}: the model's weights have other singular directions here than those "
                     "that the entries were trained between; it is another model, or its weights have changed"
@@ -98,14 +101,14 @@ class Spectral(SiteModule):
         self._select(module.entries)
 
     def matrix(self, gate: Tensor | None = None) -> Tensor:
-        """Return the core over the directions in use, (rows, columns); 0 where no entry is."""
+        """Return the core over the directions in use, (rows, columns); 0 where it has no entry."""
         core = self.core if gate is None else self.core * gate
         if self.is_whole:
             return core.view(self.shape)
         return core.new_zeros(self.shape[0] * self.shape[1]).index_copy(0, self.places, core).view(self.shape)
 
     def low_rank(self) -> tuple[Tensor, Tensor]:
-        """Factors of the smaller rank."""
+        """Return the factors with the smaller of the two possible ranks."""
         core = self.scale * self.matrix()
         if self.shape[0] < self.shape[1]:
             return core @ self.right, self.left
@@ -120,10 +123,10 @@ class Spectral(SiteModule):
         return Linear(layer.weight + up @ down, layer.bias), len(self.core)
 
 
-def _projected(directions: Tensor) -> Tensor:
-    """Return a number that identifies each direction of (count, width), (count,)."""
-    fixed = torch.arange(1, directions.shape[1] + 1, dtype=torch.float64).square().cos()
-    return (directions.cpu().double() @ (fixed / fixed.norm())).float().to(directions.device)
+def _fingerprints(directions: Tensor) -> Tensor:
+    """Return a number that identifies each of the directions (count, width), (count,)."""
+    probe_vector = torch.arange(1, directions.shape[1] + 1, dtype=torch.float64).square().cos()
+    return (directions.cpu().double() @ (probe_vector / probe_vector.norm())).float().to(directions.device)
 
 
 def directions(entries: Sequence[Entry]) -> int:
@@ -132,7 +135,7 @@ def directions(entries: Sequence[Entry]) -> int:
 
 
 def leading_entries() -> Iterator[Entry]:
-    """Entries in the order in which square cores hold them: the first ``r * r`` are the core of ``r`` directions."""
+    """Yield entries in the order of growing square cores: the first ``r * r`` are the core of ``r`` directions."""
     r = 0
     while True:
         yield from ((i, r) for i in range(r))

@@ -1,4 +1,4 @@
-"""Bytes that a structure takes beside its trained values."""
+"""Bytes to store a structure beside its trained values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _HEADER = 32  # bits of a module's site and kind, and of its size
 def description_bytes(structure: Structure | SharedStructure) -> int:
     """Return the fewest bytes that encode a structure which follows from no rule and no seed.
 
-    Counted are 2 bytes for the site and kind of each module and 2 for its size; of a spectral core 2 for the number of
-    leading directions ``m`` that its ``k`` entries need, and the bits that tell one of the ``C(m^2, k)`` ways in which
-    they can stand (none where the core is whole); of a pool of several tasks one bit a unit and task.
+    Each module takes 2 bytes for its site and kind and 2 for its size. A spectral core adds 2 for the number of leading
+    directions ``m`` that its ``k`` entries need, and the bits that encode which of the ``C(m^2, k)`` sets of positions
+    they have (none where the core is whole). A pool of several tasks adds one bit per unit and task.
     """
     bits = sum(_HEADER + _position_bits(module) for module in structure.modules)
     if isinstance(structure, SharedStructure):
@@ -33,7 +33,7 @@ def _position_bits(module: ModuleSpec) -> int:
     return 16 + _choice_bits(directions(module.entries) ** 2, module.size)
 
 
-def _choice_bits(total: int, chosen: int) -> int:
-    """Bits that number the ways to choose some of ``total``."""
-    ways = math.lgamma(total + 1) - math.lgamma(chosen + 1) - math.lgamma(total - chosen + 1)
-    return math.ceil(ways / math.log(2) - 1e-6)
+def _choice_bits(total: int, count: int) -> int:
+    """Return the bits that encode a choice of ``count`` of ``total``."""
+    log_ways = math.lgamma(total + 1) - math.lgamma(count + 1) - math.lgamma(total - count + 1)
+    return math.ceil(log_ways / math.log(2) - 1e-6)

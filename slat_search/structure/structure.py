@@ -19,13 +19,13 @@ from ..structure_text import by_line
 from .kinds import KINDS
 from .module_spec import ModuleSpec
 from .options import ModuleOptions
-from .packed import finite, module_from, packed, unpacked
+from .packed import finite_number, module_from, packed, unpacked
 from .site_module import ACTIVATIONS
 from .sites import Site
 
 FORMAT = "slat-structure/1"
 
-_MOST_UNITS = 2**24  # of a structure that a random one is drawn from
+_MAX_UNITS = 2**24  # of a structure that random units are drawn from
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Structure:
             )
         keys = Counter((m.site.name, m.kind) for m in self.modules)
         if len(keys) < len(self.modules):
-            twice = keys.most_common(1)[0][0]
-            raise SlatError(f"structure: {twice[1]} stands twice at {twice[0]}")
+            duplicate = keys.most_common(1)[0][0]
+            raise SlatError(f"structure: {duplicate[1]} stands twice at {duplicate[0]}")
         object.__setattr__(self, "modules", tuple(sorted(self.modules)))
 
-    # -- what it is ------------------------------------------------------------------------------------
+    # -- description -----------------------------------------------------------------------------------
 
     @property
     def params(self) -> int:
@@ -62,7 +62,7 @@ class Structure:
         return sum(m.params for m in self.modules)
 
     def params_by(self, key: str) -> dict[str, int]:
-        """Parameters grouped by ``"kind"``, ``"layer"`` or ``"role"``."""
+        """Return parameters grouped by ``"kind"``, ``"layer"`` or ``"role"``."""
         totals: dict[str, int] = {}
         for m in self.modules:
             name = m.kind if key == "kind" else str(getattr(m.site, key))
@@ -71,26 +71,26 @@ class Structure:
 
     @cached_property
     def digest(self) -> str:
-        """Short stable name of the value: the first 10 hex digits of the SHA-256 of its JSON."""
+        """Return a short stable name of the value: the first 10 hex digits of the SHA-256 of its JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
 
     def describe(self) -> str:
-        """One line for people, e.g. ``9,300 parameters: spectral 144 entries in 20 sites, lora 12, bias 3``."""
-        parts = []
+        """Return one line for people, e.g. ``9,300 parameters: spectral 144 entries in 20 sites, lora 12, bias 3``."""
+        descriptions = []
         for kind in KINDS:
             sizes = [m.size for m in self.modules if m.kind == kind]
             if sizes and KINDS[kind].positional:
                 entries, sites = "entry" if sum(sizes) == 1 else "entries", "site" if len(sizes) == 1 else "sites"
-                parts.append(f"{kind} {sum(sizes):,} {entries} in {len(sizes)} {sites}")
+                descriptions.append(f"{kind} {sum(sizes):,} {entries} in {len(sizes)} {sites}")
             elif sizes:
-                parts.append(f"{kind} {sum(sizes)}")
+                descriptions.append(f"{kind} {sum(sizes)}")
         total = f"{self.params:,} parameter{'' if self.params == 1 else 's'}"
-        return f"{total}: {', '.join(parts) or 'the bare head'}"
+        return f"{total}: {', '.join(descriptions) or 'the bare head'}"
 
     # -- JSON ------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; modules sorted by layer and path."""
+        """Return JSON values; modules are sorted by layer and path."""
         modules = [
             {
                 **asdict(m.site),
@@ -104,7 +104,7 @@ class Structure:
         return {"format": FORMAT, **asdict(self.options), "params": self.params, "modules": modules}
 
     def to_json(self) -> str:
-        """Human-readable and diffable: one line a module."""
+        """Return readable and diffable JSON: one line per module."""
         return by_line(self.to_dict())
 
     @classmethod
@@ -118,7 +118,7 @@ class Structure:
             if raw["format"] != FORMAT:
                 raise SlatError(f"structure: format {raw['format']!r} is not {FORMAT!r}")
             modules = tuple(map(module_from, raw["modules"]))
-            structure = cls(modules, ModuleOptions(raw["activation"], finite(raw["scale"])))
+            structure = cls(modules, ModuleOptions(raw["activation"], finite_number(raw["scale"])))
             if raw.get("params", structure.params) != structure.params:
                 raise SlatError(f"structure: params is {raw['params']!r}, and its modules have {structure.params}")
             return structure
@@ -134,7 +134,7 @@ class Structure:
             raise SlatError(f"structure: not JSON ({error})") from error
 
     def packed(self) -> str:
-        """Compressed text of about a twentieth of the JSON's size, for places where only a short string fits."""
+        """Return compressed text of about a twentieth of the JSON's size, where only a short string fits."""
         return packed(self.to_dict())
 
     @classmethod
@@ -155,13 +155,13 @@ class Structure:
     def at(
         cls, sites: Iterable[Site], kind: str, size: int, roles: Sequence[str] | None = None, **options: Any
     ) -> Structure:
-        """``kind`` of one ``size`` at every site that it fits, or at those of the given roles."""
-        chosen = [s for s in sites if KINDS[kind].fits(s) and (roles is None or s.role in roles)]
-        return cls(tuple(ModuleSpec.whole(s, kind, size) for s in chosen), ModuleOptions(**options))
+        """Return modules of one ``kind`` and ``size`` at every site that it fits, or at those with one of ``roles``."""
+        targets = [s for s in sites if KINDS[kind].fits(s) and (roles is None or s.role in roles)]
+        return cls(tuple(ModuleSpec.whole(s, kind, size) for s in targets), ModuleOptions(**options))
 
     @classmethod
     def cores(cls, sites: Iterable[Site], r: int, roles: Sequence[str] | None = None, scale: float = 2.0) -> Structure:
-        """A whole core of ``r * r`` numbers between leading singular directions of every projection.
+        """Return a whole core of ``r * r`` numbers between leading singular directions of every projection.
 
         As in LoRA-XS (Balazy et al. 2024, arXiv 2405.17604), whose frozen factors include the singular values.
         """
@@ -171,19 +171,19 @@ class Structure:
     def lora(
         cls, sites: Iterable[Site], r: int, roles: Sequence[str] = ("q", "v", "qkv"), alpha: float = 16
     ) -> Structure:
-        """LoRA of rank ``r`` (Hu et al. 2021), on the query and value projections by default."""
+        """Return LoRA of rank ``r`` (Hu et al. 2021), on the query and value projections by default."""
         return cls.at(sites, "lora", r, roles, scale=alpha / r)
 
     @classmethod
     def houlsby(cls, sites: Iterable[Site], width: int, activation: str = "gelu") -> Structure:
-        """Serial bottleneck with biases after attention and after the MLP of each block (Houlsby et al. 2019)."""
+        """Return serial bottlenecks with biases after attention and MLP of each block (Houlsby et al. 2019)."""
         sites = tuple(sites)
         roles = ("attn_out", "mlp_out")
         return cls.at(sites, "serial", width, roles, activation=activation) | cls.at(sites, "bias", 1, roles)
 
     @classmethod
     def pfeiffer(cls, sites: Iterable[Site], width: int, activation: str = "relu") -> Structure:
-        """Serial bottleneck with biases after the MLP alone (Pfeiffer et al. 2021, arXiv 2005.00247).
+        """Return serial bottlenecks with biases after the MLP alone (Pfeiffer et al. 2021, arXiv 2005.00247).
 
         It reads the MLP's output before the residual sum, as Houlsby's does; the ``adapters`` library's ``seq_bn``
         reads it after a further pass through the layer norm, and is another function.
@@ -196,86 +196,88 @@ class Structure:
     def parallel(
         cls, sites: Iterable[Site], width: int, roles: Sequence[str] = ("attn_out", "mlp_out"), scale: float = 4.0
     ) -> Structure:
-        """Bottlenecks beside projections, reading the projection's own input; scale as in He et al. 2021."""
+        """Return bottlenecks beside projections that read the projection's own input; scale as in He et al. 2021."""
         return cls.at(sites, "parallel", width, roles, activation="relu", scale=scale)
 
     @classmethod
     def bitfit(cls, sites: Iterable[Site]) -> Structure:
-        """Every bias of the blocks (Ben Zaken et al. 2021)."""
+        """Return every bias of the blocks (Ben Zaken et al. 2021)."""
         return cls.at(sites, "bias", 1)
 
     @classmethod
     def ia3(cls, sites: Iterable[Site], roles: Sequence[str] = ("k", "v", "mlp_in")) -> Structure:
-        """Rescaled keys, values and inner MLP activations (Liu et al. 2022).
+        """Return rescaled keys, values and inner MLP activations (Liu et al. 2022).
 
-        On the MLP the factor stands before the nonlinearity, where the site's output is.
+        On the MLP the factor applies before the nonlinearity, where the site's output is.
         """
         return cls.at(sites, "ia3", 1, roles)
 
     @classmethod
     def uniform(cls, sites: Iterable[Site], budget: int, kind: str = "lora", **options: Any) -> Structure:
-        """At most ``budget`` parameters of one kind, spread as evenly over the sites as whole units allow."""
-        places = [s for s in sites if KINDS[kind].fits(s)]
-        sizes = dict.fromkeys(places, 0)
-        left = budget
-        most = {s: min(s.d_in, s.d_out) ** 2 if KINDS[kind].positional else math.inf for s in places}
-        most |= dict.fromkeys(places, 1) if not KINDS[kind].sized else {}
-        while grown := [s for s in places if KINDS[kind].unit_cost(s) <= left and sizes[s] < most[s]]:
-            fewest = min(sizes[s] for s in grown)
-            level = [s for s in grown if sizes[s] == fewest]
-            affordable = left // max(1, sum(KINDS[kind].unit_cost(s) for s in level))
-            chosen = level if affordable else [level[len(level) // 2]]  # the last few go to the middle
-            for site in chosen:
+        """Return at most ``budget`` parameters of one kind, spread as evenly over the sites as whole units allow."""
+        targets = [s for s in sites if KINDS[kind].fits(s)]
+        sizes = dict.fromkeys(targets, 0)
+        room = budget
+        limits = {s: min(s.d_in, s.d_out) ** 2 if KINDS[kind].positional else math.inf for s in targets}
+        limits |= dict.fromkeys(targets, 1) if not KINDS[kind].sized else {}
+        while growable := [s for s in targets if KINDS[kind].unit_cost(s) <= room and sizes[s] < limits[s]]:
+            smallest = min(sizes[s] for s in growable)
+            level = [s for s in growable if sizes[s] == smallest]
+            affordable = room // max(1, sum(KINDS[kind].unit_cost(s) for s in level))
+            grown = level if affordable else [level[len(level) // 2]]  # the last few go to the middle
+            for site in grown:
                 sizes[site] += 1
-                left -= KINDS[kind].unit_cost(site)
+                room -= KINDS[kind].unit_cost(site)
         return cls(tuple(ModuleSpec.of_units(s, kind, n) for s, n in sizes.items() if n), ModuleOptions(**options))
 
     @classmethod
     def random(
         cls, sites: Iterable[Site], budget: int, seed: int, kinds: Sequence[str] | None = None, size: int = 4
     ) -> Structure:
-        """At most ``budget`` parameters of ``kinds`` (all by default), at most ``size`` units each, drawn at random."""
+        """Return at most ``budget`` parameters of ``kinds`` (default: all), at most ``size`` units each, at random."""
         sites = tuple(sites)
-        whole = cls()
+        supernet = cls()
         for kind in kinds or KINDS:
-            whole |= cls.at(sites, kind, size if KINDS[kind].sized else 1)
-        return whole.random_part(budget, seed)
+            supernet |= cls.at(sites, kind, size if KINDS[kind].sized else 1)
+        return supernet.random_part(budget, seed)
 
     def random_part(self, budget: int, seed: int) -> Structure:
-        """Units of this structure drawn at random, at most ``budget`` parameters, until no further one fits.
+        """Return units of this structure drawn at random until no further one fits into ``budget`` parameters.
 
         For a supernet, this is the random structure a search has to beat.
         """
-        if (whole := sum(m.size for m in self.modules)) > _MOST_UNITS:
-            raise SlatError(f"structure: {whole:,} units to draw from are too many; {_MOST_UNITS:,} at most")
+        if (unit_count := sum(m.size for m in self.modules)) > _MAX_UNITS:
+            raise SlatError(f"structure: {unit_count:,} units to draw from are too many; {_MAX_UNITS:,} at most")
         units = [(m, number) for m in self.modules for number in range(m.size)]
         random.Random(seed).shuffle(units)
-        chosen: dict[ModuleSpec, list[int]] = {}
-        left = budget
+        picks: dict[ModuleSpec, list[int]] = {}
+        room = budget
         for module, number in units:
             cost = module.params // module.size
-            if cost <= left:
-                chosen.setdefault(module, []).append(number)
-                left -= cost
-        return replace(self, modules=tuple(module.only(sorted(numbers)) for module, numbers in chosen.items()))
+            if cost <= room:
+                picks.setdefault(module, []).append(number)
+                room -= cost
+        return replace(self, modules=tuple(module.only(sorted(numbers)) for module, numbers in picks.items()))
 
     # -- set operations --------------------------------------------------------------------------------
 
     def __or__(self, other: Structure) -> Structure:
-        """Union: every module of both, at the larger size; options are those of ``self``."""
+        """Return the union: every module of both, at the larger size; options are those of ``self``."""
         modules = {(m.site, m.kind): m for m in other.modules}
         for m in self.modules:
-            there = modules.get((m.site, m.kind))
-            modules[m.site, m.kind] = m if there is None else m.joined(there)
+            counterpart = modules.get((m.site, m.kind))
+            modules[m.site, m.kind] = m if counterpart is None else m.joined(counterpart)
         return replace(self, modules=tuple(modules.values()))
 
     def __and__(self, other: Structure) -> Structure:
-        """Intersection: modules that both have, at the smaller size; options are those of ``self``."""
-        there = {(m.site, m.kind): m for m in other.modules}
-        both = [m.common(there[m.site, m.kind]) for m in self.modules if (m.site, m.kind) in there]
-        return replace(self, modules=tuple(m for m in both if m is not None))
+        """Return the intersection: modules that both have, at the smaller size; options are those of ``self``."""
+        counterparts = {(m.site, m.kind): m for m in other.modules}
+        intersections = [
+            m.common(counterparts[m.site, m.kind]) for m in self.modules if (m.site, m.kind) in counterparts
+        ]
+        return replace(self, modules=tuple(m for m in intersections if m is not None))
 
     def overlap(self, other: Structure) -> float:
-        """Parameters of the intersection over those of the union (Jaccard), 0 to 1; two empty ones are the same."""
+        """Return parameters of the intersection over those of the union (Jaccard), 0 to 1; 1 for two empty ones."""
         union = (self | other).params
         return (self & other).params / union if union else 1.0

@@ -28,15 +28,15 @@ from .sites import Site
 from .space import Space
 from .structure import Structure
 
-_DEFAULT = SearchOptions()
+_DEFAULT_OPTIONS = SearchOptions()
 
 
 class Supernet(nn.Module):
     """Gated candidates on a frozen backbone, for any PyTorch training loop.
 
-    Gates are drawn at the start of each forward pass of ``backbone``: sampled while ``training``, those of
-    the discretized structure in ``eval()`` (closed atoms 0, open atoms at their value). So whatever is
-    evaluated is exactly what :meth:`discretize` turns into a compact adapter.
+    Gates are set at the start of each forward pass of ``backbone``: sampled while ``training``, those of
+    the discretized structure in ``eval()`` (closed atoms 0, open atoms at their value). So evaluation
+    measures exactly what :meth:`discretize` turns into a compact adapter.
 
     Several tasks share the candidates, with one row of gates each; :meth:`switch` selects the task before a batch. An
     atom stays while a task uses it; see :class:`.TaskGates` for its cost.
@@ -53,16 +53,16 @@ class Supernet(nn.Module):
 
     Args:
         backbone: a frozen model.
-        sites: where candidates may be.
-        space: which candidates; by default those of the command line.
+        sites: where candidates may be inserted.
+        space: the candidates; by default those of the command line.
         options: how atoms are chosen.
-        tasks: their names.
+        tasks: names of the tasks.
         pool: trained modules of earlier tasks, which the one new task may use; see :class:`.FrozenPool`.
 
     Attributes:
         tasks: names of all tasks, those of the pool first.
         adapter: holds the candidates' weights.
-        gates: rows of gates; None once the search has ended.
+        gates: a row of gates for each task; None once the search has ended.
         pressure: the weight of sparsity or the budget.
         reentrant: whether the backbone checkpoints activations with ``use_reentrant=True``.
 
@@ -75,7 +75,7 @@ class Supernet(nn.Module):
         backbone: nn.Module,
         sites: Sequence[Site],
         space: Space | None = None,
-        options: SearchOptions = _DEFAULT,
+        options: SearchOptions = _DEFAULT_OPTIONS,
         tasks: Sequence[str] = ("task",),
         pool: SharedAdapter | None = None,
     ):
@@ -90,23 +90,23 @@ class Supernet(nn.Module):
         self._candidates = Candidates(backbone, sites, space, self._pool)
         self.adapter = self._candidates.adapter
         kind = GATES[options.kind]
-        trained = self._pool.scales(self.layout) if self._pool else None
+        pool_scales = self._pool.scales(self.layout) if self._pool else None
         rows = [kind.build(self.layout, options) for _ in self.tasks]
-        self.gates: TaskGates[Any] | None = kind.over_tasks(rows, options, trained).to(self.costs.device)
+        self.gates: TaskGates[Any] | None = kind.over_tasks(rows, options, pool_scales).to(self.costs.device)
         self.pressure = Pressure(float(self.params))
         self.reentrant = False
-        self._outcome: Outcome | None = None  # of a search over several tasks that has ended
+        self._outcome: Outcome | None = None  # set when a search over several tasks has ended
         self._attachment = Attachment(backbone, self)
         self.switch(len(self.tasks) - 1 if self._pool else 0)
 
     @property
     def backbone(self) -> nn.Module:
-        """The frozen model."""
+        """Return the frozen model."""
         return self._attachment.backbone
 
     @property
     def layout(self) -> Layout:
-        """Where atoms and units lie in flat tensors."""
+        """Return the positions of atoms and units in flat tensors."""
         return self._candidates.layout
 
     def register(self) -> None:
@@ -115,19 +115,19 @@ class Supernet(nn.Module):
 
     @property
     def params(self) -> int:
-        """Parameters of all remaining atoms."""
+        """Return the number of parameters of all remaining atoms."""
         return self.layout.params
 
     @property
     def costs(self) -> Tensor:
-        """Parameters of each remaining atom, (atoms,)."""
+        """Return the number of parameters of each remaining atom, (atoms,)."""
         return self.layout.costs
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
-        if (first := next(self.adapter.parameters(), None)) is not None:
-            self._candidates.to(first.device)
-            self._outcome = self._outcome and self._outcome.to(first.device)
+        if (parameter := next(self.adapter.parameters(), None)) is not None:
+            self._candidates.to(parameter.device)
+            self._outcome = self._outcome and self._outcome.to(parameter.device)
         return self
 
     def switch(self, task: int) -> None:
@@ -151,7 +151,7 @@ class Supernet(nn.Module):
             part.site.gates[part.name] = gate
 
     def cost(self) -> Tensor:
-        """Return the expected cost as a share of the whole supernet's, a scalar, with a gradient of trained gates."""
+        """Return the expected cost as a fraction of the whole supernet's, a scalar; trained gates get its gradient."""
         return self.costs.new_zeros(()) if self.gates is None else self.pressure.cost(self.gates, self.costs)
 
     def sparsity_loss(self, weight: float) -> Tensor:
@@ -172,7 +172,7 @@ class Supernet(nn.Module):
         self.pressure.set_budget(self.gates, self.costs, budget + self.inherited)
 
     def _users(self) -> Tensor:
-        """Return who uses which atom of the discretized structure, (tasks, atoms) of bool."""
+        """Return the uses of the discretized structure, (tasks, atoms) of bool."""
         if self.gates is not None:
             return self.pressure.users(self.gates, self.costs)
         assert self._outcome is not None
@@ -184,16 +184,16 @@ class Supernet(nn.Module):
             return shared_structure(self.layout, self.tasks, self._users(), self.adapter.options)
         if self.gates is None:
             return self.adapter.structure
-        return Structure(tuple(self.layout.kept(self._users()[0].tolist())), self.adapter.options)
+        return Structure(tuple(self.layout.open_modules(self._users()[0].tolist())), self.adapter.options)
 
     @property
     def inherited(self) -> int:
-        """Parameters of the frozen pool beside the search."""
+        """Return the number of parameters of the frozen pool beside the search."""
         return self._pool.params if self._pool else 0
 
     @property
     def size(self) -> int:
-        """Parameters of the discretized structure, without the inherited ones."""
+        """Return the number of parameters of the discretized structure, without the inherited ones."""
         return int(self.costs[self._users().any(dim=0)].sum()) - self.inherited
 
     def after_update(self) -> None:
@@ -213,9 +213,14 @@ class Supernet(nn.Module):
         Raises:
             ValueError: gates of another kind, or a search that has ended.
         """
-        self._searching().record(self._candidates.gradients())
+        self._search_gates().record(self._candidates.gradients())
 
-    def _searching(self) -> TaskGates[Any]:
+    def _search_gates(self) -> TaskGates[Any]:
+        """Return the gates.
+
+        Raises:
+            ValueError: the search has ended.
+        """
         if self.gates is None:
             raise ValueError("the search has ended, and there are no gates any more")
         return self.gates
@@ -230,7 +235,7 @@ class Supernet(nn.Module):
         Raises:
             ValueError: nothing was recorded, gates of another kind than screening, or a search that has ended.
         """
-        gates = self._searching()
+        gates = self._search_gates()
         gates.decide()
         if budget is not None:
             self.set_budget(budget)
@@ -245,14 +250,14 @@ class Supernet(nn.Module):
 
     @torch.no_grad()
     def drop_oversized(self, budget: float) -> int:
-        """Remove atoms larger than ``budget``, which would only displace those that fit. Returns their number."""
+        """Remove atoms larger than ``budget``, which would only displace those that fit. Returns how many."""
         if self.gates is None:
             return 0
         return self._candidates.remove((self.costs > budget) & ~self.gates.paid, self.gates)
 
     @torch.no_grad()
     def shrink(self, optimizer: Optimizer | None = None, below: float = 0.05) -> int:
-        """Close uses and physically remove unused atoms; optimizer state follows. Returns their number.
+        """Close uses, and remove unused atoms with their optimizer state. Returns the number of removed atoms.
 
         Trained gates ``below`` a value close, see :meth:`.TrainedTaskGates.still_needed`.
         """
@@ -304,6 +309,6 @@ class Supernet(nn.Module):
             self.gates = None
 
     def detach(self) -> None:
-        """Take everything off the backbone again."""
+        """Remove the hooks and gates from the backbone."""
         self._attachment.remove()
         self.adapter.detach()

@@ -13,20 +13,20 @@ class Uncertainty(nn.Module):
     et al. 2018 (arXiv 1705.07115), equation 10 (for a regression with the factor 1/2 left to :math:`s_t`).
 
     Args:
-        tasks: how many.
+        tasks: number of tasks.
     """
 
     def __init__(self, tasks: int):
         super().__init__()
         self.log_variance = nn.Parameter(torch.zeros(tasks))
 
-    def forward(self, loss: Tensor, task: int, share: float) -> Tensor:
+    def forward(self, loss: Tensor, task: int, batch_fraction: float) -> Tensor:
         """Return the weighted loss of a micro-batch, a scalar.
 
         Args:
-            loss: its part in the mean loss of a batch.
+            loss: contribution of the micro-batch to the mean loss of its batch.
             task: number of the task.
-            share: of the batch that it is, so that those of all its micro-batches add up to 1.
+            batch_fraction: size of the micro-batch as a fraction of its batch; 1 in sum over a batch.
         """
         s = self.log_variance[task]
-        return (-s).exp() * loss + share * s / 2
+        return (-s).exp() * loss + batch_fraction * s / 2

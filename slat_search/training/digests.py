@@ -1,7 +1,7 @@
-"""Digests of what a training was made from: the frozen weights, the tokenizer, the texts of each split.
+"""Digests of the inputs of a training: the frozen weights, the tokenizer, the texts of each split.
 
-A run and each of its adapters keep them, so that text that was edited or weights that were replaced are told and do
-not change a result unseen.
+A run and each of its adapters keep them, so that edited text or replaced weights are reported and do not change a
+result unnoticed.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ..tasks import SPLITS, Example, TaskData
 
 _SIZE = 16  # bytes of a digest
 _PROBE = "Über 1,234.5 naïve cafés — 東京 😀 don't\tSTOP"
-_KNOWN: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()
+_CACHE: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class MadeFrom:
-    """Digests of what a training was made from.
+    """Digests of the inputs of a training.
 
     Attributes:
-        weights: of the frozen model, as it was loaded.
+        weights: of the frozen model as loaded.
         tokenizer: of the vocabulary and of the tokens of a probe.
         texts: split -> of its texts and labels, in order.
     """
@@ -44,35 +44,39 @@ class MadeFrom:
 
     @classmethod
     def of(cls, backbone: Backbone, weights: str, task: TaskData) -> MadeFrom:
-        """From a loaded model, the type of its weights as configured, and a task in memory."""
+        """Compute them from a loaded model, the configured type of its weights, and a task in memory."""
         texts = {split: texts_digest(task.labels, task.splits[split]) for split in SPLITS}
         return cls(weights_digest(backbone.model, weights), tokenizer_digest(backbone.tokenizer), texts)
 
 
 def weights_digest(model: nn.Module, dtype: str = "float32") -> str:
-    """Digest of a bare model's parameters, whatever files they came from; computed once for each model.
+    """Return the digest of a bare model's parameters, from whatever files they came; computed once for each model.
 
     A pooler is left out: it is not used, and not always loaded.
 
     Args:
-        dtype: that the weights are compared in, the one that they are trained on.
+        dtype: type of numbers in which the weights are compared; the one they are loaded in for training.
     """
-    known = _KNOWN.setdefault(model, {})
-    if dtype not in known:
-        named = sorted((name, p) for name, p in model.named_parameters() if "pooler" not in name.split("."))
-        kind = getattr(torch, LOADED_AS[dtype])
+    digests = _CACHE.setdefault(model, {})
+    if dtype not in digests:
+        parameters = sorted((name, p) for name, p in model.named_parameters() if "pooler" not in name.split("."))
+        torch_dtype = getattr(torch, LOADED_AS[dtype])
         with ThreadPoolExecutor() as threads:  # hashing releases the GIL
-            known[dtype] = _digest(threads.map(lambda pair: _of_tensor(pair[0], pair[1], kind), named))
-    return known[dtype]
+            digests[dtype] = _digest(
+                threads.map(lambda pair: _tensor_digest(pair[0], pair[1], torch_dtype), parameters)
+            )
+    return digests[dtype]
 
 
 def tensors_digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
-    """Digest of names, types, shapes and values of tensors, and of a text that belongs to them."""
-    named = sorted(tensors.items())
-    return _digest([text.encode(), *(_of_tensor(f"{name} {value.dtype}", value, value.dtype) for name, value in named)])
+    """Return the digest of names, types, shapes and values of tensors, and of a text that belongs to them."""
+    items = sorted(tensors.items())
+    return _digest(
+        [text.encode(), *(_tensor_digest(f"{name} {value.dtype}", value, value.dtype) for name, value in items)]
+    )
 
 
-def _of_tensor(name: str, value: Tensor, dtype: torch.dtype) -> bytes:
+def _tensor_digest(name: str, value: Tensor, dtype: torch.dtype) -> bytes:
     value = value.detach().cpu()
     value = value.to(dtype) if value.is_floating_point() else value
     hasher = hashlib.blake2b(f"{name} {tuple(value.shape)}".encode(), digest_size=_SIZE)
@@ -81,21 +85,21 @@ def _of_tensor(name: str, value: Tensor, dtype: torch.dtype) -> bytes:
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Digest of a vocabulary and of the tokens of a probe."""
+    """Return the digest of a vocabulary and of the tokens of a probe."""
     vocabulary = sorted(tokenizer.get_vocab().items())
     return _digest([json.dumps([vocabulary, tokenizer(_PROBE)["input_ids"]]).encode()])
 
 
 def texts_digest(labels: Sequence[str], examples: Sequence[Example]) -> str:
-    """Digest of the rows of a split: texts, and names of labels or numbers."""
+    """Return the digest of the rows of a split: texts, and names of labels or numbers."""
     rows = ([*e.texts, labels[int(e.label)] if labels else e.response or e.label, *e.roles] for e in examples)
     return _digest(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def _digest(parts: Any) -> str:
+def _digest(chunks: Any) -> str:
     hasher = hashlib.blake2b(digest_size=_SIZE)
-    for part in parts:
-        hasher.update(part)
+    for chunk in chunks:
+        hasher.update(chunk)
     return hasher.hexdigest()
 
 
@@ -103,7 +107,7 @@ def check_model(where: str, saved: SavedAdapter, model: nn.Module, tokenizer: An
     """Check that a bare model is the one that an adapter was trained on; adapters that kept no digest pass.
 
     Args:
-        where: what was loaded, for the message.
+        where: name of what was loaded, for the message.
         saved: the adapter.
 
     Raises:
@@ -111,10 +115,10 @@ def check_model(where: str, saved: SavedAdapter, model: nn.Module, tokenizer: An
     """
     if not saved.digests:
         return
-    now = {"weights": weights_digest(model, saved.model.weights), "tokenizer": tokenizer_digest(tokenizer)}
-    changed = [what for what, digest in now.items() if saved.digests.get(what, digest) != digest]
-    if changed:
+    digests = {"weights": weights_digest(model, saved.model.weights), "tokenizer": tokenizer_digest(tokenizer)}
+    changes = [name for name, digest in digests.items() if saved.digests.get(name, digest) != digest]
+    if changes:
         raise SlatError(
-            f"{where}: the {' and '.join(changed)} of the model {saved.model.name} have changed since it "
+            f"{where}: the {' and '.join(changes)} of the model {saved.model.name} have changed since it "
             "was trained; it fits only what it was trained on"
         )

@@ -1,4 +1,4 @@
-"""How the texts of a task become token ids: with a head, as prompts, or as prompts with responses."""
+"""Encoders of a task's texts into token ids: for a head, as prompts, or as prompts with responses."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ..tasks import (
 
 
 class Encoder(NamedTuple):
-    """How the texts of a task become token ids.
+    """Turns the texts of a task into token ids.
 
     Attributes:
-        encode: takes examples, and what they are for a warning.
+        encode: takes examples, and their name for a warning.
         words: token ids of the words of each label; none with a head and for responses.
         stop: token ids that end a response.
     """
@@ -45,46 +45,48 @@ def encoder_for(config: Config, backbone: Backbone, task: TaskData) -> Encoder:
     return (_prompt_encoder if config.task.is_prompted else _text_encoder)(config, backbone, task)
 
 
-def _check_length(task: Task, longest: int | None) -> None:
-    """Check that texts, and responses behind them, are not longer than the ``longest`` that a model takes.
+def _check_length(task: Task, limit: int | None) -> None:
+    """Check that texts, and responses after them, are not longer than the ``limit`` of a model.
 
     Raises:
-        SlatError: they are.
+        SlatError: they are longer.
     """
-    if longest is not None and task.max_length > longest:
-        raise SlatError(f"task.max_length: {task.max_length} tokens are more than the {longest} that the model takes")
-    most = task.max_new_tokens if task.is_generated else 0
-    if longest is not None and task.max_length + most > longest:
+    if limit is not None and task.max_length > limit:
+        raise SlatError(f"task.max_length: {task.max_length} tokens are more than the {limit} that the model takes")
+    max_new_tokens = task.max_new_tokens if task.is_generated else 0
+    if limit is not None and task.max_length + max_new_tokens > limit:
         raise SlatError(
-            f"task.max_length: {task.max_length} tokens and the {most} of a response (task.max_new_tokens) are more "
-            f"than the {longest} that the model takes; {longest - most} leave room"
+            f"task.max_length: {task.max_length} tokens and the {max_new_tokens} of a response (task.max_new_tokens) "
+            f"are more than the {limit} that the model takes; {limit - max_new_tokens} leave room"
         )
 
 
 def _text_encoder(config: Config, backbone: Backbone, task: TaskData) -> Encoder:
     """Return the encoder of texts that a head reads."""
-    tokenizer, most = backbone.tokenizer, config.task.max_length
-    check_room(tokenizer, most, len(config.task.text))
+    tokenizer, max_length = backbone.tokenizer, config.task.max_length
+    check_room(tokenizer, max_length, len(config.task.text))
     scale = None if task.labels else task.scale
-    return Encoder(lambda examples, _: encode(tokenizer, examples, most, scale))
+    return Encoder(lambda examples, _: encode(tokenizer, examples, max_length, scale))
 
 
 def _prompt_encoder(config: Config, backbone: Backbone, task: TaskData) -> Encoder:
-    """Return the encoder of prompts, with the responses or without the words that answer them."""
-    most = config.task.max_length
+    """Return the encoder of prompts, either with responses or without the label words that answer them."""
+    max_length = config.task.max_length
     template = Template.of(backbone.tokenizer, config.task.text, **config.task.prompt_fields)
     if config.task.is_generated:
-        return Encoder(lambda examples, what: encode_responses(template, examples, most, what), stop=template.stop)
+        return Encoder(
+            lambda examples, source: encode_responses(template, examples, max_length, source), stop=template.stop
+        )
     words = template.words(_words(config, task))
     room = _room(task, words, len(template.start))
-    return Encoder(lambda examples, what: encode_prompts(template, examples, room, what), words)
+    return Encoder(lambda examples, source: encode_prompts(template, examples, room, source), words)
 
 
 def _words(config: Config, task: TaskData) -> list[str]:
     """Return the words of each label.
 
     Raises:
-        SlatError: the configuration has words for some labels alone.
+        SlatError: the configuration has words for some labels only.
     """
     response = config.task.response
     words = response if isinstance(response, dict) else {label: label for label in task.labels}
@@ -97,14 +99,14 @@ def _words(config: Config, task: TaskData) -> list[str]:
     return [words[label] for label in task.labels]
 
 
-def _room(task: TaskData, words: Words, start: int) -> int:
-    """Return the tokens that are left for a prompt beside the longest words.
+def _room(task: TaskData, words: Words, start_length: int) -> int:
+    """Return the number of tokens that a prompt may have beside the longest words.
 
     Raises:
-        SlatError: next to none.
+        SlatError: the words leave no room for a prompt.
     """
     longest = max(map(len, words))
-    if task.max_length < longest + start + 1:
+    if task.max_length < longest + start_length + 1:
         raise SlatError(
             f"task.max_length: {task.max_length} tokens leave no room for a prompt beside a response of {longest}"
         )

@@ -13,19 +13,19 @@ from ..models.classifier import task_loss
 from ..models.task_model import TaskModel
 from ..tasks import Encoded, Responses, evaluation_batches, join
 
-_TIMED = 9  # texts
+_TIMED_TEXTS = 9  # whose median time is taken
 
 
 @torch.inference_mode()
 def predict_logits(model: TaskModel, data: Encoded, batch_size: int = 64) -> np.ndarray:
-    """Logits (texts, classes) in the order of ``data``, in evaluation mode; the mode is put back.
+    """Return logits (texts, classes) in the order of ``data``, in evaluation mode; the mode is restored.
 
-    Where the memory of the GPU is full, it goes on with half as many texts at a time.
+    Where a GPU's memory is full, it continues with half as many texts at a time.
 
     Raises:
-        torch.OutOfMemoryError: not even one text fits.
+        torch.OutOfMemoryError: a single text does not fit.
     """
-    modes = [(m, m.training) for m in model.modules()]
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     logits = np.zeros((len(data), model.outputs), dtype=np.float32)
     for rows in evaluation_batches(data, batch_size):
@@ -36,7 +36,7 @@ def predict_logits(model: TaskModel, data: Encoded, batch_size: int = 64) -> np.
 
 
 def _logits(model: TaskModel, data: Encoded, rows: np.ndarray) -> np.ndarray:
-    """Logits (rows, classes) of one batch, or of its halves one after another."""
+    """Return logits (rows, classes) of one batch, computed in halves where it does not fit."""
     try:
         batch = {name: value.to(model.device) for name, value in data.batch(rows).items()}
         return model(batch).float().cpu().numpy()
@@ -48,45 +48,45 @@ def _logits(model: TaskModel, data: Encoded, rows: np.ndarray) -> np.ndarray:
 
 
 def seconds_of_one(model: TaskModel, data: Encoded) -> float:
-    """Return the seconds for a single text: the median over the first few texts."""
+    """Return the seconds that a single text takes: the median over the first few texts."""
     times = []
-    for row in range(min(_TIMED, len(data))):
-        one = data.take(np.array([row]))
-        began = time.perf_counter()
-        predict_logits(model, one)
-        times.append(time.perf_counter() - began)
+    for row in range(min(_TIMED_TEXTS, len(data))):
+        text = data.take(np.array([row]))
+        start = time.perf_counter()
+        predict_logits(model, text)
+        times.append(time.perf_counter() - start)
     return float(np.median(times))
 
 
 def predict_sets(model: TaskModel, sets: Sequence[Encoded]) -> list[np.ndarray]:
-    """Return the logits (texts, classes) of each set; a text in several of them is computed once."""
-    joint, places = join(sets)
-    logits = predict_logits(model, joint)
-    return [logits[rows] for rows in places]
+    """Return the logits (texts, classes) of each set; a text in several sets is computed once."""
+    union, rows_by_set = join(sets)
+    logits = predict_logits(model, union)
+    return [logits[rows] for rows in rows_by_set]
 
 
 def predicted(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Classes (texts,) that logits (texts, classes) say, or the numbers of (texts, 1) where ``labels`` are numbers."""
+    """Return the predicted classes (texts,) of logits (texts, classes), or numbers of (texts, 1) in a regression."""
     return logits[:, 0] if labels.dtype.kind == "f" else logits.argmax(axis=1)
 
 
 def confidence(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Probability (texts,) of the predicted class; nan where ``labels`` are numbers."""
+    """Return the probability (texts,) of the predicted class; nan where ``labels`` are numbers."""
     if labels.dtype.kind == "f":
         return np.full(len(logits), np.nan, dtype=np.float32)
     return torch.from_numpy(logits).softmax(dim=1).amax(dim=1).numpy()
 
 
 def quality(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
-    """The task's metric for logits (texts, outputs) against labels (texts,)."""
+    """Return the task's metric for logits (texts, outputs) against labels (texts,)."""
     return metrics.quality(metric, labels, predicted(labels, logits))
 
 
 def loss(data: Encoded, logits: np.ndarray) -> float:
-    """The training loss of logits (texts, outputs), see :func:`.task_loss`; of responses the cross-entropy of a token,
-    whose exponential is the perplexity.
+    """Return the training loss of logits (texts, outputs), see :func:`.task_loss`.
 
-    It tells apart what a metric on a few hundred texts cannot: one text more or less is 0.2 % of accuracy.
+    For responses it is the cross-entropy per token, whose exponential is the perplexity. It shows differences that a
+    metric on a few hundred texts cannot: one text more or less is 0.2 % of accuracy.
     """
     if isinstance(data, Responses):
         return float(-logits[:, 1].sum() / logits[:, 2].sum())

@@ -1,4 +1,4 @@
-"""One structure search: gates and weights learn together over the frozen backbone."""
+"""The schedule of a structure search: gates and weights learn together over the frozen backbone."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class SearchPlan:
             of an average parameter of the space.
         budget: final adapter parameters; larger atoms are no candidates. None to use the weight.
         gate_learning_rate: Adam step of the structure variables; gates that are measured have none.
-        whole: parameters that the modules' learning rate is for; None for those of the supernet.
+        whole: number of parameters that the modules' learning rate is meant for; None for that of the supernet.
 
     Raises:
-        SlatError: a sparsity or budget that is no finite number of at least 0.
+        SlatError: a sparsity or budget that is not a finite number of at least 0.
     """
 
     sparsity: float = 0.0
@@ -43,16 +43,16 @@ class SearchPlan:
                 raise SlatError(f"SearchPlan: {name} must be a finite number of at least 0, not {value!r}")
 
 
-_MOST = 0.1  # of all candidates, that stand beside or instead of a smaller structure
+_MAX_SURPLUS = 0.1  # fraction of all candidates that a structure and its surplus may take
 
 
 class SupernetController(Controller):
     """Base of all searches: a supernet under a plan, whose learning rate grows as it shrinks.
 
     Args:
-        supernet: what is searched.
-        plan: pressure.
-        steps: of the training.
+        supernet: the supernet that is searched.
+        plan: its pressure.
+        steps: optimizer steps of the training.
     """
 
     warms_up = True
@@ -66,46 +66,47 @@ class SupernetController(Controller):
             supernet.drop_oversized(plan.budget)
 
     def state_dict(self) -> dict[str, float]:
-        """Return what the next step depends on beside the supernet, which keeps its own."""
+        """Return the state of the schedule, without that of the supernet."""
         return {"pace": self.lr_factor}
 
     def load_state_dict(self, state: Mapping[str, float], step: int) -> None:
-        """Resume after ``step`` with a supernet in its state of then."""
+        """Resume after ``step``, with a supernet in its state at that step."""
         self.lr_factor = state["pace"]
 
-    def _keep_pace(self) -> None:
-        """Set the factor on the modules' learning rate: how many times fewer parameters stand, to a power."""
-        whole, left = self.plan.whole or self.supernet.pressure.total, self.supernet.params
-        self.lr_factor = (whole / left) ** self.supernet.options.lr_growth if left else 1.0
+    def _update_lr_factor(self) -> None:
+        """Set the factor on the modules' learning rate: by how much the supernet has shrunk, to a power."""
+        full_size, size = self.plan.whole or self.supernet.pressure.total, self.supernet.params
+        self.lr_factor = (full_size / size) ** self.supernet.options.lr_growth if size else 1.0
 
 
 class ScreeningSearch(SupernetController):
     r"""Search with gates of kind ``screening``: judge first, then train the choice and a shrinking surplus.
 
-    Phases: *warm-up* trains the head alone, for which nothing goes backward through the model; *screening* goes on with
-    it while the gradients of all candidates, at zero, are recorded. The size of the structure is the budget, or what is
-    worth :math:`\lambda` times what an average parameter of the space is; ``surplus`` times as much stays. *Pruning*
-    trains that while its size falls geometrically to the structure's, what is worth least first (gradual pruning: Zhu
-    and Gupta 2017, arXiv 1710.01878); *settled* trains what is left as a compact adapter. The optimizer sees the
-    screening's gradients at a learning rate of 0, so its moments are there at the first real step.
+    Phases: *warm-up* trains the head alone, without a backward pass through the model; *screening* continues with the
+    head while it records the gradients of all candidates, at zero. The size of the structure is the budget, or that of
+    all atoms worth at least :math:`\lambda` times as much per parameter as the average of the space; ``surplus`` times
+    that size remains. *Pruning* trains it while its size falls geometrically to the structure's, atoms of least worth
+    first (gradual pruning: Zhu and Gupta 2017, arXiv 1710.01878); *settled* trains the structure as a compact adapter.
+    The optimizer receives the screening's gradients at a learning rate of 0, so its moments are set at the first real
+    step.
 
     Attributes:
-        size: new parameters that the structure ends with; 0 until the screening is over.
-        judged: the step at which it ended.
+        size: final size of the structure in new parameters; 0 until the screening has ended.
+        judged: step at which the screening ended; 0 before.
     """
 
-    _LEAST = 4  # batches of each task
+    _MIN_BATCHES = 4  # of each task
 
     def __init__(self, supernet: Supernet, plan: SearchPlan, steps: int):
         super().__init__(supernet, plan, steps)
-        self.end = self.start + max(self._LEAST, round(supernet.options.screen * steps))
-        self.latest = max(self.end, (self.start + steps) // 2)  # so that of few steps some are left to train in
+        self.end = self.start + max(self._MIN_BATCHES, round(supernet.options.screen * steps))
+        self.latest = max(self.end, (self.start + steps) // 2)  # so that short trainings have steps left to train in
         self.pruned = round(supernet.options.pruned * steps)
         self.size, self.judged = 0.0, 0
         self._enter(0)
 
     def _enter(self, step: int) -> None:
-        """Disable candidates in the warm-up; freeze them in the screening."""
+        """Disable candidates during the warm-up; freeze them during the screening."""
         if self.supernet.gates is None:
             return
         self.supernet.adapter.active = step >= self.start
@@ -131,7 +132,7 @@ class ScreeningSearch(SupernetController):
             self._prune(step, gates, optimizer)
         elif step == self.start:
             self._enter(step)
-        elif step >= self.end and gates.batches >= (self._LEAST if step < self.latest else 1):
+        elif step >= self.end and gates.batches >= (self._MIN_BATCHES if step < self.latest else 1):
             self.supernet.decide(self.plan.sparsity, self.plan.budget)
             self.size, self.judged = self.plan.budget or self.supernet.size, step
             if self.surplus > 1 and step < self.pruned:
@@ -139,38 +140,41 @@ class ScreeningSearch(SupernetController):
                 self.supernet.shrink(optimizer)
             else:
                 self.supernet.discretize(optimizer)
-            self._keep_pace()
+            self._update_lr_factor()
 
     @property
     def surplus(self) -> float:
-        """Initial size as a multiple of the structure's: that of the options, but at most a tenth of the candidates, as
-        more would train about as slowly as a whole supernet."""
-        most = _MOST * self.supernet.pressure.total
-        return min(self.supernet.options.surplus, max(1.0, most / max(1, self.size)))
+        """Return the size after the screening as a multiple of the structure's.
+
+        It is that of the options, but at most a tenth of the candidates, as more would train about as slowly as a whole
+        supernet.
+        """
+        limit = _MAX_SURPLUS * self.supernet.pressure.total
+        return min(self.supernet.options.surplus, max(1.0, limit / max(1, self.size)))
 
     def _prune(self, step: int, gates: ScreeningTaskGates, optimizer: Optimizer) -> None:
         """Prune the least worthy atoms."""
         if step < self.pruned and (step - self.judged) % self.every:
             return
-        passed = min(1.0, (step - self.judged) / (self.pruned - self.judged))
+        progress = min(1.0, (step - self.judged) / (self.pruned - self.judged))
         gates.judge_trained(self.supernet.layout.weights())
-        self.supernet.set_budget(self.size * self.surplus ** (1 - passed))
+        self.supernet.set_budget(self.size * self.surplus ** (1 - progress))
         if step < self.pruned:
             self.supernet.shrink(optimizer)
         else:
             self.supernet.discretize(optimizer)
-        self._keep_pace()
+        self._update_lr_factor()
 
 
 class StructureSearch(SupernetController):
-    r"""Search that trains all candidates; adds :math:`\lambda \sum_a c_a E[z_a] / \sum_a c_a`, shrinks.
+    r"""Search that trains all candidates, adds :math:`\lambda \sum_a c_a E[z_a] / \sum_a c_a` and shrinks.
 
-    Phases: *warm-up* trains weights with all gates where they started, so that every atom has done
+    Phases: *warm-up* trains weights with all gates at their initial values, so that every atom has learned
     something before it is judged; *search* moves the gates while :math:`\lambda` ramps up (or the budget
-    falls from the whole supernet to its target, geometrically) and the temperature falls; *settle* trains what
-    is left as a compact adapter. LoRA's ranks are rotated to their singular directions before any of them closes, if
-    gates are 0 or 1. :math:`\lambda` and budget reach their ends half-way through the search, so
-    that gates have time to answer.
+    falls geometrically from the whole supernet to its target) and the temperature falls; *settle* trains the
+    remaining atoms as a compact adapter. LoRA's ranks are rotated to their singular directions before any of them
+    closes, if gates are 0 or 1. :math:`\lambda` and budget reach their final values half-way through the search, so
+    that gates have time to respond.
     """
 
     def __init__(self, supernet: Supernet, plan: SearchPlan, steps: int):
@@ -179,10 +183,10 @@ class StructureSearch(SupernetController):
         self.ramp = 0.0
         self._move_gates(self.start == 0)
 
-    def _move_gates(self, moving: bool) -> None:
-        """Let the optimizer move the structure variables, or rest them."""
+    def _move_gates(self, trainable: bool) -> None:
+        """Let the optimizer train the structure variables, or not."""
         for variable in self.supernet.gates.variables if self.supernet.gates is not None else ():
-            variable.requires_grad_(moving)
+            variable.requires_grad_(trainable)
 
     def state_dict(self) -> dict[str, float]:
         return {**super().state_dict(), "ramp": self.ramp}
@@ -200,7 +204,7 @@ class StructureSearch(SupernetController):
 
     def before_step(self, passes: int | None) -> None:
         for row in self.supernet.gates.each if self.supernet.gates is not None else ():
-            row.passes = passes
+            row.accumulation = passes
 
     def loss(self) -> Tensor | None:
         gates, plan = self.supernet.gates, self.plan
@@ -217,24 +221,24 @@ class StructureSearch(SupernetController):
             return
         if step >= self.end:
             self.supernet.discretize(optimizer)
-            self._keep_pace()
+            self._update_lr_factor()
             return
         if step == self.start:
             self._move_gates(True)
-        passed = (step - self.start) / (self.end - self.start)
-        self.ramp = min(1.0, 2 * passed)
-        first, last = options.temperature
-        gates.set_temperature(first * (last / first) ** passed)
+        progress = (step - self.start) / (self.end - self.start)
+        self.ramp = min(1.0, 2 * progress)
+        initial, final = options.temperature
+        gates.set_temperature(initial * (final / initial) ** progress)
         self.supernet.pressure.set_price(gates, self.supernet.costs, self.ramp * self.plan.sparsity)
         if self.plan.budget is not None:
-            whole = self.supernet.pressure.total
-            self.supernet.set_budget(whole * (min(1.0, self.plan.budget / whole)) ** self.ramp)
+            total = self.supernet.pressure.total
+            self.supernet.set_budget(total * (min(1.0, self.plan.budget / total)) ** self.ramp)
         if step > self.start and (step - self.start) % self.every == 0:
             self.supernet.shrink(optimizer)
-            self._keep_pace()
+            self._update_lr_factor()
 
 
 def controller_for(supernet: Supernet, plan: SearchPlan, steps: int) -> StructureSearch | ScreeningSearch:
     """Return the controller of a search with the supernet's kind of gates."""
-    screens = issubclass(GATES[supernet.options.kind], Screening)
-    return (ScreeningSearch if screens else StructureSearch)(supernet, plan, steps)
+    is_screening = issubclass(GATES[supernet.options.kind], Screening)
+    return (ScreeningSearch if is_screening else StructureSearch)(supernet, plan, steps)

@@ -1,4 +1,4 @@
-"""Jobs that a worker does from a context: a structure search, a fixed training, a test evaluation."""
+"""Jobs of a worker: a structure search, a fixed training, a test evaluation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .evaluate import (
     seconds_of_one,
 )
 from .loop import seed_everything
-from .memory import Peak, in_parts_that_fit
+from .memory import Peak, in_micro_batches_that_fit
 from .protocol import (
     State,
     head_names,
@@ -47,7 +47,7 @@ from .protocol import (
 )
 from .trial import search_trial
 
-#: what a step takes, in forward passes of an evaluation on as many texts
+#: cost of an optimizer step, in forward passes of an evaluation on as many texts
 PASSES_OF_STEP = 3
 
 
@@ -59,7 +59,7 @@ def test_steps(context: Context) -> float:
 
 @contextmanager
 def _applied(context: Context, job: TrainingJob) -> Iterator[tuple[list[TaskModel], Applied]]:
-    """The model of each task with the job's method on their backbone, seeded; it is bare again afterwards."""
+    """Yield the model of each task with the job's method on their backbone, seeded; undo the method afterwards."""
     seed_everything(context.config.seed + job.seed)
     models = context.models()
     applied = apply_job(job, models[0].backbone)
@@ -77,30 +77,31 @@ def apply_job(job: TrainingJob, backbone: nn.Module) -> Applied:
 def train_job(context: Context, job: TrainingJob) -> tuple[Trained, State]:
     """Train a method; return its result and the trained weights (adapter and head).
 
-    The result of a search tells its ``structure``, too; with it the job can be evaluated as ``slat``.
+    The result of a search also has its ``structure``, with which the job can be evaluated as ``slat``.
 
     Raises:
         DivergedError: the loss was not finite.
-        OutOfMemoryError: the GPU has no memory for a single text.
+        OutOfMemoryError: a single text does not fit into the GPU's memory.
     """
-    batches = context.config.training
-    (trained,) = in_parts_that_fit(batches.batch_size, partial(_trained, context, job), batches.accumulation)
-    return trained
+    training = context.config.training
+    (outcome,) = in_micro_batches_that_fit(training.batch_size, partial(_attempt, context, job), training.accumulation)
+    return outcome
 
 
-def _trained(context: Context, job: TrainingJob, parts: int) -> Generator[tuple[Trained, State]]:
-    yield (_search_job if job.method == "search" else _fixed_job)(context, job, parts)
+def _attempt(context: Context, job: TrainingJob, accumulation: int) -> Generator[tuple[Trained, State]]:
+    """Yield the result of a job once, in the form that :func:`.in_micro_batches_that_fit` takes."""
+    yield (_search_job if job.method == "search" else _fixed_job)(context, job, accumulation)
 
 
-def _fixed_job(context: Context, job: TrainingJob, parts: int) -> tuple[Trained, State]:
+def _fixed_job(context: Context, job: TrainingJob, accumulation: int) -> tuple[Trained, State]:
     with _applied(context, job) as (models, applied):
         noise = Noise(job.noise_kind, job.noise_ratio)
-        training = plan(context.config, job.learning_rate, job.seed, noise, applied.module is None, parts)
-        peak, began = Peak(), time.perf_counter()
+        training = plan(context.config, job.learning_rate, job.seed, noise, applied.module is None, accumulation)
+        peak, start = Peak(), time.perf_counter()
         controller = applied.controller(training.steps) if applied.controller is not None else None
         for _ in make_training(context, models, applied.module, training, controller, applied.switch).run():
             pass
-        seconds, memory = time.perf_counter() - began, peak.bytes
+        seconds, memory = time.perf_counter() - start, peak.bytes
         result = Trained(
             job=job,
             validation=Measures(**validation_measures(context, models, applied.switch)),
@@ -115,34 +116,34 @@ def _fixed_job(context: Context, job: TrainingJob, parts: int) -> tuple[Trained,
     return result, state
 
 
-def _search_job(context: Context, job: TrainingJob, parts: int) -> tuple[Trained, State]:
-    seeded = replace(context, config=context.config.model_copy(update={"seed": context.config.seed + job.seed}))
+def _search_job(context: Context, job: TrainingJob, accumulation: int) -> tuple[Trained, State]:
+    seeded_context = replace(context, config=context.config.model_copy(update={"seed": context.config.seed + job.seed}))
     sampled = {name: getattr(job, name) for name in ("learning_rate", "noise_kind", "noise_ratio")}
     context.backbone()  # on its device before memory is measured
     peak = Peak()
-    *_, last = search_trial(seeded, {**sampled, **job.options}, [], parts=parts)
-    seconds = last["seconds"] - last["measuring_seconds"]
+    *_, report = search_trial(seeded_context, {**sampled, **job.options}, [], accumulation=accumulation)
+    seconds = report["seconds"] - report["measuring_seconds"]
     result = Trained(
         job=job,
-        validation=Measures(**{name: last[name] for name in Measures.model_fields if name in last}),
-        params=last["params"],
-        bytes=VALUE * last["params"] + description_bytes(last["structure"]),
-        steps=last["step"],
+        validation=Measures(**{name: report[name] for name in Measures.model_fields if name in report}),
+        params=report["params"],
+        bytes=VALUE * report["params"] + description_bytes(report["structure"]),
+        steps=report["step"],
         seconds=seconds,
-        step_seconds=seconds / last["step"],
+        step_seconds=seconds / report["step"],
         memory=peak.bytes,
-        structure=last["structure"].to_dict(),
+        structure=report["structure"].to_dict(),
     )
-    return result, last["state"]
+    return result, report["state"]
 
 
 def evaluate_job(context: Context, job: TrainingJob, state: State) -> tuple[Tested, dict[str, np.ndarray]]:
-    """Test quality of trained weights, clean and perturbed, and the seconds that logits take for a clean text.
+    """Measure the test quality of trained weights, clean and perturbed, and the seconds that logits of a text take.
 
     Returns:
-        The measures, and what they come from: ``labels`` (texts,), and ``outputs`` and ``confidence`` (sets, texts) of
-        the clean set and then of the perturbed ones, in their order in the measures. Names of the arrays begin with the
-        number of their task.
+        The measures, and the predictions behind them: ``labels`` (texts,), and ``outputs`` and ``confidence``
+        (sets, texts) of the clean set and then of the perturbed ones, in their order in the measures. Names of the
+        arrays begin with the number of their task.
     """
     tests: dict[str, TaskTest] = {}
     predictions: dict[str, np.ndarray] = {}
@@ -161,10 +162,10 @@ def _test(model: TaskModel, context: TaskContext) -> tuple[TaskTest, dict[str, n
     sets = [context.test, *context.test_perturbed.values()]
     logits = predict_sets(model, sets)
     clean, *perturbed = qualities(context.config.metric, sets, logits)
-    began = time.perf_counter()
+    start = time.perf_counter()
     predict_logits(model, context.test)
-    latency = (time.perf_counter() - began) / len(context.test)
-    alone = seconds_of_one(model, context.test)
+    seconds_per_text = (time.perf_counter() - start) / len(context.test)
+    single_text_seconds = seconds_of_one(model, context.test)
     curve = tuple(
         PerturbedQuality(kind=kind, ratio=ratio, quality=value)
         for (kind, ratio), value in zip(context.test_perturbed, perturbed, strict=True)
@@ -176,7 +177,13 @@ def _test(model: TaskModel, context: TaskContext) -> tuple[TaskTest, dict[str, n
         "confidence": np.stack([confidence(labels, outputs) for outputs in logits]),
     }
     test_loss = loss(context.test, logits[0])
-    test = TaskTest(quality=clean, loss=test_loss, perturbed=curve, seconds_per_text=latency, seconds_of_one=alone)
+    test = TaskTest(
+        quality=clean,
+        loss=test_loss,
+        perturbed=curve,
+        seconds_per_text=seconds_per_text,
+        seconds_of_one=single_text_seconds,
+    )
     return test, predictions
 
 

@@ -33,13 +33,13 @@ class Plan:
         learning_rate: of adapter modules.
         head_learning_rate: of the task head.
         weight_decay: AdamW's, on both.
-        warmup: share of the steps with a rising learning rate; it then falls linearly to 0.
-        head_first: share of the steps at which the modules' learning rate is 0, so that the head learns first (LP-FT,
-            arXiv 2202.10054). Not where there is no head; and a search has a warm-up of its own.
+        warmup: fraction of the steps with a rising learning rate; it then falls linearly to 0.
+        head_first: fraction of the steps at which the modules' learning rate is 0, so that the head learns first
+            (LP-FT, arXiv 2202.10054). Ignored where there is no head, and in a search, which has a warm-up of its own.
         noise: injected into training text only.
-        seed: of initialisation, data order and noise.
-        parts: a batch goes through the model in so many parts whose gradients add up, for memory that holds no more;
-            the same texts a step, with noise drawn part by part.
+        seed: of initialization, data order and noise.
+        accumulation: micro-batches per batch, whose gradients are summed, to save memory. A step has the same texts
+            with any number of them; noise is drawn for each micro-batch.
     """
 
     steps: int
@@ -51,23 +51,23 @@ class Plan:
     head_first: float = 0.0
     noise: Noise = field(default_factory=Noise)
     seed: int = 0
-    parts: int = 1
+    accumulation: int = 1
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch's global generators: dropout and module initialisation know no other."""
+    """Seed torch's global generators, which dropout and module initialization use."""
     torch.manual_seed(seed)
 
 
 class Training:
-    """Trains heads and adapter; can be interrupted at any stop and resumed exactly, in another process too.
+    """Trains heads and adapter; can be interrupted at any stop and resumed exactly, also in another process.
 
     Args:
-        sources: the text of each task with its model; all of them stand on one backbone.
+        sources: the text of each task with its model; all models have the same backbone.
         adapter: holds the parameters to train beside the heads; None trains the heads alone.
-        special_ids: token ids that noise leaves alone.
-        mask_id: what ``mask`` noise writes.
-        controller: what a search adds.
+        special_ids: token ids that noise does not change.
+        mask_id: token id that ``mask`` noise writes.
+        controller: what a search or method adds to plain training.
         turns: task number of each step; by default always the first.
         switch: called with that number before the step.
         balance: maps the loss of a batch and its task number to a weighted loss.
@@ -97,31 +97,31 @@ class Training:
         self._device = sources[0].model.device
         heads = list(self._heads.parameters())
         groups: list[dict[str, Any]] = [{"params": heads, "lr": plan.head_learning_rate}] if heads else []
-        trained = [p for p in adapter.parameters() if p.requires_grad] if adapter is not None else []
-        if trained:
-            groups.append({"params": trained, "lr": plan.learning_rate, "of_modules": True})
+        modules = [p for p in adapter.parameters() if p.requires_grad] if adapter is not None else []
+        if modules:
+            groups.append({"params": modules, "lr": plan.learning_rate, "of_modules": True})
         self._optimizer = AdamW(groups or [{"params": []}], weight_decay=plan.weight_decay, fused=True)
         for group in self.controller.parameter_groups():
             self._optimizer.add_param_group(group)
         if balance is not None:
             balance.to(self._device)
-            weights = {"params": list(balance.parameters()), "lr": plan.head_learning_rate, "weight_decay": 0.0}
-            self._optimizer.add_param_group(weights)
-        # an empty group is left out of a state, too
+            balance_group = {"params": list(balance.parameters()), "lr": plan.head_learning_rate, "weight_decay": 0.0}
+            self._optimizer.add_param_group(balance_group)
+        # a state dict leaves empty groups out, too
         self._optimizer.param_groups = [group for group in self._optimizer.param_groups if group["params"]]
-        resting = round(plan.head_first * plan.steps) if heads and not self.controller.warms_up else 0
-        factors = [_schedule(plan, group, self.controller, resting) for group in self._optimizer.param_groups]
-        self._schedule = LambdaLR(self._optimizer, factors)
+        rest_steps = round(plan.head_first * plan.steps) if heads and not self.controller.warms_up else 0
+        factors = [_schedule(plan, group, self.controller, rest_steps) for group in self._optimizer.param_groups]
+        self._scheduler = LambdaLR(self._optimizer, factors)
         self._generator = torch.Generator().manual_seed(plan.seed)
-        self._finite = torch.ones((), dtype=torch.bool, device=self._device)
+        self._is_finite = torch.ones((), dtype=torch.bool, device=self._device)
 
     def run(self, stops: Collection[int] = ()) -> Iterator[int]:
-        """Yields the number of steps done at each of ``stops`` and at the end.
+        """Yield the number of steps done at each of ``stops`` and at the end.
 
-        The caller may evaluate between, or stop early by not asking for more.
+        The caller may evaluate in between, or stop early by not asking for more.
 
         Raises:
-            DivergedError: the loss was not finite; checked at every stop, so that a GPU need not wait each step.
+            DivergedError: the loss was not finite; checked at every stop, so that a GPU does not wait at each step.
         """
         stops = {*stops, self.plan.steps}
         if not any(group["params"] for group in self._optimizer.param_groups):  # no head and no adapter
@@ -131,15 +131,15 @@ class Training:
         for stream in self._streams:
             stream.model.train()
         while self.step < self.plan.steps:
-            self._one_step()
+            self._train_step()
             if self.step in stops:
-                if not self._finite:
+                if not self._is_finite:
                     raise DivergedError(
                         f"the loss was not finite before step {self.step}; a smaller learning rate may help"
                     )
                 yield self.step
 
-    def _one_step(self) -> None:
+    def _train_step(self) -> None:
         task = next(self._turns)
         self._switch(task)
         self._backward(task, next(self._streams[task].batches))
@@ -147,25 +147,27 @@ class Training:
         self.step += 1
         self.controller.after_step(self.step, self._optimizer)
         self._optimizer.zero_grad(set_to_none=True)
-        self._schedule.step()
+        self._scheduler.step()
 
     def _backward(self, task: int, rows: np.ndarray) -> None:
-        """Accumulate the gradients of the mean loss of the texts ``rows``, and of what the controller adds to it."""
-        parts = np.array_split(rows, min(self.plan.parts, len(rows)))
-        self.controller.before_step(len(parts))
-        for part in parts:
-            loss = self._streams[task].loss(part, self._generator, of=rows)
-            self._finite &= torch.isfinite(loss.detach())
+        """Accumulate the gradients of the mean loss of the texts ``rows``, and of the controller's loss."""
+        micro_batches = np.array_split(rows, min(self.plan.accumulation, len(rows)))
+        self.controller.before_step(len(micro_batches))
+        for micro_batch in micro_batches:
+            loss = self._streams[task].loss(micro_batch, self._generator, batch=rows)
+            self._is_finite &= torch.isfinite(loss.detach())
             if self._balance is not None:
-                loss = self._balance(loss, task, len(part) / len(rows))
-            extra = self.controller.loss() if part is parts[-1] else None
-            loss = loss if extra is None else loss + extra
-            if loss.requires_grad:  # without a head, modules that are all gone leave nothing to train
+                loss = self._balance(loss, task, len(micro_batch) / len(rows))
+            controller_loss = self.controller.loss() if micro_batch is micro_batches[-1] else None
+            loss = loss if controller_loss is None else loss + controller_loss
+            if loss.requires_grad:  # without a head nothing is left to train once all modules are removed
                 loss.backward()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on but the adapter and the controller, which keep their own; tensors and
-        plain values. Tensors are the live ones: save them before the next step."""
+        """Return the state of the training without those of adapter and controller, as tensors and plain values.
+
+        Tensors are the live ones: save them before the next step.
+        """
         optimizer = self._optimizer.state_dict()
         optimizer["param_groups"] = [group for group in optimizer["param_groups"] if group["params"]]
         return {
@@ -173,46 +175,51 @@ class Training:
             "heads": self._heads.state_dict(),
             "balance": self._balance.state_dict() if self._balance is not None else {},
             "optimizer": optimizer,
-            "finite": self._finite,
-            "drawn": [stream.drawn for stream in self._streams],
+            "finite": self._is_finite,
+            "drawn": [stream.draws for stream in self._streams],
             "noise": self._generator.get_state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict` of a training that was made alike, whose adapter and controller stand as they
-        did then."""
+        """Resume from :meth:`state_dict` of a training with the same arguments.
+
+        Adapter and controller must be in their states of the same step.
+        """
         self.step = state["step"]
         self._heads.load_state_dict(state["heads"])
         if self._balance is not None:
             self._balance.load_state_dict(state["balance"])
         self._optimizer.load_state_dict(dict(state["optimizer"]))
-        self._schedule.last_epoch = self.step
-        self._finite = state["finite"].to(self._device)
+        self._scheduler.last_epoch = self.step
+        self._is_finite = state["finite"].to(self._device)
         for _ in range(self.step):
             next(self._turns)
-        for stream, drawn in zip(self._streams, state["drawn"], strict=True):
-            stream.skip(drawn)
+        for stream, count in zip(self._streams, state["drawn"], strict=True):
+            stream.skip(count)
         self._generator.set_state(state["noise"].cpu())
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"] is not None and self._device.type == "cuda":
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self._device)
 
 
-def _schedule(plan: Plan, group: dict[str, Any], controller: Controller, resting: int) -> Callable[[int], float]:
-    """The factor on a group's learning rate at each step: rise, linear fall, and the controller's factor for modules,
-    which rest at first."""
-    rising = max(1, round(plan.warmup * plan.steps))
+def _schedule(plan: Plan, group: dict[str, Any], controller: Controller, rest_steps: int) -> Callable[[int], float]:
+    """Return the factor on a group's learning rate as a function of the step.
+
+    It rises, then falls linearly. For modules it is 0 during the first ``rest_steps``, and multiplied by the
+    controller's factor.
+    """
+    warmup_steps = max(1, round(plan.warmup * plan.steps))
 
     def factor(step: int) -> float:
         if group.get("constant"):
             return 1.0
-        if group.get("of_modules") and step < resting:
+        if group.get("of_modules") and step < rest_steps:
             return 0.0
-        own = controller.lr_factor if group.get("of_modules") else 1.0
-        if step < rising:
-            return own * (step + 1) / rising
-        return own * max(0.0, (plan.steps - step) / max(1, plan.steps - rising))
+        controller_factor = controller.lr_factor if group.get("of_modules") else 1.0
+        if step < warmup_steps:
+            return controller_factor * (step + 1) / warmup_steps
+        return controller_factor * max(0.0, (plan.steps - step) / max(1, plan.steps - warmup_steps))
 
     return factor

@@ -19,41 +19,41 @@ _PROCESS = Path("/proc/self")
 
 
 class Peak:
-    """Peak memory of this process since this object was made, beyond what it had then.
+    """Peak memory of this process since this object was made, beyond the memory in use at that time.
 
-    On a GPU what torch has allocated there; on a CPU what the system counts as resident, where that is Linux.
+    On a GPU it is the memory that torch has allocated there; on a CPU the resident memory, on Linux only.
     """
 
     def __init__(self) -> None:
-        self._before: int | None
+        self._baseline: int | None
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-            self._before = torch.cuda.memory_allocated()
+            self._baseline = torch.cuda.memory_allocated()
         else:
             try:
-                (_PROCESS / "clear_refs").write_text("5")  # the peak counts anew
-                self._before = _resident("VmRSS")
+                (_PROCESS / "clear_refs").write_text("5")  # resets the peak
+                self._baseline = _resident("VmRSS")
             except OSError:  # another system
-                self._before = None
+                self._baseline = None
 
     @property
     def bytes(self) -> int | None:
-        """Peak so far; None if unknown."""
-        if self._before is None:
+        """Return the peak so far; None if unknown."""
+        if self._baseline is None:
             return None
-        now = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _resident("VmHWM")
-        return max(0, now - self._before)
+        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _resident("VmHWM")
+        return max(0, peak - self._baseline)
 
 
 def resident_peak() -> int:
-    """Return the most bytes that this process has taken: of the GPU, or else of main memory, as far as it is known."""
+    """Return the peak memory of this process in bytes: of the GPU, or without one of main memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _resident(field: str) -> int:
-    """A line of the process's status, in bytes."""
+    """Return a field of the process's status in bytes."""
     for line in (_PROCESS / "status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
@@ -61,29 +61,31 @@ def _resident(field: str) -> int:
 
 
 class OutOfMemoryError(SlatError):
-    """Not even one text at a time fits."""
+    """A single text does not fit."""
 
 
-def in_parts_that_fit(texts: int, attempt: Callable[[int], Generator[T]], parts: int = 1) -> Generator[T]:
-    """Yield from ``attempt``, begun again with twice the parts whenever the GPU's memory is full.
+def in_micro_batches_that_fit(
+    batch_size: int, attempt: Callable[[int], Generator[T]], accumulation: int = 1
+) -> Generator[T]:
+    """Yield from ``attempt``, which is restarted with twice the micro-batches whenever the GPU's memory is full.
 
     Args:
-        texts: in a batch; there cannot be more parts.
-        attempt: takes the number of parts that a batch goes through the model in.
-        parts: to begin with.
+        batch_size: texts in a batch, which cannot have more micro-batches.
+        attempt: takes the number of micro-batches per batch.
+        accumulation: micro-batches per batch of the first attempt.
 
     Raises:
-        OutOfMemoryError: even single texts do not fit.
+        OutOfMemoryError: single texts do not fit.
     """
-    parts = min(parts, texts)
+    accumulation = min(accumulation, batch_size)
     while True:
         try:
-            yield from attempt(parts)
+            yield from attempt(accumulation)
             return
         except torch.OutOfMemoryError as error:
-            if parts >= texts:
+            if accumulation >= batch_size:
                 message = "the GPU's memory is full with one text at a time; a shorter task.max_length may help"
                 raise OutOfMemoryError(message) from error
-        parts = min(2 * parts, texts)
+        accumulation = min(2 * accumulation, batch_size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

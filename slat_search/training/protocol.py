@@ -1,4 +1,4 @@
-"""Shared by all trainings: plan, order of tasks, validation measures, format of trained weights."""
+"""Parts common to all trainings: plan, order of tasks, validation measures, format of trained weights."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ T = TypeVar("T")
 
 
 def plan(
-    config: Config, learning_rate: float, seed: int, noise: Noise, head_only: bool = False, parts: int = 1
+    config: Config, learning_rate: float, seed: int, noise: Noise, head_only: bool = False, accumulation: int = 1
 ) -> Plan:
-    """The plan that all methods share; ``head_only`` makes ``learning_rate`` that of the head."""
-    t = config.training
+    """Return the plan, the same for all methods; ``head_only`` makes ``learning_rate`` that of the head."""
+    training = config.training
     return Plan(
-        steps=t.steps,
-        batch_size=t.batch_size,
+        steps=training.steps,
+        batch_size=training.batch_size,
         learning_rate=learning_rate,
-        head_learning_rate=learning_rate if head_only else t.head_learning_rate,
-        weight_decay=t.weight_decay,
-        warmup=t.warmup,
-        head_first=t.head_first,
+        head_learning_rate=learning_rate if head_only else training.head_learning_rate,
+        weight_decay=training.weight_decay,
+        warmup=training.warmup,
+        head_first=training.head_first,
         noise=noise,
         seed=config.seed + seed,
-        parts=parts,
+        accumulation=accumulation,
     )
 
 
@@ -53,27 +53,27 @@ def make_training(
     """Return the training of all tasks of a context in turns.
 
     Args:
-        models: of each task.
+        models: the model of each task.
         adapter, controller, switch: see :class:`.Training`.
-        plan: of the training.
+        plan: length and rates of the training.
     """
     tasks, multitask = context.tasks, context.config.multitask
-    share = shares([len(each.train) for each in tasks], multitask.sampling, multitask.temperature)
-    weighed = len(tasks) > 1 and multitask.balance == "uncertainty"
+    batch_fractions = shares([len(task.train) for task in tasks], multitask.sampling, multitask.temperature)
+    is_weighted = len(tasks) > 1 and multitask.balance == "uncertainty"
     return Training(
-        [Source(model, each.train) for model, each in zip(models, tasks, strict=True)],
+        [Source(model, task.train) for model, task in zip(models, tasks, strict=True)],
         adapter,
         plan,
         controller=controller,
-        turns=turns(share),
+        turns=turns(batch_fractions),
         switch=switch,
-        balance=Uncertainty(len(tasks)) if weighed else None,
+        balance=Uncertainty(len(tasks)) if is_weighted else None,
         **noise_ids(context),
     )
 
 
 def noise_ids(context: Context) -> dict[str, Any]:
-    """Return the token ids that noise leaves alone, and the one that it masks with."""
+    """Return the token ids that noise does not change, and the one that it masks with."""
     tokenizer = context.backbone().tokenizer
     mask = tokenizer.mask_token_id
     return {
@@ -85,13 +85,15 @@ def noise_ids(context: Context) -> dict[str, Any]:
 def validation_measures(
     context: Context, models: Sequence[TaskModel], switch: Callable[[int], None] = lambda task: None
 ) -> dict[str, Any]:
-    """Return the measures on validation; of several tasks their means, the worst quality, and those of each under
-    ``tasks``."""
+    """Return the measures on validation.
+
+    For several tasks they are the means, with the worst quality, and the measures of each task under ``tasks``.
+    """
     by_task = {}
     for number, (model, task) in enumerate(zip(models, context.tasks, strict=True)):
         switch(number)
         by_task[task.config.name] = _measures(model, task)
-    return next(iter(by_task.values())) if len(by_task) == 1 else _together(by_task)
+    return next(iter(by_task.values())) if len(by_task) == 1 else _averaged(by_task)
 
 
 def _measures(model: TaskModel, context: TaskContext) -> dict[str, float]:
@@ -107,7 +109,7 @@ def _measures(model: TaskModel, context: TaskContext) -> dict[str, float]:
     }
 
 
-def _together(by_task: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def _averaged(by_task: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     """Return the means over tasks of all measures, and ``quality_worst``."""
     names = next(iter(by_task.values()))
     means = {name: float(np.mean([measures[name] for measures in by_task.values()])) for name in names}
@@ -116,7 +118,7 @@ def _together(by_task: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
 
 
 def qualities(metric: str, sets: Sequence[Encoded], logits: Sequence[np.ndarray]) -> list[float]:
-    """The task's metric on each set."""
+    """Return the task's metric on each set."""
     return [quality(metric, data.labels, outputs) for data, outputs in zip(sets, logits, strict=True)]
 
 

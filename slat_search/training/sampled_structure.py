@@ -1,4 +1,4 @@
-"""The structure that a static search trains: sampled whole, without gates, as AutoPEFT does."""
+"""The structure that a static search trains: sampled as a whole, without gates, as in AutoPEFT."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _SIZE = "_size"
 
 
 def sizes(config: Config) -> dict[str, list[int]]:
-    """Sizes that each kind may take: none, powers of two, and the largest of the search space."""
-    sizes_by_module = {}
+    """Return the sizes that each kind may take: 0, powers of two, and the largest of the search space."""
+    choices_by_name = {}
     for kind, candidate in config.space.kinds.items():
         powers = [2**i for i in range(10) if 2**i < candidate.size]
-        sizes_by_module[f"{kind}{_SIZE}"] = [0, *powers, candidate.size] if candidate.size else [0]
-    return {name: choices for name, choices in sizes_by_module.items() if len(choices) > 1}
+        choices_by_name[f"{kind}{_SIZE}"] = [0, *powers, candidate.size] if candidate.size else [0]
+    return {name: choices for name, choices in choices_by_name.items() if len(choices) > 1}
 
 
 def layer_bit(layer: int) -> str:
-    """Name of the choice whether a block holds modules."""
+    """Return the name of the choice whether a block holds modules."""
     return f"layer_{layer}"
 
 
 def sampled_structure(config: Config, sites: Collection[Site], sampled: Mapping[str, Any]) -> Structure:
-    """One size a kind, the same in every block that is on (Zhou et al. 2024, arXiv 2301.12132)."""
+    """Return modules of one size per kind, the same in every block that is on (Zhou et al. 2024, arXiv 2301.12132)."""
     modules = [
         ModuleSpec.whole(site, kind, sampled[name])
         for name, kind in ((f"{kind}{_SIZE}", str(kind)) for kind in config.space.kinds)
@@ -48,11 +48,11 @@ def sampled_structure(config: Config, sites: Collection[Site], sampled: Mapping[
 
 
 class SampledNet(nn.Module):
-    """A fixed structure with the interface of a supernet that a trial uses.
+    """A fixed structure, with the part of a supernet's interface that a trial uses.
 
     Args:
         backbone: a frozen model.
-        structure: what stands on it; no modules are the bare head.
+        structure: its modules; without any the head trains alone.
     """
 
     costs = torch.empty(0)
@@ -62,7 +62,7 @@ class SampledNet(nn.Module):
         self.adapter: Adapter = attach(backbone, structure)
 
     def switch(self, task: int) -> None:
-        """There is one task."""
+        """Do nothing, as there is one task."""
 
     def structure(self) -> Structure:
         return self.adapter.structure
@@ -71,5 +71,5 @@ class SampledNet(nn.Module):
         return self.adapter
 
     def detach(self) -> None:
-        """Take everything off the backbone again."""
+        """Remove the hooks from the backbone."""
         self.adapter.detach()

@@ -1,4 +1,4 @@
-"""One task's part of a training: its batches, its model, and the loss of some texts."""
+"""One task in a training: its batches, its model, and the loss of a micro-batch."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Batches(Iterator[np.ndarray]):
 
     def __init__(self, batches: Iterator[np.ndarray]):
         self._batches = batches
-        self.drawn = 0
+        self.draws = 0
 
     def __next__(self) -> np.ndarray:
-        self.drawn += 1
+        self.draws += 1
         return next(self._batches)
 
     def skip(self, count: int) -> None:
-        """Draw so many without using them."""
+        """Draw ``count`` batches without using them."""
         for _ in range(count):
             next(self)
 
@@ -52,13 +52,13 @@ class Stream:
     """A source under a plan.
 
     The order of its batches and its noisy labels depend on ``plan.seed`` alone, so they are the same for every method,
-    and whether or not other tasks train beside it.
+    with or without other tasks.
 
     Args:
         source: text and model.
-        plan: of the training.
-        special_ids: token ids that noise leaves alone.
-        mask_id: what ``mask`` noise writes.
+        plan: batch size, noise and seed of the training.
+        special_ids: token ids that noise does not change.
+        mask_id: token id that ``mask`` noise writes.
 
     Attributes:
         batches: rows of each batch.
@@ -73,22 +73,27 @@ class Stream:
         self._vocabulary = vocabulary[~torch.isin(vocabulary, torch.tensor(sorted(special_ids), dtype=torch.long))]
         self.batches = Batches(training_batches(data, plan.batch_size, plan.seed))
 
-    def loss(self, rows: np.ndarray, generator: torch.Generator, of: np.ndarray) -> Tensor:
-        """Part of some of the texts, ``rows``, in the mean loss of a batch ``of`` texts, a scalar; ``generator`` draws
-        the noise."""
+    def loss(self, rows: np.ndarray, generator: torch.Generator, batch: np.ndarray) -> Tensor:
+        """Return the contribution of a micro-batch to the mean loss of its batch, a scalar.
+
+        Args:
+            rows: texts of the micro-batch.
+            generator: draws the noise.
+            batch: texts of the batch.
+        """
         noise = self._plan.noise
-        batch = noisy_tokens(
+        inputs = noisy_tokens(
             self._data.batch(rows), noise, self._special_ids, self._mask_id, self._vocabulary, generator
         )
-        batch = {name: value.to(self._device, non_blocking=True) for name, value in batch.items()}
+        inputs = {name: value.to(self._device, non_blocking=True) for name, value in inputs.items()}
         with embedding_noise(self.model.backbone.get_input_embeddings(), noise, generator):
-            return self.model.loss(batch) * (self._data.weight(rows) / self._data.weight(of))
+            return self.model.loss(inputs) * (self._data.weight(rows) / self._data.weight(batch))
 
     @property
-    def drawn(self) -> int:
-        """Number of batches drawn so far."""
-        return self.batches.drawn
+    def draws(self) -> int:
+        """Return the number of batches drawn so far."""
+        return self.batches.draws
 
-    def skip(self, drawn: int) -> None:
-        """Resume after ``drawn`` batches."""
-        self.batches.skip(drawn)
+    def skip(self, count: int) -> None:
+        """Resume after ``count`` batches."""
+        self.batches.skip(count)

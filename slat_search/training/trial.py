@@ -34,25 +34,26 @@ Checkpoint = dict[str, Any]
 
 
 def space(config: Config, kinds: str = ALL_KINDS) -> Space:
-    """The supernet's candidates as the structure engine takes them; ``kinds`` is one of :attr:`Config.kind_sets`."""
-    wanted = set(config.space.kinds) if kinds == ALL_KINDS else set(kinds.split("+"))
-    candidates = {str(kind): Candidate(c.size, c.group) for kind, c in config.space.kinds.items() if kind in wanted}
+    """Return the supernet's candidates for the structure engine; ``kinds`` is one of :attr:`Config.kind_sets`."""
+    names = set(config.space.kinds) if kinds == ALL_KINDS else set(kinds.split("+"))
+    candidates = {str(kind): Candidate(c.size, c.group) for kind, c in config.space.kinds.items() if kind in names}
     return Space(candidates, ModuleOptions(config.space.activation, config.space.scale))
 
 
 def search_plan(config: Config, sampled: Mapping[str, Any], sites: Sequence[Site]) -> SearchPlan:
     """Return the pressure of one search, as the trial sampled it.
 
-    A screening's learning rate is for all kinds of the space, whichever of them compete: none of the rest trains.
+    A screening's learning rate is meant for a space of all kinds, also where a trial has only some of them, as
+    rejected candidates do not train.
     """
-    pressure = {name: sampled[name] for name in ("sparsity", "budget", "gate_learning_rate") if name in sampled}
-    return SearchPlan(**pressure, whole=space(config).params(sites) if config.gates.kind == "screening" else None)
+    fields = {name: sampled[name] for name in ("sparsity", "budget", "gate_learning_rate") if name in sampled}
+    return SearchPlan(**fields, whole=space(config).params(sites) if config.gates.kind == "screening" else None)
 
 
 def search_options(config: Config, sampled: Mapping[str, Any]) -> SearchOptions:
-    """Return how a search chooses atoms: what the configuration fixes, and the ``sharing`` that the trial sampled.
+    """Return how a search chooses atoms: the settings of the configuration, and the ``sharing`` that the trial sampled.
 
-    A screening begins at once where a model answers in words: there is no head that could train alone before it.
+    A screening begins at once where a model answers in words, as there is no head to train alone before it.
     """
     fields = config.gates.model_dump()
     if config.task.is_prompted and config.gates.kind == "screening":
@@ -64,7 +65,7 @@ def search_options(config: Config, sampled: Mapping[str, Any]) -> SearchOptions:
 def _supernet(
     context: Context, backbone: nn.Module, sites: Sequence[Site], sampled: Mapping[str, Any]
 ) -> Supernet | SampledNet:
-    """Put the supernet of a trial on a bare backbone."""
+    """Put the supernet of a trial on a backbone."""
     config = context.config
     if config.search.method == "static":
         return SampledNet(backbone, sampled_structure(config, sites, sampled))
@@ -73,7 +74,7 @@ def _supernet(
 
 
 def final_values(adapter: Adapter | SharedAdapter) -> dict[str, Tensor]:
-    """Return the weights that a search ends with; of several tasks with the scale of each unit for each of them."""
+    """Return the final weights of a search; for several tasks with the scale of each unit for each task."""
     if isinstance(adapter, Adapter):
         return adapter.state_dict()
     return {**adapter.adapter.state_dict(), SCALES: adapter.scales}
@@ -84,22 +85,21 @@ def search_trial(
     sampled: Mapping[str, Any],
     stops: Collection[int],
     checkpoint: Checkpoint | None = None,
-    parts: int = 1,
+    accumulation: int = 1,
 ) -> Generator[dict[str, Any]]:
-    """One differentiable structure search, or the training of one sampled structure in a static search; yields a
-    report at each of ``stops`` and at the end.
+    """Run one differentiable structure search, or the training of one sampled structure in a static search.
 
-    Every report is of the discretised structure, which it holds under ``structure``. The last one holds its trained
-    weights under ``state``; those before it a ``checkpoint`` of live tensors, to be saved before the next report is
-    asked for. A resumed trial first repeats the report of its checkpoint, and then continues as an undisturbed trial
-    would, bit for bit on the same machine.
+    Yields a report at each of ``stops`` and at the end, measured on the discretized structure, which it holds under
+    ``structure``. The last report holds the trained weights under ``state``; earlier ones a ``checkpoint`` of live
+    tensors, to be saved before the next report is requested. A resumed trial first repeats the report of its
+    checkpoint, and then continues as an uninterrupted trial would, bit for bit on the same machine.
 
     Args:
         sampled: ``sparsity`` or ``budget``, ``learning_rate``, ``noise_kind``, ``noise_ratio``, ``kinds`` where not all
             of them are candidates, ``gate_learning_rate`` where gates are trained, and ``sharing`` where there are
-            several tasks; in a static search what :func:`.sampled_structure` takes in their place.
+            several tasks; in a static search the values of :func:`.sampled_structure` instead.
         checkpoint: of a trial with the same context and the same values.
-        parts: micro-batches per batch.
+        accumulation: micro-batches per batch.
 
     Raises:
         DivergedError: the loss was not finite.
@@ -114,14 +114,14 @@ def search_trial(
             supernet.load_state_dict(checkpoint["supernet"])
         controller = None
         if isinstance(supernet, Supernet):
-            planned = search_plan(config, sampled, sites)
-            controller = controller_for(supernet, planned, config.training.steps)
+            pressure = search_plan(config, sampled, sites)
+            controller = controller_for(supernet, pressure, config.training.steps)
         noise = Noise(sampled["noise_kind"], sampled["noise_ratio"])
         training = make_training(
             context,
             models,
             supernet.adapter,
-            plan(config, sampled["learning_rate"], 0, noise, parts=parts),
+            plan(config, sampled["learning_rate"], 0, noise, accumulation=accumulation),
             controller,
             supernet.switch,
         )
@@ -137,11 +137,11 @@ def search_trial(
 
 @dataclass
 class _Trial:
-    """A trial on its way.
+    """A running trial.
 
     Attributes:
-        controller: of the gates; None of a sampled structure.
-        began: on the clock of :func:`time.perf_counter`, as if it had never been interrupted.
+        controller: schedule of the gates; None for a sampled structure.
+        start: time of :func:`time.perf_counter` at which it would have started without interruptions.
     """
 
     context: Context
@@ -149,22 +149,22 @@ class _Trial:
     supernet: Supernet | SampledNet
     training: Training
     controller: StructureSearch | ScreeningSearch | None
-    began: float
+    start: float
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint, whose supernet is loaded."""
+        """Resume from a checkpoint whose supernet is already loaded."""
         self.training.load_state_dict(checkpoint["training"])
         if self.controller is not None:
             self.controller.load_state_dict(checkpoint["search"], self.training.step)
-        self.began -= checkpoint["seconds"]
+        self.start -= checkpoint["seconds"]
 
     def report(self) -> dict[str, Any]:
-        """Return measures and structure, and what is needed to go on, or at the end the trained weights."""
+        """Return measures and structure, with a checkpoint, or at the end the trained weights."""
         supernet, training, controller = self.supernet, self.training, self.controller
         supernet.eval()
-        began = time.perf_counter()
+        measuring_start = time.perf_counter()
         measures = validation_measures(self.context, self.models, supernet.switch)
-        measured = time.perf_counter() - began
+        measuring_seconds = time.perf_counter() - measuring_start
         supernet.train()
         structure = supernet.structure()
         fields = {
@@ -172,9 +172,9 @@ class _Trial:
             **measures,
             "params": structure.params,
             "atoms": len(supernet.costs),
-            "seconds": time.perf_counter() - self.began,
-            "measuring_seconds": measured,
-            "parts": training.plan.parts,
+            "seconds": time.perf_counter() - self.start,
+            "measuring_seconds": measuring_seconds,
+            "parts": training.plan.accumulation,
             "structure": structure,
         }
         if training.step == training.plan.steps:

@@ -73,9 +73,9 @@ def test_subspace_iteration_finds_what_the_exact_way_finds(
 ) -> None:
     """What is used for weights of thousands of rows, on a weight where the exact directions are known."""
     weight = backbone.get_submodule(find_sites(backbone)[0].name).weight
-    exact = singular_module._computed(weight, 8, weight.device)
+    exact = singular_module._compute_basis(weight, 8, weight.device)
     monkeypatch.setattr(singular_module, "_EXACT_UP_TO", 0)
-    near = singular_module._computed(weight, 8, weight.device)
+    near = singular_module._compute_basis(weight, 8, weight.device)
     torch.testing.assert_close(near.left, exact.left, atol=1e-3, rtol=0)
     torch.testing.assert_close(near.right, exact.right, atol=1e-3, rtol=0)
 

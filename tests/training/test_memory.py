@@ -1,4 +1,4 @@
-"""A batch in parts: the same gradients, and what happens when a GPU has no memory for the whole."""
+"""A batch in micro-batches: the same gradients, and what happens when a GPU has no memory for the whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from slat_search.structure import Structure
 from slat_search.training.context import Context, prepare
 from slat_search.training.evaluate import predict_logits
 from slat_search.training.jobs import TrainingJob, train_job
-from slat_search.training.memory import OutOfMemoryError, Peak, in_parts_that_fit
+from slat_search.training.memory import OutOfMemoryError, Peak, in_micro_batches_that_fit
 from slat_search.training.trial import search_trial
 from tests.conftest import small_config
 
@@ -38,8 +38,8 @@ def memory(context: Context) -> Iterator[list[int]]:
     handle.remove()
 
 
-def trial(context: Context, parts: int) -> Iterator[dict]:
-    return search_trial(context, SAMPLED, [5], parts=parts)
+def trial(context: Context, accumulation: int) -> Iterator[dict]:
+    return search_trial(context, SAMPLED, [5], accumulation=accumulation)
 
 
 def found(reports: list[dict]) -> list[tuple]:
@@ -53,7 +53,7 @@ def found(reports: list[dict]) -> list[tuple]:
 def test_a_batch_in_parts_is_the_same_search(context: Context, kind: str) -> None:
     context = replace(context, config=small_config(gates={"kind": kind}))
     sampled = {**SAMPLED, "gate_learning_rate": 0.3}
-    whole, parted = (list(search_trial(context, sampled, [5], parts=parts)) for parts in (1, 3))
+    whole, parted = (list(search_trial(context, sampled, [5], accumulation=accumulation)) for accumulation in (1, 3))
     for one, other in zip(whole, parted, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-3)
         assert other["structure"].overlap(one["structure"]) > 0.98
@@ -63,7 +63,7 @@ def test_a_batch_in_parts_is_the_same_search(context: Context, kind: str) -> Non
 @pytest.mark.slow
 def test_what_does_not_fit_goes_in_parts(context: Context, memory: list[int]) -> None:
     memory.append(5)
-    reports = list(in_parts_that_fit(TEXTS, partial(trial, context)))
+    reports = list(in_micro_batches_that_fit(TEXTS, partial(trial, context)))
     assert found(reports) == found(list(trial(context, 4)))
 
 
@@ -71,14 +71,14 @@ def test_what_does_not_fit_goes_in_parts(context: Context, memory: list[int]) ->
 def test_more_parts_than_texts() -> None:
     """A training set that is smaller than a batch: each text is a part, and saliency is measured every step."""
     few, _ = prepare(small_config(task={"name": "bbc-headline", "max_rows": 10}))
-    whole, parted = (list(trial(few, parts)) for parts in (1, TEXTS))
+    whole, parted = (list(trial(few, accumulation)) for accumulation in (1, TEXTS))
     assert parted[-1]["loss"] == pytest.approx(whole[-1]["loss"], rel=1e-3)
     assert parted[-1]["structure"].overlap(whole[-1]["structure"]) > 0.98
 
 
 def test_memory_that_runs_out_in_the_middle(context: Context, memory: list[int]) -> None:
     steps = []
-    for report in in_parts_that_fit(TEXTS, partial(trial, context)):
+    for report in in_micro_batches_that_fit(TEXTS, partial(trial, context)):
         steps.append((report["step"], report["parts"]))
         memory.append(8)
     assert steps == [(5, 1), (5, 2), (10, 2)]
@@ -87,7 +87,7 @@ def test_memory_that_runs_out_in_the_middle(context: Context, memory: list[int])
 def test_not_even_one_text_fits(context: Context, memory: list[int]) -> None:
     memory.append(0)
     with pytest.raises(OutOfMemoryError, match="full with one text at a time"):
-        list(in_parts_that_fit(TEXTS, partial(trial, context)))
+        list(in_micro_batches_that_fit(TEXTS, partial(trial, context)))
 
 
 def test_an_evaluation_goes_on_with_fewer_texts(context: Context) -> None:

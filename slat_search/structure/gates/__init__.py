@@ -1,4 +1,4 @@
-"""Gates, a class a kind; :mod:`..gate_kinds` registers them."""
+"""Gates, one class per kind; :mod:`..gate_kinds` registers them."""
 
 from ..gate_kinds import GATE_KINDS
 from .base import Gates

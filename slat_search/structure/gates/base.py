@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from .task_gates import TaskGates
 
 
-_SHUT = -100.0  # about the logarithm of the smallest saliency
+_CLOSED_ALPHA = -100.0  # about the logarithm of the smallest saliency
 
 
 class Gates(nn.Module, ABC):
-    """Structure variables ``alpha`` (atoms,) of one task, and the gates that they give.
+    """Structure variables ``alpha`` (atoms,) of one task, and the gates that follow from them.
 
     Attributes:
         soft: whether gates take values between 0 and 1.
-        passes: backward passes that make a step; None where :meth:`.Supernet.take_measurements` ends it.
+        accumulation: backward passes per step; None where :meth:`.Supernet.take_measurements` ends a step.
     """
 
     soft: ClassVar[bool]
     alpha: Tensor
-    passes: int | None = 1
+    accumulation: int | None = 1
 
     @classmethod
     @abstractmethod
     def build(cls, layout: Layout, options: SearchOptions) -> Self:
-        """Make the gates of the atoms of ``layout``."""
+        """Build the gates of the atoms of ``layout``."""
 
     @classmethod
     @abstractmethod
@@ -56,8 +56,8 @@ class Gates(nn.Module, ABC):
     @torch.no_grad()
     def close(self, atoms: Tensor) -> None:
         """Close ``atoms``, (atoms,) of bool, permanently."""
-        self.alpha.masked_fill_(atoms, _SHUT)
+        self.alpha.masked_fill_(atoms, _CLOSED_ALPHA)
 
     @abstractmethod
     def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        """Keep only ``atoms`` (indices); returns old and new variables, for an optimizer to follow."""
+        """Keep only ``atoms`` (indices). Returns old and new variables, for the optimizer's state."""

@@ -1,4 +1,4 @@
-"""Measured gates, which are not trained: 1 until an atom closes for lack of worth."""
+"""Measured gates, which are not trained: 1 until an atom of too little worth closes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class MeasuredGates(Gates):
 
     Args:
         costs: (atoms,) parameters of each atom.
-        init: value of ``alpha`` until something was measured; positive = open.
+        init: value of ``alpha`` before the first measurement; positive = open.
 
     Attributes:
-        seen: whether something was measured.
+        seen: whether anything was measured.
     """
 
     soft = False
@@ -43,7 +43,7 @@ class MeasuredGates(Gates):
         return MeasuredTaskGates(rows, options, fixed)
 
     def get_extra_state(self) -> Tensor:
-        """Return what ``state_dict`` has beside tensors."""
+        """Return the state that is not in tensors, packed."""
         return pack(self._extra())
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -79,27 +79,27 @@ class MeasuredTaskGates(TaskGates[MeasuredGates]):
 
     At a price :math:`p` of a parameter the users of an atom are the set that gains most,
     :math:`\max_S \sum_{t \in S} s_{ta} - p\, c_a (1 + \kappa (|S| - 1))`: the task that needs it most, and each other
-    that gains more than :math:`\kappa p c_a`. It stands while that is above 0, so its worth for each parameter is
-    :math:`\max_n \sum_{i \le n} s_{(i)a} / (c_a (1 + \kappa (n - 1)))` over its ``n`` most salient tasks. Whatever the
-    price, the best atom stays; under a budget those of largest worth do.
+    that gains more than :math:`\kappa p c_a`. The atom is open while that is above 0, so its worth per parameter is
+    :math:`\max_n \sum_{i \le n} s_{(i)a} / (c_a (1 + \kappa (n - 1)))` over its ``n`` most salient tasks. The best atom
+    stays open at any price; under a budget those of largest worth do.
 
     Tasks differ in how much loss is at stake while atoms are chosen: one that learns late has next to none. With
-    ``worth`` ``equal`` each task's saliency is brought to the same sum over atoms (their geometric mean), so that it
-    counts as a share.
+    ``worth`` ``equal`` each task's saliency is scaled to the same sum over atoms (the geometric mean of all tasks'), so
+    that it counts as a fraction.
     """
 
     def __init__(self, rows: Sequence[MeasuredGates], options: SearchOptions, fixed: Tensor | None = None):
         super().__init__(rows, options, fixed)
-        self.equal = options.worth == "equal" and len(self.searching) > 1
+        self.equal_worth = options.worth == "equal" and len(self.searching) > 1
 
     @property
     def seen(self) -> bool:
-        """Whether something was measured of every task."""
+        """Whether anything was measured for every task."""
         return all(row.seen for row in self.searching)
 
     @property
     def log_costs(self) -> Tensor:
-        """Logarithm of the parameters of each atom, (atoms,)."""
+        """Return the logarithm of the parameters of each atom, (atoms,)."""
         return self.each[0].log_costs
 
     @torch.no_grad()
@@ -110,20 +110,21 @@ class MeasuredTaskGates(TaskGates[MeasuredGates]):
     def _densities(self) -> Tensor:
         """Return the logarithm of each task's saliency for each parameter, (tasks, atoms)."""
         densities = torch.stack([row.density() for row in self.each])
-        if self.equal and self.seen:
-            total = (densities + self.log_costs).masked_fill(~self.active, -torch.inf).logsumexp(dim=1)
-            searching = total[len(self.given) :]
-            densities = densities - total[:, None] + searching[searching.isfinite()].mean()  # no tasks without uses
-        return self._with_given(densities, torch.inf)
+        if self.equal_worth and self.seen:
+            totals = (densities + self.log_costs).masked_fill(~self.active, -torch.inf).logsumexp(dim=1)
+            searched_totals = totals[len(self.given) :]
+            mean = searched_totals[searched_totals.isfinite()].mean()  # over tasks that use some atom
+            densities = densities - totals[:, None] + mean
+        return self._with_fixed(densities, torch.inf)
 
     def density(self) -> Tensor:
         """Return the log worth of each atom to all tasks per parameter paid, (atoms,)."""
         if not self.seen:
             return self.each[0].alpha
-        ordered = self._densities().sort(dim=0, descending=True).values
-        users = torch.arange(len(ordered), device=ordered.device, dtype=ordered.dtype)
-        paid = (1 + self.sharing * users).log()
-        return (ordered.logcumsumexp(dim=0) - paid[:, None]).amax(dim=0)
+        densities = self._densities().sort(dim=0, descending=True).values
+        further_users = torch.arange(len(densities), device=densities.device, dtype=densities.dtype)
+        log_cost_factors = (1 + self.sharing * further_users).log()
+        return (densities.logcumsumexp(dim=0) - log_cost_factors[:, None]).amax(dim=0)
 
     def logits(self) -> Tensor:
         return self.density() - self._log_price() if self.seen else self.density()
@@ -134,15 +135,15 @@ class MeasuredTaskGates(TaskGates[MeasuredGates]):
     def importance(self) -> Tensor:
         return (self.density() + self.log_costs).exp()
 
-    def average_importance(self, costs: Tensor, whole: float) -> float:
+    def average_importance(self, costs: Tensor, total: float) -> float:
         worth = self.importance()
-        there = worth.isfinite()  # what earlier tasks use stays whatever it is worth
-        space = whole - float(costs[~there].double().sum())
-        return float(worth[there].double().sum()) / max(1.0, space)
+        is_finite = worth.isfinite()  # atoms that earlier tasks use stay, whatever their worth
+        free_params = total - float(costs[~is_finite].double().sum())
+        return float(worth[is_finite].double().sum()) / max(1.0, free_params)
 
     @torch.no_grad()
     def is_open(self) -> Tensor:
-        """Return the atoms that are worth their price, (atoms,) of bool, and the best one in any case."""
+        """Return the atoms that are worth their price, (atoms,) of bool; the best one always is."""
         logits = self.logits()
         is_open = logits > 0
         if self.seen and len(logits):
@@ -153,9 +154,9 @@ class MeasuredTaskGates(TaskGates[MeasuredGates]):
         users = self.users(self.is_open()).to(torch.float32).sum(dim=0)
         return torch.where(users > 0, 1 + self.sharing * (users - 1), 0.0)
 
-    def wanted(self, chosen: Tensor, in_budget: bool) -> tuple[Tensor, Tensor]:
-        if not self.seen or not chosen.any():
+    def scores_and_uses(self, open_atoms: Tensor, in_budget: bool) -> tuple[Tensor, Tensor]:
+        if not self.seen or not open_atoms.any():
             return self.active.to(torch.float32), self.active
         densities = self._densities()
-        price = float(self.density()[chosen].min()) if in_budget else self._log_price()
+        price = float(self.density()[open_atoms].min()) if in_budget else self._log_price()
         return densities, densities > price + (math.log(self.sharing) if self.sharing > 0 else -math.inf)

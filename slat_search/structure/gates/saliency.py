@@ -1,4 +1,4 @@
-"""Saliency gates, not trained: atoms stay by how much the loss would rise without them."""
+"""Saliency gates, which are not trained: atoms are kept by how much the loss would rise without them."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 
 class Saliency(MeasuredGates):
-    r"""Gates that are 1 while an atom stands, and close by the smoothed size of their gradient.
+    r"""Gates that are 1 while an atom is open, and close by the smoothed size of their gradient.
 
     With :math:`z_a` multiplying atom ``a``, :math:`s_a = |z_a\, \partial L / \partial z_a|` at :math:`z_a = 1` is the
-    first-order estimate of what the loss changes by when the atom goes: the connection sensitivity of SNIP (Lee et
+    first-order estimate of how much the loss changes without the atom: the connection sensitivity of SNIP (Lee et
     al. 2019, arXiv 1810.02340), smoothed over steps as in AdaLoRA (Zhang et al. 2023, arXiv 2303.10512, eq. 9). Here
     ``alpha`` (atoms,) is :math:`\log(\bar s_a / c_a)`, saliency for each parameter spent, and the density is
 
     .. math:: \alpha_a + k_a \log\gamma + \rho \log b_a
 
     * :math:`k_a` counts the atoms of the same kind in the same block with more saliency. Such atoms do much the same
-      (the shifts of a block's values, attention output and norm are nearly one), and each alone looks as good as the
-      first, so each further one counts a factor ``redundancy_discount`` :math:`\gamma` less: diminishing returns.
+      (the shifts of a block's values, attention output and norm are nearly equivalent), and each alone looks as good as
+      the first, so each further one counts a factor ``redundancy_discount`` :math:`\gamma` less: diminishing returns.
     * :math:`b_a` counts the blocks from the atom's own to the last, :math:`\rho` is ``depth_exponent``. A first-order
       estimate misses how the blocks above respond; and a shift after the last block only does what the head's bias
       does.
 
-    It guards against three failures of trained gates: optimizers that divide each gate's gradient by its own size, so
-    that all gates move alike whatever they are worth; small gates that large weights compensate; and a soft supernet
-    that is better than its discretized structure.
+    This avoids three failures of trained gates: optimizers that divide each gate's gradient by its own size, so that
+    all gates move alike whatever their worth; small gates that large weights compensate; and a soft supernet that is
+    better than its discretized structure.
 
     Args:
         costs: (atoms,) parameters of each atom.
@@ -43,7 +43,7 @@ class Saliency(MeasuredGates):
         blocks: (atoms,) number of blocks from the atom's own to the last, at least 1.
         options: ``init``, ``redundancy_discount``, ``depth_exponent`` and ``smoothing``.
 
-    The gradients of the backward passes that make a step add up before their size is taken.
+    The gradients of the micro-batches of a step are summed before their size is taken.
     """
 
     crowd: Tensor
@@ -55,7 +55,7 @@ class Saliency(MeasuredGates):
         self.register_buffer("log_depth", options.depth_exponent * blocks.to(costs.dtype).log())
         self.redundancy_discount = options.redundancy_discount
         self.smoothing = options.smoothing
-        self._passed: list[Tensor] = []
+        self._gradients: list[Tensor] = []
 
     @classmethod
     def build(cls, layout: Layout, options: SearchOptions) -> Self:
@@ -65,10 +65,10 @@ class Saliency(MeasuredGates):
         if not self.seen:
             return self.alpha
         density = self.alpha + self.log_depth
-        return density + math.log(self.redundancy_discount) * _places(density, self.crowd)
+        return density + math.log(self.redundancy_discount) * _ranks_in_group(density, self.crowd)
 
     def sample(self) -> Tensor:
-        """Return ones, (atoms,), that measure saliency in the backward pass."""
+        """Return ones, (atoms,), whose gradient in the backward pass is measured."""
         z = torch.ones_like(self.alpha, requires_grad=torch.is_grad_enabled())
         if z.requires_grad:
             z.register_hook(self._observe)
@@ -76,20 +76,22 @@ class Saliency(MeasuredGates):
 
     @torch.no_grad()
     def _observe(self, gradient: Tensor) -> None:
-        self._passed.append(gradient)
-        if self.passes is not None and len(self._passed) >= self.passes:
+        self._gradients.append(gradient)
+        if self.accumulation is not None and len(self._gradients) >= self.accumulation:
             self.take_measurements(None)
 
     def take_measurements(self, average: Callable[[Tensor], Tensor] | None) -> None:
-        if not self._passed:
+        if not self._gradients:
             return
-        gradient = sum(self._passed[1:], self._passed[0])
-        self._passed.clear()
+        gradient = sum(self._gradients[1:], self._gradients[0])
+        self._gradients.clear()
         if average is not None:
             gradient = average(gradient)
-        now = gradient.abs().clamp(min=torch.finfo(gradient.dtype).tiny).log() - self.log_costs
-        old = self.alpha + math.log(self.smoothing)
-        self.alpha.copy_(torch.logaddexp(old, now + math.log(1 - self.smoothing)) if self.seen else now)
+        measurement = gradient.abs().clamp(min=torch.finfo(gradient.dtype).tiny).log() - self.log_costs
+        history = self.alpha + math.log(self.smoothing)
+        self.alpha.copy_(
+            torch.logaddexp(history, measurement + math.log(1 - self.smoothing)) if self.seen else measurement
+        )
         self.seen = True
 
     def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
@@ -98,12 +100,12 @@ class Saliency(MeasuredGates):
         return super().keep(atoms)
 
 
-def _places(values: Tensor, group: Tensor) -> Tensor:
+def _ranks_in_group(values: Tensor, group: Tensor) -> Tensor:
     """Return the rank of each value within its group, (n,), 0 for the largest."""
     order = values.argsort(descending=True, stable=True)
     order = order[group[order].argsort(stable=True)]
     counts = torch.bincount(group)
-    first = counts.cumsum(0) - counts
-    places = torch.empty_like(order)
-    places[order] = torch.arange(len(order), device=order.device) - first[group[order]]
-    return places
+    starts = counts.cumsum(0) - counts
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(len(order), device=order.device) - starts[group[order]]
+    return ranks

@@ -1,4 +1,4 @@
-"""Screening in place of a trained supernet: candidates are judged at zero, before any of them trains."""
+"""Screening instead of a trained supernet: candidates are judged at zero, before any of them trains."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Screening(MeasuredGates):
 
     .. math:: w_a = \sum_{p \in a} |\bar g_p| \cdot \frac{|\bar g_p|}{\sqrt{\overline{g_p^2}}}
 
-    the mean gradient (what Adam's first step gains for each unit of its size) times the share of it that is no noise of
-    batches. One rule for all kinds: for a spectral entry the sum has one term, for a LoRA rank those of its
-    up-projection, as the down-projection has no gradient at zero, while both are paid for. Atoms of largest worth for
-    each parameter fill the budget, or stay where that is above the price; the best one always stays.
+    the mean gradient (what Adam's first step gains for each unit of its size) times the fraction of it that is not
+    noise of batches. One rule serves all kinds: for a spectral entry the sum has one term, for a LoRA rank those of its
+    up-projection, as the down-projection has no gradient at zero, while both are paid for. The atoms of largest worth
+    per parameter fill the budget, or those whose worth is above the price stay; the best one always stays.
 
-    What is worth most at zero need not be worth most once it has trained, so more may stay at first. While that trains,
-    :meth:`judge_trained` sets
+    The atoms of largest worth at zero need not be those of largest worth once they have trained, so more may stay at
+    first. While they train, :meth:`judge_trained` sets
 
     .. math:: w_a = \sum_{p \in a} |\theta_p| \cdot |\theta_p| \sqrt{\overline{g_p^2}}
 
-    with the mean over all steps since the screening began: what the loss changes by to first order without a parameter,
-    times how far it has gone, which under Adam says for how long its gradients have agreed.
+    with the mean over all steps since the screening began: the first-order change of the loss without a parameter,
+    times how far the parameter has moved, which under Adam says for how long its gradients have agreed.
 
     Judging weights by gradients before training: SNIP (Lee et al. 2019, arXiv 1810.02340); to rank candidates one by
     one before a joint fit: sure independence screening (Fan and Lv 2008).
@@ -44,7 +44,7 @@ class Screening(MeasuredGates):
         atom_of: (parameters,) number of the atom that each parameter of the candidates belongs to.
 
     Attributes:
-        batches: how many were recorded.
+        batches: number of recorded batches.
     """
 
     total: Tensor
@@ -82,11 +82,11 @@ class Screening(MeasuredGates):
 
     @torch.no_grad()
     def judge_trained(self, weights: Tensor) -> None:
-        """Judge atoms that have trained by their weights (parameters,) and the gradients that were recorded."""
+        """Judge atoms that have trained by their weights (parameters,) and the recorded gradients."""
         self._set_worth(weights.square() * (self.squares / self.batches).sqrt())
 
-    def _set_worth(self, of_parameters: Tensor) -> None:
-        worth = torch.zeros_like(self.alpha).index_add(0, self.atom_of, of_parameters)
+    def _set_worth(self, parameter_worth: Tensor) -> None:
+        worth = torch.zeros_like(self.alpha).index_add(0, self.atom_of, parameter_worth)
         self.alpha.copy_(worth.clamp(min=torch.finfo(worth.dtype).tiny).log() - self.log_costs)
 
     @torch.no_grad()
@@ -99,16 +99,16 @@ class Screening(MeasuredGates):
         if not self.batches:
             raise ValueError("no batch was recorded")
         mean = self.total / self.batches
-        size = (self.squares / self.batches).sqrt().clamp(min=torch.finfo(mean.dtype).tiny)
-        self._set_worth(mean.square() / size)
+        rms = (self.squares / self.batches).sqrt().clamp(min=torch.finfo(mean.dtype).tiny)
+        self._set_worth(mean.square() / rms)
         self.seen = True
 
     def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        place = torch.full((len(self.alpha),), -1, device=atoms.device)
-        place[atoms] = torch.arange(len(atoms), device=atoms.device)
-        left = place[self.atom_of] >= 0
-        self.atom_of = place[self.atom_of[left]]
-        self.total, self.squares = self.total[left], self.squares[left]
+        new_numbers = torch.full((len(self.alpha),), -1, device=atoms.device)
+        new_numbers[atoms] = torch.arange(len(atoms), device=atoms.device)
+        is_kept = new_numbers[self.atom_of] >= 0
+        self.atom_of = new_numbers[self.atom_of[is_kept]]
+        self.total, self.squares = self.total[is_kept], self.squares[is_kept]
         return super().keep(atoms)
 
 
@@ -120,11 +120,11 @@ class ScreeningTaskGates(MeasuredTaskGates):
 
     @property
     def batches(self) -> int:
-        """Recorded batches; of several tasks the smallest number."""
+        """Return the number of recorded batches; of several tasks the smallest."""
         return min(row.batches for row in self._rows())
 
     def record(self, gradient: Tensor) -> None:
-        """Take the gradients (parameters,) of one batch of the current task into account."""
+        """Accumulate the gradients (parameters,) of one batch of the current task."""
         self._rows()[self.task - len(self.given)].record(gradient)
 
     def decide(self) -> None:

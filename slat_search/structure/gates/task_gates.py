@@ -17,7 +17,7 @@ RowT = TypeVar("RowT", bound=Gates)
 
 
 class TaskGates(nn.Module, ABC, Generic[RowT]):
-    r"""A row of :class:`Gates` for each task, and what stands because of them.
+    r"""A row of :class:`Gates` for each task, and the atoms that remain because of them.
 
     Tasks share a set of modules, and each has structure variables of its own (arXiv 2509.03057, section on several
     tasks). An atom that ``n`` tasks use costs
@@ -25,18 +25,19 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
     .. math:: c_a\,(1 + \kappa\,(n - 1)), \qquad n \ge 1
 
     with ``sharing`` :math:`\kappa`: at 0 it is paid once and further users are free, which favors overlap; at 1 each
-    user pays as if it were alone; above 1 overlap is discouraged. A use that was closed stays closed. The uses of some
-    first tasks may be given and never change: what they use is paid already.
+    user pays as if it were alone; above 1 overlap is discouraged. A closed use stays closed. The uses of the first
+    tasks may be fixed: their atoms are paid for already.
 
     Args:
         rows: gates of each task, all of one class and over the same atoms.
         options: ``sharing`` and ``worth``.
-        fixed: (given tasks, atoms) gates of the first tasks, 0 for unused atoms; None to search every task.
+        fixed: (fixed tasks, atoms) gates of the first tasks, 0 for unused atoms; None to search every task.
 
     Attributes:
-        task: number of the task whose gates are drawn.
-        active: (tasks, atoms) uses that were not closed.
-        price: loss that a parameter must be worth; of gates that are measured.
+        task: number of the task whose gates are sampled.
+        active: (tasks, atoms) uses that are not closed.
+        given: (fixed tasks, atoms) gates of the fixed tasks.
+        price: rise of the loss that a parameter must prevent; for measured gates.
     """
 
     active: Tensor
@@ -57,7 +58,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
 
     @property
     def searching(self) -> list[RowT]:
-        """Rows of the tasks that are searched."""
+        """Return the rows of the tasks that are searched."""
         return self.each[len(self.given) :]
 
     @property
@@ -66,16 +67,16 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
 
     @property
     def variables(self) -> list[nn.Parameter]:
-        """The structure variables that an optimizer trains."""
+        """Return the structure variables that an optimizer trains."""
         return [variable for row in self.searching for variable in row.variables]
 
     @property
     def paid(self) -> Tensor:
-        """Atoms that a given task uses, (atoms,) of bool."""
+        """Return the atoms that a fixed task uses, (atoms,) of bool."""
         return (self.given != 0).any(dim=0)
 
     def set_temperature(self, value: float) -> None:
-        """Set the temperature of trained gates; those that are measured have none."""
+        """Set the temperature of trained gates; measured ones have none."""
 
     def sample(self) -> Tensor:
         """Return the gates of the current task for one training step, (atoms,)."""
@@ -93,31 +94,31 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         """Update measured gates from the backward passes of a step; other gates ignore it.
 
         Args:
-            average: the mean of a tensor over processes; None for one process.
+            average: returns the mean of a tensor over processes; None for one process.
         """
 
     def record(self, gradient: Tensor) -> None:
-        """Take the gradients (parameters,) of one batch of the current task into account, and :meth:`decide` by them.
+        """Record the gradients (parameters,) of one batch of the current task, for :meth:`decide`.
 
         Raises:
-            ValueError: gates that are not judged so.
+            ValueError: gates that are not judged by recorded gradients.
         """
-        raise self._not_judged()
+        raise self._unsupported()
 
     def decide(self) -> None:
         """Judge the atoms of every task by the recorded gradients.
 
         Raises:
-            ValueError: nothing was recorded, or gates that are not judged so.
+            ValueError: nothing was recorded, or gates that are not judged by recorded gradients.
         """
-        raise self._not_judged()
+        raise self._unsupported()
 
-    def _not_judged(self) -> ValueError:
+    def _unsupported(self) -> ValueError:
         return ValueError(f"gates of class {type(self.each[0]).__name__} are not judged by recorded gradients")
 
     @abstractmethod
     def expected(self) -> Tensor:
-        """Return the share of each atom's cost that is expected to be paid, (atoms,); above 1 where users pay again."""
+        """Return the expected multiple of each atom's cost, (atoms,); above 1 where several users pay for it."""
 
     @abstractmethod
     def logits(self) -> Tensor:
@@ -128,7 +129,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         return None
 
     def set_budget(self, costs: Tensor, budget: float) -> None:
-        """Make the expected cost equal ``budget``, where it is not the choice of atoms alone that holds it.
+        """Make the expected cost equal ``budget``, for gates that hold it by more than the choice of atoms.
 
         Args:
             costs: (atoms,) parameters of each atom.
@@ -136,7 +137,7 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         """
 
     def still_needed(self, users: Tensor, below: float, costs: Tensor, budget: float | None) -> Tensor:
-        """Return the uses that may not close yet, (tasks, atoms) of bool: here those of the discretized structure.
+        """Return the uses that must not close yet, (tasks, atoms) of bool: here those of the discretized structure.
 
         Args:
             users: (tasks, atoms) of bool, the uses of the discretized structure.
@@ -146,12 +147,12 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         """
         return users
 
-    def average_importance(self, costs: Tensor, whole: float) -> float:
+    def average_importance(self, costs: Tensor, total: float) -> float:
         """Return the mean loss increase per parameter of the whole space; 0 if not measured.
 
         Args:
             costs: (atoms,) parameters of each atom.
-            whole: parameters of the space, those of atoms that have left among them.
+            total: parameters of the space, including those of removed atoms.
         """
         return 0.0
 
@@ -161,45 +162,45 @@ class TaskGates(nn.Module, ABC, Generic[RowT]):
         return self.logits() > 0
 
     @abstractmethod
-    def wanted(self, chosen: Tensor, in_budget: bool) -> tuple[Tensor, Tensor]:
-        """Return each task's score for each atom, and whether it uses it, both (tasks, atoms)."""
+    def scores_and_uses(self, open_atoms: Tensor, in_budget: bool) -> tuple[Tensor, Tensor]:
+        """Return each task's score for each atom, and whether the task uses it, both (tasks, atoms)."""
 
     @torch.no_grad()
-    def users(self, chosen: Tensor, in_budget: bool = False) -> Tensor:
-        """Return the tasks that use each of the atoms that stand, (tasks, atoms) of bool; each has at least one.
+    def users(self, open_atoms: Tensor, in_budget: bool = False) -> Tensor:
+        """Return the tasks that use each of the open atoms, (tasks, atoms) of bool; each has at least one.
 
         Args:
-            chosen: (atoms,) of bool.
+            open_atoms: (atoms,) of bool.
             in_budget: whether a budget chose the atoms, so that the least worthy one sets the price.
         """
-        strength, uses = self.wanted(chosen, in_budget)
-        first = nn.functional.one_hot(strength.argmax(dim=0), len(strength)).T.bool()
-        return (uses | first) & self.active & chosen
+        scores, uses = self.scores_and_uses(open_atoms, in_budget)
+        first = nn.functional.one_hot(scores.argmax(dim=0), len(scores)).T.bool()
+        return (uses | first) & self.active & open_atoms
 
-    def _with_given(self, values: Tensor, most: float) -> Tensor:
-        """Return ``values`` (tasks, atoms) where a task may use an atom, ``most`` where it is given that it does."""
+    def _with_fixed(self, values: Tensor, fixed_value: float) -> Tensor:
+        """Return ``values`` (tasks, atoms) with ``fixed_value`` for uses of fixed tasks, -inf for closed uses."""
         values = values.masked_fill(~self.active, -torch.inf)
-        fixed = torch.where(self.given != 0, most, -torch.inf)
+        fixed = torch.where(self.given != 0, fixed_value, -torch.inf)
         return torch.cat([fixed, values[len(self.given) :]])
 
     @torch.no_grad()
     def close(self, uses: Tensor) -> None:
-        """Keep only ``uses`` (tasks, atoms) of those that are active; given ones stay."""
+        """Close all uses but ``uses`` (tasks, atoms); those of fixed tasks stay."""
         uses[: len(self.given)] = True
-        shut = self.active & ~uses
+        closed_uses = self.active & ~uses
         self.active &= uses
-        for row, closed in zip(self.each, shut, strict=True):
-            row.close(closed)  # so that it takes no place among those that stand
+        for row, atoms in zip(self.each, closed_uses, strict=True):
+            row.close(atoms)  # so that a closed atom has no rank among the open ones
 
     @torch.no_grad()
     def keep(self, atoms: Tensor) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        """Keep only ``atoms`` (indices); returns old and new structure variables, for an optimizer to follow."""
+        """Keep only ``atoms`` (indices). Returns old and new structure variables, for the optimizer's state."""
         self.active = self.active.index_select(1, atoms)
         self.given = self.given.index_select(1, atoms)
         return [change for row in self.each for change in row.keep(atoms)]
 
     def get_extra_state(self) -> Tensor:
-        """Return what ``state_dict`` has beside tensors."""
+        """Return the state that is not in tensors, packed."""
         return pack({"task": self.task, "price": self.price})
 
     def set_extra_state(self, state: Tensor) -> None:

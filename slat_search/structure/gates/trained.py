@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 # Stretch of the hard-concrete distribution and its temperature, as in Louizos et al. 2018, section 4.1.
 _LOW, _HIGH, _BETA = -0.1, 1.1, 2 / 3
-_OPEN = 50.0  # logit of a use that is given
+_OPEN = 50.0  # logit of a use of a fixed task
 
 
 class TrainedGates(Gates):
     r"""Gates with a trained variable each, whose logit is :math:`\alpha_a / \tau - \zeta`.
 
-    The shift :math:`\zeta` is 0 unless a budget is held; see :func:`.sparsity.shift_to_budget`.
+    The shift :math:`\zeta` is 0 without a budget; see :func:`.sparsity.shift_to_budget`.
 
     Args:
-        atoms: how many.
+        atoms: number of atoms.
         init: first value of every variable; positive = open.
 
     Attributes:
@@ -56,7 +56,7 @@ class TrainedGates(Gates):
         return TrainedTaskGates(rows, options, fixed)
 
     def get_extra_state(self) -> Tensor:
-        """Return what ``state_dict`` has beside tensors."""
+        """Return the state that is not in tensors, packed."""
         return pack({"temperature": self.temperature})
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -102,11 +102,14 @@ class TrainedTaskGates(TaskGates[TrainedGates]):
         shift_to_budget(self, costs, budget)
 
     def still_needed(self, users: Tensor, below: float, costs: Tensor, budget: float | None) -> Tensor:
-        """Return the uses that the structure has, those whose gate is at least ``below``, and under a budget those of
-        the most open atoms worth twice the budget: while gates are still alike, all of them are small, and the
-        structure has yet to be chosen."""
-        needed = users | (self.values() >= below)
-        return needed if budget is None else needed | open_within(self.logits().detach(), costs, 2 * budget)
+        """Return the uses that must not close yet, (tasks, atoms) of bool.
+
+        These are the uses of the discretized structure, those whose gate is at least ``below``, and under a budget
+        those of the most open atoms that fill twice the budget: while gates are still alike, all of them are small, and
+        the structure has yet to be chosen.
+        """
+        uses = users | (self.values() >= below)
+        return uses if budget is None else uses | open_within(self.logits().detach(), costs, 2 * budget)
 
     def expected(self) -> Tensor:
         p = torch.stack([row.expected() for row in self.each]) * self.active
@@ -120,9 +123,9 @@ class TrainedTaskGates(TaskGates[TrainedGates]):
 
     def _logits(self) -> Tensor:
         """Return the logits of every task, (tasks, atoms)."""
-        return self._with_given(torch.stack([row.logits() for row in self.each]), _OPEN)
+        return self._with_fixed(torch.stack([row.logits() for row in self.each]), _OPEN)
 
-    def wanted(self, chosen: Tensor, in_budget: bool) -> tuple[Tensor, Tensor]:
+    def scores_and_uses(self, open_atoms: Tensor, in_budget: bool) -> tuple[Tensor, Tensor]:
         logits = self._logits()
         return logits, logits > 0
 

@@ -18,26 +18,26 @@ from ..space import Candidate, Space
 from ..structure import Structure
 from .shared_adapter import SharedAdapter
 
-#: parameter name -> where the pool's units stand in it, and their weights
+#: parameter name -> positions of the pool's units in it, and their weights
 _Weights = dict[str, tuple[Tensor, Tensor]]
 
 
 class FrozenPool:
-    """Modules of earlier tasks in a supernet: their weights stay bit for bit, and what those tasks use stays theirs.
+    """Modules of earlier tasks in a supernet: their weights stay bit for bit, and so do the uses of those tasks.
 
-    A further task has gates over their units, where a use costs ``sharing`` of what they cost as they are paid already,
-    and over new candidates.
+    A further task has gates over the pool's units and over new candidates. As the pool is paid for already, a use of
+    one of its units costs the fraction ``sharing`` of its parameters.
 
     Args:
-        pool: the trained modules; they are only read, and must not stand on the backbone any more.
+        pool: the trained modules; they are only read, and must be detached from the backbone.
         space: new candidates. A site that holds a bias, norm or IA3 of the pool gets no second one.
 
     Attributes:
-        space: candidates of both.
+        space: the new candidates and those of the pool.
         params: parameters of the pool's units, once :meth:`freeze` was called.
 
     Raises:
-        SlatError: other options, or sizes in the pool that are not whole atoms of the space.
+        SlatError: options that differ from the pool's, or sizes in the pool that are not whole atoms of the space.
     """
 
     def __init__(self, pool: SharedAdapter, space: Space):
@@ -48,93 +48,93 @@ class FrozenPool:
                 raise SlatError(
                     f"space: {module.size} {module.kind} at {module.site.name} are no whole groups of the pool"
                 )
-        others = {m.kind: Candidate(1) for m in pool.structure.modules if m.kind not in space.candidates}
-        self.space = replace(space, candidates={**space.candidates, **others})
+        pool_candidates = {m.kind: Candidate(1) for m in pool.structure.modules if m.kind not in space.candidates}
+        self.space = replace(space, candidates={**space.candidates, **pool_candidates})
         self.params = 0
-        self._new = space
+        self._new_space = space
         self._pool = pool
-        #: module, which of its units are the pool's, and their weights
+        #: module, mask of its units that are the pool's (units,), and their weights
         self._weights: list[tuple[SiteModule, Tensor, _Weights]] = []
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of the earlier tasks."""
+        """Return the names of the earlier tasks."""
         return self._pool.structure.tasks
 
     @property
     def modules(self) -> Sequence[nn.Module]:
-        """Modules with frozen weights."""
+        """Return the modules with frozen weights."""
         return [module for module, _, _ in self._weights]
 
-    def whole(self, sites: Sequence[Site]) -> Structure:
-        """Return the pool's units, and after them at each site and of each kind the new ones."""
-        whole = {(m.site, m.kind): m for m in self._pool.structure.modules}
-        for module in self._new.supernet(sites).modules:
+    def structure(self, sites: Sequence[Site]) -> Structure:
+        """Return the structure of the pool and the new candidates; in each module the pool's units come first."""
+        structure = {(m.site, m.kind): m for m in self._pool.structure.modules}
+        for module in self._new_space.supernet(sites).modules:
             key = module.site, module.kind
-            there = whole.get(key)
-            if there is None or KINDS[module.kind].positional:
-                whole[key] = module if there is None else module.joined(there)
+            pool_module = structure.get(key)
+            if pool_module is None or KINDS[module.kind].positional:
+                structure[key] = module if pool_module is None else module.joined(pool_module)
             elif KINDS[module.kind].sized:
-                whole[key] = replace(there, size=there.size + module.size)
-        return Structure(tuple(whole.values()), self._new.options)
+                structure[key] = replace(pool_module, size=pool_module.size + module.size)
+        return Structure(tuple(structure.values()), self._new_space.options)
 
     def scales(self, layout: Layout) -> Tensor:
         """Return the scale of each atom for each earlier task, (earlier tasks, atoms); 0 for new atoms."""
-        columns = [torch.zeros(len(self.tasks)) if c is None else c.cpu() for c in self._columns(layout)]
+        columns = [torch.zeros(len(self.tasks)) if c is None else c.cpu() for c in self._scales_by_atom(layout)]
         return torch.stack(columns, dim=1)
 
-    def _columns(self, layout: Layout) -> list[Tensor | None]:
-        """Return for each atom the scales of its unit for the earlier tasks, (earlier tasks,); None for a new atom."""
-        known: dict[tuple[str, str], dict[Any, Tensor]] = {}
+    def _scales_by_atom(self, layout: Layout) -> list[Tensor | None]:
+        """Return for each atom its scales for the earlier tasks, (earlier tasks,); None for a new atom."""
+        scales_by_module: dict[tuple[str, str], dict[Any, Tensor]] = {}
         start = 0
         for module in self._pool.structure.modules:
-            labels = module.entries or range(module.size)  # entries have places, other units of the pool come first
+            labels = module.entries or range(module.size)  # entries have positions, other units of the pool come first
             columns = (self._pool.scales[:, start + unit] for unit in range(module.size))
-            known[module.site.name, module.kind] = dict(zip(labels, columns, strict=True))
+            scales_by_module[module.site.name, module.kind] = dict(zip(labels, columns, strict=True))
             start += module.size
         atoms: list[Tensor | None] = []
         for part in layout.parts:
-            passed = dict.fromkeys(part.site.modules_by_kind, 0)
+            offsets = dict.fromkeys(part.site.modules_by_kind, 0)
             for kind, units in part.atoms:
-                module, at = part.site.modules_by_kind[kind], passed[kind]
-                by_unit = known.get((part.site.site.name, kind), {})
-                atoms.append(by_unit.get(module.entries[at] if module.entries else at))
-                passed[kind] = at + units
+                module, offset = part.site.modules_by_kind[kind], offsets[kind]
+                by_unit = scales_by_module.get((part.site.site.name, kind), {})
+                atoms.append(by_unit.get(module.entries[offset] if module.entries else offset))
+                offsets[kind] = offset + units
         return atoms
 
     def freeze(self, layout: Layout) -> None:
-        """Copy the pool's weights to their places in ``layout``, and remember them."""
-        old = torch.tensor([c is not None for c in self._columns(layout)], device=layout.costs.device)
-        self.params = int(layout.costs[old].sum())
-        trained = {site.site.name: site for site in self._pool.adapter.site_adapters()}
-        for part, flag in zip(layout.parts, layout.by_part(old), strict=True):
-            if not flag.any():
+        """Copy the pool's weights to their positions in ``layout``, and store them for :meth:`restore`."""
+        is_pooled = torch.tensor([c is not None for c in self._scales_by_atom(layout)], device=layout.costs.device)
+        self.params = int(layout.costs[is_pooled].sum())
+        pool_sites = {site.site.name: site for site in self._pool.adapter.site_adapters()}
+        for part, mask in zip(layout.parts, layout.by_part(is_pooled), strict=True):
+            if not mask.any():
                 continue
-            before, now = trained[part.site.site.name].part(part.name), part.module
-            values = {name: getattr(before, name, None) for name in before.unit_dims}
-            known = {name: value.detach().clone() for name, value in values.items() if value is not None}
-            self._weights.append((now, flag, _placed(now, flag, known)))
+            source, target = pool_sites[part.site.site.name].part(part.name), part.module
+            values = {name: getattr(source, name, None) for name in source.unit_dims}
+            weights = {name: value.detach().clone() for name, value in values.items() if value is not None}
+            self._weights.append((target, mask, _positioned(target, mask, weights)))
         self.restore()
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the pool's weights back, bit for bit, where an optimizer may have moved them."""
+        """Restore the pool's weights bit for bit, as an optimizer may have moved them."""
         for module, _, weights in self._weights:
-            for name, (places, value) in weights.items():
-                getattr(module, name).index_copy_(module.unit_dims[name], places, value)
+            for name, (positions, value) in weights.items():
+                getattr(module, name).index_copy_(module.unit_dims[name], positions, value)
 
-    def follow(self, stays: Mapping[nn.Module, Tensor]) -> None:
-        """Follow a removal of units; ``stays`` says of each module which of its units (units,) stayed."""
-        for number, (module, flag, weights) in enumerate(self._weights):
-            left = flag[stays[module]]
+    def follow(self, masks: Mapping[nn.Module, Tensor]) -> None:
+        """Adjust to a removal of units; ``masks``: module -> the units that stayed, (units,) of bool."""
+        for number, (module, mask, weights) in enumerate(self._weights):
+            remaining = mask[masks[module]]
             values = {name: value for name, (_, value) in weights.items()}
-            self._weights[number] = module, left, _placed(module, left, values)
+            self._weights[number] = module, remaining, _positioned(module, remaining, values)
 
 
-def _placed(module: SiteModule, flag: Tensor, values: Mapping[str, Tensor]) -> _Weights:
-    """Return the weights of the flagged units (units,) of a module, by parameter, with where they stand in it."""
-    places, weights = flag.nonzero().squeeze(1), {}
+def _positioned(module: SiteModule, mask: Tensor, values: Mapping[str, Tensor]) -> _Weights:
+    """Return parameter name -> positions of the units in ``mask`` (units,) and their weights, for one module."""
+    positions, weights = mask.nonzero().squeeze(1), {}
     for name, value in values.items():
-        first = len(flag) - getattr(module, name).shape[module.unit_dims[name]]  # hidden biases: none for LoRA
-        weights[name] = (places[places >= first] - first, value)
+        offset = len(mask) - getattr(module, name).shape[module.unit_dims[name]]  # hidden biases: none for LoRA
+        weights[name] = (positions[positions >= offset] - offset, value)
     return weights

@@ -1,4 +1,4 @@
-"""The structure and the adapter that a search over several tasks ends with."""
+"""The structure and the adapter at the end of a search over several tasks."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .shared_structure import SharedStructure, Users
 
 @dataclass(frozen=True)
 class Outcome:
-    """Who uses which atom at the end of a search, and at what scale.
+    """The uses of atoms at the end of a search, and their scales.
 
     Attributes:
         scales: (tasks, atoms) factor of each atom for each task.
-        uses: (tasks, atoms) of bool.
+        uses: (tasks, atoms) of bool, whether a task uses an atom.
     """
 
     scales: Tensor
     uses: Tensor
 
     def to(self, device: torch.device) -> Outcome:
-        """Return the same on a device."""
+        """Return a copy on a device."""
         return Outcome(self.scales.to(device), self.uses.to(device))
 
     def adapter(self, adapter: Adapter, layout: Layout, tasks: Sequence[str]) -> SharedAdapter:
@@ -39,7 +39,7 @@ class Outcome:
         Args:
             adapter: holds the weights.
             layout: the atoms.
-            tasks: names.
+            tasks: names of the tasks.
         """
         structure = shared_structure(layout, tasks, self.uses, adapter.options)
         return SharedAdapter(adapter, structure, _scales_of_units(layout, structure, self.scales))
@@ -50,22 +50,22 @@ def shared_structure(layout: Layout, tasks: Sequence[str], uses: Tensor, options
 
     Args:
         layout: the atoms.
-        tasks: names.
-        uses: (tasks, atoms) of bool.
-        options: of the modules.
+        tasks: names of the tasks.
+        uses: (tasks, atoms) of bool, whether a task uses an atom.
+        options: options of the modules.
     """
-    columns: list[Users] = [tuple(column.nonzero().squeeze(1).tolist()) for column in uses.T.cpu()]
-    users: dict[tuple[Site, str], list[Users]] = {}
-    for (site, kind, units), numbers in zip(layout.atoms(), columns, strict=True):
-        if numbers:
-            users.setdefault((site, kind), []).extend([numbers] * units)
-    pool = Structure(tuple(layout.kept([bool(numbers) for numbers in columns])), options)
-    ordered = tuple(numbers for m in pool.modules for numbers in users[m.site, m.kind])
-    return SharedStructure(tuple(tasks), pool, ordered)
+    atom_users: list[Users] = [tuple(column.nonzero().squeeze(1).tolist()) for column in uses.T.cpu()]
+    users_by_module: dict[tuple[Site, str], list[Users]] = {}
+    for (site, kind, units), users in zip(layout.atoms(), atom_users, strict=True):
+        if users:
+            users_by_module.setdefault((site, kind), []).extend([users] * units)
+    pool = Structure(tuple(layout.open_modules([bool(users) for users in atom_users])), options)
+    unit_users = tuple(users for m in pool.modules for users in users_by_module[m.site, m.kind])
+    return SharedStructure(tuple(tasks), pool, unit_users)
 
 
 def _scales_of_units(layout: Layout, structure: SharedStructure, scales: Tensor) -> Tensor:
-    """Return the scales of atoms (tasks, atoms) as those of the structure's units, (tasks, units)."""
+    """Expand the scales of atoms (tasks, atoms) to the units of the structure, (tasks, units)."""
     by_module: dict[tuple[Site, str], list[Tensor]] = {}
     for atom, (site, kind, units) in enumerate(layout.atoms()):
         by_module.setdefault((site, kind), []).append(scales[:, atom : atom + 1].expand(-1, units))

@@ -14,7 +14,7 @@ from .shared_structure import SharedStructure
 
 
 class SharedAdapter(nn.Module):
-    """One adapter a pool; each task sees its own units of it, at scales of its own.
+    """The adapter of a pool; each task uses its own units of it, at scales of its own.
 
     Example::
 
@@ -24,11 +24,12 @@ class SharedAdapter(nn.Module):
 
     Args:
         adapter: holds the pool's weights.
-        structure: who uses what.
-        scales: (tasks, units) factor of each unit for each task, 0 where it is not used; by default 1 where it is.
+        structure: the pool, and the tasks that use each of its units.
+        scales: (tasks, units) factor of each unit for each task, 0 where the task does not use it; by default 1 where
+            it does.
 
     Attributes:
-        task: the one whose units are open.
+        task: name of the task whose units are open.
     """
 
     scales: Tensor
@@ -43,12 +44,12 @@ class SharedAdapter(nn.Module):
         for unit, users in enumerate(structure.users):
             self._uses[list(users), unit] = True
         self.register_buffer("scales", (self._uses.float() if scales is None else scales).to(device))
-        self._places = self._units_of_parts()
-        self._all = torch.cat([*self._places.values(), torch.zeros(0, dtype=torch.long, device=device)])
+        self._units = self._units_of_parts()
+        self._unit_order = torch.cat([*self._units.values(), torch.zeros(0, dtype=torch.long, device=device)])
         self.switch(self.task)
 
     def _units_of_parts(self) -> dict[tuple[str, str], Tensor]:
-        """(site, part) -> numbers in the pool of its units, in their order there."""
+        """Return (site, part) -> numbers of its units in the pool, in the order of the part."""
         starts: dict[tuple[str, str], int] = {}
         start = 0
         for module in self.structure.modules:
@@ -67,56 +68,56 @@ class SharedAdapter(nn.Module):
         """Open the units of ``task`` and no others.
 
         Raises:
-            SlatError: no such task.
+            SlatError: the pool has no such task.
         """
-        gates = self.scales[self.structure.number(task)][self._all].split([len(p) for p in self._places.values()])
+        gates = self.scales[self.structure.number(task)][self._unit_order].split([len(p) for p in self._units.values()])
         self.task = task
         sites = {site.site.name: site for site in self.adapter.site_adapters()}
-        for (place, name), gate in zip(self._places, gates, strict=True):
-            sites[place].gates[name] = gate
+        for (site_name, name), gate in zip(self._units, gates, strict=True):
+            sites[site_name].gates[name] = gate
 
     @torch.no_grad()
     def alone(self, task: str) -> tuple[Structure, dict[str, Tensor]]:
-        """Return the part that one task uses as an adapter of its own: a structure, and weights by name for
-        :func:`.attach`.
+        """Return what one task uses as an adapter of its own: a structure, and weights by name for
+        :func:`attach_alone`.
 
-        Scales are multiplied into the weights, so its output is that of the pool switched to the task, to rounding.
+        Scales are multiplied into the weights, so its output is that of the pool switched to the task, up to rounding.
         """
         number = self.structure.number(task)
         weights: dict[str, Tensor] = {}
         for key, site in zip(self.adapter.sites, self.adapter.site_adapters(), strict=True):
             for name in site.kinds:
                 part = site.part(name)
-                places = self._places[site.site.name, name]
-                used = self._uses[number][places.cpu()].nonzero().squeeze(1).to(places.device)
-                for parameter, value in _of_units(part, used, self.scales[number][places]).items():
+                units = self._units[site.site.name, name]
+                own_units = self._uses[number][units.cpu()].nonzero().squeeze(1).to(units.device)
+                for parameter, value in _unit_weights(part, own_units, self.scales[number][units]).items():
                     weights[f"sites.{key}.parts.{name}.{parameter}"] = value
         return self.structure.of(task), weights
 
     def detach(self) -> None:
-        """Take everything off the backbone again."""
+        """Remove the hooks from the backbone."""
         self.adapter.detach()
 
 
-def _of_units(part: SiteModule, units: Tensor, gate: Tensor) -> dict[str, Tensor]:
-    """Return the weights of ``units`` (their numbers), with ``gate`` (units,) multiplied in."""
+def _unit_weights(part: SiteModule, units: Tensor, gate: Tensor) -> dict[str, Tensor]:
+    """Return parameter name -> weights of ``units`` (numbers in the part), with ``gate`` (units,) multiplied in."""
     weights = {}
     for name, dim in part.unit_dims.items():
         value = getattr(part, name, None)
         if value is None:
             continue
-        first = len(gate) - value.shape[dim]  # a hidden bias has none for LoRA's units, which come first
-        index = units[units >= first] - first
+        offset = len(gate) - value.shape[dim]  # a hidden bias has none for LoRA's units, which come first
+        index = units[units >= offset] - offset
         if len(index):
-            chosen = value.index_select(dim, index)
-            shape = [1] * chosen.ndim
+            selection = value.index_select(dim, index)
+            shape = [1] * selection.ndim
             shape[dim] = -1
-            weights[name] = chosen * gate[index + first].view(shape) if name in part.foldable else chosen
+            weights[name] = selection * gate[index + offset].view(shape) if name in part.foldable else selection
     return weights
 
 
 def attach_shared(backbone: nn.Module, structure: SharedStructure) -> SharedAdapter:
-    """Put a pool on ``backbone``, switched to its first task; fresh weights.
+    """Put a pool with untrained weights on ``backbone``, switched to its first task.
 
     Raises:
         SlatError: the structure does not fit the model.
@@ -125,7 +126,7 @@ def attach_shared(backbone: nn.Module, structure: SharedStructure) -> SharedAdap
 
 
 def attach_alone(backbone: nn.Module, structure: Structure, weights: Mapping[str, Tensor]) -> Adapter:
-    """Put what :meth:`SharedAdapter.alone` gave on ``backbone``."""
+    """Put an adapter from :meth:`SharedAdapter.alone` on ``backbone``."""
     adapter = attach(backbone, structure)
     adapter.load_state_dict(dict(weights))
     return adapter

@@ -1,4 +1,4 @@
-"""A pool of modules that tasks share: which task uses which units of it. An immutable value, JSON in and out."""
+"""A pool of modules that tasks share, and the tasks that use each unit. An immutable value, JSON in and out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...errors import SlatError
 from ...structure_text import by_line
 from ..module_spec import ModuleSpec
 from ..options import ModuleOptions
-from ..packed import packed, unpacked, whole
+from ..packed import packed, unpacked, whole_number
 from ..spectral import Entry
 from ..structure import FORMAT as PLAIN
 from ..structure import Structure
@@ -23,10 +23,10 @@ Users = tuple[int, ...]
 
 @dataclass(frozen=True)
 class SharedStructure:
-    """The union of what the tasks use, and the users of each of its units.
+    """The union of the tasks' modules, and the users of each of its units.
 
     Attributes:
-        tasks: names, at least one.
+        tasks: names of the tasks, at least one.
         pool: the union; its modules are sorted, and units are numbered through them.
         users: for each unit of the pool the numbers of the tasks that use it, increasing and at least one.
     """
@@ -36,18 +36,18 @@ class SharedStructure:
     users: tuple[Users, ...]
 
     def __post_init__(self) -> None:
-        named = all(isinstance(task, str) for task in self.tasks)
-        if not self.tasks or not named or len(set(self.tasks)) < len(self.tasks):
+        are_strings = all(isinstance(task, str) for task in self.tasks)
+        if not self.tasks or not are_strings or len(set(self.tasks)) < len(self.tasks):
             raise SlatError("structure: a shared one needs tasks with different names")
         units = sum(m.size for m in self.pool.modules)
         if len(self.users) != units:
             raise SlatError(f"structure: {units} units, and users of {len(self.users)}")
-        known = range(len(self.tasks))
+        task_numbers = range(len(self.tasks))
         for users in self.users:
-            if not users or list(users) != sorted(set(users)) or not set(users) <= set(known):
+            if not users or list(users) != sorted(set(users)) or not set(users) <= set(task_numbers):
                 raise SlatError(f"structure: {list(users)} are no users among {len(self.tasks)} tasks")
 
-    # -- what it is ------------------------------------------------------------------------------------
+    # -- description -----------------------------------------------------------------------------------
 
     @property
     def modules(self) -> tuple[ModuleSpec, ...]:
@@ -60,15 +60,16 @@ class SharedStructure:
 
     @property
     def params(self) -> int:
-        """Parameters of the pool, those that several tasks use counted once."""
+        """Return the parameters of the pool; those that several tasks use count once."""
         return self.pool.params
 
     @cached_property
     def digest(self) -> str:
-        """Short stable name of the value: the first 10 hex digits of the SHA-256 of its JSON."""
+        """Return a short stable name of the value: the first 10 hex digits of the SHA-256 of its JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
 
     def _by_module(self) -> list[tuple[ModuleSpec, tuple[Users, ...]]]:
+        """Return each module of the pool with the users of its units."""
         modules, start = [], 0
         for module in self.modules:
             modules.append((module, self.users[start : start + module.size]))
@@ -76,7 +77,7 @@ class SharedStructure:
         return modules
 
     def units_of(self, task: str) -> list[tuple[ModuleSpec, list[int]]]:
-        """The modules that a task uses, each with the numbers of its units inside the pool's module."""
+        """Return the modules that a task uses, each with the numbers of the used units inside the pool's module."""
         number = self.number(task)
         modules = []
         for module, users in self._by_module():
@@ -86,42 +87,42 @@ class SharedStructure:
         return modules
 
     def of(self, task: str) -> Structure:
-        """Return the part that one task uses, as a structure of its own.
+        """Return what one task uses, as a structure of its own.
 
         Raises:
-            SlatError: no such task.
+            SlatError: the pool has no such task.
         """
         return replace(self.pool, modules=tuple(m.only(units) for m, units in self.units_of(task)))
 
     def shared_by(self) -> dict[int, int]:
-        """Parameters by their number of users."""
+        """Return number of users -> parameters with so many users."""
         params = dict.fromkeys(range(1, len(self.tasks) + 1), 0)
         for module, users in self._by_module():
             for tasks in users:
                 params[len(tasks)] += module.params // module.size
         return params
 
-    def overlap(self, one: str, two: str) -> float:
-        """Parameters that two tasks both use over those that either uses (Jaccard), 0 to 1; unit by unit."""
-        first, second = self.number(one), self.number(two)
-        both = either = 0
+    def overlap(self, first: str, second: str) -> float:
+        """Return parameters that two tasks both use over those that either uses (Jaccard), 0 to 1; unit by unit."""
+        i, j = self.number(first), self.number(second)
+        intersection = union = 0
         for module, users in self._by_module():
             cost = module.params // module.size
             for tasks in users:
-                both += cost * (first in tasks and second in tasks)
-                either += cost * (first in tasks or second in tasks)
-        return both / either if either else 1.0
+                intersection += cost * (i in tasks and j in tasks)
+                union += cost * (i in tasks or j in tasks)
+        return intersection / union if union else 1.0
 
     def describe(self) -> str:
-        """One line for people."""
-        own = ", ".join(f"{task} {self.of(task).params:,}" for task in self.tasks)
-        return f"{self.pool.describe()}; {own}"
+        """Return one line for people."""
+        by_task = ", ".join(f"{task} {self.of(task).params:,}" for task in self.tasks)
+        return f"{self.pool.describe()}; {by_task}"
 
     def number(self, task: str) -> int:
-        """Place of a task among them.
+        """Return the number of a task, from 0.
 
         Raises:
-            SlatError: no such task.
+            SlatError: the pool has no such task.
         """
         if task not in self.tasks:
             raise SlatError(f"structure: no task {task!r}; there are {', '.join(self.tasks)}")
@@ -130,7 +131,7 @@ class SharedStructure:
     # -- JSON ------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values: those of the pool, with ``tasks``, and with ``users`` of each unit of each module."""
+        """Return JSON values: those of the pool, with ``tasks``, and with ``users`` of each unit of each module."""
         raw = self.pool.to_dict()
         modules = [
             {**module, "users": [list(tasks) for tasks in users]}
@@ -139,7 +140,7 @@ class SharedStructure:
         return {**raw, "format": FORMAT, "tasks": list(self.tasks), "modules": modules}
 
     def to_json(self) -> str:
-        """Human-readable and diffable: one line a module."""
+        """Return readable and diffable JSON: one line per module."""
         return by_line(self.to_dict())
 
     @classmethod
@@ -153,27 +154,29 @@ class SharedStructure:
             if raw["format"] != FORMAT:
                 raise SlatError(f"structure: format {raw['format']!r} is not {FORMAT!r}")
             pool = Structure.from_dict({**raw, "format": PLAIN})
-            by_place = {(m["name"], m["kind"]): m["users"] for m in raw["modules"]}
-            users = tuple(tuple(map(whole, tasks)) for m in pool.modules for tasks in by_place[m.site.name, m.kind])
+            users_by_module = {(m["name"], m["kind"]): m["users"] for m in raw["modules"]}
+            users = tuple(
+                tuple(map(whole_number, tasks)) for m in pool.modules for tasks in users_by_module[m.site.name, m.kind]
+            )
             return cls(tuple(raw["tasks"]), pool, users)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SlatError(f"structure: not a shared structure ({error!r})") from error
 
     def packed(self) -> str:
-        """Compressed text, as of :meth:`.Structure.packed`."""
+        """Return compressed text, as :meth:`.Structure.packed` does."""
         return packed(self.to_dict())
 
-    # -- made by hand ----------------------------------------------------------------------------------
+    # -- hand-made pools -------------------------------------------------------------------------------
 
     @classmethod
     def everything(cls, tasks: Sequence[str], pool: Structure) -> SharedStructure:
-        """Make a pool that every task uses whole, as a shared LoRA is."""
+        """Return a pool that every task uses as a whole, like a shared LoRA."""
         units = sum(m.size for m in pool.modules)
         return cls(tuple(tasks), pool, (tuple(range(len(tasks))),) * units)
 
     @classmethod
     def apart(cls, structures: Mapping[str, Structure]) -> SharedStructure:
-        """Put the structures of several tasks into one pool without sharing.
+        """Return a pool of the structures of several tasks, without sharing.
 
         Raises:
             SlatError: two tasks use a kind of which a site holds one unit only, or one entry of a spectral core, or
@@ -188,23 +191,23 @@ class SharedStructure:
             for m in structure.modules:
                 users.setdefault((m.site, m.kind), []).extend([(number,)] * m.size)
                 entries.setdefault((m.site, m.kind), []).extend(m.entries)
-        for key, places in entries.items():
-            if places:  # a structure names them in increasing order
-                users[key] = [user for _, user in sorted(zip(places, users[key], strict=True))]
+        for key, positions in entries.items():
+            if positions:  # a structure lists them in increasing order
+                users[key] = [user for _, user in sorted(zip(positions, users[key], strict=True))]
         modules = sorted(
-            ModuleSpec(site, kind, len(of_module), tuple(sorted(entries[site, kind])))
-            for (site, kind), of_module in users.items()
+            ModuleSpec(site, kind, len(module_users), tuple(sorted(entries[site, kind])))
+            for (site, kind), module_users in users.items()
         )
         options = next(iter(structures.values())).options
-        ordered = tuple(one for m in modules for one in users[m.site, m.kind])
-        return cls(tasks, Structure(tuple(modules), options), ordered)
+        unit_users = tuple(numbers for m in modules for numbers in users[m.site, m.kind])
+        return cls(tasks, Structure(tuple(modules), options), unit_users)
 
 
 def read_structure(raw: Mapping[str, Any]) -> Structure | SharedStructure:
-    """Inverse of ``to_dict`` of either; raises as ``from_dict`` does."""
+    """Inverse of ``to_dict`` of both classes; raises as ``from_dict`` does."""
     return SharedStructure.from_dict(raw) if raw.get("format") == FORMAT else Structure.from_dict(raw)
 
 
 def unpack(text: str) -> Structure | SharedStructure:
-    """Inverse of ``packed`` of either; raises as ``from_dict`` does, and on text that is not packed."""
+    """Inverse of ``packed`` of both classes; raises as ``from_dict`` does, and on text that is not packed."""
     return read_structure(unpacked(text))
