@@ -22,7 +22,7 @@ for group in search.parameter_groups():  # of gates that are trained; screening 
     optimizer.add_param_group(group)
 
 for step, ids in enumerate(text, start=1):
-    search.before_step(passes=1)
+    search.before_step(accumulation=1)
     loss = model(input_ids=ids, labels=ids).loss
     extra = search.loss()
     (loss if extra is None else loss + extra).backward()

@@ -23,11 +23,11 @@ class Controller:
         """Return further optimizer groups (structure variables)."""
         return []
 
-    def before_step(self, passes: int | None) -> None:
+    def before_step(self, accumulation: int | None) -> None:
         """Prepare for the backward passes whose gradients make a step.
 
         Args:
-            passes: how many; None where the loop ends the step with :meth:`.Supernet.take_measurements`.
+            accumulation: how many; None where the loop ends the step with :meth:`.Supernet.take_measurements`.
         """
 
     def loss(self) -> Tensor | None:

@@ -46,8 +46,10 @@ def check_options(method: str, backbone: nn.Module, options: Mapping[str, Any]) 
         if isinstance(value, str):
             texts += 1
             _check_text(field, value)
-        elif isinstance(value, int | float) and not _UNBOUNDED.search(field):
-            limit = params if field.rpartition(".")[2] in _COUNT_FIELDS else width_limit
+            continue
+        setting = field.split(".")[1]  # what is below it may be named by the file, as `rank_pattern` is
+        if isinstance(value, int | float) and not _UNBOUNDED.search(setting):
+            limit = params if setting in _COUNT_FIELDS else width_limit
             limit = _MAX_ITERATIONS if "iter" in field else limit
             if not abs(value) <= limit:
                 raise SlatError(f"baselines.{field}: {value!r} is beyond what this model can use, {limit:,} at most")

@@ -28,13 +28,16 @@ class Processes:
 
     @contextmanager
     def record(self) -> Iterator[None]:
-        """Record all processes that this one starts in the block."""
+        """Record all processes that this one starts in the block, and end them if it fails."""
         earlier = _descendants({os.getpid()})
+        self.at_work.append(self)
         try:
             yield
-        finally:
-            self._processes |= _descendants({os.getpid()}) - earlier
-            self.at_work.append(self)
+        except BaseException:
+            self._processes = _descendants({os.getpid()}) - earlier
+            self.end()
+            raise
+        self._processes = _descendants({os.getpid()}) - earlier
 
     def refresh(self) -> None:
         """Add new descendants, which cannot be found after their parents have ended."""

@@ -241,6 +241,7 @@ def _cpus(nodes: Sequence[Mapping[str, float]], concurrent: int, per_gpu: int) -
         with_gpu = [(node.get("CPU", 0.0), math.ceil(node["GPU"] * per_gpu)) for node in nodes if node.get("GPU")]
         return min(int(cpus / min(concurrent, slots)) for cpus, slots in with_gpu)
     cpus_by_node = [int(node.get("CPU", 0.0)) for node in nodes]
-    return next(
-        (n for n in range(max(cpus_by_node), 0, -1) if sum(cpus // n for cpus in cpus_by_node) >= concurrent), 0
-    )
+    for cpus in range(max(cpus_by_node, default=0), 0, -1):
+        if sum(node_cpus // cpus for node_cpus in cpus_by_node) >= concurrent:
+            return cpus
+    return 0

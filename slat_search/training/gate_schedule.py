@@ -202,9 +202,9 @@ class StructureSearch(SupernetController):
             return []
         return [{"params": variables, "lr": self.plan.gate_learning_rate, "weight_decay": 0.0, "constant": True}]
 
-    def before_step(self, passes: int | None) -> None:
+    def before_step(self, accumulation: int | None) -> None:
         for row in self.supernet.gates.each if self.supernet.gates is not None else ():
-            row.accumulation = passes
+            row.accumulation = accumulation
 
     def loss(self) -> Tensor | None:
         gates, plan = self.supernet.gates, self.plan

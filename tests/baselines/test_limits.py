@@ -93,6 +93,12 @@ def test_patterns_that_people_write_are_taken(pattern: str, backbone: PreTrained
     ).undo()
 
 
+@pytest.mark.parametrize("pattern", [".*seed", ".*key", "total_step", ".theta_d_length", ".*"])
+def test_no_name_of_a_module_lifts_the_limit_of_its_rank(backbone: PreTrainedModel, pattern: str) -> None:
+    with pytest.raises(SlatError, match=r"baselines\.peft\.rank_pattern.*: 10000000 is beyond what this model can use"):
+        check_options("lora", backbone, {**QV, "peft": {"rank_pattern": {pattern: 10**7}}})
+
+
 def test_options_that_people_write_are_taken(backbone: PreTrainedModel) -> None:
     for method, options in (
         (

@@ -105,7 +105,7 @@ def own_loop(
     supernet: Supernet,
     plan: SearchPlan,
     *,
-    passes: int = 1,
+    accumulation: int = 1,
     clip: float = 1.0,
     autocast: bool = False,
 ) -> Run:
@@ -116,19 +116,19 @@ def own_loop(
     supernet.register()
     for group in search.parameter_groups():
         optimizer.add_param_group(group)
-    data, losses = iter(rows(model, STEPS * passes * ROWS)), []
+    data, losses = iter(rows(model, STEPS * accumulation * ROWS)), []
     model.train()
     torch.manual_seed(SEED)
     for step in range(1, STEPS + 1):
-        search.before_step(passes)
+        search.before_step(accumulation)
         total = 0.0
-        for number in range(passes):
+        for number in range(accumulation):
             drawn = [next(data) for _ in range(ROWS)]
             batch = {name: torch.stack([row[name] for row in drawn]) for name in drawn[0]}
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                loss = model(**batch).loss / passes
+                loss = model(**batch).loss / accumulation
             total += loss.item()
-            extra = search.loss() if number == passes - 1 else None
+            extra = search.loss() if number == accumulation - 1 else None
             (loss if extra is None else loss + extra).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.param_groups[0]["lr"] = RATE * (STEPS - step + 1) / STEPS

@@ -45,7 +45,7 @@ def both(
     alone = {"warmup": 0.0} if make is language_model and kind == "screening" else {}  # which the callback sees itself
     passes = how.get("passes", 1)
     model = make(dtype)
-    own = own_loop(model, supernet_on(below(model), kind, **alone), plan, passes=passes, **how.get("own", {}))
+    own = own_loop(model, supernet_on(below(model), kind, **alone), plan, accumulation=passes, **how.get("own", {}))
     model = make(dtype)
     run, _ = in_trainer(model, supernet_on(below(model), kind), plan, arguments(folder, passes, **how.get("args", {})))
     return own, run

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from slat_search import SlatError
 from slat_search.config import Resources
 from slat_search.search import runtime
+from slat_search.search.processes import Processes
 from slat_search.search.runtime import give_memory_back, ray_session
 
 TWO_NODES = [
@@ -46,6 +48,7 @@ ONE_CPU_NODE = [{"Alive": True, "Resources": {"CPU": 4.0}}]
         (CPU_HEAD, {}, (2, 8, 1.0)),  # trials find no GPU on the head
         (FULL_NODE, {}, (8, 2, 1.0)),
         (ONE_CPU_NODE, {}, (1, 4, 0.0)),
+        ([], {}, (1, 1, 0.0)),  # all nodes are yet to come
         (ONE_CPU_NODE, {"concurrent_trials": 2}, (2, 2, 0.0)),
         (ONE_CPU_NODE, {"concurrent_trials": 8, "trials_per_gpu": 2}, (8, 1, 0.5)),  # GPUs that are yet to come
     ],
@@ -85,6 +88,21 @@ def test_whatever_stops_a_ray_is_one_sentence(monkeypatch: pytest.MonkeyPatch, e
     with pytest.raises(SlatError, match="--address: no Ray cluster answers at auto: "), ray_session("auto"):
         pass
     assert "\n" not in str(told.value)
+
+
+def test_what_a_failed_start_leaves_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[subprocess.Popen[bytes]] = []
+
+    def fail(**options: object) -> None:
+        children.append(subprocess.Popen(["sleep", "600"], start_new_session=True))
+        raise RuntimeError("the raylet did not answer")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(runtime.ray, "init", fail)
+    with pytest.raises(SlatError, match="the raylet did not answer"), ray_session():
+        pass
+    assert children[0].wait(timeout=10) == -signal.SIGKILL
+    assert not Processes.at_work
 
 
 def test_of_ray_s_logs_the_last_error_is_said() -> None:

@@ -335,6 +335,7 @@ def test_a_shared_structure_as_a_value(bare: nn.Module) -> None:
         ({"format": "slat-shared/9"}, "is not 'slat-shared/1'"),
         ({"tasks": ["one", "one"]}, "different names"),
         ({"tasks": ["one"]}, "are no users among 1 tasks"),
+        ({"tasks": "ab"}, "tasks: not a list"),
         ({"modules": [{}]}, "not a structure"),
     ],
 )

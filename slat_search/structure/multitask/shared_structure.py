@@ -153,6 +153,8 @@ class SharedStructure:
         try:
             if raw["format"] != FORMAT:
                 raise SlatError(f"structure: format {raw['format']!r} is not {FORMAT!r}")
+            if not isinstance(raw["tasks"], list):
+                raise TypeError("tasks: not a list")
             pool = Structure.from_dict({**raw, "format": PLAIN})
             users_by_module = {(m["name"], m["kind"]): m["users"] for m in raw["modules"]}
             users = tuple(
