@@ -22,7 +22,7 @@ from ..training.digests import tensors_digest
 
 FILE_NAME = "adapter.safetensors"
 _FORMAT = "slat-weights/1"
-_EXTRA = f"{REGISTERED}._extra_state"
+_EXTRA_STATE_KEY = f"{REGISTERED}._extra_state"
 
 
 def save_adapter(adapter: Adapter, path: str | PathLike[str]) -> Path:
@@ -58,7 +58,7 @@ def load_adapter(backbone: nn.Module, path: str | PathLike[str]) -> Adapter:
         path = path / FILE_NAME if (path / FILE_NAME).is_file() else path
     check_regular(path)
     try:
-        structure, weights = _from_model(path) if path.is_dir() else _from_file(path)
+        structure, weights = _read_model(path) if path.is_dir() else _read_file(path)
     except (OSError, ValueError, SafetensorError) as error:
         raise SlatError(f"adapter {path}: it cannot be read ({error})") from error
     adapter = attach(backbone, structure)
@@ -70,7 +70,7 @@ def load_adapter(backbone: nn.Module, path: str | PathLike[str]) -> Adapter:
     return adapter
 
 
-def _from_file(path: Path) -> tuple[Structure, dict[str, Tensor]]:
+def _read_file(path: Path) -> tuple[Structure, dict[str, Tensor]]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
@@ -81,21 +81,21 @@ def _from_file(path: Path) -> tuple[Structure, dict[str, Tensor]]:
     return Structure.from_json(structure), weights
 
 
-def _from_model(folder: Path) -> tuple[Structure, dict[str, Tensor]]:
+def _read_model(folder: Path) -> tuple[Structure, dict[str, Tensor]]:
     """Read an adapter out of the weights of a whole model, in one file or several."""
-    tensors = dict(_registered(sorted(folder.glob("*.safetensors"))))
-    extra = next((value for name, value in tensors.items() if name.endswith(_EXTRA)), None)
+    tensors = dict(_supernet_tensors(sorted(folder.glob("*.safetensors"))))
+    extra = next((value for name, value in tensors.items() if name.endswith(_EXTRA_STATE_KEY)), None)
     if extra is None:
         raise SlatError(f"adapter {folder}: no {FILE_NAME} there, and no model with a supernet")
-    packed = _unpacked(extra, folder).get("structure")
-    if packed is None:
+    structure = _unpack_extra_state(extra, folder).get("structure")
+    if structure is None:
         raise SlatError(f"adapter {folder}: its search had not ended; continue it with resume_from_checkpoint")
-    start = f"{REGISTERED}.adapter."
-    weights = {name.partition(start)[2]: value for name, value in tensors.items() if start in name}
-    return Structure.unpack(packed), weights
+    prefix = f"{REGISTERED}.adapter."
+    weights = {name.partition(prefix)[2]: value for name, value in tensors.items() if prefix in name}
+    return Structure.unpack(structure), weights
 
 
-def _unpacked(extra: Tensor, folder: Path) -> dict[str, Any]:
+def _unpack_extra_state(extra: Tensor, folder: Path) -> dict[str, Any]:
     """Return the extra state of the supernet in a model's weights."""
     try:
         return unpack(extra)
@@ -104,7 +104,7 @@ def _unpacked(extra: Tensor, folder: Path) -> dict[str, Any]:
         raise SlatError(f"adapter {folder}: damaged (what it says of its search: {detail})") from error
 
 
-def _registered(files: Sequence[Path]) -> Iterator[tuple[str, Tensor]]:
+def _supernet_tensors(files: Sequence[Path]) -> Iterator[tuple[str, Tensor]]:
     for path in files:
         with safe_open(path, framework="pt") as file:
             names = file.keys()

@@ -65,34 +65,34 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     check_model(f"pool {folder}", saved, context.frozen.model, context.frozen.tokenizer)
     seed_everything(config.seed)
     models = context.models()
-    pool = _pool(folder, saved, state, models[0])
-    added = _search(context, models, pool, sampled)
-    larger = saved.model_copy(
+    pool = _load_pool(folder, saved, state, models[0])
+    addition = _search(context, models, pool, sampled)
+    record = saved.model_copy(
         update={
-            "job": replace(saved.job, options={"structure": added.structure.to_dict()}),
-            "tasks": {**saved.tasks, task: described(context.tasks[0], added.measures)},
+            "job": replace(saved.job, options={"structure": addition.structure.to_dict()}),
+            "tasks": {**saved.tasks, task: described(context.tasks[0], addition.measures)},
         }
     )
-    head = strip_prefix("head.", added.trained)
+    head = strip_prefix("head.", addition.trained)
     heads = {name: value for name, value in state.items() if name.startswith("heads.")}
     heads |= {f"heads.{len(saved.tasks)}.{name}": value for name, value in head.items()}
-    own = {name: value for name, value in added.trained.items() if name.startswith("adapter.")}
-    with whole_folder(out) as unfinished:
-        for other in saved.tasks:
-            shutil.copytree(folder / other, unfinished / other)
-        with_head = added.modules | {f"head.{name}": value for name, value in head.items()}
-        write_adapter(unfinished / task, context, added.job, with_head, added.measures)
-        write_saved(unfinished, larger, own | heads)
+    adapter_weights = {name: value for name, value in addition.trained.items() if name.startswith("adapter.")}
+    with whole_folder(out) as staging:
+        for name in saved.tasks:
+            shutil.copytree(folder / name, staging / name)
+        with_head = addition.modules | {f"head.{name}": value for name, value in head.items()}
+        write_adapter(staging / task, context, addition.job, with_head, addition.measures)
+        write_saved(staging, record, adapter_weights | heads)
     return {
-        "validation": added.measures,
-        "test": added.test,
-        "params": added.structure.of(task).params,
-        "new": added.structure.params - pool.structure.params,
+        "validation": addition.measures,
+        "test": addition.test,
+        "params": addition.structure.of(task).params,
+        "new": addition.structure.params - pool.structure.params,
     }
 
 
 @dataclass(frozen=True)
-class _Added:
+class _Addition:
     """What a search beside a pool came to.
 
     Attributes:
@@ -111,7 +111,7 @@ class _Added:
     test: float
 
 
-def _search(context: Context, models: Sequence[TaskModel], pool: SharedAdapter, sampled: Mapping[str, Any]) -> _Added:
+def _search(context: Context, models: Sequence[TaskModel], pool: SharedAdapter, sampled: Mapping[str, Any]) -> _Addition:
     """Search and train the task of a context beside a pool, and read its test."""
     config, task = context.config, context.config.task
     sites = find_sites(models[0].backbone, config.space.include, config.space.exclude)
@@ -138,10 +138,10 @@ def _search(context: Context, models: Sequence[TaskModel], pool: SharedAdapter, 
         job, modules = part_of(shared, TrainingJob("slat", "added", sampled["learning_rate"], 0), trained, task.name)
     finally:
         supernet.detach()
-    return _Added(shared.structure, trained, job, modules, measures, test)
+    return _Addition(shared.structure, trained, job, modules, measures, test)
 
 
-def _pool(folder: Path, saved: SavedAdapter, state: State, model: TaskModel) -> SharedAdapter:
+def _load_pool(folder: Path, saved: SavedAdapter, state: State, model: TaskModel) -> SharedAdapter:
     """Return a trained pool, taken off the model again.
 
     Raises:

@@ -30,20 +30,20 @@ def label_rows(predictor: Predictor, rows: Rows, columns: Sequence[str] = ()) ->
     columns = columns or predictor.columns
     if len(columns) != len(predictor.columns):
         raise SlatError(f"--column: given {len(columns)} times; the adapter wants {len(predictor.columns)}")
-    what = f"--file: {rows.where}"
+    source = f"--file: {rows.where}"
     texts: list[Text] = []
     if predictor.reads_chats and columns[0] in rows.columns:
-        chats = prompts_in(rows.values(columns[0]), what)
+        chats = prompts_in(rows.values(columns[0]), source)
         texts += [[{"role": r, "content": c} for r, c in zip(chat.roles, chat.texts, strict=True)] for chat in chats]
     else:
-        texts += texts_in(rows, columns, what, some=predictor.generates)
+        texts += texts_in(rows, columns, source, allow_missing=predictor.generates)
     names = ["predicted", *(f"p({label})" for label in predictor.labels)]
     for name in names:
         if name in rows.columns:
-            raise SlatError(f"{what} has a column {name!r} already")
+            raise SlatError(f"{source} has a column {name!r} already")
     if predictor.generates:
         return rows.with_columns({"predicted": predictor.generate(texts)})
     outputs = predictor(texts)
-    best = [predictor.labels[k] for k in outputs.argmax(axis=1)] if predictor.labels else None
-    shares = outputs.astype(np.float64).round(_DECIMALS).T.tolist()
-    return rows.with_columns(dict(zip(names, shares if best is None else [best, *shares], strict=True)))
+    predictions = [predictor.labels[k] for k in outputs.argmax(axis=1)] if predictor.labels else None
+    values = outputs.astype(np.float64).round(_DECIMALS).T.tolist()
+    return rows.with_columns(dict(zip(names, values if predictions is None else [predictions, *values], strict=True)))

@@ -27,7 +27,7 @@ from ..training.jobs import load_state
 from .saved import adapter_folder, apply_saved, model_source, naming, read_saved, shared_folder
 
 _log = logging.getLogger(__name__)
-_AT_ONCE = 16  # responses that are generated together
+_GENERATION_BATCH = 16  # responses that are generated together
 #: a text, a text for each column, or of a chat its messages: each with ``role`` and ``content``
 Text = str | tuple[str, ...] | list[dict[str, str]]
 
@@ -120,12 +120,12 @@ class Predictor:
         if self.generates:
             raise SlatError("predict: this adapter generates responses, and has no labels")
         with products_in(self.saved.model.precision):
-            logits = torch.from_numpy(predict_logits(self.model, self._encoded(texts)))
+            logits = torch.from_numpy(predict_logits(self.model, self._encode_texts(texts)))
         if not logits.isfinite().all():
             raise SlatError("predict: this adapter computes numbers too large for the model (NaN or infinity)")
         if not self.labels:
-            mean, spread = self.task.scale
-            return logits.numpy() * spread + mean
+            mean, deviation = self.task.scale
+            return logits.numpy() * deviation + mean
         return logits.softmax(dim=1).numpy()
 
     def generate(self, texts: Sequence[Text], task: str | None = None) -> list[str]:
@@ -139,10 +139,10 @@ class Predictor:
         model = self.model
         if not isinstance(model, ResponseModel):
             raise SlatError("predict: this adapter predicts labels, and generates nothing")
-        data = self._encoded(texts)
+        data = self._encode_texts(texts)
         responses = [""] * len(data)
         with products_in(self.saved.model.precision):
-            for rows in evaluation_batches(data, _AT_ONCE):
+            for rows in evaluation_batches(data, _GENERATION_BATCH):
                 batch = {name: value.to(model.device) for name, value in data.batch(rows).items()}
                 for row, response in zip(rows, model.generate(batch), strict=True):
                     responses[row] = response
@@ -154,7 +154,7 @@ class Predictor:
         prompt = self.task.prompt
         return prompt is not None and prompt.prompt is None and not prompt.messages
 
-    def _encoded(self, texts: Sequence[Text]) -> Encoded:
+    def _encode_texts(self, texts: Sequence[Text]) -> Encoded:
         if self.reads_chats:
             if not texts:
                 raise SlatError("text: this adapter wants a chat, or a message of the user, for each response")
@@ -162,10 +162,10 @@ class Predictor:
             return _encode(self.task, self.tokenizer, [Example(chat.texts, 0, roles=chat.roles) for chat in chats])
         if any(isinstance(text, list) for text in texts):
             raise SlatError("text: this adapter takes texts, and no list of messages")
-        prompt, sides, enough = self.task.prompt, len(self.columns), any if self.generates else all
-        alone = ("",) * (sides - 1) if prompt is not None and prompt.prompt in ALPACA else ()
-        rows = [Example((t, *alone) if isinstance(t, str) else tuple(map(str, t)), 0) for t in texts]
-        if not rows or any(len(r.texts) != sides or not enough(t.strip() for t in r.texts) for r in rows):
+        prompt, sides, check = self.task.prompt, len(self.columns), any if self.generates else all
+        empty_input = ("",) * (sides - 1) if prompt is not None and prompt.prompt in ALPACA else ()
+        rows = [Example((t, *empty_input) if isinstance(t, str) else tuple(map(str, t)), 0) for t in texts]
+        if not rows or any(len(r.texts) != sides or not check(t.strip() for t in r.texts) for r in rows):
             raise SlatError(f"text: this adapter wants {sides} non-empty text(s) for each prediction")
         return _encode(self.task, self.tokenizer, rows)
 
@@ -187,8 +187,8 @@ def load_predictor(
     folder = shared_folder(Path(run), adapter) if task is None else adapter_folder(Path(run), adapter, task)
     _log.debug(f"adapter: {folder}")
     saved, state = read_saved(folder)
-    backbone, device = _own_backbone(folder, saved, trust_remote_code)
-    models = {name: _model(saved, each, backbone) for name, each in saved.tasks.items()}
+    backbone, device = _load_backbone(folder, saved, trust_remote_code)
+    models = {name: _build_model(saved, adapter_task, backbone) for name, adapter_task in saved.tasks.items()}
     with naming("adapter", folder):
         applied = apply_saved(saved.job, backbone.model)
         load_state([*models.values()], applied, state)
@@ -197,7 +197,7 @@ def load_predictor(
     return Predictor(saved, models, backbone.tokenizer, applied)
 
 
-def _model(saved: SavedAdapter, task: AdapterTask, backbone: Backbone) -> TaskModel:
+def _build_model(saved: SavedAdapter, task: AdapterTask, backbone: Backbone) -> TaskModel:
     """Return the model of a task, with a fresh head."""
     prompt = task.prompt
     if prompt is None:
@@ -227,7 +227,7 @@ def _encode(task: AdapterTask, tokenizer: Any, rows: Sequence[Example]) -> Encod
     return encode_prompts(template, rows, task.max_length - max(map(len, prompt.words), default=0))
 
 
-def _own_backbone(folder: Path, saved: SavedAdapter, trust_remote_code: bool) -> tuple[Backbone, str]:
+def _load_backbone(folder: Path, saved: SavedAdapter, trust_remote_code: bool) -> tuple[Backbone, str]:
     """Load the model of an adapter, its own as several may be loaded side by side; returns it and its device.
 
     Raises:

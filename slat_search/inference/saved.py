@@ -24,7 +24,7 @@ from ..training.protocol import State, head_names, strip_prefix
 DESCRIPTION = "adapter.json"
 #: more than weights take up: of a parameter, of an output of the head, and beside them
 _BYTES_OF_PARAM, _BYTES_OF_OUTPUT, _SPARE = 16, 2**19, 2**30
-_EARLIER_POOL = "shared.json"  # an adapter of several tasks, to version 3
+_OLD_POOL_FILE = "shared.json"  # an adapter of several tasks, to version 3
 
 
 def write_adapter(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
@@ -39,20 +39,20 @@ def write_adapter(folder: Path, context: Context, job: TrainingJob, state: State
         state: trained weights, see :func:`.trained_arrays`.
         measures: on validation.
     """
-    made_from, config = context.tasks[0].made_from, context.config.model.model_dump()
+    digests, config = context.tasks[0].made_from, context.config.model.model_dump()
     saved = SavedAdapter(
         model=Model.model_validate(config),  # with every field, as defaults may change
         job=job,
         tasks={task.config.name: described(task, measures.of(task.config.name)) for task in context.tasks},
-        digests={"weights": made_from.weights, "tokenizer": made_from.tokenizer},
+        digests={"weights": digests.weights, "tokenizer": digests.tokenizer},
         revision=context.frozen.revision,
     )
     write_saved(folder, saved, state)
     if len(context.tasks) > 1:
-        _save_parts(folder, context, job, state, measures)
+        _write_task_folders(folder, context, job, state, measures)
 
 
-def _save_parts(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
+def _write_task_folders(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
     """Write the part of each task of an adapter as an adapter of its own."""
     applied = Applied()  # a hand-made method is used whole by every task
     try:
@@ -60,9 +60,9 @@ def _save_parts(folder: Path, context: Context, job: TrainingJob, state: State, 
             applied = apply_job(job, context.backbone().model)
             load_state([], applied, state)
         for number, (name, prefix) in enumerate(zip(context.names, head_names(len(context.tasks)), strict=True)):
-            its_job, modules = part_of(applied.shared, job, state, name)
+            task_job, modules = part_of(applied.shared, job, state, name)
             head = {f"head.{key}": value for key, value in strip_prefix(f"{prefix}.", state).items()}
-            write_adapter(folder / name, context.of(number), its_job, modules | head, measures.of(name))
+            write_adapter(folder / name, context.of(number), task_job, modules | head, measures.of(name))
     finally:
         applied.undo()
 
@@ -72,8 +72,8 @@ def described(task: TaskContext, measures: Measures) -> AdapterTask:
     config = task.config
     prompt = None
     if config.is_prompted:
-        most = config.max_new_tokens if config.is_generated else None
-        prompt = SavedPrompt(**config.prompt_fields, words=task.words, max_new_tokens=most)
+        max_new_tokens = config.max_new_tokens if config.is_generated else None
+        prompt = SavedPrompt(**config.prompt_fields, words=task.words, max_new_tokens=max_new_tokens)
     return AdapterTask(
         labels=task.labels,
         scale=task.scale,
@@ -103,17 +103,17 @@ def part_of(shared: SharedAdapter | None, job: TrainingJob, state: State, task: 
 
 
 @contextmanager
-def naming(what: str, folder: Path) -> Iterator[None]:
+def naming(kind: str, folder: Path) -> Iterator[None]:
     """Prefix error messages with the adapter.
 
     Args:
-        what: the adapter in words, such as ``adapter`` or ``pool``.
+        kind: the adapter in words, such as ``adapter`` or ``pool``.
         folder: of the adapter.
     """
     try:
         yield
     except SlatError as error:
-        raise SlatError(f"{what} {folder}: {error}") from error
+        raise SlatError(f"{kind} {folder}: {error}") from error
 
 
 def apply_saved(job: TrainingJob, backbone: nn.Module) -> Applied:
@@ -158,7 +158,7 @@ def model_source(folder: Path, saved: SavedAdapter, trust_remote_code: bool = Fa
 
 def is_saved(folder: Path) -> bool:
     """Whether a folder holds an adapter."""
-    return (folder / DESCRIPTION).is_file() or (folder / _EARLIER_POOL).is_file()
+    return (folder / DESCRIPTION).is_file() or (folder / _OLD_POOL_FILE).is_file()
 
 
 def read_saved(folder: Path) -> tuple[SavedAdapter, State]:
@@ -167,11 +167,11 @@ def read_saved(folder: Path) -> tuple[SavedAdapter, State]:
     Raises:
         SlatError: not such a folder, damaged, or of a version that is not known.
     """
-    path = folder / (DESCRIPTION if (folder / DESCRIPTION).is_file() or not is_saved(folder) else _EARLIER_POOL)
+    path = folder / (DESCRIPTION if (folder / DESCRIPTION).is_file() or not is_saved(folder) else _OLD_POOL_FILE)
     saved, weights = SavedAdapter.read(path), path.with_suffix(".safetensors")
     if damage := _damage(saved):
         raise SlatError(f"{path}: damaged ({damage})")
-    state = load_arrays(weights, saved.weights or None, _most_bytes(saved))
+    state = load_arrays(weights, saved.weights or None, _max_bytes(saved))
     check_finite(state, weights)
     if "scales" in state:  # of a pool of an earlier version
         state["adapter.scales"] = state.pop("scales")
@@ -195,7 +195,7 @@ def _damage(saved: SavedAdapter) -> str:
     return ""
 
 
-def _most_bytes(saved: SavedAdapter) -> int | None:
+def _max_bytes(saved: SavedAdapter) -> int | None:
     """Return more bytes than the weights of a structure and its heads can have; None of other methods, which may train
     all of a model."""
     if saved.job.method != "slat":
@@ -211,8 +211,8 @@ def adapter_folder(run: Path, adapter: str | None = None, task: str | None = Non
     Raises:
         SlatError: no adapter there, or no such task.
     """
-    folder = run if is_saved(run) else _named(run, adapter)
-    tasks = _parts(folder)
+    folder = run if is_saved(run) else _run_adapter(run, adapter)
+    tasks = _task_folders(folder)
     if tasks:
         if task not in tasks:
             raise SlatError(f"--task: {run} has several tasks, so one of {', '.join(tasks)} is needed (got {task!r})")
@@ -229,18 +229,18 @@ def shared_folder(run: Path, adapter: str | None = None) -> Path:
     Raises:
         SlatError: no adapter there, or one for each task alone.
     """
-    folder = run if is_saved(run) else _named(run, adapter)
+    folder = run if is_saved(run) else _run_adapter(run, adapter)
     if not is_saved(folder) and adapter is None:
-        folder = _named(run, Recommended.read(folder.parent / "best.json").found)
+        folder = _run_adapter(run, Recommended.read(folder.parent / "best.json").found)
     return folder if is_saved(folder) else adapter_folder(run, adapter)
 
 
-def _parts(folder: Path) -> list[str]:
+def _task_folders(folder: Path) -> list[str]:
     """Return the names of the tasks that have a folder of their own in that of an adapter."""
     return sorted(path.parent.name for path in folder.glob(f"*/{DESCRIPTION}"))
 
 
-def _named(run: Path, adapter: str | None) -> Path:
+def _run_adapter(run: Path, adapter: str | None) -> Path:
     """Return the folder of the named or the recommended adapter of a run.
 
     Raises:
@@ -250,16 +250,16 @@ def _named(run: Path, adapter: str | None) -> Path:
     if not (folder / "best.json").is_file():
         raise SlatError(f"{run}: neither an adapter folder nor a finished run")
     name = adapter or Recommended.read(folder / "best.json").adapter
-    known = sorted({path.relative_to(folder).parts[0] for path in folder.glob(f"**/{DESCRIPTION}")})
-    if name not in known:
-        raise SlatError(f"--adapter: no {name!r} in {run}; there are {', '.join(known)}")
+    names = sorted({path.relative_to(folder).parts[0] for path in folder.glob(f"**/{DESCRIPTION}")})
+    if name not in names:
+        raise SlatError(f"--adapter: no {name!r} in {run}; there are {', '.join(names)}")
     return folder / name
 
 
 def note_on(folder: Path) -> str:
     """Return the doubts that the run of an adapter has about it: that it is hand-made, or no better than the bare head;
     empty where it holds what it promises, or lies in no run."""
-    for place in (folder, folder.parent):
-        if (place.parent / "best.json").is_file():
-            return Recommended.read(place.parent / "best.json").notes.get(place.name, "")
+    for path in (folder, folder.parent):
+        if (path.parent / "best.json").is_file():
+            return Recommended.read(path.parent / "best.json").notes.get(path.name, "")
     return ""

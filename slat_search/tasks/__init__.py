@@ -1,4 +1,4 @@
-"""Labelled text in, padded batches out."""
+"""Labeled text in, padded batches out."""
 
 from .encoding import (
     Batch,
@@ -19,9 +19,10 @@ from .noise import (
     noisy_tokens,
 )
 from .perturbation import PERTURBATIONS, perturb, perturb_text
-from .prompts import NONE, Prompts, Template, Words, encode_prompts
+from .prompts import NONE, Prompts, encode_prompts
 from .responses import Responses, encode_responses
 from .sources import load_task
+from .template import Template, Words
 
 __all__ = [
     "NOISE_KINDS",

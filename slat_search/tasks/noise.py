@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .encoding import Batch, Encoded
+from .encoding import Batch, Texts
 from .responses import Responses
 
 NOISE_KINDS = ("none", "mask", "replace", "drop", "label", "embedding", "mixed")
@@ -36,12 +36,12 @@ class Noise:
 
     @property
     def tokens(self) -> float:
-        """Share of ordinary tokens that are hit."""
+        """Share of ordinary tokens that are masked, replaced or dropped."""
         return self._share(*_TOKEN_KINDS)
 
     @property
     def labels(self) -> float:
-        """Share of labels that are moved."""
+        """Share of labels that are moved to another class, or shuffled."""
         return self._share("label")
 
     @property
@@ -53,57 +53,57 @@ class Noise:
         return self.ratio if self.kind in kinds else self.ratio / 3 if self.kind == "mixed" else 0.0
 
 
-def noisy_labels(data: Encoded, noise: Noise, classes: int, seed: int) -> Encoded:
-    """``data`` with a share of its labels moved to another class, uniformly; numbers and responses are shuffled among
-    their rows."""
+def noisy_labels(data: Texts, noise: Noise, classes: int, seed: int) -> Texts:
+    """Return ``data`` with a share of its labels moved to another class, uniformly; numbers and responses are shuffled
+    among their rows."""
     if not noise.labels:
         return data
     rng = np.random.default_rng([seed, 1])
-    moved = rng.random(len(data)) < noise.labels
+    is_noisy = rng.random(len(data)) < noise.labels
     if isinstance(data, Responses):
         rows = np.arange(len(data))
-        rows[moved] = rng.permutation(rows[moved])
+        rows[is_noisy] = rng.permutation(rows[is_noisy])
         return data.answered_by(rows)
     if data.labels.dtype.kind == "f":
         labels = data.labels.copy()
-        labels[moved] = rng.permutation(labels[moved])
+        labels[is_noisy] = rng.permutation(labels[is_noisy])
         return replace(data, labels=labels)
     shift = rng.integers(1, classes, len(data))
-    return replace(data, labels=np.where(moved, (data.labels + shift) % classes, data.labels))
+    return replace(data, labels=np.where(is_noisy, (data.labels + shift) % classes, data.labels))
 
 
 def noisy_tokens(
     batch: Batch, noise: Noise, special: Collection[int], mask_id: int, vocabulary: Tensor, generator: torch.Generator
 ) -> Batch:
-    """``batch`` with token noise; special tokens stay, and so do those that are not ``own``, where it says which are.
+    """Return ``batch`` with token noise; special tokens stay, and so do those outside of ``own`` if the batch has it.
 
     Args:
-        vocabulary: token ids (n,) to replace with, as they occur in the training text.
-        generator: CPU generator that decides everything.
+        vocabulary: token ids (n,) that occur in the training text, from which replacements are drawn.
+        generator: CPU generator of all random choices.
     """
     if not noise.tokens:
         return batch
     ids = batch["input_ids"]
     ordinary = batch["attention_mask"].bool() & ~torch.isin(ids, torch.tensor(sorted(special)))
     ordinary = ordinary & batch.get("own", ordinary)
-    hit = ordinary & (torch.rand(ids.shape, generator=generator) < noise.tokens)
+    is_noisy = ordinary & (torch.rand(ids.shape, generator=generator) < noise.tokens)
     kinds = _TOKEN_KINDS if noise.kind == "mixed" else (noise.kind,)
-    fate = torch.randint(len(kinds), ids.shape, generator=generator) if len(kinds) > 1 else torch.zeros_like(ids)
+    kind_ids = torch.randint(len(kinds), ids.shape, generator=generator) if len(kinds) > 1 else torch.zeros_like(ids)
     for number, kind in enumerate(kinds):
-        here = hit & (fate == number)
+        mask = is_noisy & (kind_ids == number)
         if kind == "drop":
-            batch = {**batch, "attention_mask": batch["attention_mask"] * ~here}
+            batch = {**batch, "attention_mask": batch["attention_mask"] * ~mask}
         elif kind == "mask":
-            batch = {**batch, "input_ids": torch.where(here, mask_id, batch["input_ids"])}
+            batch = {**batch, "input_ids": torch.where(mask, mask_id, batch["input_ids"])}
         else:
             random_ids = vocabulary[torch.randint(len(vocabulary), ids.shape, generator=generator)]
-            batch = {**batch, "input_ids": torch.where(here, random_ids, batch["input_ids"])}
+            batch = {**batch, "input_ids": torch.where(mask, random_ids, batch["input_ids"])}
     return batch
 
 
 @contextmanager
 def embedding_noise(embeddings: nn.Module, noise: Noise, generator: torch.Generator) -> Iterator[None]:
-    """Add NEFTune noise to the token embedding's output in the block (on its device)."""
+    """Add NEFTune noise to the output of the token embeddings, on their device, within the block."""
     if not noise.embeddings:
         yield
         return
@@ -111,9 +111,9 @@ def embedding_noise(embeddings: nn.Module, noise: Noise, generator: torch.Genera
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         if not torch.is_grad_enabled():  # evaluation
             return None
-        size = 100 * noise.embeddings / (output.shape[1] * output.shape[2]) ** 0.5
+        magnitude = 100 * noise.embeddings / (output.shape[1] * output.shape[2]) ** 0.5
         uniform = torch.rand(output.shape, generator=generator, device="cpu").to(output)
-        return output + (2 * uniform - 1) * size
+        return output + (2 * uniform - 1) * magnitude
 
     handle = embeddings.register_forward_hook(hook)
     try:

@@ -1,4 +1,4 @@
-"""Tables from Parquet files within bounded memory, and columns as Arrow tables."""
+"""Read Parquet files within bounded memory, and convert columns to Arrow tables."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pyarrow.parquet
 
 from .delimited import MalformedError
 
-_ROWS_AT_ONCE = 4096
-_MOST_BYTES = 2**32  # in memory
+_MAX_BATCH_ROWS = 4096
+_MAX_BYTES = 2**32  # of a table in memory
 
 
 def read_table(path: Path) -> pyarrow.Table:
@@ -25,20 +25,20 @@ def read_table(path: Path) -> pyarrow.Table:
         OSError, pyarrow.ArrowException: a file that cannot be read.
     """
     with path.open("rb") as file:  # a path would be searched for partitions
-        table = _bounded(pyarrow.parquet.ParquetFile(file))
+        table = _read_batches(pyarrow.parquet.ParquetFile(file))
     table.validate(full=True)
     if not table.num_rows:
         raise MalformedError("it has no row")
-    if twice := [name for name, count in Counter(table.column_names).items() if count > 1]:
-        raise MalformedError(f"it has two columns {twice[0]!r}")
+    if duplicates := [name for name, count in Counter(table.column_names).items() if count > 1]:
+        raise MalformedError(f"it has two columns {duplicates[0]!r}")
     return table
 
 
 def label_names(table: pyarrow.Table) -> dict[str, tuple[str, ...]]:
-    """Return the label names by column that ``datasets`` notes in a Parquet file.
+    """Return the label names by column from the metadata that ``datasets`` writes into a Parquet file.
 
     Raises:
-        MalformedError: a damaged note.
+        MalformedError: damaged metadata.
     """
     features = (table.schema.metadata or {}).get(b"huggingface")
     try:
@@ -49,7 +49,7 @@ def label_names(table: pyarrow.Table) -> dict[str, tuple[str, ...]]:
 
 
 def arrow_table(columns: Mapping[str, Any], metadata: Mapping[bytes, bytes] | None = None) -> pyarrow.Table:
-    """Return columns, lists or columns of Arrow, as a table.
+    """Return columns (lists, or columns of Arrow) as a table.
 
     Raises:
         MalformedError: a column whose values are of several kinds.
@@ -64,24 +64,25 @@ def arrow_table(columns: Mapping[str, Any], metadata: Mapping[bytes, bytes] | No
     return table.replace_schema_metadata(metadata) if metadata else table
 
 
-def _bounded(file: pyarrow.parquet.ParquetFile) -> pyarrow.Table:
-    """Read a file part by part: a small one may stand for more than memory holds."""
+def _read_batches(file: pyarrow.parquet.ParquetFile) -> pyarrow.Table:
+    """Read a file in batches, as a small file may expand to more than fits into memory."""
     batches, size = [], 0
-    for batch in file.iter_batches(_rows_at_once(file.metadata)):
+    for batch in file.iter_batches(_batch_rows(file.metadata)):
         batches.append(batch)
         size += batch.nbytes
-        if size > _MOST_BYTES:
-            raise MalformedError(f"it expands to more than {_MOST_BYTES // 2**30} GiB; part it into several files")
+        if size > _MAX_BYTES:
+            raise MalformedError(f"it expands to more than {_MAX_BYTES // 2**30} GiB; part it into several files")
     return pyarrow.Table.from_batches(batches, file.schema_arrow)
 
 
-def _rows_at_once(metadata: pyarrow.parquet.FileMetaData) -> int:
-    """Return how many rows can be read before their size is looked at.
+def _batch_rows(metadata: pyarrow.parquet.FileMetaData) -> int:
+    """Return how many rows can be read in one batch, before the size is checked.
 
-    A dictionary holds a value once, and each row may stand for all of it; no value is larger than what the columns of
-    its row group unpack to.
+    A dictionary stores a value once, and each row may refer to it; no value is larger than the uncompressed columns of
+    its row group.
     """
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     chunks = [[group.column(number) for number in range(group.num_columns)] for group in groups]
-    largest = max((sum(c.total_uncompressed_size for c in each if c.has_dictionary_page) for each in chunks), default=0)
-    return max(1, min(_ROWS_AT_ONCE, _MOST_BYTES // max(1, largest)))
+    sizes = [sum(c.total_uncompressed_size for c in columns if c.has_dictionary_page) for columns in chunks]
+    max_size = max(sizes, default=0)
+    return max(1, min(_MAX_BATCH_ROWS, _MAX_BYTES // max(1, max_size)))

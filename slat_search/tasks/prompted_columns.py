@@ -1,4 +1,4 @@
-"""Which columns of a file a causal language model reads, and which one it answers with."""
+"""Inference of the prompt columns and the response column of a file for a causal language model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .chats import is_message
 from .columns import column_lengths, columns_in, has_many_texts
 from .rows import Rows, columns_of
 
-#: what prompts and their responses are called, the likeliest first
-_NAMES = (
+#: names of the columns of prompts and responses, the likeliest first
+_PAIR_NAMES = (
     *(("prompt", "response"), ("prompt", "completion"), ("instruction", "response")),
     *(("question", "answer"), ("query", "response"), ("query", "answer"), ("question", "response")),
     *(("input", "output"), ("source", "target"), ("document", "summary"), ("article", "highlights")),
@@ -28,9 +28,9 @@ class PromptedColumns:
     """Inferred fields of a task for a causal language model.
 
     Attributes:
-        fields: of the task: ``chat``; or ``prompt`` with ``response`` or ``label``.
+        fields: fields of the task: ``chat``; or ``prompt`` with ``response`` or ``label``.
         notes: comments on fields.
-        words: that prompt and response of 19 of 20 rows have at most.
+        words: 95th percentile of the words of prompt and response together.
         is_chat: whether rows hold chats, for which the tokenizer needs a chat template.
     """
 
@@ -43,45 +43,49 @@ class PromptedColumns:
 def prompted_columns_in(
     rows: Rows, prompt: str | None = None, response: str | None = None, label: str | None = None
 ) -> PromptedColumns | None:
-    """Tell prompts and responses by their names and values; None where the columns look like texts with labels.
+    """Infer prompts and responses from names and values; return None where the columns look like texts with labels.
 
     Args:
-        prompt: a format string over columns that is known.
-        response: column of responses that is known.
-        label: column of labels that is known, whose names are the words that answer.
+        prompt: format string over columns, if it need not be inferred.
+        response: column of responses, if it need not be inferred.
+        label: column of labels, if it need not be inferred; the label names are the words that answer.
 
     Raises:
-        SlatError: a known column is not there, or a prompt that is no format string.
+        SlatError: ``response`` or ``label`` is no column, or ``prompt`` is no format string over columns.
     """
     for option, column in (("--response", response), ("--label", label)):
         if column is not None and column not in rows.columns:
             raise SlatError(f"{option}: {rows.where} has no column {column!r}; it has {columns_of(rows)}")
     if prompt is None and response is None:
-        return None if label is not None else _chat(rows) or _alpaca(rows) or _named(rows)
-    if prompt is None and response == "output" and (found := _alpaca(rows)):
-        return found
+        return None if label is not None else _chat_columns(rows) or _alpaca_columns(rows) or _columns_by_name(rows)
+    if prompt is None and response == "output" and (alpaca := _alpaca_columns(rows)):
+        return alpaca
     if prompt is None:
-        known = {second: first for first, second in reversed(_NAMES) if first in rows.columns}
-        if response not in known:
+        prompt_columns = {second: first for first, second in reversed(_PAIR_NAMES) if first in rows.columns}
+        if response not in prompt_columns:
             raise SlatError("--response: needs --prompt, such as --prompt 'Question: {question}'")
-        prompt = f"{{{known[response]}}}"
+        prompt = f"{{{prompt_columns[response]}}}"
     try:
-        named = columns(_templates(prompt))
+        prompt_names = columns(_templates(prompt))
     except ValueError as error:
         raise SlatError(f"--prompt: {error}") from error
-    if prompt not in ALPACA and (missing := [name for name in named if name not in rows.columns]):
-        raise SlatError(f"--prompt: {rows.where} has no column {missing[0]!r}; it has {columns_of(rows)}")
-    return _responses(rows, prompt, response) if response else _label_words(rows, prompt, named, label)
+    if prompt not in ALPACA and (missing_names := [name for name in prompt_names if name not in rows.columns]):
+        raise SlatError(f"--prompt: {rows.where} has no column {missing_names[0]!r}; it has {columns_of(rows)}")
+    return (
+        _response_columns(rows, prompt, response)
+        if response
+        else _label_word_columns(rows, prompt, prompt_names, label)
+    )
 
 
-def _chat(rows: Rows) -> PromptedColumns | None:
-    """A column whose rows are lists of messages, or such lists as JSON."""
+def _chat_columns(rows: Rows) -> PromptedColumns | None:
+    """Return the column whose rows are lists of messages, or such lists as JSON; None where there is none."""
     for name in rows.columns:
         values = rows.values(name)
         if values and all(_is_chat(value) for value in values[:20]):
             words = [len(str(value).split()) for value in values]
             notes = {"chat": "the last message of each, the assistant's, is learned"}
-            return PromptedColumns({"chat": name}, notes, _most(words), is_chat=True)
+            return PromptedColumns({"chat": name}, notes, _percentile(words), is_chat=True)
     return None
 
 
@@ -94,56 +98,56 @@ def _is_chat(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(is_message(message) for message in value)
 
 
-def _alpaca(rows: Rows) -> PromptedColumns | None:
-    return _responses(rows, "alpaca", "output") if {"instruction", "output"} <= {*rows.columns} else None
+def _alpaca_columns(rows: Rows) -> PromptedColumns | None:
+    return _response_columns(rows, "alpaca", "output") if {"instruction", "output"} <= {*rows.columns} else None
 
 
-def _named(rows: Rows) -> PromptedColumns | None:
-    """Columns with the names of prompts and responses, where responses are no labels."""
-    for first, second in _NAMES:
+def _columns_by_name(rows: Rows) -> PromptedColumns | None:
+    """Return the columns with the names of prompts and responses, where responses are no labels."""
+    for first, second in _PAIR_NAMES:
         if first in rows.columns and second in rows.columns and has_many_texts(rows, second):
-            return _responses(rows, f"{{{first}}}", second)
+            return _response_columns(rows, f"{{{first}}}", second)
     return None
 
 
-def _responses(rows: Rows, prompt: str, response: str) -> PromptedColumns:
-    usual = prompt in ALPACA and response == "output"
-    fields = {"prompt": prompt} if usual else {"prompt": prompt, "response": response}
+def _response_columns(rows: Rows, prompt: str, response: str) -> PromptedColumns:
+    is_default = prompt in ALPACA and response == "output"
+    fields = {"prompt": prompt} if is_default else {"prompt": prompt, "response": response}
     notes = {
         "prompt": f"of the columns {', '.join(columns(_templates(prompt)))}; {response} is the response"
         if prompt in ALPACA
         else "what the model reads, a format string over columns"
     }
-    return PromptedColumns(fields, notes, _words(rows, prompt, response))
+    return PromptedColumns(fields, notes, _word_percentile(rows, prompt, response))
 
 
-def _label_words(rows: Rows, prompt: str, named: Sequence[str], label: str | None) -> PromptedColumns:
-    """The names of labels are the words that answer a prompt."""
-    found = columns_in(rows, named[:2], label)
-    if not found.counts:
-        raise SlatError(f"--label: {found.label} of {rows.where} holds numbers, and a prompt is answered by words")
-    words: dict[str, str] = {name: name for name in found.counts}
-    fields = {"prompt": prompt, "label": found.label, "response": words, "metric": found.metric}
-    if found.positive is not None:
-        fields["positive"] = found.positive
+def _label_word_columns(rows: Rows, prompt: str, text_columns: Sequence[str], label: str | None) -> PromptedColumns:
+    """Return the columns of a prompt that is answered by the name of a label."""
+    inference = columns_in(rows, text_columns[:2], label)
+    if not inference.counts:
+        raise SlatError(f"--label: {inference.label} of {rows.where} holds numbers, and a prompt is answered by words")
+    label_words: dict[str, str] = {name: name for name in inference.counts}
+    fields = {"prompt": prompt, "label": inference.label, "response": label_words, "metric": inference.metric}
+    if inference.positive is not None:
+        fields["positive"] = inference.positive
     notes = {
         "prompt": "what the model reads, a format string over columns",
         "response": "words that answer for each label",
     }
-    return PromptedColumns(fields, notes, _words(rows, prompt))
+    return PromptedColumns(fields, notes, _word_percentile(rows, prompt))
 
 
 def _templates(prompt: str) -> tuple[str, ...]:
     return ALPACA[prompt][:1] if prompt in ALPACA else (prompt,)
 
 
-def _words(rows: Rows, prompt: str, response: str | None = None) -> int:
-    """Words of the prompt, filled, and the response that 19 of 20 rows have at most."""
+def _word_percentile(rows: Rows, prompt: str, response: str | None = None) -> int:
+    """Return the 95th percentile of the words of a row: of the filled prompt and the response together."""
     (template,) = _templates(prompt)
-    read = [*columns([template]), *filter(None, [response])]
-    names = [name for name in read if name in rows.columns]  # the input of Alpaca may be missing
-    return len(template.split()) + _most(np.sum([column_lengths(rows.values(name)) for name in names], axis=0))
+    candidates = [*columns([template]), *filter(None, [response])]
+    names = [name for name in candidates if name in rows.columns]  # the input column of Alpaca may be missing
+    return len(template.split()) + _percentile(np.sum([column_lengths(rows.values(name)) for name in names], axis=0))
 
 
-def _most(words: Sequence[int] | np.ndarray) -> int:
+def _percentile(words: Sequence[int] | np.ndarray) -> int:
     return int(np.quantile(words, 0.95))

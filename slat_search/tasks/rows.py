@@ -1,6 +1,6 @@
-"""Rows from and to files, value for value: CSV and TSV as text, JSON and Parquet with their own types.
+"""Read and write rows without a change of values: CSV and TSV as text, JSON and Parquet with their own types.
 
-Files are opened by their path and by nothing else, so that a name is never taken as a pattern or an address.
+Files are opened by their path alone, so that a name is never taken for a pattern or an address.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from .parquet import arrow_table, label_names, read_table
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _DEFAULT_QUOTING: dict[str, Quoting] = {".csv": "quoted", ".tsv": "none"}
 ENDINGS = (*_SEPARATORS, ".jsonl", ".json", ".parquet")
-_ENDINGS = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
-MOST_BYTES = 2**31  # of CSV, TSV and JSON, which take several times that in memory
+_ENDING_LIST = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+MOST_BYTES = 2**31  # of a file of CSV, TSV or JSON, which takes several times that in memory
 TOO_LARGE = f"it has more than {MOST_BYTES // 2**30} GiB; make it Parquet, or part it into several files"
-_NAMES_SHOWN = 20
-_NAME_WIDTH = 40
+_MAX_NAMES = 20  # column names in a message
+_MAX_NAME_LENGTH = 40  # characters of a column name in a message
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Rows:
     Attributes:
         where: file or dataset, for messages.
         columns: values by column: a list, or a column of Arrow or of ``datasets``.
-        names: label names, of columns whose values are their places.
-        notes: what a reader of the file should know, a sentence each.
-        metadata: of the Parquet file.
+        names: label names by column, for columns whose values are indices into them.
+        notes: sentences for the user on the file.
+        metadata: metadata of the Parquet file.
     """
 
     where: str
@@ -57,10 +57,10 @@ class Rows:
         return len(next(iter(self.columns.values()), ()))
 
     def values(self, column: str) -> list[Any]:
-        """The values of a column, as Python has them.
+        """Return the values of a column as Python objects.
 
         Raises:
-            SlatError: a value that Python has not, as a date after the year 9999.
+            SlatError: a value that Python cannot represent, such as a date after the year 9999.
         """
         values = self.columns[column]
         if not isinstance(values, pyarrow.ChunkedArray):
@@ -71,26 +71,26 @@ class Rows:
             raise SlatError(f"{self.where}: column {column!r} cannot be read: {first_line(error)}") from error
 
     def with_columns(self, columns: Mapping[str, Sequence[Any]]) -> Rows:
-        """The same rows with more columns."""
+        """Return the rows with more columns."""
         return replace(self, columns={**self.columns, **columns})
 
 
 def check_ending(path: Path, field: str) -> None:
-    """Check that a file of this name can be read and written.
+    """Check that the ending of a file is one that can be read and written.
 
     Raises:
         SlatError: it cannot; the message begins with ``field``.
     """
     if path.suffix.lower() not in ENDINGS:
-        raise SlatError(f"{field}: {path} must end in {_ENDINGS}")
+        raise SlatError(f"{field}: {path} must end in {_ENDING_LIST}")
 
 
 def read_rows(path: Path, field: str, quoting: Quoting | None = None, labels: str | None = None) -> Rows:
     """Read all columns of a file.
 
     Args:
-        quoting: of CSV and TSV; by default as its ending says.
-        labels: column that holds labels.
+        quoting: quoting of CSV and TSV; by default that of the ending.
+        labels: column of labels.
 
     Raises:
         SlatError: a missing or malformed file, or one of an unknown ending; the message begins with ``field``.
@@ -101,7 +101,7 @@ def read_rows(path: Path, field: str, quoting: Quoting | None = None, labels: st
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            return _parquet(path)
+            return _read_parquet(path)
         if path.stat().st_size > MOST_BYTES:
             raise MalformedError(TOO_LARGE)
         return parse_rows(path.read_bytes(), suffix, str(path), field, quoting, labels)
@@ -115,24 +115,24 @@ def parse_rows(
     """Parse CSV, TSV or JSON; see :func:`read_rows`.
 
     Args:
-        suffix: ending of a file of this form.
+        suffix: ending of a file in this format.
         where: source, for messages.
 
     Raises:
-        MalformedError: it is not of this form.
+        MalformedError: it is not in this format.
     """
-    text = _decoded(raw)
+    text = _decode(raw)
     if suffix in _SEPARATORS:
-        return _delimited(text, where, _layout(suffix, quoting, field), labels)
+        return _parse_delimited(text, where, _layout(suffix, quoting, field), labels)
     return Rows(where, objects_in(text, suffix))
 
 
 def columns_of(rows: Rows) -> str:
-    """The names of the columns, for messages; those with space around them in quotes."""
-    names = [name if len(name) <= _NAME_WIDTH else name[:_NAME_WIDTH] + "..." for name in rows.columns]
-    shown = [name if name.strip() == name != "" else repr(name) for name in names[:_NAMES_SHOWN]]
-    left = len(names) - len(shown)
-    return (", ".join(shown) or "none") + (f" and {left} more" if left else "")
+    """Return the names of the columns as text for messages; names with space around them stand in quotes."""
+    names = [name if len(name) <= _MAX_NAME_LENGTH else name[:_MAX_NAME_LENGTH] + "..." for name in rows.columns]
+    visible = [name if name.strip() == name != "" else repr(name) for name in names[:_MAX_NAMES]]
+    remaining = len(names) - len(visible)
+    return (", ".join(visible) or "none") + (f" and {remaining} more" if remaining else "")
 
 
 def _layout(suffix: str, quoting: Quoting | None, field: str) -> Layout:
@@ -140,7 +140,7 @@ def _layout(suffix: str, quoting: Quoting | None, field: str) -> Layout:
     return Layout(_SEPARATORS[suffix], (quoting or _DEFAULT_QUOTING[suffix]) == "quoted", option)
 
 
-def _decoded(raw: bytes) -> str:
+def _decode(raw: bytes) -> str:
     if not raw.strip():
         raise MalformedError("the file is empty")
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -152,45 +152,45 @@ def _decoded(raw: bytes) -> str:
         raise MalformedError(f"line {line} is not UTF-8; save the file in that encoding") from None
 
 
-def _delimited(text: str, where: str, layout: Layout, labels: str | None) -> Rows:
+def _parse_delimited(text: str, where: str, layout: Layout, labels: str | None) -> Rows:
     header, records = parse(text, layout, labels)
     columns: dict[str, list[str]] = {}
     for k, name in enumerate(header):
         values = [record.fields[k] for record in records]
-        if name in columns:  # only a name of nothing can be there twice
+        if name in columns:  # only the empty name can occur twice
             if any(values):
                 raise MalformedError("it has two columns without a name")
             continue
         columns[name] = values
-    return Rows(where, columns, notes=tuple(_notes(records, where, layout)))
+    return Rows(where, columns, notes=tuple(_layout_notes(records, where, layout)))
 
 
-def _notes(records: Sequence[Record], where: str, layout: Layout) -> Iterator[str]:
-    wide = [
+def _layout_notes(records: Sequence[Record], where: str, layout: Layout) -> Iterator[str]:
+    multiline = [
         (record.last - record.first + 1, row) for row, record in enumerate(records, 1) if record.last > record.first
     ]
-    if wide:
-        lines, row = max(wide)
-        yield f"{where}: {_rows(len(wide))} with line breaks in quotes; row {row} takes {lines} lines"
+    if multiline:
+        lines, row = max(multiline)
+        yield f"{where}: {_row_count(len(multiline))} with line breaks in quotes; row {row} takes {lines} lines"
     if not layout.quoted:
-        quoted = [row for row, record in enumerate(records, 1) if any(map(_looks_quoted, record.fields))]
-        if quoted:
+        quoted_rows = [row for row, record in enumerate(records, 1) if any(map(_looks_quoted, record.fields))]
+        if quoted_rows:
             yield (
-                f"{where}: {_rows(len(quoted))} with a text in quotes, which are taken as part of it, such as row "
-                f"{quoted[0]}; where they hold fields together, set {layout.option} to quoted"
+                f"{where}: {_row_count(len(quoted_rows))} with a text in quotes, which are taken as part of it, such "
+                f"as row {quoted_rows[0]}; where they hold fields together, set {layout.option} to quoted"
             )
 
 
-def _rows(count: int) -> str:
+def _row_count(count: int) -> str:
     return f"{count:,} row{'s' * (count != 1)}"
 
 
 def _looks_quoted(field: str) -> bool:
-    """Whether a field stands in quotes as a writer of quoted fields leaves it."""
+    """Return whether a field looks as if a writer of quoted fields had put it in quotes."""
     return len(field) > 1 and field[0] == field[-1] == '"' and '"' not in field[1:-1].replace('""', "")
 
 
-def _parquet(path: Path) -> Rows:
+def _read_parquet(path: Path) -> Rows:
     table = read_table(path)
     columns = dict(zip(table.column_names, table.columns, strict=True))
     return Rows(str(path), columns, label_names(table), metadata=table.schema.metadata)
@@ -208,7 +208,7 @@ def without_formulas(rows: Rows, suffix: str) -> Rows:
 
 
 def check_writable(rows: Rows, path: Path, field: str, quoting: Quoting | None = None) -> None:
-    """Check that a file as its ending says can hold these rows.
+    """Check that rows can be written in the format of the ending.
 
     Raises:
         SlatError: it cannot; the message begins with ``field``.
@@ -227,7 +227,7 @@ def _content(rows: Rows, path: Path, field: str, quoting: Quoting | None) -> str
 
 
 def write_rows(rows: Rows, path: Path, field: str, quoting: Quoting | None = None) -> None:
-    """Write a file as its ending says.
+    """Write rows in the format of the ending.
 
     Raises:
         SlatError: unsupported values, or an unwritable file; the message begins with ``field``.
@@ -236,21 +236,21 @@ def write_rows(rows: Rows, path: Path, field: str, quoting: Quoting | None = Non
     try:
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        with whole_file(path) as part:
+        with whole_file(path) as staging:
             if isinstance(content, str):
-                part.write_bytes(content.encode("utf-8"))
+                staging.write_bytes(content.encode("utf-8"))
             else:
-                with part.open("wb") as file:
+                with staging.open("wb") as file:
                     pyarrow.parquet.write_table(content, file)
     except OSError as error:
         raise SlatError(f"{field}: cannot write {path}: {error.strerror or error}") from error
 
 
 def as_text(rows: Rows, suffix: str, layout: Layout | None = None) -> str:
-    """Return the text of a file of this ending, by default quoted where needed; empty for Parquet, which is no text.
+    """Return the text of a file of this ending: CSV or TSV, by default with quotes where needed, or else JSON.
 
     Raises:
-        MalformedError: a text that needs quotes where there are none.
+        MalformedError: a text that needs quotes in a layout without quotes.
     """
     values = {name: rows.values(name) for name in rows.columns}
     if suffix in _SEPARATORS:
@@ -265,7 +265,7 @@ def as_text(rows: Rows, suffix: str, layout: Layout | None = None) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A value as text."""
+    """Return the text of a value in a cell."""
     if value is None:
         return ""
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""Order in which several tasks take turns."""
+"""The order in which several tasks take turns."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def shares(sizes: Sequence[int], sampling: str, temperature: float = 1.0) -> np.ndarray:
-    """Share of the batches that each task gets, (tasks,); they sum to 1.
+    """Return the share of the batches that each task gets, (tasks,); shares sum to 1.
 
     Args:
-        sizes: training texts of each task.
+        sizes: number of training texts of each task.
         sampling: ``uniform``; ``proportional`` to sizes; or ``temperature``, proportional to ``size ** (1 / T)``, which
             lies between them (Arivazhagan et al. 2019, arXiv 1907.05019).
         temperature: T, at least 1.
@@ -22,13 +22,13 @@ def shares(sizes: Sequence[int], sampling: str, temperature: float = 1.0) -> np.
 
 
 def turns(share: np.ndarray) -> Iterator[int]:
-    """Yield task numbers forever: the one furthest behind its ``share`` (tasks,), the first of equals.
+    """Yield task numbers forever: each time the task furthest behind its ``share`` (tasks,), the first of equals.
 
-    So after ``n`` turns every task had its share of them to within one; drawing at random would only add noise.
+    So after ``n`` turns every task has had its share of them to within one; random draws would only add noise.
     """
-    owed = np.zeros(len(share))
+    deficits = np.zeros(len(share))
     while True:
-        owed += share
-        task = int(np.argmax(np.round(owed, 9)))
-        owed[task] -= 1
+        deficits += share
+        task = int(np.argmax(np.round(deficits, 9)))
+        deficits[task] -= 1
         yield task

@@ -158,7 +158,7 @@ def test_parquet_that_expands_is_one_sentence(tmp_path: Path, monkeypatch: pytes
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     assert (tmp_path / "a.parquet").stat().st_size < 50_000
     assert read_rows(tmp_path / "a.parquet", "task.train").values("label") == [0] * 100_000
-    monkeypatch.setattr(parquet, "_MOST_BYTES", 2**24)
+    monkeypatch.setattr(parquet, "_MAX_BYTES", 2**24)
     with pytest.raises(SlatError, match=r"a\.parquet: it expands to more than"):
         read_rows(tmp_path / "a.parquet", "task.train")
 
@@ -167,7 +167,7 @@ def test_a_value_that_parquet_repeats_is_looked_at_in_time(tmp_path: Path, monke
     """A dictionary holds a long value once; all rows of a batch would be gigabytes before their size is known."""
     texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 4096, "int32"), ["x" * 2**20])
     pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "a.parquet", store_schema=False)
-    monkeypatch.setattr(parquet, "_MOST_BYTES", 2**26)
+    monkeypatch.setattr(parquet, "_MAX_BYTES", 2**26)
     pool = pyarrow.default_memory_pool()
     proxy = pyarrow.proxy_memory_pool(pool)
     pyarrow.set_memory_pool(proxy)

@@ -61,6 +61,9 @@ def test_columns_that_are_given_are_taken() -> None:
         ([i / 4 for i in range(60)], "pearson", None),
         ([f"{i / 4}" for i in range(60)], "pearson", None),
         (over(1.0, 2.0), "accuracy", None),  # as pandas writes classes
+        (over("1", "nan", "2"), "accuracy", None),  # no numbers to learn, so classes
+        (over("inf", "1.5"), "accuracy", None),
+        (over(float("inf"), 1.0), "accuracy", None),
     ],
 )
 def test_the_metric_fits_the_labels(labels: list[Any], metric: str, positive: str | None) -> None:
@@ -85,6 +88,7 @@ def test_words_of_a_pair_are_counted_together() -> None:
         ),
         ({"x": over(1, 2), "label": over(0, 1)}, {}, "--text: no column of mine.csv looks like texts; name one of x"),
         ({"text": SENTENCES}, {"label": "topic"}, "--label: mine.csv has no column 'topic'; it has text"),
+        ({"text": SENTENCES, "a": over(None, " ")}, {"label": "a"}, "--label: column 'a' of mine.csv holds no value"),
         ({"text": SENTENCES}, {"text": ["body"]}, "--text: mine.csv has no column 'body'; it has text"),
     ],
 )

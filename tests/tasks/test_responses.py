@@ -171,6 +171,7 @@ def test_chats_of_sharegpt_are_the_same_chats(tmp_path: Path, dump: Callable[[An
     ("messages", "why"),
     [
         ("hello", "row 2 is no chat but a text: 'hello'"),
+        ("[" * 100_000, "row 2 is no chat but a text: '"),
         ([], "row 2 is no chat: a list of messages"),
         ([CHAT[1]], "row 2: the last message is of the user, and the assistant's is the response"),
         ([CHAT[2]], "row 2: nothing stands before the assistant's message"),
