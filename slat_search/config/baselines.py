@@ -40,11 +40,15 @@ MethodName = Literal[
     "head",
     "full",
 ]
-_QUERY_VALUE, _EVERY = ("q", "v", "qkv"), ("all",)
-_FINE, _SLOW = (3e-5, 1e-4, 3e-4), (3e-4, 1e-3, 3e-3)
-_MIDDLE, _FAST = (1e-3, 3e-3, 1e-2), (3e-3, 1e-2, 3e-2)
-_FASTEST = (1e-2, 3e-2, 1e-1)  # of few trained numbers, each of which has much to do
-_FAR = (1e-1, 3e-1, 1.0)  # of numbers that stand in hundreds of places, divided by the root of how many
+_QUERY_AND_VALUE, _ALL_ROLES = ("q", "v", "qkv"), ("all",)
+_FINE_TUNING_RATES, _LOW_RATES = (3e-5, 1e-4, 3e-4), (3e-4, 1e-3, 3e-3)
+_MEDIUM_RATES, _HIGH_RATES = (1e-3, 3e-3, 1e-2), (3e-3, 1e-2, 3e-2)
+_HIGHER_RATES = (1e-2, 3e-2, 1e-1)  # for few trained numbers, each of which has to change much
+_HIGHEST_RATES = (
+    1e-1,
+    3e-1,
+    1.0,
+)  # for numbers that each occur in hundreds of places, divided by the root of the count
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,12 @@ class MethodDefaults:
 
     Attributes:
         title: name in tables.
-        learning_rates: to choose from.
-        size: rank, width or number of vectors and the like; None where the method has none.
-        roles: projections that it is put on; None where it has its own places.
-        budget: whether it fills a number of parameters.
-        peft: whether it goes through the peft library and takes that library's fields.
-        tuner: whether it is one of peft's methods, to be named.
+        learning_rates: values to choose from.
+        size: rank, width, number of vectors or the like; None where the method has no size.
+        roles: projections that the method is put on; None where the method itself decides.
+        budget: whether the method is made for a given number of parameters.
+        peft: whether the method comes from the peft library and takes that library's fields.
+        tuner: whether the user names the method of the peft library.
     """
 
     title: str
@@ -71,36 +75,36 @@ class MethodDefaults:
 
 
 METHOD_DEFAULTS: dict[MethodName, MethodDefaults] = {
-    "lora": MethodDefaults("LoRA r={size}", _MIDDLE, 8, _QUERY_VALUE, peft=True),
-    "dora": MethodDefaults("DoRA r={size}", _MIDDLE, 8, _QUERY_VALUE, peft=True),
-    "adalora": MethodDefaults("AdaLoRA r={size}", _MIDDLE, 4, _QUERY_VALUE, peft=True),
-    "vera": MethodDefaults("VeRA r={size}", _FAST, 256, _QUERY_VALUE, peft=True),
-    "tinylora": MethodDefaults("TinyLoRA u={size}", _FASTEST, 4, _EVERY, peft=True),
-    "unilora": MethodDefaults("Uni-LoRA d={size}", _FAR, 256, _EVERY, peft=True),
-    "fourierft": MethodDefaults("FourierFT n={size}", _FASTEST, 100, _QUERY_VALUE, peft=True),
-    "ia3": MethodDefaults("IA3", _FAST, peft=True),
-    "layernorm": MethodDefaults("LayerNorm", _FAST, peft=True),
-    "prefix": MethodDefaults("prefix {size}", _FAST, 16, peft=True),
-    "peft": MethodDefaults("{tuner}", _MIDDLE, roles=_QUERY_VALUE, peft=True, tuner=True),
-    "houlsby": MethodDefaults("Houlsby d={size}", _MIDDLE, 8),
-    "pfeiffer": MethodDefaults("Pfeiffer d={size}", _MIDDLE, 16),
-    "parallel": MethodDefaults("parallel adapter d={size}", _SLOW, 8),
-    "bitfit": MethodDefaults("BitFit", _FAST),
-    "cores": MethodDefaults("even cores r={size}", _FASTEST, 2, _EVERY),
-    "lora_xs": MethodDefaults("LoRA-XS r={size}", _MIDDLE, 4, _EVERY),
-    "svft": MethodDefaults("SVFT", _FASTEST, roles=_EVERY),
-    "svft_banded": MethodDefaults("SVFT banded d={size}", _FAST, 2, _EVERY),
-    "unipelt": MethodDefaults("UniPELT-like d={size}", _MIDDLE, 8),
-    "uniform": MethodDefaults("even LoRA", _MIDDLE, budget=True),
-    "random": MethodDefaults("random structure", _MIDDLE, budget=True),
-    "entries": MethodDefaults("random entries", _FASTEST, 32, budget=True),
-    "head": MethodDefaults("linear head", _FAST),
-    "full": MethodDefaults("full fine-tuning", _FINE),
+    "lora": MethodDefaults("LoRA r={size}", _MEDIUM_RATES, 8, _QUERY_AND_VALUE, peft=True),
+    "dora": MethodDefaults("DoRA r={size}", _MEDIUM_RATES, 8, _QUERY_AND_VALUE, peft=True),
+    "adalora": MethodDefaults("AdaLoRA r={size}", _MEDIUM_RATES, 4, _QUERY_AND_VALUE, peft=True),
+    "vera": MethodDefaults("VeRA r={size}", _HIGH_RATES, 256, _QUERY_AND_VALUE, peft=True),
+    "tinylora": MethodDefaults("TinyLoRA u={size}", _HIGHER_RATES, 4, _ALL_ROLES, peft=True),
+    "unilora": MethodDefaults("Uni-LoRA d={size}", _HIGHEST_RATES, 256, _ALL_ROLES, peft=True),
+    "fourierft": MethodDefaults("FourierFT n={size}", _HIGHER_RATES, 100, _QUERY_AND_VALUE, peft=True),
+    "ia3": MethodDefaults("IA3", _HIGH_RATES, peft=True),
+    "layernorm": MethodDefaults("LayerNorm", _HIGH_RATES, peft=True),
+    "prefix": MethodDefaults("prefix {size}", _HIGH_RATES, 16, peft=True),
+    "peft": MethodDefaults("{tuner}", _MEDIUM_RATES, roles=_QUERY_AND_VALUE, peft=True, tuner=True),
+    "houlsby": MethodDefaults("Houlsby d={size}", _MEDIUM_RATES, 8),
+    "pfeiffer": MethodDefaults("Pfeiffer d={size}", _MEDIUM_RATES, 16),
+    "parallel": MethodDefaults("parallel adapter d={size}", _LOW_RATES, 8),
+    "bitfit": MethodDefaults("BitFit", _HIGH_RATES),
+    "cores": MethodDefaults("even cores r={size}", _HIGHER_RATES, 2, _ALL_ROLES),
+    "lora_xs": MethodDefaults("LoRA-XS r={size}", _MEDIUM_RATES, 4, _ALL_ROLES),
+    "svft": MethodDefaults("SVFT", _HIGHER_RATES, roles=_ALL_ROLES),
+    "svft_banded": MethodDefaults("SVFT banded d={size}", _HIGH_RATES, 2, _ALL_ROLES),
+    "unipelt": MethodDefaults("UniPELT-like d={size}", _MEDIUM_RATES, 8),
+    "uniform": MethodDefaults("even LoRA", _MEDIUM_RATES, budget=True),
+    "random": MethodDefaults("random structure", _MEDIUM_RATES, budget=True),
+    "entries": MethodDefaults("random entries", _HIGHER_RATES, 32, budget=True),
+    "head": MethodDefaults("linear head", _HIGH_RATES),
+    "full": MethodDefaults("full fine-tuning", _FINE_TUNING_RATES),
 }
-_FEW: tuple[Any, ...] = ("lora", "houlsby", "bitfit", "head")
-#: name of a set -> its entries
+_SMALL_SET: tuple[Any, ...] = ("lora", "houlsby", "bitfit", "head")
+#: name of a set -> its baselines
 SETS: dict[str, tuple[Any, ...]] = {
-    "few": _FEW,
+    "few": _SMALL_SET,
     "standard": (
         "lora",
         {"method": "lora", "size": 2, "roles": ["all"]},
@@ -178,44 +182,44 @@ class Baseline(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _usual(cls, raw: Any) -> Any:
-        """Fill in what is left out, so that the resolved configuration says it."""
+    def _fill_in_defaults(cls, raw: Any) -> Any:
+        """Fill in the defaults of the method, so that the resolved configuration states them."""
         if not isinstance(raw, Mapping):
             return raw
-        usual = METHOD_DEFAULTS.get(raw.get("method", "lora"))
-        if usual is None:
+        defaults = METHOD_DEFAULTS.get(raw.get("method", "lora"))
+        if defaults is None:
             return raw
-        filled = {"learning_rates": usual.learning_rates, "size": usual.size, "roles": usual.roles}
-        return filled | {key: value for key, value in raw.items() if value is not None and value != ()}
+        fields = {"learning_rates": defaults.learning_rates, "size": defaults.size, "roles": defaults.roles}
+        return fields | {key: value for key, value in raw.items() if value is not None and value != ()}
 
     @model_validator(mode="after")
-    def _takes(self) -> Self:
-        usual = METHOD_DEFAULTS[self.method]
-        if usual.tuner and not self.tuner:
+    def _check_fields(self) -> Self:
+        defaults = METHOD_DEFAULTS[self.method]
+        if defaults.tuner and not self.tuner:
             raise ValueError("peft needs `tuner`, a method of that library by its name there, like tinylora or boft")
-        for field, takes in (
-            ("size", usual.size is not None),
-            ("roles", usual.roles is not None),
-            ("budget", usual.budget),
-            ("peft", usual.peft),
-            ("tuner", usual.tuner),
+        for field, is_taken in (
+            ("size", defaults.size is not None),
+            ("roles", defaults.roles is not None),
+            ("budget", defaults.budget),
+            ("peft", defaults.peft),
+            ("tuner", defaults.tuner),
         ):
-            if getattr(self, field) and not takes:
+            if getattr(self, field) and not is_taken:
                 raise ValueError(f"{self.method} takes no {field}")
         return self
 
     @property
     def same_size(self) -> bool:
-        """Whether it is made once for each found structure, in its size."""
+        """Whether the method is trained once for each found structure, in the size of that structure."""
         return METHOD_DEFAULTS[self.method].budget and self.budget is None
 
     def sized(self, params: int) -> Baseline:
-        """Made for a structure of ``params`` parameters; itself where it has a size of its own."""
+        """Return the baseline for a structure of ``params`` parameters; itself if it has a size of its own."""
         return self.model_copy(update={"budget": params}) if self.same_size else self
 
     @property
     def options(self) -> dict[str, Any]:
-        """Return the options of the method, JSON values only."""
+        """The options of the method, as JSON values."""
         options = {
             "tuner": self.tuner,
             "size": self.size,
@@ -226,13 +230,13 @@ class Baseline(Section):
         return {name: value for name, value in options.items() if value}
 
     @property
-    def _places(self) -> tuple[str, ...]:
+    def _custom_roles(self) -> tuple[str, ...]:
         return self.roles if self.roles is not None and self.roles != METHOD_DEFAULTS[self.method].roles else ()
 
     @property
     def label(self) -> str:
         """Short name for files: ``lora-8``, ``bitfit``."""
-        parts = [self.method, *(str(n) for n in (self.tuner, self.size, self.budget) if n), *self._places]
+        parts = [self.method, *(str(n) for n in (self.tuner, self.size, self.budget) if n), *self._custom_roles]
         if self.peft:
             parts.append(hashlib.sha256(json.dumps(self.peft, sort_keys=True).encode()).hexdigest()[:6])
         return "-".join(parts)
@@ -244,26 +248,30 @@ class Baseline(Section):
             return self.name
         title = METHOD_DEFAULTS[self.method].title.format(size=self.size, tuner=self.tuner)
         size = f" {self.budget:,}" if self.budget else ""
-        where = f" ({', '.join(self._places)})" if self._places else ""
+        suffix = f" ({', '.join(self._custom_roles)})" if self._custom_roles else ""
         fields = f" [{', '.join(f'{key}={value}' for key, value in self.peft.items())}]" if self.peft else ""
-        return title + size + where + fields
+        return title + size + suffix + fields
 
 
 def entries(raw: Any) -> Any:
-    """Entries of a list in which a set's or a method's name may stand for what it usually is; or of one such name."""
+    """Return a list of baselines in which the names of sets and methods are expanded; ``raw`` is a list, or one name.
+
+    Raises:
+        ValueError: an unknown name.
+    """
     if isinstance(raw, str):
         raw = [raw]
     if not isinstance(raw, list | tuple):
         return raw
-    listed: list[Any] = []
-    known = (*SETS, *METHOD_DEFAULTS)
+    methods: list[Any] = []
+    names = (*SETS, *METHOD_DEFAULTS)
     for entry in raw:
-        if isinstance(entry, str) and entry not in known:
-            hint = did_you_mean(entry, known, before="", after=" ")
+        if isinstance(entry, str) and entry not in names:
+            hint = did_you_mean(entry, names, before="", after=" ")
             raise ValueError(
                 f"no set or method is called {entry!r}; {hint}sets are {', '.join(SETS)}, "
                 f"methods {', '.join(METHOD_DEFAULTS)}"
             )
-        named = SETS.get(entry, (entry,)) if isinstance(entry, str) else (entry,)
-        listed += [{"method": method} if isinstance(method, str) else method for method in named]
-    return listed
+        group = SETS.get(entry, (entry,)) if isinstance(entry, str) else (entry,)
+        methods += [{"method": method} if isinstance(method, str) else method for method in group]
+    return methods

@@ -1,4 +1,4 @@
-"""In which fields two configurations differ."""
+"""Differences between two configurations, field by field."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from typing import Any
 from .model import Config
 from .secrets import without_secrets
 
-_NAMED = 6  # fields, before the rest is counted
-_SHOWN = 60  # characters of a value
-_NOTHING = object()
+_MAX_LISTED = 6  # fields that are named; further ones are counted
+_MAX_LENGTH = 60  # characters of a value
+_ABSENT = object()  # value of a field that a configuration lacks
 
 
 def differences(stored: Config, current: Config, ignored: Mapping[str, Any] | None = None) -> list[str]:
-    """Each field that differs, with both values: ``training.steps (was 10, is 20)``.
+    """Return each field that differs, with both values: ``training.steps (was 10, is 20)``.
 
     Args:
         ignored: fields that do not count, as pydantic's ``exclude``.
     """
-    both = (without_secrets(config) for config in (stored, current))  # what a run keeps has none
-    old, new = (config.model_dump(mode="json", exclude=dict(ignored or {})) for config in both)
-    if stored.tasks or current.tasks:  # `task` is then the first of them
+    configs = (without_secrets(config) for config in (stored, current))  # a stored one has none
+    old, new = (config.model_dump(mode="json", exclude=dict(ignored or {})) for config in configs)
+    if stored.tasks or current.tasks:  # `task` then repeats the first of them
         old.pop("task", None)
         new.pop("task", None)
-    return [*_between(old, new, "")]
+    return [*_compare(old, new, "")]
 
 
 def told(lines: list[str]) -> str:
     """List the first few differences."""
-    rest = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
-    return ", ".join(lines[:_NAMED]) + rest
+    suffix = f" and {len(lines) - _MAX_LISTED} more" if len(lines) > _MAX_LISTED else ""
+    return ", ".join(lines[:_MAX_LISTED]) + suffix
 
 
-def _between(old: Any, new: Any, path: str) -> Iterator[str]:
+def _compare(old: Any, new: Any, path: str) -> Iterator[str]:
     if old == new:
         return
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys((*old, *new)):
-            yield from _between(old.get(key, _NOTHING), new.get(key, _NOTHING), f"{path}.{key}" if path else key)
+            yield from _compare(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{path}.{key}" if path else key)
     elif isinstance(old, list) and isinstance(new, list) and any(isinstance(v, dict) for v in (*old, *new)):
-        for place in range(max(len(old), len(new))):
-            before, after = (values[place] if place < len(values) else _NOTHING for values in (old, new))
-            yield from _between(before, after, f"{path}.{place}")
+        for index in range(max(len(old), len(new))):
+            old_item, new_item = (values[index] if index < len(values) else _ABSENT for values in (old, new))
+            yield from _compare(old_item, new_item, f"{path}.{index}")
     else:
-        yield f"{path} (was {_shown(old)}, is {_shown(new)})"
+        yield f"{path} (was {_format(old)}, is {_format(new)})"
 
 
-def _shown(value: Any) -> str:
-    if value is _NOTHING:
+def _format(value: Any) -> str:
+    if value is _ABSENT:
         return "not there"
     if isinstance(value, dict):
-        named = value.get("name") or value.get("method")
-        text = str(named) if named else str(value)
+        name = value.get("name") or value.get("method")
+        text = str(name) if name else str(value)
     else:
         text = "nothing" if value is None or value == [] else str(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}..."

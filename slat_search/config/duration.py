@@ -1,4 +1,4 @@
-"""Times as people write them: ``90s``, ``30m``, ``2h``, ``1h30m``, ``2d``, or a number of seconds."""
+"""Durations: ``90s``, ``30m``, ``2h``, ``1h30m``, ``2d``, or a number of seconds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-_FORM = r"^\s*(\d+(\.\d+)?d)?\s*(\d+(\.\d+)?h)?\s*(\d+(\.\d+)?m(in)?)?\s*(\d+(\.\d+)?s)?\s*$"
+_PATTERN = r"^\s*(\d+(\.\d+)?d)?\s*(\d+(\.\d+)?h)?\s*(\d+(\.\d+)?m(in)?)?\s*(\d+(\.\d+)?s)?\s*$"
 
 
 def in_seconds(value: Any) -> Any:
-    """Return seconds; what is no text as it is.
+    """Return a duration in seconds; a value that is no text is returned unchanged.
 
     Raises:
         ValueError: a text of another form.
@@ -24,7 +24,7 @@ def in_seconds(value: Any) -> Any:
     except ValueError:
         pass
     parts = re.findall(r"([\d.]+)([dhms])", value)
-    if not parts or not re.match(_FORM, value):
+    if not parts or not re.match(_PATTERN, value):
         raise ValueError("should be a time such as 90s, 30m, 2h or 1h30m, or a number of seconds")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
@@ -33,5 +33,5 @@ Duration = Annotated[
     float,
     BeforeValidator(in_seconds),
     Field(gt=0),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": _FORM}]}),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": _PATTERN}]}),
 ]

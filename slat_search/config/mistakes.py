@@ -13,18 +13,18 @@ from .model import Config
 from .section import ALSO, Section
 
 Location = tuple[int | str, ...]
-#: type of what should be text -> how YAML came to it
+#: type of a value that should be text -> reason why YAML reads it as that type
 _READ_AS = {
     bool: "YAML reads yes, no, on and off as true and false",
     int: "YAML reads digits as a number",
     float: "YAML reads digits as a number",
     datetime.date: "YAML reads it as a date",
 }
-_OF_A_WHOLE = ("too_short", "too_long")  # what may follow from mistakes inside
-_SHOWN = 80  # characters of a value
+_LENGTH_ERRORS = ("too_short", "too_long")  # of a list or mapping, caused perhaps by mistakes inside it
+_MAX_LENGTH = 80  # characters of a value
 
-#: type of pydantic's error -> the sentence's end, from its context
-_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+#: type of a pydantic error -> function of its context that returns the end of the sentence
+_DESCRIPTIONS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda context: "is missing",
     "string_type": lambda context: "should be text",
     "int_type": lambda context: "should be a whole number",
@@ -49,7 +49,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def as_one(mistakes: Sequence[str]) -> str:
-    """Return one mistake as it is, and several with their number, a line each."""
+    """Return one mistake unchanged, or several with their number, a line each."""
     unique = list(dict.fromkeys(mistakes))
     return unique[0] if len(unique) == 1 else "\n  ".join([f"{len(unique)} mistakes", *unique])
 
@@ -58,57 +58,60 @@ def sentences(error: ValidationError, settings: Mapping[Location, str] | None = 
     """Return a sentence for each problem.
 
     Args:
-        settings: place of a field that was set beside the file -> how; its mistakes begin with that.
+        settings: location of a field set on the command line -> the setting, which its mistakes begin with.
     """
     lines = []
-    for details in _distinct(error):
+    for details in _distinct_errors(error):
         location = tuple(part for part in details["loc"] if part != "[key]")
-        texts = [text for place, text in (settings or {}).items() if location[: len(place)] == place]
+        texts = [text for path, text in (settings or {}).items() if location[: len(path)] == path]
         source = f"--set {texts[-1]}: " if texts else ""
         lines += [source + _sentence({**details, "msg": problem}) for problem in details["msg"].split(ALSO)]
     return list(dict.fromkeys(lines))
 
 
-def _distinct(error: ValidationError) -> list[Any]:
-    """Without what ``task`` repeats, which stands for the first of several ``tasks``."""
+def _distinct_errors(error: ValidationError) -> list[Any]:
+    """Return the errors without those that follow from others.
+
+    With several ``tasks``, ``task`` is a copy of the first one and repeats its errors.
+    """
     errors = error.errors()
-    deeper = {details["loc"][:-1] for details in errors}
-    errors = [details for details in errors if not (details["type"] in _OF_A_WHOLE and details["loc"] in deeper)]
-    first = {details["loc"][2:] for details in errors if details["loc"][:2] == ("tasks", 0)}
-    return [details for details in errors if not (details["loc"][:1] == ("task",) and details["loc"][1:] in first)]
+    parents = {details["loc"][:-1] for details in errors}
+    errors = [details for details in errors if not (details["type"] in _LENGTH_ERRORS and details["loc"] in parents)]
+    locations = {details["loc"][2:] for details in errors if details["loc"][:2] == ("tasks", 0)}
+    return [details for details in errors if not (details["loc"][:1] == ("task",) and details["loc"][1:] in locations)]
 
 
 def _sentence(details: Any) -> str:
     location: Location = tuple(part for part in details["loc"] if part != "[key]")
     kind, value = details["type"], details["input"]
     if kind == "extra_forbidden":
-        known = _fields_at(location[:-1])
-        hint = did_you_mean(str(location[-1]), known, before="", after=" ")
-        return f"unknown field {_path(location)}; {hint}allowed here: {', '.join(known)}"
-    if kind == "missing" and location and isinstance(location[-1], int):  # of a list of so many
+        names = _fields_at(location[:-1])
+        hint = did_you_mean(str(location[-1]), names, before="", after=" ")
+        return f"unknown field {_path(location)}; {hint}allowed here: {', '.join(names)}"
+    if kind == "missing" and location and isinstance(location[-1], int):  # an entry of a list of fixed length
         return f"{_path(location[:-1])}: should have more entries; number {location[-1] + 1} is missing"
-    words = _WORDS.get(kind)
-    if words is not None:
-        message = words(details.get("ctx", {}))
+    describe = _DESCRIPTIONS.get(kind)
+    if describe is not None:
+        message = describe(details.get("ctx", {}))
     else:
         message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if kind == "literal_error" and isinstance(value, str):
-        allowed = [part.strip("'") for part in details["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        message += did_you_mean(value, allowed)
+        choices = [part.strip("'") for part in details["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        message += did_you_mean(value, choices)
     if kind == "model_type":
         message += f": {', '.join(_fields_at(location))}"
     if value is None and kind not in ("missing", "value_error"):
         message += "; nothing is given"
-    elif kind in _WORDS.keys() - {"missing"} or not isinstance(value, dict | list | tuple):
-        message += f" (got {_shown(value)})"
+    elif kind in _DESCRIPTIONS.keys() - {"missing"} or not isinstance(value, dict | list | tuple):
+        message += f" (got {_format(value)})"
     if kind == "string_type" and type(value) in _READ_AS:
         message += f"; {_READ_AS[type(value)]}, so put it in quotes"
     return f"{_path(location)}: {message}" if location else message
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}..."
 
 
 def _entries(bound: str, count: int) -> str:
@@ -120,7 +123,7 @@ def _path(location: Location) -> str:
 
 
 def _fields_at(location: Location) -> list[str]:
-    """Names of the fields of the section at ``location``; list positions and mapping keys lead no deeper."""
+    """Return the names of the fields of the section at ``location``; list positions and mapping keys are skipped."""
     section: type[Section] = Config
     for part in location:
         field = section.model_fields.get(str(part))
@@ -133,6 +136,6 @@ def is_section(value: Any) -> TypeGuard[type[Section]]:
 
 
 def section_in(annotation: Any) -> type[Section] | None:
-    """The section that a field is, or holds in a list or mapping."""
+    """Return the section that a field holds, alone or in a list or mapping; None if it holds none."""
     candidates = (annotation, *get_args(annotation))
     return next((part for part in candidates if is_section(part)), None)

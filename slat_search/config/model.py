@@ -83,7 +83,7 @@ class Model(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_its_name(cls, data: Any) -> Any:
+    def _expand_name(cls, data: Any) -> Any:
         return by_name(data)
 
 
@@ -186,8 +186,8 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _first_of_several(cls, data: Any) -> Any:
-        """Fill in what a preset says; ``task`` stands for the first of several."""
+    def _fill_in_preset(cls, data: Any) -> Any:
+        """Fill in the fields of the preset; ``task`` becomes a copy of the first of several ``tasks``."""
         data = with_preset(data) if isinstance(data, dict) else data
         if not isinstance(data, dict) or not isinstance(data.get("tasks"), list | tuple) or not data["tasks"]:
             return data
@@ -195,27 +195,27 @@ class Config(Section):
 
     @field_validator("name")
     @classmethod
-    def _names_a_folder(cls, name: str) -> str:
+    def _check_name(cls, name: str) -> str:
         if not re.fullmatch(_FOLDER, name):
             raise ValueError("should begin with a letter or digit and have letters, digits, _, . and - alone")
         return name
 
     @field_validator("baselines", mode="before")
     @classmethod
-    def _named(cls, raw: Any) -> Any:
+    def _expand_names(cls, raw: Any) -> Any:
         return entries(raw)
 
     @field_validator("baselines")
     @classmethod
-    def _distinct(cls, baselines: tuple[Baseline, ...]) -> tuple[Baseline, ...]:
+    def _check_distinct(cls, baselines: tuple[Baseline, ...]) -> tuple[Baseline, ...]:
         for names in ([b.label for b in baselines], [b.title for b in baselines]):
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice:
-                raise ValueError(f"{twice} stands there twice; give its learning rates in one entry")
+            duplicate = next((name for name in names if names.count(name) > 1), None)
+            if duplicate:
+                raise ValueError(f"{duplicate} stands there twice; give its learning rates in one entry")
         return baselines
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         check_all([*self._space_problems(), *(self._pool_problems() if self.tasks else ())])
         return self
 
@@ -223,7 +223,7 @@ class Config(Section):
         try:
             if not self.kind_sets:
                 yield "space.kinds: every kind has size 0, so there is nothing to search"
-        except ValueError as error:  # a set names a kind that the space lacks
+        except ValueError as error:  # a set that names a kind that the space lacks
             yield str(error)
         if self.model.weights in ("nf4", "int8") and any(baseline.method == "full" for baseline in self.baselines):
             yield f"baselines: full fine-tuning has nothing to train in weights of {self.model.weights}"
@@ -234,8 +234,8 @@ class Config(Section):
         names = [task.name for task in self.tasks]
         if len(set(names)) < max(2, len(names)):
             yield "tasks: two or more with different names share a pool; one alone is `task`"
-        if unfit := [name for name in names if not re.fullmatch(_FOLDER, name)]:
-            yield f"tasks: {unfit[0]!r} cannot name a folder; give the task another name"
+        if invalid := [name for name in names if not re.fullmatch(_FOLDER, name)]:
+            yield f"tasks: {invalid[0]!r} cannot name a folder; give the task another name"
         if self.task != self.tasks[0]:
             yield "task and tasks are one task and several; give one of them"
         if len({task.is_prompted for task in self.tasks}) > 1:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from .search import Search
 
 Preset = Literal["quick", "good", "best"]
-#: preset -> fields that it sets; `good` has the defaults
+#: preset -> fields that it sets; `good` is the defaults
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"seeds": 1, "search": {"trials": 6, "num_selected": 1}, "baselines": ["lora", "head"]},
     "good": {},
@@ -17,14 +17,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def with_preset(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a configuration with those of its preset, as far as they are not given."""
+    """Return the fields of a configuration, with those of its preset where they are missing."""
     name = fields.get("preset")
-    merged = dict(fields)
+    result = dict(fields)
     for field, value in PRESETS.get(name, {}).items() if isinstance(name, str) else ():
-        current = merged.get(field)
-        if isinstance(value, dict) and isinstance(current, Mapping):
-            known = {Search.OLD_NAMES.get(key, key) for key in current}
-            merged[field] = {**{key: item for key, item in value.items() if key not in known}, **current}
+        section = result.get(field)
+        if isinstance(value, dict) and isinstance(section, Mapping):
+            names = {Search.OLD_NAMES.get(key, key) for key in section}
+            result[field] = {**{key: item for key, item in value.items() if key not in names}, **section}
         else:
-            merged.setdefault(field, value)
-    return merged
+            result.setdefault(field, value)
+    return result

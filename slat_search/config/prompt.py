@@ -20,7 +20,7 @@ class Message(Section):
     content: str = Field(..., description="format string over columns, e.g. `Review: {sentence}`")
 
 
-#: name of the prompt of Stanford Alpaca (Taori et al. 2023) -> its form with an input and without
+#: name of a prompt, that of Stanford Alpaca (Taori et al. 2023) -> its template with an input, and without one
 ALPACA = {
     "alpaca": (
         "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
@@ -36,23 +36,23 @@ def pieces(template: str) -> list[tuple[str, str | None]]:
     """Return a format string as pairs of a literal and the column that follows it (None at the end).
 
     Raises:
-        ValueError: a field that is more than the name of a column, or a brace without its other.
+        ValueError: a field that is more than the name of a column, or an unmatched brace.
     """
     try:
-        parsed = list(Formatter().parse(template))
+        fields = list(Formatter().parse(template))
     except ValueError as error:
         raise ValueError(f"{template!r} is no format string ({error}); write {{{{ and }}}} for braces") from None
-    for _, column, form, conversion in parsed:
-        if column is not None and (form or conversion or not column or not set(".[]").isdisjoint(column)):
+    for _, column, format_spec, conversion in fields:
+        if column is not None and (format_spec or conversion or not column or not set(".[]").isdisjoint(column)):
             raise ValueError(f"{{{column}}} in {template!r}: a field is the name of a column and no more")
-    return [(literal, column) for literal, column, _, _ in parsed]
+    return [(literal, column) for literal, column, _, _ in fields]
 
 
 def columns(templates: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns that format strings name, in the order in which they come first.
+    """Return the columns that format strings name, in the order of their first occurrence.
 
     Raises:
-        ValueError: they name none, or are no format strings.
+        ValueError: they name no column, or are no format strings.
     """
     names = [column for template in templates for _, column in pieces(template) if column is not None]
     if not names:
@@ -64,20 +64,20 @@ def check_words(words: Mapping[str, str]) -> None:
     """Check the words of labels.
 
     Raises:
-        ValueError: an empty word, or two labels with the same.
+        ValueError: an empty word, or two labels with the same words.
     """
     for label, word in words.items():
         if not word.strip():
             raise ValueError(f"response: the label {label!r} has no words")
-        if same := next((other for other in words if other != label and words[other].strip() == word.strip()), None):
-            raise ValueError(f"response: the labels {label!r} and {same!r} have the same words, {word!r}")
+        if duplicate := next((name for name in words if name != label and words[name].strip() == word.strip()), None):
+            raise ValueError(f"response: the labels {label!r} and {duplicate!r} have the same words, {word!r}")
 
 
 def as_text(raw: Any) -> Any:
-    """Return words of labels with their labels as text.
+    """Return the words of each label with the labels as text; anything but a mapping is returned unchanged.
 
     Raises:
-        ValueError: YAML has read a label or a word as something else.
+        ValueError: an empty mapping, or a value that is not text.
     """
     if raw is not None and not isinstance(raw, str | Mapping):
         raise ValueError("response is the name of a column, or the words of each label")

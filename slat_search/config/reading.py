@@ -1,4 +1,4 @@
-"""YAML without repeated fields in a mapping, and without small files that expand to millions of values."""
+"""Read YAML safely: repeated fields are reported, and small files that expand to millions of values are rejected."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any
 
 import yaml
 
-MOST_BYTES = 2**19  # of YAML, which is read within seconds then
-_MOST_VALUES = 100_000
+MOST_BYTES = 2**19  # of a YAML file, so that it is read within seconds
+_MAX_VALUES = 100_000
 
 
 class MalformedError(ValueError):
-    """YAML that is no configuration, in one sentence."""
+    """YAML that is no configuration; the message is one sentence."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Notes each field that a mapping has twice; what ``<<`` merges may be said anew.
+    """Loader that records each field that a mapping has twice; fields that ``<<`` merges may be overridden.
 
-    What aliases repeat counts each time against the most values that a file may stand for.
+    A value counts once for each alias against the largest number of values that a file may expand to.
     """
 
     def __init__(self, text: str):
@@ -29,10 +29,12 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         if node is not None and id(node) not in self._sizes:
             pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-            parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in pairs for part in pair]
-            self._sizes[id(node)] = size = 1 + sum(self._sizes.get(id(part), 0) for part in parts)
-            if size > _MOST_VALUES:
-                raise MalformedError(f"stands for more than {_MOST_VALUES:,} values; a configuration has hundreds")
+            children = (
+                node.value if isinstance(node, yaml.SequenceNode) else [child for pair in pairs for child in pair]
+            )
+            self._sizes[id(node)] = size = 1 + sum(self._sizes.get(id(child), 0) for child in children)
+            if size > _MAX_VALUES:
+                raise MalformedError(f"stands for more than {_MAX_VALUES:,} values; a configuration has hundreds")
         return node
 
     def compose_mapping_node(self, anchor: Any) -> Any:
@@ -43,17 +45,17 @@ class _Loader(yaml.SafeLoader):
                 continue
             line = key.start_mark.line + 1
             if (key.tag, key.value) in lines:
-                first = lines[key.tag, key.value]
-                self.repeated.append(f"{key.value} stands there twice, at lines {first} and {line}")
+                first_line = lines[key.tag, key.value]
+                self.repeated.append(f"{key.value} stands there twice, at lines {first_line} and {line}")
             lines.setdefault((key.tag, key.value), line)
         return node
 
 
 def read_yaml(text: str) -> tuple[Any, list[str]]:
-    """Return the value of one YAML document, and a sentence for each field that stands in it twice.
+    """Return the value of one YAML document, and a sentence for each repeated field.
 
     Raises:
-        MalformedError: it is not YAML, several documents, nested too deep, or aliases stand for too many values.
+        MalformedError: not YAML, several documents, nested too deep, or aliases that expand to too many values.
     """
     try:
         loader = _Loader(text)
@@ -65,9 +67,9 @@ def read_yaml(text: str) -> tuple[Any, list[str]]:
         raise
     except RecursionError as error:
         raise MalformedError("not valid YAML: it is nested too deep") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, a number of thousands of digits
-        where = getattr(error, "problem_mark", None)
-        line = f" at line {where.line + 1}" if where else ""
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an invalid date, or a number of thousands of digits
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         if problem == "but found another document":
             problem = "a second document begins there; a run has one"

@@ -1,4 +1,4 @@
-"""Write the reference of all fields: ``python -m slat_search.config.reference > docs/config.md``."""
+"""Write the reference of all configuration fields: ``python -m slat_search.config.reference > docs/config.md``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "entries
 
 
 def reference() -> str:
-    """Markdown: a table a section, in the order of the model."""
+    """Return the reference in Markdown: one table per section, in the order of the model."""
     parts = [
         "# Configuration\n\n"
         "Every field of the YAML. All are optional; a field that is not listed here is an error, with a hint.\n"
@@ -34,27 +34,27 @@ def reference() -> str:
             cells = (f"`{name}`", _default(field), _values(field), field.description or _purpose(field))
             parts.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
         if section is Baseline:
-            parts.append(_usual())
+            parts.append(_method_table())
     return "\n".join(parts) + "\n"
 
 
-def _usual() -> str:
+def _method_table() -> str:
     """Return a table of the methods with their defaults."""
     rows = ["\n| method | name in tables | size | learning rates | takes |", "|---|---|---|---|---|"]
-    for method, usual in METHOD_DEFAULTS.items():
-        takes = {
-            "`tuner`": usual.tuner,
-            "`size`": usual.size,
-            "`roles`": usual.roles,
-            "`budget`": usual.budget,
-            "`peft`": usual.peft,
+    for method, defaults in METHOD_DEFAULTS.items():
+        fields = {
+            "`tuner`": defaults.tuner,
+            "`size`": defaults.size,
+            "`roles`": defaults.roles,
+            "`budget`": defaults.budget,
+            "`peft`": defaults.peft,
         }
         cells = (
             f"`{method}`",
-            usual.title.format(size=usual.size, tuner="its `tuner`"),
-            "" if usual.size is None else str(usual.size),
-            ", ".join(f"{rate:g}" for rate in usual.learning_rates),
-            ", ".join(name for name, required in takes.items() if required),
+            defaults.title.format(size=defaults.size, tuner="its `tuner`"),
+            "" if defaults.size is None else str(defaults.size),
+            ", ".join(f"{rate:g}" for rate in defaults.learning_rates),
+            ", ".join(name for name, required in fields.items() if required),
         )
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
@@ -69,7 +69,7 @@ def _sections() -> dict[type[Section], list[str]]:
 
 
 def _walk(section: type[Section], path: str) -> Iterator[tuple[str, type[Section]]]:
-    """The section and those inside it, with their paths; ``[]`` marks lists and mappings."""
+    """Yield a section and those inside it, with their paths; ``[]`` marks lists and mappings."""
     yield path, section
     for name, field in section.model_fields.items():
         inner = section_in(field.annotation)
@@ -101,21 +101,21 @@ def _plain(value: Any) -> Any:
 
 
 def _values(field: FieldInfo) -> str:
-    schemas = [item.json_schema or {} for item in _metadata(field) if isinstance(item, WithJsonSchema)]
+    schemas = [item.json_schema or {} for item in _constraints(field) if isinstance(item, WithJsonSchema)]
     choices = _choices(field.annotation) or next((tuple(s["enum"]) for s in schemas if "enum" in s), ())
     if choices:
         return ", ".join(f"`{c}`" for c in choices)
     bounds = {
         f"{sign} {getattr(item, name):g}"
-        for item in _metadata(field)
+        for item in _constraints(field)
         for name, sign in _SIGNS.items()
         if isinstance(getattr(item, name, None), int | float)
     }
     return " and ".join(sorted(bounds, reverse=True))
 
 
-def _metadata(field: FieldInfo) -> list[Any]:
-    """Constraints of the field and of the type that it is annotated with."""
+def _constraints(field: FieldInfo) -> list[Any]:
+    """Return the constraints of a field and of the type that it is annotated with."""
     items = list(field.metadata)
     for part in (field.annotation, *get_args(field.annotation)):
         for item in getattr(part, "__metadata__", ()):

@@ -1,4 +1,4 @@
-"""Sections on the Ray Tune search: what a trial samples, when it is stopped, what is made of the result."""
+"""Sections on the Ray Tune search: what a trial samples, when it is stopped, and how results are used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Objective = Literal["quality", "params", "quality_perturbed", "quality_worst"]
 SamplerName = Literal["tpe", "nsga2", "nsga3", "gp", "sobol", "random", "grid"]
 #: samplers that learn from trials of other runs
 LEARNING: tuple[SamplerName, ...] = ("tpe", "gp")
-#: samplers whose trials are all known before the first has run
+#: samplers whose trials are all fixed before the first one runs
 PLANNED: tuple[SamplerName, ...] = ("sobol", "grid")
 
 
@@ -29,7 +29,7 @@ class Range(Section):
     points: int = Field(3, ge=1, description="values that the grid sampler takes, both ends among them")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_order(self) -> Self:
         if self.low > self.high:
             raise ValueError("low must not be above high")
         if self.log and self.low <= 0:
@@ -49,14 +49,14 @@ class BudgetRange(LogRange):
     unit: Literal["parameters", "percent"] = Field("parameters", description="`percent` counts from the frozen model's")
 
     def in_parameters(self, backbone: int) -> LogRange:
-        """The range in parameters, for a frozen model of ``backbone`` parameters."""
+        """Return the range in parameters, for a frozen model of ``backbone`` parameters."""
         factor = backbone / 100 if self.unit == "percent" else 1.0
         return LogRange(low=self.low * factor, high=self.high * factor, log=self.log, points=self.points)
 
 
 #: in ``Sampled.kinds``: every candidate kind of the space
 ALL_KINDS = "all"
-#: sets to sample from where none are given: everything, and single numbers alone
+#: default sets to sample from: all kinds, and spectral entries alone
 _KIND_SETS = (ALL_KINDS, "spectral")
 
 
@@ -93,22 +93,28 @@ class Sampled(Section):
     )
     noise_ratio: Range = Field(Range(low=0, high=0.3), description="share of tokens or labels, or size on embeddings")
 
-    def kind_sets(self, there: Collection[str]) -> tuple[str, ...]:
-        """Sets of kinds to sample from, in a space that has those ``there``.
+    def kind_sets(self, space_kinds: Collection[str]) -> tuple[str, ...]:
+        """Return the sets of kinds to sample from, in a space that has ``space_kinds``.
 
         Raises:
-            ValueError: one names a kind that the space does not have.
+            ValueError: a set names a kind that the space does not have.
         """
-        for chosen in self.kinds or ():
-            if chosen != ALL_KINDS and not set(chosen.split("+")) <= set(there):
-                raise ValueError(f"search.space.kinds: {chosen!r} is neither all nor some of {', '.join(there)}")
+        for kind_set in self.kinds or ():
+            if kind_set != ALL_KINDS and not set(kind_set.split("+")) <= set(space_kinds):
+                raise ValueError(
+                    f"search.space.kinds: {kind_set!r} is neither all nor some of {', '.join(space_kinds)}"
+                )
         if self.kinds is not None:
             return self.kinds
         sets: dict[frozenset[str], str] = {}
-        for known in _KIND_SETS:
-            kinds = [*there] if known == ALL_KINDS else [kind for kind in known.split("+") if kind in there]
+        for kind_set in _KIND_SETS:
+            kinds = (
+                [*space_kinds]
+                if kind_set == ALL_KINDS
+                else [kind for kind in kind_set.split("+") if kind in space_kinds]
+            )
             if kinds:
-                sets.setdefault(frozenset(kinds), known if known == ALL_KINDS else "+".join(kinds))
+                sets.setdefault(frozenset(kinds), kind_set if kind_set == ALL_KINDS else "+".join(kinds))
         return tuple(sets.values())
 
 
@@ -128,7 +134,7 @@ class Scheduler(Section):
     )
 
     @model_validator(mode="after")
-    def _increasing(self) -> Scheduler:
+    def _check_rungs(self) -> Scheduler:
         if list(self.rungs) != sorted(set(self.rungs)) or not self.rungs[0] > 0 or self.rungs[-1] >= 1:
             raise ValueError("rungs must increase and lie between 0 and 1")
         return self
@@ -196,7 +202,7 @@ class Search(Section):
     )
 
     @model_validator(mode="after")
-    def _start(self) -> Self:
+    def _check_options(self) -> Self:
         if len(set(self.final_weights)) < len(self.final_weights):
             raise ValueError("final_weights: one of them stands there twice")
         if self.method == "static" and "inherited" in self.final_weights:

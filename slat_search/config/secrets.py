@@ -1,4 +1,4 @@
-"""A configuration as it may be stored: URIs without user, password and token."""
+"""Removal of secrets from a configuration that is stored: URIs lose user, password and token."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from ..redaction import is_redacted, redact
 from .model import Config
 from .task import Task
 
-#: fields of a task that name a place; texts of prompts are no places, and stay as they are
-_PLACES = ("train", "validation", "test", "hub", "subset")
+#: fields of a task that may hold an address; texts of prompts hold none, and stay as they are
+_ADDRESS_FIELDS = ("train", "validation", "test", "hub", "subset")
 
 
 def without_secrets(config: Config) -> Config:
-    """Return a configuration whose places have lost their secrets; see :func:`.redact`."""
+    """Return a configuration whose addresses have lost their secrets; see :func:`.redact`."""
+    warm_start = tuple(map(_redact_address, config.search.warm_start))
     return config.model_copy(
         update={
             "name": redact(config.name),
-            "task": _task(config.task),
-            "tasks": tuple(_task(task) for task in config.tasks),
+            "task": _redact_task(config.task),
+            "tasks": tuple(_redact_task(task) for task in config.tasks),
             "model": config.model.model_copy(update={"name": redact(config.model.name)}),
-            "search": config.search.model_copy(update={"warm_start": tuple(map(_redacted, config.search.warm_start))}),
+            "search": config.search.model_copy(update={"warm_start": warm_start}),
         }
     )
 
@@ -31,25 +32,25 @@ def check_secrets(config: Config) -> None:
     """Check that no URI was redacted, as in the ``config.yaml`` of a run.
 
     Raises:
-        SlatError: one has; nothing can be opened by it.
+        SlatError: a redacted URI, which nothing can be opened by.
     """
-    places = {"model.name": config.model.name}
+    addresses = {"model.name": config.model.name}
     for number, task in enumerate(config.tasks or (config.task,)):
-        where = f"tasks.{number}" if config.tasks else "task"
-        places |= {f"{where}.{field}": str(getattr(task, field)) for field in _PLACES}
-    for field, place in places.items():
-        if is_redacted(place):
+        section = f"tasks.{number}" if config.tasks else "task"
+        addresses |= {f"{section}.{field}": str(getattr(task, field)) for field in _ADDRESS_FIELDS}
+    for field, address in addresses.items():
+        if is_redacted(address):
             raise SlatError(
-                f"{field}: {place} is the copy that a run keeps, without its secret; give the address with its secret, "
-                f"by `--set {field}=...` or in the configuration that the run was started with"
+                f"{field}: {address} is the copy that a run keeps, without its secret; give the address with its "
+                f"secret, by `--set {field}=...` or in the configuration that the run was started with"
             )
 
 
-def _task(task: Task) -> Task:
-    return task.model_copy(update={field: _redacted(getattr(task, field)) for field in _PLACES})
+def _redact_task(task: Task) -> Task:
+    return task.model_copy(update={field: _redact_address(getattr(task, field)) for field in _ADDRESS_FIELDS})
 
 
-def _redacted(place: Any) -> Any:
-    if place is None:
+def _redact_address(address: Any) -> Any:
+    if address is None:
         return None
-    return Path(redact(str(place))) if isinstance(place, Path) else redact(place)
+    return Path(redact(str(address))) if isinstance(address, Path) else redact(address)

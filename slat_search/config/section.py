@@ -11,23 +11,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
-
-#: separates the problems of a section in one error
+#: separator of the problems of a section in one error
 ALSO = "\n"
 
 
 def check_all(problems: Iterable[str]) -> None:
-    """Check that fields fit together.
+    """Raise the problems of a section in one error.
 
     Raises:
-        ValueError: the problems, all of them.
+        ValueError: there are problems.
     """
-    if mistakes := list(problems):
-        raise ValueError(ALSO.join(mistakes))
+    if messages := list(problems):
+        raise ValueError(ALSO.join(messages))
 
 
 class OldNameWarning(FutureWarning):
-    """A field or value has a name that the next version no longer takes."""
+    """A field or value has an old name, which the next version no longer takes."""
 
 
 class Section(BaseModel):
@@ -48,37 +47,38 @@ class Section(BaseModel):
     def _lists_of_one(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        data = cls._renamed(data)
+        data = cls._rename(data)
         fields = cls.model_fields
-        alone = {
+        singles = {
             name: (value,)
             for name, value in data.items()
             if isinstance(value, str | int | float) and name in fields and _is_list(fields[name].annotation)
         }
-        return {**data, **alone}
+        return {**data, **singles}
 
     @classmethod
-    def _renamed(cls, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields under the names and with the values that they have now.
+    def _rename(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields with their current names and values.
 
         Raises:
-            ValueError: a field stands there under both of its names.
+            ValueError: a field is given under both of its names.
         """
         fields: dict[str, Any] = {}
         for name, value in data.items():
-            new = cls.OLD_NAMES.get(name, name)
-            if new != name:
-                if new in data:
-                    raise ValueError(f"{name} is the old name of {new}; give one of them")
-                warnings.warn(f"{name} is called {new} now", OldNameWarning, stacklevel=2)
-            if known := cls.OLD_VALUES.get(new):
-                value = [known.get(v, v) for v in value] if isinstance(value, list | tuple) else known.get(value, value)
-            fields[new] = value
+            new_name = cls.OLD_NAMES.get(name, name)
+            if new_name != name:
+                if new_name in data:
+                    raise ValueError(f"{name} is the old name of {new_name}; give one of them")
+                warnings.warn(f"{name} is called {new_name} now", OldNameWarning, stacklevel=2)
+            if new_values := cls.OLD_VALUES.get(new_name):
+                is_list = isinstance(value, list | tuple)
+                value = [new_values.get(v, v) for v in value] if is_list else new_values.get(value, value)
+            fields[new_name] = value
         return fields
 
 
 def _is_list(annotation: Any) -> bool:
-    """Whether a field holds any number of values."""
+    """Return whether a field holds any number of values."""
     return any(
         get_origin(part) is tuple and get_args(part)[1:] == (...,) for part in (annotation, *get_args(annotation))
     )

@@ -44,12 +44,12 @@ class Sensitivity(Section):
 
     @field_validator("noise_kinds")
     @classmethod
-    def _noisy(cls, kinds: tuple[NoiseKind, ...]) -> tuple[NoiseKind, ...]:
+    def _check_noise_kinds(cls, kinds: tuple[NoiseKind, ...]) -> tuple[NoiseKind, ...]:
         if "none" in kinds:
             raise ValueError("none is no kind of noise; every curve starts at ratio 0 anyway")
         return kinds
 
     @field_validator("weights", "sharings", "noise_kinds", "noise_ratios", "learning_rates")
     @classmethod
-    def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _deduplicate(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(values))

@@ -13,23 +13,23 @@ from ..structure.options import ModuleOptions, SearchOptions
 from .section import Fraction, Positive, Section
 
 Activation = Literal["gelu", "relu", "silu", "tanh"]
-#: fields of gates that are gone, none of which gained anything where it was measured
+#: removed fields of gates, none of which improved results where it was measured
 _REMOVED = ("held_out", "groups", "depth", "entropy", "diversity")
 
 
-def _among(known: Collection[str]) -> Callable[[str], str]:
-    """Return a validator of names that are registered."""
+def _member_of(names: Collection[str]) -> Callable[[str], str]:
+    """Return a validator that accepts registered names alone."""
 
-    def registered(name: str) -> str:
-        if name not in known:
-            raise ValueError(unknown_kind(name, known))
+    def check_name(name: str) -> str:
+        if name not in names:
+            raise ValueError(unknown_kind(name, names))
         return name
 
-    return registered
+    return check_name
 
 
-KindName = Annotated[str, AfterValidator(_among(KINDS.keys()))]
-GateKindName = Annotated[str, AfterValidator(_among(GATE_KINDS.keys())), WithJsonSchema({"enum": [*GATE_KINDS]})]
+KindName = Annotated[str, AfterValidator(_member_of(KINDS.keys()))]
+GateKindName = Annotated[str, AfterValidator(_member_of(GATE_KINDS.keys())), WithJsonSchema({"enum": [*GATE_KINDS]})]
 
 
 class Candidate(Section):
@@ -44,7 +44,7 @@ class Candidate(Section):
 
 
 def _candidates() -> dict[str, Candidate]:
-    """Return the candidates of a space that names none, as their entries in the registry say."""
+    """Return the default candidates of a space, with the sizes in the registry."""
     return {name: Candidate(size=kind.size, group=kind.group) for name, kind in KINDS.items() if kind.size}
 
 
@@ -125,8 +125,8 @@ class GatesConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_removed(cls, data: Any) -> Any:
-        """Take no removed field; files of earlier runs have them at values that say nothing."""
+    def _drop_removed(cls, data: Any) -> Any:
+        """Reject removed fields; drop those without effect, which files of earlier runs have."""
         if not isinstance(data, dict):
             return data
         if data.get("kind") == "straight_through":
@@ -137,7 +137,7 @@ class GatesConfig(Section):
         return {name: value for name, value in data.items() if name not in _REMOVED}
 
     @model_validator(mode="after")
-    def _ordered(self) -> GatesConfig:
+    def _check_order(self) -> GatesConfig:
         if not self.warmup < self.settle:
             raise ValueError("warmup must be smaller than settle")
         return self

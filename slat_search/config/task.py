@@ -1,4 +1,4 @@
-"""The task: what text, what labels, which measure of quality."""
+"""Section on the task: its text, its labels and its metric."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ from ..plugins import Registry, names
 from .prompt import ALPACA, Message, as_text, check_words, columns
 from .section import Positive, Section, by_name, check_all
 
-#: metrics of classes
+#: metrics of classification
 CLASSIFICATION = ("accuracy", "f1", "macro_f1", "matthews")
 #: metrics of tasks whose label is a number
 REGRESSION = ("pearson", "spearman")
-#: metrics of responses; for the last two they are generated
+#: metrics of responses; the last two generate them
 RESPONSE = ("token_accuracy", "exact_match", "rouge_l")
 
 
-def _metric(name: str) -> str:
+def _check_metric(name: str) -> str:
     """Validate the name of a metric of this package or of another."""
-    known = (*CLASSIFICATION, *REGRESSION, *RESPONSE, *names("slat_search.metrics"))
-    if name not in known:
-        raise ValueError(f"unknown metric; metrics are {', '.join(known)}{did_you_mean(name, known)}")
+    metrics = (*CLASSIFICATION, *REGRESSION, *RESPONSE, *names("slat_search.metrics"))
+    if name not in metrics:
+        raise ValueError(f"unknown metric; metrics are {', '.join(metrics)}{did_you_mean(name, metrics)}")
     return name
 
 
 def is_of_numbers(metric: str) -> bool:
-    """Whether a metric measures numbers, so that the task is a regression."""
+    """Return whether a metric measures numbers, so that the task is a regression."""
     if metric in (*CLASSIFICATION, *REGRESSION, *RESPONSE):
         return metric in REGRESSION
-    from ..metrics import METRICS  # only for a metric of another package, as this takes a second
+    from ..metrics import METRICS  # only for a metric of another package, as the import takes a second
 
     return bool(getattr(METRICS[metric], "of_numbers", False))
 
 
 Metric = Annotated[
-    str, AfterValidator(_metric), WithJsonSchema({"enum": [*CLASSIFICATION, *REGRESSION, *RESPONSE], "type": "string"})
+    str,
+    AfterValidator(_check_metric),
+    WithJsonSchema({"enum": [*CLASSIFICATION, *REGRESSION, *RESPONSE], "type": "string"}),
 ]
 Quoting = Literal["quoted", "none"]
 Split = Literal["train", "validation", "test"]
@@ -78,12 +80,12 @@ _HUB: dict[str, dict[str, Any]] = {
 PRESETS: Registry[Mapping[str, Any]] = Registry("slat_search.tasks", Mapping, _HUB)
 
 
-def _twice(names: Sequence[str]) -> str:
+def _duplicate(names: Sequence[str]) -> str:
     return next(name for name in names if names.count(name) > 1)
 
 
-def _prompted(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a task with what its prompt says of columns and labels."""
+def _fill_in_prompt(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a task, with those that follow from its prompt filled in."""
     for name in ("prompt", "chat"):
         if data.get(name) is not None and not isinstance(data[name], str):
             raise ValueError(f"{name} is a text; write it in quotes, as YAML reads braces as a mapping")
@@ -184,20 +186,24 @@ class Task(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_its_name(cls, data: Any) -> Any:
-        """Fill in a preset's fields that the user leaves out."""
+    def _fill_in(cls, data: Any) -> Any:
+        """Fill in the fields of a preset that the user leaves out, and those that follow from the prompt."""
         data = by_name(data)
         if not isinstance(data, dict):
             return data
         if data.get("train") is None and data.get("hub") is None:
             name = data.get("name", cls.model_fields["name"].default)
             data = {**EMBEDDED.get(name, PRESETS.get(name, {})), **data} if isinstance(name, str) else data
-        return _prompted(data) if data.get("prompt") or data.get("messages") or data.get("chat") else data
+        return _fill_in_prompt(data) if data.get("prompt") or data.get("messages") or data.get("chat") else data
 
     @field_validator("label_names", "positive", mode="before")
     @classmethod
-    def _as_written(cls, raw: Any) -> Any:
-        """Labels as text; what YAML has read as something else is not guessed at."""
+    def _check_label_text(cls, raw: Any) -> Any:
+        """Return labels as text; labels that YAML has read as another type are rejected.
+
+        Raises:
+            ValueError: a label that YAML has read as true, false, null, a float or a date.
+        """
         names = raw if isinstance(raw, list | tuple) else [raw]
         if any(isinstance(name, bool | float | date) or (name is None and raw is not None) for name in names):
             raise ValueError("YAML reads no, yes, null, 1.0 and dates as other than text; write labels in quotes")
@@ -205,12 +211,12 @@ class Task(Section):
         return names if isinstance(raw, list | tuple) else names[0]
 
     @model_validator(mode="after")
-    def _one_source(self) -> Task:
+    def _check_fields(self) -> Task:
         check_all(self._problems())
         return self
 
     def _problems(self) -> Iterator[str]:
-        """Yield in which way fields contradict each other."""
+        """Yield a sentence for each contradiction between fields."""
         if self.hub is not None and self.train is not None:
             yield "train (a file) and hub (a dataset of the hub) are two sources; give one"
         if self.train is None and (self.validation is not None or self.test is not None):
@@ -218,7 +224,7 @@ class Task(Section):
         if self.hub is None and (self.subset is not None or self.hub_splits):
             yield "subset and hub_splits belong to hub, which is not given"
         if self.label_names is not None and len(set(self.label_names)) < len(self.label_names):
-            yield f"label_names has {_twice(self.label_names)!r} twice"
+            yield f"label_names has {_duplicate(self.label_names)!r} twice"
         if self.positive is not None and self.metric != "f1":
             yield f"positive names the label that f1 is measured of; the metric is {self.metric}"
         if self.positive is not None and self.label_names is not None and self.positive not in self.label_names:
@@ -227,7 +233,7 @@ class Task(Section):
             yield f"{self.metric} measures numbers, which have no label_names"
 
     @model_validator(mode="after")
-    def _prompt_fits(self) -> Task:
+    def _check_prompt(self) -> Task:
         if (self.metric in RESPONSE) != self.is_generated:
             if self.metric in RESPONSE:
                 raise ValueError(f"metric: {self.metric} measures a response of the model's own, and none is asked for")
@@ -256,13 +262,13 @@ class Task(Section):
         if isinstance(self.response, dict):
             check_words(self.response)
             if self.label_names is not None and set(self.label_names) != set(self.response):
-                odd = min(set(self.label_names) ^ set(self.response))
-                raise ValueError(f"response and label_names are of the same labels; {odd!r} is in one alone")
+                label = min(set(self.label_names) ^ set(self.response))
+                raise ValueError(f"response and label_names are of the same labels; {label!r} is in one alone")
         return self
 
     @property
     def prompt_fields(self) -> dict[str, Any]:
-        """Return ``prompt`` and ``messages`` as JSON values."""
+        """``prompt`` and ``messages`` as JSON values."""
         return self.model_dump(mode="json", include={"prompt", "messages"})
 
     @property
@@ -272,13 +278,13 @@ class Task(Section):
 
     @property
     def is_generated(self) -> bool:
-        """Whether the answer is a response of its own, and no label."""
+        """Whether the answer is a generated response rather than a label."""
         return isinstance(self.response, str) or self.chat is not None
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """Format strings of the prompt: one, or that of each message; none where a head reads the text, or a whole chat
-        is a row."""
+        """Format strings of the prompt: one, or one per message; none where a head reads the text, or where a row is a
+        whole chat."""
         if self.prompt in ALPACA:
             return ALPACA[self.prompt][:1]
         return (self.prompt,) if self.prompt is not None else tuple(message.content for message in self.messages)

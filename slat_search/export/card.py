@@ -1,4 +1,4 @@
-"""The README of an exported adapter: what it is, and code that uses it without this library."""
+"""The README of an exported adapter: its description, and code that uses it without this library."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from .loaded import LoadedAdapter
 from .prompted import prompted_code
 from .target import Target
 
-_WHAT = {
+_FORM_TEXT = {
     "merged": "The adapter is merged into the model's own weights.",
     "peft": "An adapter for the peft library.",
 }
-_CLASS = {
+_CLASS_TEXT = {
     "SEQ_CLS": "It is made for `{name}`, which gives the probabilities of the adapter.",
     "CAUSAL_LM": "It is made for `{name}`; the head for the labels lies beside it, in `head.safetensors`.",
     "FEATURE_EXTRACTION": "It is made for the model without a head; the head lies beside it, in `head.safetensors`.",
 }
-_PROMPTED = "It is made for `{name}`, which answers a prompt in words; the prompt is in `prompt.json`."
-_UNIFORM = """
+_PROMPTED_TEXT = "It is made for `{name}`, which answers a prompt in words; the prompt is in `prompt.json`."
+_UNIFORM_RANK_NOTE = """
 All LoRA have one rank and one alpha, and stand at the same projections of all blocks: ranks are filled up with zeros,
 which changes no output. vLLM and TGI read nothing else.
 """
-_KEPT_FLAT = """
+_PASS_THROUGH_NOTE = """
 The layers of the class before its labels are set so that they pass the text's vector on as it is. That is for
 inference: to train on, take a class with a fresh head.
 """
@@ -42,8 +42,8 @@ class Export:
         form: ``merged`` or ``peft``.
         uniform_rank: whether ranks were padded to one.
         with_layout: whether the folder has the layout of sentence-transformers.
-        license: identifier, or None where none is known.
-        facts: what the run says.
+        license: identifier of the license; None if it is not known.
+        facts: facts from the run; None if there is no run.
     """
 
     loaded: LoadedAdapter
@@ -56,25 +56,25 @@ class Export:
 
 
 def card(export: Export) -> str:
-    """Markdown with the front matter of the Hugging Face hub."""
+    """Return the README as Markdown, with the front matter of the Hugging Face hub."""
     target, prompted = export.target, export.loaded.is_prompted
-    made_for = _PROMPTED if prompted else _CLASS[target.task_type]
+    class_text = _PROMPTED_TEXT if prompted else _CLASS_TEXT[target.task_type]
     sections = [
         f"---\n{front_matter(export)}\n---",
         "# Adapter trained by SLAT search",
         f"{export.loaded.structure}.",
-        f"{_WHAT[export.form]} {made_for.format(name=type(target.model).__name__)}",
+        f"{_FORM_TEXT[export.form]} {class_text.format(name=type(target.model).__name__)}",
     ]
     if target.reason:
         sections.append(f"A class for classification cannot hold the head: {target.reason}.")
-    write = prompted_code(export.loaded, export.form) if prompted else code(export.loaded, export.form, target)
-    sections.append(write)
+    usage = prompted_code(export.loaded, export.form) if prompted else code(export.loaded, export.form, target)
+    sections.append(usage)
     if target.task_type == "SEQ_CLS":
         sections.append(with_pipeline(export.loaded, export.form))
         if "score" not in target.saved:
-            sections.append(_KEPT_FLAT.strip())
+            sections.append(_PASS_THROUGH_NOTE.strip())
     if export.uniform_rank:
-        sections.append(_UNIFORM.strip())
+        sections.append(_UNIFORM_RANK_NOTE.strip())
     if export.with_layout:
         sections.append(with_sentence_transformers(export.loaded))
     sections += [with_a_head(export.loaded, export.form, target), _data(export), _license(export)]
@@ -82,7 +82,7 @@ def card(export: Export) -> str:
 
 
 def front_matter(export: Export) -> str:
-    """YAML that the hub reads."""
+    """Return the front matter, YAML that the hub reads."""
     base, _ = export.loaded.published
     facts = export.facts
     test = facts.test if facts is not None else None
@@ -141,13 +141,13 @@ def _data(export: Export) -> str:
 
 
 def _code(text: str) -> str:
-    """Return a name as code of Markdown, whatever is in it."""
+    """Return a name as code in Markdown, whatever characters it has."""
     return f"`{' '.join(text.replace('`', ' ').split())}`"
 
 
 def _license(export: Export) -> str:
     base, _ = export.loaded.published
-    of_base = f"the base model, {_code(base)}" if not Path(base).is_dir() else "the base model"
+    base_model = f"the base model, {_code(base)}" if not Path(base).is_dir() else "the base model"
     if export.license is None:
-        return f"## License\n\nNone was named. That of {of_base}, holds for its weights in any case."
-    return f"## License\n\n{_code(export.license)}; that of {of_base}, holds for its weights in any case."
+        return f"## License\n\nNone was named. That of {base_model}, holds for its weights in any case."
+    return f"## License\n\n{_code(export.license)}; that of {base_model}, holds for its weights in any case."

@@ -1,4 +1,4 @@
-"""Pieces of code in the README of an exported adapter; tests run them."""
+"""Code examples in the README of an exported adapter; tests run them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from transformers import AutoModelForSequenceClassification
 
 folder = "."  # where this file is
 model = AutoModelForSequenceClassification.from_pretrained({base}{file}, num_labels={outputs}).float()
-PeftModel.from_pretrained({inside}, folder)  # changes it in place; is_trainable=True trains it on
+PeftModel.from_pretrained({backbone}, folder)  # changes it in place; is_trainable=True trains it on
 ```"""
 _ON_MERGED = """## On a class with a head of its own
 
@@ -42,7 +42,7 @@ model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels={o
 ```"""
 _SENTENCES = """## With sentence-transformers
 
-`encode` gives {what}, as the folder has Transformer, Pooling and Dense of that library:
+`encode` gives {output}, as the folder has Transformer, Pooling and Dense of that library:
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -71,12 +71,12 @@ answers = classify({texts}, truncation=True)
 
 
 def code(loaded: LoadedAdapter, form: str, target: Target) -> str:
-    """Code that loads the export and prints labels and probabilities, or numbers."""
+    """Return code that loads the export and prints labels and probabilities, or numbers."""
     task = loaded.task
     labels, pair = list(task.labels), len(task.columns) == 2
     texts = '["first text"], ["second text"]' if pair else '["a text", "another"]'
     types = "" if pair else ", return_token_type_ids=False"  # as in training
-    imported, loading, compute = _classes(loaded, form, target)
+    imports, loading, compute = _loading_code(loaded, form, target)
     if target.task_type == "SEQ_CLS":
         head, result, logits = "", "    print(logits[:, 0])\n", "    logits = model(**batch).logits\n"
     else:
@@ -86,14 +86,14 @@ def code(loaded: LoadedAdapter, form: str, target: Target) -> str:
             f"{_POOLING[loaded.saved.model.pooling]}"
             '    logits = vectors @ head["weight"].T + head["bias"]\n'
         )
-        mean, spread = task.scale if not labels else (0, 1)
-        result = f"    print(logits[:, 0] * {spread!r} + {mean!r})\n"
+        mean, deviation = task.scale if not labels else (0, 1)
+        result = f"    print(logits[:, 0] * {deviation!r} + {mean!r})\n"
     if labels:
         result = f"""    for probabilities in logits.softmax(-1):
         print({labels!r}[probabilities.argmax()], probabilities)
 """
     return f"""```python
-{imported}
+{imports}
 folder = "."  # where this file is
 tokenizer = AutoTokenizer.from_pretrained(folder)
 {loading}
@@ -104,10 +104,10 @@ with torch.inference_mode():
 {logits}{result}```"""
 
 
-def _classes(loaded: LoadedAdapter, form: str, target: Target) -> tuple[str, str, str]:
-    """Lines that import what is needed, lines that load ``model``, and the expression for its output."""
+def _loading_code(loaded: LoadedAdapter, form: str, target: Target) -> tuple[str, str, str]:
+    """Return the import lines, the lines that load ``model``, and the expression for its output."""
     if target.task_type == "SEQ_CLS" and form == "peft":
-        imported = (
+        imports = (
             "import json\n\nimport torch\nfrom peft import AutoPeftModelForSequenceClassification\n"
             "from transformers import AutoTokenizer\n"
         )
@@ -119,7 +119,7 @@ def _classes(loaded: LoadedAdapter, form: str, target: Target) -> tuple[str, str
             "model = AutoPeftModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **settings)\n"
             "model = model.eval()"
         )
-        return imported, loading, ""
+        return imports, loading, ""
     if target.task_type == "SEQ_CLS":
         return (
             "import torch\nfrom transformers import AutoModelForSequenceClassification, AutoTokenizer\n",
@@ -129,33 +129,33 @@ def _classes(loaded: LoadedAdapter, form: str, target: Target) -> tuple[str, str
     if target.task_type == "CAUSAL_LM":
         auto = "AutoPeftModelForCausalLM" if form == "peft" else "AutoModelForCausalLM"
         source = "peft" if form == "peft" else "transformers"
-        inside = "model.get_base_model().base_model" if form == "peft" else "model.base_model"
+        backbone = "model.get_base_model().base_model" if form == "peft" else "model.base_model"
         return (
             f"import torch\nfrom {source} import {auto}\nfrom safetensors.torch import load_file\n"
             "from transformers import AutoTokenizer\n",
             f"model = {auto}.from_pretrained(folder, dtype=torch.float32).eval()",
-            f"{inside}(**batch)",
+            f"{backbone}(**batch)",
         )
-    imported, loading = _without_a_head(loaded, form)
-    return f"import torch\n{imported}", f"model = {loading}.eval()", "model(**batch)"
+    imports, loading = _headless_code(loaded, form)
+    return f"import torch\n{imports}", f"model = {loading}.eval()", "model(**batch)"
 
 
-def _without_a_head(loaded: LoadedAdapter, form: str) -> tuple[str, str]:
+def _headless_code(loaded: LoadedAdapter, form: str) -> tuple[str, str]:
     base, file = _base(loaded)
     encoder = ".get_encoder()" if loaded.is_taken_out else ""
     names = [loaded.loader, "AutoTokenizer"]
-    first, more = "", ""
+    peft_import, class_import = "", ""
     if form == "peft":
-        first = "from peft import PeftModel\n"
+        peft_import = "from peft import PeftModel\n"
         loading = f"PeftModel.from_pretrained({loaded.loader}.from_pretrained({base}{file}){encoder}.float(), folder)"
     elif encoder:
-        kind = type(loaded.model)
-        names, more = names[1:], f"from {kind.__module__} import {kind.__name__}\n"
-        loading = f"{kind.__name__}.from_pretrained(folder)"
+        model_class = type(loaded.model)
+        names, class_import = names[1:], f"from {model_class.__module__} import {model_class.__name__}\n"
+        loading = f"{model_class.__name__}.from_pretrained(folder)"
     else:
         loading = f"{loaded.loader}.from_pretrained(folder)"
-    imported = f"{first}from safetensors.torch import load_file\nfrom transformers import {', '.join(names)}\n{more}"
-    return imported, loading
+    imports = f"from safetensors.torch import load_file\nfrom transformers import {', '.join(names)}\n"
+    return peft_import + imports + class_import, loading
 
 
 def _base(loaded: LoadedAdapter) -> tuple[str, str]:
@@ -175,17 +175,17 @@ def with_a_head(loaded: LoadedAdapter, form: str, target: Target) -> str:
     outputs = max(1, len(loaded.task.labels))
     if form == "peft":
         base, file = _base(loaded)
-        inside = "model.base_model" + (".get_encoder()" if loaded.is_taken_out else "")
-        return _ON_PEFT.format(base=base, file=file, outputs=outputs, inside=inside)
+        backbone = "model.base_model" + (".get_encoder()" if loaded.is_taken_out else "")
+        return _ON_PEFT.format(base=base, file=file, outputs=outputs, backbone=backbone)
     return "" if loaded.loader != "AutoModel" or loaded.is_taken_out else _ON_MERGED.format(outputs=outputs)
 
 
 def with_sentence_transformers(loaded: LoadedAdapter) -> str:
-    """Return code by which sentence-transformers loads the folder."""
+    """Return code that loads the folder with sentence-transformers."""
     labels = loaded.task.labels
-    what = "logits, whose softmax are the probabilities of the labels" if labels else "the numbers"
+    output = "logits, whose softmax are the probabilities of the labels" if labels else "the numbers"
     softmax = ".softmax(-1)" if labels else ""
-    return _SENTENCES.format(what=what, softmax=softmax, texts=_rows(loaded))
+    return _SENTENCES.format(output=output, softmax=softmax, texts=_rows(loaded))
 
 
 def with_pipeline(loaded: LoadedAdapter, form: str) -> str:

@@ -1,4 +1,4 @@
-"""Facts of a run on an adapter: data, test quality with its interval, and the license of the base model."""
+"""Facts on an adapter from its run: data and test quality with its interval; and the license of the base model."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class TestQuality:
     """Quality on the test texts, the mean over seeds.
 
     Attributes:
-        low, high: 95 % interval; nan where there is but one seed and nothing else to draw from.
-        over: what the interval is over.
+        low, high: 95 % interval; nan if there is only one seed and nothing else to draw from.
+        over: source of the variation in the interval: seeds, or test texts and seeds.
     """
 
     mean: float
@@ -33,13 +33,13 @@ class TestQuality:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Facts of a run on an adapter.
+    """Facts on an adapter from its run.
 
     Attributes:
         task: name of the data.
-        metric: how quality is measured.
+        metric: metric of the quality.
         rows: split -> number of texts.
-        test: None where the run has not come to its test.
+        test: quality on test; None if the run has not reached its test.
     """
 
     task: str
@@ -49,7 +49,7 @@ class RunFacts:
 
 
 def read_facts(adapter: Path) -> RunFacts | None:
-    """Return the facts of an adapter's run; None if it is in no run.
+    """Return the facts on an adapter from its run; None if it is in no run.
 
     Raises:
         SlatError: files of the run are damaged.
@@ -58,40 +58,40 @@ def read_facts(adapter: Path) -> RunFacts | None:
     for label, task in ((adapter, ""), (adapter.parent, adapter.name)):
         run = label.parent.parent
         if label.parent.name == "adapters" and (run / "environment.json").is_file():
-            return _facts(run, label.name, task)
+            return _run_facts(run, label.name, task)
     return None
 
 
-def _facts(run: Path, label: str, task: str) -> RunFacts | None:
-    tasks = {known.name: known for known in Environment.read(run / "environment.json").tasks}
-    facts = tasks.get(task or next(iter(tasks)))
-    if facts is None:
+def _run_facts(run: Path, label: str, task: str) -> RunFacts | None:
+    tasks = {record.name: record for record in Environment.read(run / "environment.json").tasks}
+    texts = tasks.get(task or next(iter(tasks)))
+    if texts is None:
         return None
-    metrics = {known.name: known.metric for known in KeptConfig.of(RunFolder(run)).tasks}
-    rows = {split: getattr(facts, split) for split in ("train", "validation", "test")}
-    return RunFacts(facts.name, metrics.get(facts.name, "quality"), rows, _test(run, label, facts.name, len(tasks) > 1))
+    metrics = {record.name: record.metric for record in KeptConfig.of(RunFolder(run)).tasks}
+    rows = {split: getattr(texts, split) for split in ("train", "validation", "test")}
+    test = _test_quality(run, label, texts.name, len(tasks) > 1)
+    return RunFacts(texts.name, metrics.get(texts.name, "quality"), rows, test)
 
 
-def _test(run: Path, label: str, task: str, several: bool) -> TestQuality | None:
+def _test_quality(run: Path, label: str, task: str, has_several_tasks: bool) -> TestQuality | None:
     if not (run / "results.csv").is_file():
         return None
     results = read_csv(run / "results.csv")
-    own = results[(results["method"] == label) & (results["task"] == task)]
-    if own.empty:
+    rows = results[(results["method"] == label) & (results["task"] == task)]
+    if rows.empty:
         return None
-    seeds, mean = len(own), float(own["quality"].mean())
-    if not several and (run / "robustness.csv").is_file():
+    seeds, mean = len(rows), float(rows["quality"].mean())
+    if not has_several_tasks and (run / "robustness.csv").is_file():
         table = read_csv(run / "robustness.csv").set_index("method")
         if label in table.index:
-            low, high = (float(table[f"quality_{end}"][label]) for end in ("low", "high"))
+            low, high = (float(table[f"quality_{bound}"][label]) for bound in ("low", "high"))
             return TestQuality(mean, low, high, seeds, "test texts and seeds")
-    low, high = mean_interval(own["quality"].to_numpy())
+    low, high = mean_interval(rows["quality"].to_numpy())
     return TestQuality(mean, low, high, seeds, "seeds")
 
 
 def license_of(base: str) -> str | None:
-    """Return the license that the README of a base model names, where that is at hand: in its folder or the hub's
-    cache."""
+    """Return the license in the README of a base model, if that is in its folder or the hub's cache; else None."""
     path = Path(base) / "README.md" if Path(base).is_dir() else try_to_load_from_cache(base, "README.md")
     if not isinstance(path, str | Path) or not Path(path).is_file():
         return None

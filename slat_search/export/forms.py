@@ -27,9 +27,9 @@ from .sentence_layout import write_sentence_layout
 from .target import Target, choose_target, head_of, load_again
 from .to_peft import CLASSES, check_empty, to_peft, write_peft
 
-_TOLERANCE = 1e-3  # of token vectors, or of logits, for each 1 of the largest: merged weights round differently
-#: loads the export
-Again = Callable[[], nn.Module]
+_TOLERANCE = 1e-3  # of token vectors or logits, relative to the largest: merged weights round differently
+#: function that loads the export
+Loader = Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ class Exported:
     """A written export.
 
     Attributes:
-        out: the folder.
-        task_type: of the class that loads it, as peft calls it.
-        reason: why that is no class for classification, in one sentence; empty where it is one, or was not asked for.
+        out: folder of the export.
+        task_type: task type, in the terms of peft, of the class that loads the export.
+        reason: reason why that is no class for classification, in one sentence; empty if it is one, or if another class
+            was asked for.
     """
 
     out: Path
@@ -47,36 +48,36 @@ class Exported:
     reason: str
 
 
-def _merged(loaded: LoadedAdapter, target: Target, out: Path) -> Again:
+def _write_merged(loaded: LoadedAdapter, target: Target, out: Path) -> Loader:
     adapter = loaded.adapter
     if isinstance(adapter, PeftModel):
         backbone = adapter.merge_and_unload()
     else:
-        left = adapter.merge()
+        remainder = adapter.merge()
         adapter.detach()
-        if left.modules:
-            kinds = sorted({m.kind for m in left.modules})
+        if remainder.modules:
+            kinds = sorted({m.kind for m in remainder.modules})
             raise SlatError(
                 f"export: this adapter's {', '.join(kinds)} cannot be merged into the model; a search with "
                 "`search.space.kinds: [spectral+lora+norm+bias]` finds what can"
             )
         backbone = loaded.model
-    whole = target.with_backbone(backbone)
-    whole.save_pretrained(out)
-    plain = target.task_type in CLASSES or loaded.is_taken_out
-    kind = type(whole) if plain else getattr(transformers, loaded.loader)
-    return lambda: kind.from_pretrained(out, trust_remote_code=False)
+    model = target.with_backbone(backbone)
+    model.save_pretrained(out)
+    is_own_class = target.task_type in CLASSES or loaded.is_taken_out
+    loader = type(model) if is_own_class else getattr(transformers, loaded.loader)
+    return lambda: loader.from_pretrained(out, trust_remote_code=False)
 
 
-def _peft(loaded: LoadedAdapter, target: Target, out: Path, uniform_rank: bool) -> Again:
+def _write_peft_adapter(loaded: LoadedAdapter, target: Target, out: Path, uniform_rank: bool) -> Loader:
     base_name, _ = loaded.published
     if isinstance(loaded.adapter, PeftModel):
         if uniform_rank:
             raise SlatError("export: one rank for all is for adapters of this library's structures, not for peft's own")
-        wrapped = on_class(loaded.adapter, target)
-        wrapped.peft_config["default"].base_model_name_or_path = base_name
-        only_here(wrapped)
-        write_peft(wrapped, out)
+        peft_model = on_class(loaded.adapter, target)
+        peft_model.peft_config["default"].base_model_name_or_path = base_name
+        only_here(peft_model)
+        write_peft(peft_model, out)
     else:
         to_peft(
             loaded.adapter,
@@ -102,14 +103,14 @@ def export(
     """Write an adapter folder in another form: model or adapter, tokenizer, head, and a ``README.md`` that shows how to
     use them without this library.
 
-    Where a class of transformers for classification can hold the head, the export is made for that class, and the class
+    If a class of transformers for classification can hold the head, the export is made for that class, and the class
     gives the probabilities of the adapter. Else it is made for the model without a head, with the head beside it in
-    ``head.safetensors`` and in the layout of sentence-transformers. What was written is loaded again and must compute
-    the same.
+    ``head.safetensors`` and in the layout of sentence-transformers. The export is loaded again and must compute the
+    same.
 
     Args:
-        adapter: a folder that :func:`.write_adapter` wrote.
-        out: a folder that is not there yet, or empty.
+        adapter: folder that :func:`.write_adapter` wrote.
+        out: folder that does not exist yet, or is empty.
         form: ``merged``: the model with the adapter in its own weights, for transformers alone. ``peft``: an adapter
             of the peft library.
         task_type: ``SEQ_CLS``, ``CAUSAL_LM`` or ``FEATURE_EXTRACTION``, as peft calls them, to force this class.
@@ -128,58 +129,60 @@ def export(
     expected = loaded.vectors(loaded.model)
     headless = headless_reason(loaded.adapter) if form == "peft" else ""
     target = choose_target(loaded, task_type, uniform_rank, headless)
-    with whole_folder(out) as unfinished:
+    with whole_folder(out) as staging:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft uses what transformers has renamed
             warnings.filterwarnings("ignore", "Adapter .* invalid shape", UserWarning)  # see write_peft
             if form == "merged":
-                again = _merged(loaded, target, unfinished)()
+                reloaded = _write_merged(loaded, target, staging)()
             else:
-                again = _peft(loaded, target, unfinished, uniform_rank)()
-        _check(loaded, target, again, expected)
-        _write_rest(loaded, target, unfinished, form)
-        _check_head(loaded, target, unfinished)
-        with_layout = (unfinished / "modules.json").is_file()
+                reloaded = _write_peft_adapter(loaded, target, staging, uniform_rank)()
+        _check_reloaded(loaded, target, reloaded, expected)
+        _write_files(loaded, target, staging, form)
+        _check_head(loaded, target, staging)
+        with_layout = (staging / "modules.json").is_file()
         license = license or license_of(loaded.base)
-        facts = Export(loaded, form, target, uniform_rank, with_layout, license, read_facts(adapter))
-        (unfinished / "README.md").write_text(card(facts), encoding="utf-8")
+        card_facts = Export(loaded, form, target, uniform_rank, with_layout, license, read_facts(adapter))
+        (staging / "README.md").write_text(card(card_facts), encoding="utf-8")
     return Exported(out, target.task_type, target.reason)
 
 
 @torch.inference_mode()
-def _check(loaded: LoadedAdapter, target: Target, again: nn.Module, expected: Tensor) -> None:
-    """Raise if a reloaded model does not compute what the adapter did."""
-    plain: Any = again.get_base_model() if isinstance(again, PeftModel) else again
-    name = type(plain).__name__
+def _check_reloaded(loaded: LoadedAdapter, target: Target, reloaded: nn.Module, expected: Tensor) -> None:
+    """Raise if a reloaded model does not compute the same as the adapter."""
+    model: Any = reloaded.get_base_model() if isinstance(reloaded, PeftModel) else reloaded
+    name = type(model).__name__
     if target.task_type == "SEQ_CLS":
         batch, head = loaded.batch(), head_of(loaded)
         logits = head.logits(expected, batch["attention_mask"])
-        off, what = head.differs(again.eval()(**batch).logits, logits), "logits"
+        deviation, quantity = head.differs(reloaded.eval()(**batch).logits, logits), "logits"
     else:
-        plain_vectors = loaded.vectors(target.inside(plain))
-        off, what = float((plain_vectors - expected).abs().max() / expected.abs().max().clamp(min=1)), "vectors"
-    if not off <= _TOLERANCE:
+        vectors = loaded.vectors(target.inside(model))
+        deviation, quantity = float((vectors - expected).abs().max() / expected.abs().max().clamp(min=1)), "vectors"
+    if not deviation <= _TOLERANCE:
         raise SlatError(
-            f"export: loaded again, the model's {what} are up to {off:.2g} off; {name} does not keep all that was "
-            "merged into it (a bias where its class has none?)"
+            f"export: loaded again, the model's {quantity} are up to {deviation:.2g} off; {name} does not keep all "
+            "that was merged into it (a bias where its class has none?)"
         )
 
 
 def _check_head(loaded: LoadedAdapter, target: Target, out: Path) -> None:
-    """Raise where the head that lies beside a model, loaded again, is not the adapter's."""
+    """Raise if the head beside an exported model, loaded again, is not that of the adapter."""
     if loaded.is_prompted or target.task_type == "SEQ_CLS":  # no head, or one in the class, whose logits are compared
         return
-    again = load_file(out / "head.safetensors")
-    if again.keys() != loaded.head.keys() or not all(torch.equal(again[n], v) for n, v in loaded.head.items()):
+    saved_head = load_file(out / "head.safetensors")
+    if saved_head.keys() != loaded.head.keys() or not all(
+        torch.equal(saved_head[n], v) for n, v in loaded.head.items()
+    ):
         raise SlatError(f"export: loaded again, the head in {out / 'head.safetensors'} is not that of the adapter")
 
 
-def _write_rest(loaded: LoadedAdapter, target: Target, out: Path, form: str) -> None:
-    """Tokenizer, head and facts on it."""
+def _write_files(loaded: LoadedAdapter, target: Target, out: Path, form: str) -> None:
+    """Write the tokenizer, the head or prompt, and the facts on it."""
     task, tokenizer = loaded.task, loaded.tokenizer
     tokenizer.model_max_length = task.max_length
     tokenizer.padding_side = "left" if loaded.is_prompted else "right"
-    if len(task.columns) == 1:  # as in training; GPT-2 would add them to its embeddings
+    if len(task.columns) == 1:  # as in training; GPT-2 would add the types to its embeddings
         inputs = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = inputs
     tokenizer.save_pretrained(out)
@@ -195,6 +198,6 @@ def _write_rest(loaded: LoadedAdapter, target: Target, out: Path, form: str) -> 
         return
     save_file({name: value.contiguous() for name, value in loaded.head.items()}, out / "head.safetensors")
     _, gguf = loaded.published
-    loads = loaded.loader == "AutoModel" and not loaded.is_taken_out and not (gguf and form == "peft")
-    if target.task_type == "FEATURE_EXTRACTION" and loads:
+    is_loadable = loaded.loader == "AutoModel" and not loaded.is_taken_out and not (gguf and form == "peft")
+    if target.task_type == "FEATURE_EXTRACTION" and is_loadable:
         write_sentence_layout(out, head, task.max_length)

@@ -1,16 +1,16 @@
-"""A linear head in a class of transformers that has a head of its own form.
+"""Put a linear head into a class of transformers that has a head of another form.
 
-Our head is :math:`W v + b` on one vector ``v`` a text. A class for classification fits it when it reads the same ``v``
-and its own layers can be set to compute the same map:
+Our head is :math:`W v + b` on one vector ``v`` per text. A class for classification fits it when it reads the same
+``v`` and its own layers can be set to compute the same map:
 
-- ``score`` of decoders is linear and reads the last token. It has no bias. Where the model ends with a norm that has
-  one, a shift ``d`` of that with :math:`W d = b` adds it; behind an RMSNorm there is no place for it.
+- ``score`` of decoders is linear and reads the last token. It has no bias. If the model ends with a norm that has a
+  bias, a shift ``d`` of it with :math:`W d = b` adds ours; after an RMSNorm there is no place for it.
 - BERT, RoBERTa, DistilBERT, ELECTRA, DeBERTa and their relatives pass the first token through ``dense``, an activation
   ``f`` and a last layer. With ReLU, GELU and SiLU :math:`f(x) - f(-x) = x`, so ``dense`` :math:`= [W; -W]` and a last
   layer :math:`[I, -I]` are exact. With tanh, :math:`\\tanh(e x) / e = x (1 - (e x)^2 / 3 + ...)` is exact in float32
   for a small power of two ``e``.
 
-Which of these holds is not looked up: each is tried, and counts if the class gives the same logits.
+Which form a class has is not looked up: each one is tried, and accepted if the class gives the same logits.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from transformers import PreTrainedModel
 from ..errors import SlatError
 from ..structure import find_blocks
 
-_TINY = 2.0**-16  # slope of tanh: its error is below 1e-7 of a logit up to 30
-_TOLERANCE = 1e-5  # of logits, for each 1 of the largest
+_SLOPE = 2.0**-16  # ``e`` above: the error is below 1e-7 of a logit up to 30
+_TOLERANCE = 1e-5  # of logits, relative to the largest
 
 
 class UnfitHeadError(SlatError):
-    """The class has no place for the head; says why."""
+    """The class has no place for the head; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class LinearHead:
     Attributes:
         weight: (outputs, width).
         bias: (outputs,).
-        pooling: how token vectors become the one it reads.
-        is_regression: of a number and not of classes, whose logits may all be shifted alike.
+        pooling: how token vectors become the one that the head reads.
+        is_regression: whether the head predicts a number; logits of classes may all be shifted alike.
     """
 
     weight: Tensor
@@ -51,7 +51,7 @@ class LinearHead:
     is_regression: bool
 
     def logits(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Logits (texts, outputs) of token vectors (texts, length, width) with their mask (texts, length)."""
+        """Return logits (texts, outputs) of token vectors (texts, length, width) with their mask (texts, length)."""
         if self.pooling == "first":
             pooled = vectors[:, 0]
         elif self.pooling == "last":
@@ -61,7 +61,7 @@ class LinearHead:
         return pooled @ self.weight.T + self.bias
 
     def differs(self, logits: Tensor, expected: Tensor) -> float:
-        """Return how far logits are off, as a share of the largest; of classes a shift of all does not count."""
+        """Return the largest deviation relative to the largest logit; for classes a shift of all does not count."""
         difference = logits - expected
         if not self.is_regression:
             difference = difference - difference.mean(1, keepdim=True)
@@ -73,92 +73,101 @@ def put_head(model: PreTrainedModel, head: LinearHead, batch: dict[str, Tensor])
     """Set the layers of a class for classification so that it computes ``head``, and return the names of these modules.
 
     Args:
-        model: in evaluation mode, bare.
-        batch: some texts, which the result is compared on.
+        model: model in evaluation mode, without an adapter.
+        batch: texts on which logits are compared.
 
     Raises:
-        UnfitHeadError: it cannot; its weights are then useless.
+        UnfitHeadError: the class cannot compute it; the weights of ``model`` are then useless.
     """
     name = type(model).__name__
     expected = head.logits(model.base_model(**batch).last_hidden_state, batch["attention_mask"])
-    tried = False
-    for attempt in _ways(model, head):
-        tried = True
-        names = attempt()
+    num_attempts = 0
+    for set_layers in _attempts(model, head):
+        num_attempts += 1
+        names = set_layers()
         if head.differs(model(**batch).logits, expected) <= _TOLERANCE:
             return names
-    if not tried:
+    if not num_attempts:
         raise UnfitHeadError(f"{name} has layers before its labels that a linear head cannot be put into")
     raise UnfitHeadError(f"{name} does not read a text's vector with `pooling: {head.pooling}`")
 
 
-def _ways(model: PreTrainedModel, head: LinearHead) -> Iterator[Callable[[], tuple[str, ...]]]:
+def _attempts(model: PreTrainedModel, head: LinearHead) -> Iterator[Callable[[], tuple[str, ...]]]:
+    """Yield functions that each set the layers of a class in one way, and return the names of their modules."""
     score = getattr(model, "score", None)
     if isinstance(score, nn.Linear):
-        yield lambda: _score(model, score, head)
+        yield lambda: _set_score(model, score, head)
         return
     width, outputs = head.weight.shape[1], len(head.weight)
-    for first, last in _pairs(model):
-        dense, out = model.get_submodule(first), model.get_submodule(last)
-        if not isinstance(dense, nn.Linear) or not isinstance(out, nn.Linear) or dense.weight.shape != (width, width):
+    for dense_path, output_path in _layer_pairs(model):
+        dense, output = model.get_submodule(dense_path), model.get_submodule(output_path)
+        if (
+            not isinstance(dense, nn.Linear)
+            or not isinstance(output, nn.Linear)
+            or dense.weight.shape != (width, width)
+        ):
             continue
-        names = tuple(dict.fromkeys((_owner(model, first), _owner(model, last))))
+        names = tuple(dict.fromkeys((_saved_module(model, dense_path), _saved_module(model, output_path))))
         if 2 * outputs <= width:
-            yield partial(_odd, dense, out, head, names)
-        yield partial(_flat, dense, out, head, names)
+            yield partial(_set_symmetric_layers, dense, output, head, names)
+        yield partial(_set_scaled_layers, dense, output, head, names)
 
 
-def _pairs(model: PreTrainedModel) -> Iterator[tuple[str, str]]:
-    """Paths of a class's dense layer and of its last one, for each form of head that there is."""
-    inside = f"{model.base_model_prefix}."
-    known = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+def _layer_pairs(model: PreTrainedModel) -> Iterator[tuple[str, str]]:
+    """Yield the paths of the dense layer and of the last layer of a class, for each form of head that it has."""
+    prefix = f"{model.base_model_prefix}."
+    linear_names = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     for pair in (
-        (f"{inside}pooler.dense", "classifier"),  # BERT
-        (f"{inside}pooler", "classifier"),  # ALBERT
+        (f"{prefix}pooler.dense", "classifier"),  # BERT
+        (f"{prefix}pooler", "classifier"),  # ALBERT
         ("pooler.dense", "classifier"),  # DeBERTa
         ("classifier.dense", "classifier.out_proj"),  # RoBERTa, ELECTRA
         ("pre_classifier", "classifier"),  # DistilBERT
         ("dense", "classifier"),  # EuroBERT
     ):
-        if known.issuperset(pair):
+        if linear_names.issuperset(pair):
             yield pair
 
 
-def _owner(model: PreTrainedModel, path: str) -> str:
-    """The module that is saved for a layer: a head of several layers, a pooler, or the layer itself."""
+def _saved_module(model: PreTrainedModel, path: str) -> str:
+    """Return the path of the module to save for a layer: a head of several layers, a pooler, or the layer itself."""
     parent, _, _ = path.rpartition(".")
     return path if parent in ("", model.base_model_prefix) else parent
 
 
-def _clear(layer: nn.Linear) -> None:
+def _set_to_zero(layer: nn.Linear) -> None:
     layer.weight.zero_()
     if layer.bias is not None:
         layer.bias.zero_()
 
 
-def _odd(dense: nn.Linear, out: nn.Linear, head: LinearHead, names: tuple[str, ...]) -> tuple[str, ...]:
+def _set_symmetric_layers(
+    dense: nn.Linear, output: nn.Linear, head: LinearHead, names: tuple[str, ...]
+) -> tuple[str, ...]:
     outputs = len(head.weight)
-    _clear(dense)
-    _clear(out)
+    _set_to_zero(dense)
+    _set_to_zero(output)
     dense.weight[: 2 * outputs] = torch.cat([head.weight, -head.weight])
-    out.weight[:, : 2 * outputs] = torch.cat([torch.eye(outputs), -torch.eye(outputs)], dim=1)
-    out.bias.copy_(head.bias)
+    output.weight[:, : 2 * outputs] = torch.cat([torch.eye(outputs), -torch.eye(outputs)], dim=1)
+    output.bias.copy_(head.bias)
     return names
 
 
-def _flat(dense: nn.Linear, out: nn.Linear, head: LinearHead, names: tuple[str, ...]) -> tuple[str, ...]:
+def _set_scaled_layers(
+    dense: nn.Linear, output: nn.Linear, head: LinearHead, names: tuple[str, ...]
+) -> tuple[str, ...]:
     outputs = len(head.weight)
     if outputs > len(dense.weight):
         raise UnfitHeadError(f"{outputs} labels do not fit into a layer of {len(dense.weight)}")
-    _clear(dense)
-    _clear(out)
-    dense.weight[:outputs] = _TINY * head.weight
-    out.weight[:, :outputs] = torch.eye(outputs) / _TINY
-    out.bias.copy_(head.bias)
+    _set_to_zero(dense)
+    _set_to_zero(output)
+    dense.weight[:outputs] = _SLOPE * head.weight
+    output.weight[:, :outputs] = torch.eye(outputs) / _SLOPE
+    output.bias.copy_(head.bias)
     return names
 
 
-def _score(model: PreTrainedModel, score: nn.Linear, head: LinearHead) -> tuple[str, ...]:
+def _set_score(model: PreTrainedModel, score: nn.Linear, head: LinearHead) -> tuple[str, ...]:
     score.weight.copy_(head.weight)
     if score.bias is not None:
         score.bias.copy_(head.bias)

@@ -1,4 +1,4 @@
-"""Upload of a finished export to the Hugging Face hub."""
+"""Upload a finished export to the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[^/]+/[^/]+")
 
 
 def check_push(name: str) -> str:
-    """Check, before anything is computed, that a name can be pushed to; return the token.
+    """Check, before anything is computed, that a repository name is valid, and return the token of this machine.
 
     Raises:
         SlatError: no name of a repository, or no token on this machine.
@@ -34,19 +34,19 @@ def check_push(name: str) -> str:
 
 
 def push(folder: Path, name: str, private: bool = False, api: HfApi | None = None) -> str:
-    """Upload a whole export and return its address.
+    """Upload an export and return its address.
 
-    The repository is created if it is not there; a commit is added if it is.
+    The repository is created if it does not exist; otherwise a commit is added.
 
     Args:
-        folder: that :func:`.export` wrote.
-        name: ``ORG/NAME``.
-        private: others may not see it.
-        api: by default the hub, with the token of this machine.
+        folder: folder that :func:`.export` wrote.
+        name: name of the repository, ``ORG/NAME``.
+        private: whether the repository must be private.
+        api: client of the hub; by default one with the token of this machine.
 
     Raises:
-        SlatError: no name, no token, no network, no right to write there; a folder that is no whole export, or an
-            adapter whose base model only this machine has; or a repository that is public where it was to be private.
+        SlatError: no valid name, no token, no network or no right to write; a folder that is no complete export, or an
+            adapter whose base model only this machine has; or a public repository although ``private`` is true.
     """
     api = api or HfApi(token=check_push(name))
     _check_folder(folder)
@@ -58,7 +58,7 @@ def push(folder: Path, name: str, private: bool = False, api: HfApi | None = Non
     except SlatError:
         raise
     except HfHubHTTPError as error:
-        raise SlatError(f"--push: {name}: {_said(error)}; the export itself is whole in {folder}") from error
+        raise SlatError(f"--push: {name}: {_error_text(error)}; the export itself is whole in {folder}") from error
     except Exception as error:  # errors of the connection are the HTTP library's own, which differs between versions
         raise SlatError(
             f"--push: the Hugging Face hub cannot be reached ({type(error).__name__}: {error}); the export itself is "
@@ -80,7 +80,7 @@ def _check_folder(folder: Path) -> None:
             )
 
 
-def _said(error: HfHubHTTPError) -> str:
+def _error_text(error: HfHubHTTPError) -> str:
     status = error.response.status_code
     if status == 401:
         return "the hub does not accept the token; run `hf auth login` anew, or set HF_TOKEN"

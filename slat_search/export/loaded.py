@@ -1,4 +1,4 @@
-"""A saved adapter on the model it was trained for, as that was published."""
+"""Load a saved adapter on the published form of the model that it was trained on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ..training.digests import check_model
 from ..training.jobs import load_state
 from ..training.protocol import strip_prefix
 
-_PROBE = (
+_PROBE_TEXTS = (
     "Markets fall after a surprise rise in interest rates",
     "Film festival opens with a documentary on the history of jazz",
     "Away win",
@@ -43,15 +43,15 @@ _PROBE = (
 
 @dataclass(frozen=True)
 class LoadedAdapter:
-    """An adapter that stands on its model; the model is whole, with its own dropout and what we do not use of it.
+    """An adapter on its model; the model is complete, with its own dropout and the parts that we do not use.
 
     Attributes:
         saved: the description of the adapter.
-        source: of the bare model.
-        published: its name for others, and a GGUF file there or nothing.
+        source: source of the bare model.
+        published: public name of the bare model, and the name of its GGUF file or an empty text.
         loader: class of transformers that loads the bare model.
-        is_taken_out: whether the model is the encoder of what is loaded so.
-        adapter: modules of ours, or those of a method of peft.
+        is_taken_out: whether the model is the encoder, taken out of the model that ``loader`` loads.
+        adapter: modules of this library, or those of a method of peft.
         structure: one-line description of the adapter.
         head: ``weight`` (outputs, width) and ``bias`` (outputs,).
     """
@@ -68,44 +68,44 @@ class LoadedAdapter:
     head: dict[str, Tensor]
 
     def bare(self) -> PreTrainedModel:
-        """The model again in float32, without the adapter."""
-        return _bare(self.source, self.saved)
+        """Load the model again, in float32 and without the adapter."""
+        return _read_bare_model(self.source, self.saved)
 
     @property
     def base(self) -> str:
-        """Return the folder or hub name that the bare model was loaded from."""
+        """Folder or hub name that the bare model was loaded from."""
         return self.source.path
 
     @property
     def task(self) -> AdapterTask:
-        """Return the adapter's only task."""
+        """The only task of the adapter."""
         (task,) = self.saved.tasks.values()
         return task
 
     @property
     def is_prompted(self) -> bool:
-        """Whether the adapter is of a causal language model that answers in words, without a head."""
+        """Whether the adapter is for a causal language model that answers in words, without a head."""
         return self.task.prompt is not None
 
     def batch(self) -> dict[str, Tensor]:
-        """A few texts of different length."""
+        """Return a batch of a few texts of different lengths."""
         return dict(
             self.tokenizer(
-                list(_PROBE), padding=True, padding_side="right", return_tensors="pt", return_token_type_ids=False
+                list(_PROBE_TEXTS), padding=True, padding_side="right", return_tensors="pt", return_token_type_ids=False
             )
         )
 
     @torch.inference_mode()
     def vectors(self, model: nn.Module) -> Tensor:
-        """Token vectors (texts, length, width) of :meth:`batch`, those of padding at 0, by ``model`` as it stands; of
-        what answers in words its logits."""
+        """Return the token vectors (texts, length, width) of :meth:`batch` by ``model``, with 0 for padding; for a
+        model that answers in words return its logits."""
         batch = self.batch()
         output = model.eval()(**batch)
         vectors = output.logits if self.is_prompted else output.last_hidden_state
         return vectors * batch["attention_mask"].unsqueeze(-1)
 
     def settings(self) -> dict[str, Any]:
-        """Fields of the configuration of a class for classification: labels and their names."""
+        """Return the fields of the configuration of a class for classification: labels and their names."""
         labels = self.task.labels
         if not labels:
             return {"num_labels": 1, "problem_type": "regression"}
@@ -131,7 +131,7 @@ def load_for_export(folder: Path) -> LoadedAdapter:
     name = saved.model.name
     source = model_source(folder, saved)
     config, tokenizer = read_config(source), read_tokenizer(source)
-    model = _bare(source, saved)
+    model = _read_bare_model(source, saved)
     check_fit(model, tokenizer, name)
     check_model(f"export: adapter {folder}", saved, model, tokenizer)
     with naming("export: adapter", folder):
@@ -147,7 +147,7 @@ def load_for_export(folder: Path) -> LoadedAdapter:
     return LoadedAdapter(
         saved,
         source,
-        _for_others(name),
+        _public_name(name),
         "AutoModelForCausalLM" if task.prompt is not None else text_model(config).__name__,
         needs_encoder(config),
         model,
@@ -165,12 +165,13 @@ def facts_json(loaded: LoadedAdapter, *names: str) -> str:
 
 
 def _check_head(head: dict[str, Tensor], outputs: int, width: int) -> None:
-    """Raise where a head is not that of so many outputs on vectors of this width."""
+    """Raise if the shapes of a head do not fit this number of outputs and width of vectors."""
     check_weights({"weight": torch.empty(outputs, width), "bias": torch.empty(outputs)}, head)
 
 
-def _for_others(name: str) -> tuple[str, str]:
-    """The model's name for others; a folder by its whole path, as an adapter may be loaded from anywhere."""
+def _public_name(name: str) -> tuple[str, str]:
+    """Return the public name of a model and its GGUF file; a folder by its full path, as an adapter may be loaded from
+    anywhere."""
     folder = Path(name).expanduser()
     return (str(folder.resolve()), "") if folder.is_dir() else published(name)
 
@@ -181,8 +182,8 @@ def _describe(applied: Applied, method: str) -> str:
     return applied.structure.describe()
 
 
-def _bare(source: Source, saved: SavedAdapter) -> PreTrainedModel:
-    """The model in float32, with its weights rounded as those that the adapter was trained on."""
+def _read_bare_model(source: Source, saved: SavedAdapter) -> PreTrainedModel:
+    """Load the model in float32, with weights rounded as in the training of the adapter."""
     weights = LOADED_AS[saved.model.weights]
     causal = any(task.prompt is not None for task in saved.tasks.values())
     return read_model(source, read_config(source), weights, causal).float().requires_grad_(False)

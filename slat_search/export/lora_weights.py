@@ -1,4 +1,4 @@
-"""The trained modules of an adapter as weights of peft's LoRA, and as whole norms."""
+"""Convert the trained modules of an adapter to weights of peft's LoRA, and to complete norms."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ DOWN, UP, SHIFT = "lora_A.weight", "lora_B.weight", "lora_B.bias"
 
 
 def lora_weights(adapter: Adapter) -> Loras:
-    """Return the low-rank modules of each projection side by side as one LoRA, and a shift as its bias.
+    """Return the low-rank modules of each projection, concatenated to one LoRA, and a shift as its bias.
 
-    A projection with a shift alone carries it on a rank of zeros.
+    A projection with a shift alone gets a LoRA of rank 1 with zeros.
 
     Raises:
-        SlatError: modules that peft has nothing for, or none on a projection.
+        SlatError: modules that peft cannot hold, or no module on a projection.
     """
-    other = sorted({m.kind for m in adapter.structure.modules if not KINDS[m.kind].in_peft})
-    if other:
+    unsupported = sorted({m.kind for m in adapter.structure.modules if not KINDS[m.kind].in_peft})
+    if unsupported:
         raise SlatError(
-            f"export: peft cannot hold this adapter's {', '.join(other)}; a search with `search.space.kinds: "
+            f"export: peft cannot hold this adapter's {', '.join(unsupported)}; a search with `search.space.kinds: "
             "[spectral+lora+norm+bias]` finds what it can"
         )
     scale = adapter.options.scale
@@ -57,12 +57,12 @@ def _lora(site: SiteAdapter, scale: float) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def norm_weights(adapter: Adapter) -> Loras:
-    """Return weight and bias of each norm that the adapter changes, with its modules merged; the norm stays as it is.
+    """Return weight and bias of each norm that the adapter changes, with its modules merged; the norm is unchanged.
 
     Raises:
         SlatError: a shift on a norm that has no bias.
     """
-    merged: Loras = {}
+    norms: Loras = {}
     for site in adapter.site_adapters():
         if not site.site.is_norm:
             continue
@@ -75,12 +75,12 @@ def norm_weights(adapter: Adapter) -> Loras:
         norm = Linear(layer.weight, layer.bias)
         for name in site.parts:
             norm, _ = site.part(name).merge(norm)
-        merged[site.site.name] = {"weight": norm.weight.detach(), "bias": norm.bias.detach()}
-    return merged
+        norms[site.site.name] = {"weight": norm.weight.detach(), "bias": norm.bias.detach()}
+    return norms
 
 
 def in_one_rank(loras: Mapping[str, dict[str, Tensor]], model: nn.Module) -> Loras:
-    """Pad with zeros to one rank, at the same projections of all blocks; what the model computes stays the same.
+    """Pad with zeros to one rank, at the same projections of all blocks; the output of the model stays the same.
 
     vLLM and TGI read ``r`` and ``lora_alpha`` of an adapter and no ``rank_pattern``, and TGI ignores a projection that
     lacks a LoRA in any block.
@@ -95,25 +95,25 @@ def in_one_rank(loras: Mapping[str, dict[str, Tensor]], model: nn.Module) -> Lor
         )
     path, blocks = find_blocks(model)
     rank = max(len(lora[DOWN]) for lora in loras.values())
-    first = next(iter(loras.values()))[DOWN]
-    inner = sorted({name.removeprefix(f"{path}.").partition(".")[2] for name in loras})
-    padded: Loras = {}
-    for name in (f"{path}.{number}.{place}" for place in inner for number in range(len(blocks))):
+    template = next(iter(loras.values()))[DOWN]
+    block_paths = sorted({name.removeprefix(f"{path}.").partition(".")[2] for name in loras})
+    padded_loras: Loras = {}
+    for name in (f"{path}.{number}.{block_path}" for block_path in block_paths for number in range(len(blocks))):
         layers = dict(blocks.named_modules())
         layer = layers.get(name.removeprefix(f"{path}."))
-        if layer is None:  # blocks of another form, such as those without a mixture of experts
+        if layer is None:  # a block of another form, such as one without a mixture of experts
             continue
         if name in loras:
             down, up = loras[name][DOWN], loras[name][UP]
         else:
             width_out, width_in = _widths(layer)
-            down, up = first.new_zeros(0, width_in), first.new_zeros(width_out, 0)
-        more = rank - len(down)
-        padded[name] = {DOWN: F.pad(down, (0, 0, 0, more)), UP: F.pad(up, (0, more))}
-    return padded
+            down, up = template.new_zeros(0, width_in), template.new_zeros(width_out, 0)
+        padding = rank - len(down)
+        padded_loras[name] = {DOWN: F.pad(down, (0, 0, 0, padding)), UP: F.pad(up, (0, padding))}
+    return padded_loras
 
 
 def _widths(layer: nn.Module) -> tuple[int, int]:
-    """Width of a projection's output and of its input."""
+    """Return the width of the output and of the input of a projection."""
     rows, columns = layer.get_parameter("weight").shape
     return (columns, rows) if type(layer).__name__ == "Conv1D" else (rows, columns)

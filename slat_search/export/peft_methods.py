@@ -1,4 +1,4 @@
-"""Adapters of peft's own methods, which were trained on a model without a head, in a class with one."""
+"""Move adapters of peft's own methods, which are trained on a model without a head, to a class with a head."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_
 
 from .target import Target
 
-#: methods whose configuration names modules by paths that may begin otherwise
+#: methods whose configuration names modules by paths, so that the paths may get a prefix
 _MOVABLE = {"LORA", "IA3"}
 
 
 def headless_reason(adapter: object) -> str:
-    """Say why an adapter can stand on the model without a head alone; empty where it can stand in other classes."""
+    """Return the reason why an adapter fits only the model without a head; empty if it also fits other classes."""
     if not isinstance(adapter, PeftModel):
         return ""
     kind = adapter.peft_config["default"].peft_type.value
@@ -29,11 +29,13 @@ def on_class(adapter: PeftModel, target: Target) -> PeftModel:
         config.task_type = "FEATURE_EXTRACTION"
         return adapter
     names = [target.prefix + name for name in adapter.base_model.targeted_module_names]
-    moved = copy.deepcopy(config)
-    moved.target_modules, moved.task_type = "|".join(map(re.escape, names)), target.task_type
-    moved.modules_to_save = [*(config.modules_to_save or ()), *target.saved] or None
-    wrapped = get_peft_model(target.model, moved)
-    start, longer = "base_model.model.", f"base_model.model.{target.prefix}"
-    weights = {name.replace(start, longer, 1): value for name, value in get_peft_model_state_dict(adapter).items()}
-    set_peft_model_state_dict(wrapped, get_peft_model_state_dict(wrapped) | weights)
-    return wrapped
+    class_config = copy.deepcopy(config)
+    class_config.target_modules, class_config.task_type = "|".join(map(re.escape, names)), target.task_type
+    class_config.modules_to_save = [*(config.modules_to_save or ()), *target.saved] or None
+    class_adapter = get_peft_model(target.model, class_config)
+    prefix, class_prefix = "base_model.model.", f"base_model.model.{target.prefix}"
+    weights = {
+        name.replace(prefix, class_prefix, 1): value for name, value in get_peft_model_state_dict(adapter).items()
+    }
+    set_peft_model_state_dict(class_adapter, get_peft_model_state_dict(class_adapter) | weights)
+    return class_adapter

@@ -12,14 +12,14 @@ from safetensors.torch import save_file
 from ..files import write_json
 from .head import LinearHead
 
-#: as all versions of sentence-transformers call them
+#: pooling -> its flag in all versions of sentence-transformers
 _FLAGS = {"mean": "pooling_mode_mean_tokens", "first": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
 _MODULES = ("Transformer", "Pooling", "Dense")
 
 
 def write_sentence_layout(out: Path, head: LinearHead, max_length: int) -> None:
-    """Write what ``SentenceTransformer(out)`` reads beside the model; its ``encode`` gives logits, or the numbers of a
-    regression."""
+    """Write the files that ``SentenceTransformer(out)`` reads beside the model; its ``encode`` gives logits, or the
+    numbers of a regression."""
     outputs, width = head.weight.shape
     paths = ("", "1_Pooling", "2_Dense")
     write_json(

@@ -1,4 +1,4 @@
-"""The class of transformers that an export is made for."""
+"""Choose the class of transformers that an export is made for."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _LOADERS = {"SEQ_CLS": AutoModelForSequenceClassification, "CAUSAL_LM": AutoMode
 
 @dataclass(frozen=True)
 class Target:
-    """A bare model of the class that an export is made for, with our head in it where it has one for labels.
+    """A bare model of the class that an export is made for; a class for classification holds our head.
 
     Attributes:
-        task_type: as peft calls it.
-        model: of that class.
+        task_type: task type of the class, in the terms of peft.
+        model: model of the class.
         saved: names of the modules of ``model`` that hold the head.
         settings: fields of the configuration that the class is loaded with.
-        is_own: whether the adapter was trained on that class itself, and not on what is inside of it.
-        reason: why no class for classification was taken, in one sentence; empty where one was, or where another was
-            asked for.
+        is_own: whether the adapter was trained on the class itself rather than on the backbone inside it.
+        reason: reason why no class for classification was chosen, in one sentence; empty if one was chosen, or if
+            another class was asked for.
     """
 
     task_type: str
@@ -49,22 +49,22 @@ class Target:
 
     @property
     def prefix(self) -> str:
-        """Return the prefix of the names of the backbone's modules."""
-        inside = self.task_type in CLASSES and not self.is_own
-        return f"{self.model.base_model_prefix}." if inside else ""
+        """Prefix of the names of the backbone's modules in the class."""
+        has_prefix = self.task_type in CLASSES and not self.is_own
+        return f"{self.model.base_model_prefix}." if has_prefix else ""
 
     def inside(self, model: nn.Module) -> nn.Module:
-        """The backbone of a model of this class."""
+        """Return the backbone of a model of this class."""
         return model.get_submodule(self.prefix.removesuffix("."))
 
     def with_backbone(self, backbone: PreTrainedModel) -> PreTrainedModel:
-        """The class around another backbone, with its head."""
+        """Return a model of the class, with its head, around another backbone."""
         if not self.prefix:
             return backbone
-        own: Any = self.inside(self.model)
+        class_backbone: Any = self.inside(self.model)
         states = {name: self.model.get_submodule(name).state_dict() for name in self.saved}
         if hasattr(backbone, "pooler"):
-            backbone.pooler = getattr(own, "pooler", None)
+            backbone.pooler = getattr(class_backbone, "pooler", None)
         setattr(self.model, self.model.base_model_prefix, backbone)
         for name, state in states.items():
             self.model.get_submodule(name).load_state_dict(state)
@@ -76,11 +76,11 @@ def choose_target(loaded: LoadedAdapter, task_type: str | None, serving: bool, h
     """Choose and load the class.
 
     Args:
-        task_type: what was asked for; None takes a class for classification if the head fits one, else the model
-            without a head.
-        serving: whether a server of LoRA is to read it, which takes no head: then None takes the class that generates,
-            where there is one.
-        headless: why the adapter can stand on the model without a head alone; empty where it can stand anywhere.
+        task_type: task type that the user asks for; None chooses a class for classification if the head fits one, else
+            the model without a head.
+        serving: whether the export is for a server of LoRA, which reads no head: None then chooses the class that
+            generates text, if there is one.
+        headless: reason why the adapter fits only the model without a head; empty if it fits any class.
 
     Raises:
         SlatError: the class that was asked for does not fit.
@@ -97,9 +97,9 @@ def choose_target(loaded: LoadedAdapter, task_type: str | None, serving: bool, h
     if headless and task_type in CLASSES:
         raise SlatError(f"export: {headless}")
     if serving and task_type is None:
-        task_type = "CAUSAL_LM" if type(config) in CLASSES["CAUSAL_LM"] and _looks_back(loaded) else None
+        task_type = "CAUSAL_LM" if type(config) in CLASSES["CAUSAL_LM"] and _is_causal(loaded) else None
     if task_type == "CAUSAL_LM":
-        if loaded.is_taken_out or type(config) not in CLASSES["CAUSAL_LM"] or not _looks_back(loaded):
+        if loaded.is_taken_out or type(config) not in CLASSES["CAUSAL_LM"] or not _is_causal(loaded):
             raise SlatError(
                 f"export: {type(loaded.model).__name__} generates no text, so CAUSAL_LM has no class for it"
             )
@@ -133,7 +133,7 @@ def _classifier(loaded: LoadedAdapter) -> Target:
     if not isinstance(loaded.tokenizer.pad_token_id, int):
         raise UnfitHeadError("the tokenizer has no token to pad with")
     model = _load("SEQ_CLS", loaded, settings)
-    if hasattr(model, "score"):  # which looks for the last token that is not this one
+    if hasattr(model, "score"):  # `score` reads the last token that is no padding
         settings["pad_token_id"] = loaded.tokenizer.pad_token_id
         model.config.pad_token_id = settings["pad_token_id"]
     saved = put_head(model, head_of(loaded), loaded.batch())
@@ -141,18 +141,18 @@ def _classifier(loaded: LoadedAdapter) -> Target:
 
 
 def head_of(loaded: LoadedAdapter) -> LinearHead:
-    """The trained head; that of a regression with the scale of its numbers in it."""
+    """Return the trained head; that of a regression includes the scale of its numbers."""
     weight, bias = loaded.head["weight"].float(), loaded.head["bias"].float()
     is_regression = not loaded.task.labels
     if is_regression:
-        mean, spread = loaded.task.scale
-        weight, bias = weight * spread, bias * spread + mean
+        mean, deviation = loaded.task.scale
+        weight, bias = weight * deviation, bias * deviation + mean
     return LinearHead(weight, bias, loaded.saved.model.pooling, is_regression)
 
 
 def _load(task_type: str, loaded: LoadedAdapter, settings: dict[str, Any]) -> PreTrainedModel:
     level = logging.get_verbosity()
-    logging.set_verbosity_error()  # that the head is new
+    logging.set_verbosity_error()  # transformers would warn that the head is new
     try:
         storage = LOADED_AS[loaded.saved.model.weights]
         load = partial(_LOADERS[task_type].from_pretrained, loaded.base, dtype=storage)
@@ -162,10 +162,10 @@ def _load(task_type: str, loaded: LoadedAdapter, settings: dict[str, Any]) -> Pr
 
 
 @torch.inference_mode()
-def _looks_back(loaded: LoadedAdapter) -> bool:
-    """Whether attention is causal."""
+def _is_causal(loaded: LoadedAdapter) -> bool:
+    """Return whether attention is causal: whether a change of the last token leaves the earlier vectors unchanged."""
     ids = loaded.batch()["input_ids"][:1, :4]
-    other = ids.clone()
-    other[:, -1] = ids[:, 1]
-    one, two = (loaded.model(input_ids=x).last_hidden_state[:, :-1] for x in (ids, other))
-    return bool(torch.allclose(one, two, atol=1e-6))
+    changed_ids = ids.clone()
+    changed_ids[:, -1] = ids[:, 1]
+    vectors, changed_vectors = (loaded.model(input_ids=x).last_hidden_state[:, :-1] for x in (ids, changed_ids))
+    return bool(torch.allclose(vectors, changed_vectors, atol=1e-6))

@@ -1,4 +1,4 @@
-"""Files of a run: written atomically, and compared with a digest when read; no torch, no Ray."""
+"""Files of a run: written atomically, and compared with a digest when read. Without torch and Ray."""
 
 from .arrays import arrays_digest, check_finite, load_arrays, save_arrays
 from .digests import DIGEST, check_signature, digest, signed

@@ -1,4 +1,4 @@
-"""Digests of what a file holds, written into it. They find damage; they are no defense against a forger."""
+"""Digests of the content of a file, written into the file. They detect damage, and do not protect against forgery."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 from ..errors import SlatError
 
-#: field of a JSON object, and of the metadata of a weight file, that holds the digest of the rest
+#: field of a JSON object, and of the metadata of a weight file, that holds the digest of everything else
 DIGEST = "digest"
 SIZE = 16  # bytes
 
 
 def digest(*parts: bytes) -> str:
     """Return the BLAKE2b digest of bytes laid end to end, in hexadecimal."""
-    state = hashlib.blake2b(digest_size=SIZE)
+    hasher = hashlib.blake2b(digest_size=SIZE)
     for part in parts:
-        state.update(part)
-    return state.hexdigest()
+        hasher.update(part)
+    return hasher.hexdigest()
 
 
 def canonical(value: Any) -> bytes:
@@ -28,32 +28,35 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def signed(fields: Mapping[str, Any], before: bytes = b"") -> dict[str, Any]:
-    """Return fields of JSON with the digest of all of them before them.
+def signed(fields: Mapping[str, Any], prefix: bytes = b"") -> dict[str, Any]:
+    """Return JSON fields, preceded by a digest of all of them.
 
-    As it comes first, what cuts it out of a file cuts out other fields that are needed, or nothing else.
+    The digest comes first, so that damage which removes the digest removes other required fields too, or nothing else.
 
     Args:
         fields: JSON values.
-        before: what else the digest covers, such as the line before.
+        prefix: further bytes that the digest covers, such as the previous line.
     """
-    plain = json.loads(json.dumps(fields))  # as a reader finds them
-    return {DIGEST: digest(before, canonical(plain)), **fields}
+    parsed = json.loads(json.dumps(fields))  # as a reader parses them
+    return {DIGEST: digest(prefix, canonical(parsed)), **fields}
 
 
-def check_signature(raw: Mapping[str, Any], where: str | Path, before: bytes = b"", remedy: str = "") -> dict[str, Any]:
-    """Return the fields that :func:`signed` was given; a file of an earlier version, which has no digest, as it is.
+def check_signature(
+    raw: Mapping[str, Any], source: str | Path, prefix: bytes = b"", remedy: str = ""
+) -> dict[str, Any]:
+    """Return the fields without the digest of :func:`signed`, after a check of it; earlier versions wrote no digest.
 
     Args:
         raw: parsed JSON.
-        where: the file, for the message.
-        remedy: what to do, for the message.
+        source: the file, for the message.
+        prefix: as in :func:`signed`.
+        remedy: advice for the user, for the message.
 
     Raises:
         SlatError: the fields are not those that were written.
     """
     fields = {name: value for name, value in raw.items() if name != DIGEST}
-    if DIGEST in raw and raw[DIGEST] != digest(before, canonical(fields)):
+    if DIGEST in raw and raw[DIGEST] != digest(prefix, canonical(fields)):
         remedy = remedy or f"if you edited it, remove its field {DIGEST!r}"
-        raise SlatError(f"{where}: damaged (its digest is not that of its content); {remedy}")
+        raise SlatError(f"{source}: damaged (its digest is not that of its content); {remedy}")
     return fields

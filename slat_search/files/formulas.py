@@ -1,7 +1,7 @@
-"""Text in CSV that a spreadsheet would run as a formula.
+"""Protection from text in CSV that a spreadsheet would run as a formula.
 
-As OWASP has it (https://owasp.org/www-community/attacks/CSV_Injection), a cell that begins with ``=``, ``+``, ``-``,
-``@``, a tab or a carriage return gets an apostrophe before it. A number stays as it is.
+As OWASP recommends (https://owasp.org/www-community/attacks/CSV_Injection), a cell that begins with ``=``, ``+``,
+``-``, ``@``, a tab or a carriage return is prefixed with an apostrophe. Numbers are unchanged.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def without_formula(cell: str) -> str:
-    """Return a cell that is no formula to a spreadsheet."""
+    """Return a cell that no spreadsheet takes for a formula."""
     return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
 
 
 def with_formula(cell: str) -> str:
-    """Inverse of :func:`without_formula`."""
+    """Return the original cell from the result of :func:`without_formula`."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -1,4 +1,4 @@
-"""An exclusive lock between processes, also on file systems without one."""
+"""An exclusive lock between processes, also on file systems that do not support locks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _NO_FLOCK = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL}  # as on N
 
 
 class HeldError(SlatError):
-    """Another process holds the lock; says which, as far as that is known."""
+    """Another process holds the lock; the message names it, if it is known."""
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock until the block ends. It dies with the process.
+    """Hold a lock until the block ends; it is released when the process ends.
 
-    Where ``flock`` is not supported, a file beside ``path`` is the lock. That of a process of this machine that is gone
-    is taken over; that of another machine has to be removed by hand, as nobody here can tell whether it lives.
+    Where ``flock`` is not supported, a file beside ``path`` is the lock. The lock file of an ended process of this
+    machine is taken over; that of another machine has to be removed by hand, as it cannot be known from here whether
+    the process is alive.
 
     Raises:
         HeldError: another process holds it.
@@ -39,19 +40,19 @@ def locked(path: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in _NO_FLOCK:
                 raise
-            with _held_file(path.with_name(f"{path.name}.held")):
+            with _lock_file(path.with_name(f"{path.name}.held")):
                 yield
             return
         yield
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock of :func:`locked`.
+    """Return whether a process holds the lock of :func:`locked`.
 
     Raises:
         OSError: the file cannot be read.
     """
-    if not path.is_file():  # a pipe would never open
+    if not path.is_file():  # opening a pipe would block forever
         return False
     try:
         with open(path) as handle:
@@ -73,9 +74,9 @@ def is_held(path: Path) -> bool:
 
 
 @contextmanager
-def _held_file(path: Path) -> Iterator[None]:
-    """Hold a file that only one process can make."""
-    me = {"host": socket.gethostname(), "process": os.getpid()}
+def _lock_file(path: Path) -> Iterator[None]:
+    """Hold a lock file, which only one process can create."""
+    holder = {"host": socket.gethostname(), "process": os.getpid()}
     while True:
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -84,7 +85,7 @@ def _held_file(path: Path) -> Iterator[None]:
             continue
         break
     with os.fdopen(handle, "w") as file:
-        file.write(json.dumps(me))
+        file.write(json.dumps(holder))
     try:
         yield
     finally:
@@ -92,23 +93,23 @@ def _held_file(path: Path) -> Iterator[None]:
 
 
 def _take_over(path: Path) -> None:
-    """Remove the lock of a process that is gone.
+    """Remove the lock file of an ended process.
 
     Raises:
-        HeldError: it lives, or nobody here can tell.
+        HeldError: the process is alive, or this is not known.
     """
     try:
         _check_gone(path)
-    except FileNotFoundError:  # let go meanwhile
+    except FileNotFoundError:  # released meanwhile
         return
     path.unlink(missing_ok=True)
 
 
 def _check_gone(path: Path) -> None:
-    """Check that the process of a lock file is gone.
+    """Check that the process of a lock file has ended.
 
     Raises:
-        HeldError: it lives, or nobody here can tell.
+        HeldError: the process is alive, or this is not known.
         FileNotFoundError: there is no lock.
     """
     try:
@@ -118,15 +119,15 @@ def _check_gone(path: Path) -> None:
         raise HeldError(f" ({path} does not say which; remove it if none is)") from error
     if host != socket.gethostname():
         raise HeldError(f" (process {process} on {host}; remove {path} if it is gone)")
-    if _lives(process):
+    if _is_alive(process):
         raise HeldError(f" (process {process})")
 
 
-def _lives(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # of another user
+    except PermissionError:  # a process of another user
         return True
     return True

@@ -1,1 +1,1 @@
-"""Trained adapters in use: predictors, label a file, add a task."""
+"""Use of trained adapters: predict, label a file, add a task."""

@@ -26,11 +26,11 @@ _EXTRA_STATE_KEY = f"{REGISTERED}._extra_state"
 
 
 def save_adapter(adapter: Adapter, path: str | PathLike[str]) -> Path:
-    """Write an adapter as a file of safetensors, or as ``adapter.safetensors`` into a folder; returns the file.
+    """Write an adapter as a safetensors file, or as ``adapter.safetensors`` into a folder, and return its path.
 
     Args:
-        adapter: of one task, without gates: what :func:`.attach` or :meth:`.Supernet.discretize` returns.
-        path: of a file that ends in ``.safetensors``, else of a folder.
+        adapter: adapter of one task, without gates, as :func:`.attach` and :meth:`.Supernet.discretize` return it.
+        path: path of a file if it ends in ``.safetensors``, else of a folder.
     """
     path = Path(path)
     file = path if path.suffix == ".safetensors" else path / FILE_NAME
@@ -46,12 +46,12 @@ def load_adapter(backbone: nn.Module, path: str | PathLike[str]) -> Adapter:
     """Attach a saved adapter to the model that it was trained on.
 
     Args:
-        backbone: the model that the supernet stood on, bare.
-        path: what :func:`save_adapter` wrote, or a folder that a ``Trainer`` with a finished search wrote, which
-            holds the adapter among the weights of the model.
+        backbone: the model that the supernet was attached to, without an adapter.
+        path: file or folder of :func:`save_adapter`, or a folder that a ``Trainer`` wrote after a finished search, with
+            the adapter among the weights of the model.
 
     Raises:
-        SlatError: no adapter there, a damaged file, or a model that it does not fit.
+        SlatError: no adapter there, a damaged file, or an adapter that does not fit the model.
     """
     path = Path(path)
     if path.is_dir():
@@ -82,7 +82,7 @@ def _read_file(path: Path) -> tuple[Structure, dict[str, Tensor]]:
 
 
 def _read_model(folder: Path) -> tuple[Structure, dict[str, Tensor]]:
-    """Read an adapter out of the weights of a whole model, in one file or several."""
+    """Read an adapter from among the weights of a model, in one file or several."""
     tensors = dict(_supernet_tensors(sorted(folder.glob("*.safetensors"))))
     extra = next((value for name, value in tensors.items() if name.endswith(_EXTRA_STATE_KEY)), None)
     if extra is None:

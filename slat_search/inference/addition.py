@@ -1,4 +1,4 @@
-"""Add a task to a trained pool, without changing the others."""
+"""Add a task to a trained pool without a change of its other tasks."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from .saved import described, naming, part_of, read_saved, write_adapter, write_
 
 
 def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mapping[str, Any]) -> dict[str, Any]:
-    """Search and train a new task beside a pool, and write the larger pool to ``out``.
+    """Search and train a new task on top of a pool, and write the larger pool to ``out``.
 
-    The new task may use the pool's modules, whose weights are frozen, and gets new ones of its own. Folders of the
-    other tasks are copied as they are. Test is read once, at the end.
+    The new task may use the modules of the pool, whose weights are frozen, and gets new ones of its own. The folders of
+    the other tasks are copied unchanged. The test texts are read once, at the end.
 
     Args:
-        folder: of an adapter of several tasks that a search found, see :func:`.write_adapter`.
-        config: of the new task; its model is the pool's.
-        out: a folder that is not there yet.
-        sampled: ``sparsity`` or ``budget`` (of what is new), ``sharing`` and ``learning_rate``, and
+        folder: folder of an adapter of several tasks that a search found, see :func:`.write_adapter`.
+        config: configuration of the new task; its model is that of the pool.
+        out: folder to write, which does not exist yet.
+        sampled: ``sparsity`` or ``budget`` (of the new modules), ``sharing`` and ``learning_rate``, and
             ``gate_learning_rate`` where gates are trained.
 
     Returns:
-        ``validation`` measures, ``test`` quality, ``params`` of the new task and ``new`` ones among them.
+        ``validation`` measures, ``test`` quality, ``params`` of the new task, and the number of ``new`` ones.
 
     Raises:
         SlatError: no pool there, another model, a task of that name, or ``out`` exists.
@@ -67,22 +67,7 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
     models = context.models()
     pool = _load_pool(folder, saved, state, models[0])
     addition = _search(context, models, pool, sampled)
-    record = saved.model_copy(
-        update={
-            "job": replace(saved.job, options={"structure": addition.structure.to_dict()}),
-            "tasks": {**saved.tasks, task: described(context.tasks[0], addition.measures)},
-        }
-    )
-    head = strip_prefix("head.", addition.trained)
-    heads = {name: value for name, value in state.items() if name.startswith("heads.")}
-    heads |= {f"heads.{len(saved.tasks)}.{name}": value for name, value in head.items()}
-    adapter_weights = {name: value for name, value in addition.trained.items() if name.startswith("adapter.")}
-    with whole_folder(out) as staging:
-        for name in saved.tasks:
-            shutil.copytree(folder / name, staging / name)
-        with_head = addition.modules | {f"head.{name}": value for name, value in head.items()}
-        write_adapter(staging / task, context, addition.job, with_head, addition.measures)
-        write_saved(staging, record, adapter_weights | heads)
+    _write_pool(folder, out, saved, state, context, addition)
     return {
         "validation": addition.measures,
         "test": addition.test,
@@ -93,14 +78,14 @@ def add_task(folder: str | Path, config: Config, out: str | Path, sampled: Mappi
 
 @dataclass(frozen=True)
 class _Addition:
-    """What a search beside a pool came to.
+    """Result of a search on top of a pool.
 
     Attributes:
-        structure: of the larger pool.
-        trained: weights of the larger pool and the head of the new task.
-        job, modules: the part of the new task, as an adapter of its own.
-        measures: on validation.
-        test: quality.
+        structure: structure of the larger pool.
+        trained: weights of the larger pool and of the head of the new task.
+        job, modules: part of the new task, as an adapter of its own.
+        measures: measures on validation.
+        test: quality on test.
     """
 
     structure: SharedStructure
@@ -111,8 +96,10 @@ class _Addition:
     test: float
 
 
-def _search(context: Context, models: Sequence[TaskModel], pool: SharedAdapter, sampled: Mapping[str, Any]) -> _Addition:
-    """Search and train the task of a context beside a pool, and read its test."""
+def _search(
+    context: Context, models: Sequence[TaskModel], pool: SharedAdapter, sampled: Mapping[str, Any]
+) -> _Addition:
+    """Search and train the task of a context on top of a pool, and evaluate it on its test texts."""
     config, task = context.config, context.config.task
     sites = find_sites(models[0].backbone, config.space.include, config.space.exclude)
     options = search_options(config, sampled)
@@ -141,11 +128,34 @@ def _search(context: Context, models: Sequence[TaskModel], pool: SharedAdapter, 
     return _Addition(shared.structure, trained, job, modules, measures, test)
 
 
+def _write_pool(
+    folder: Path, out: Path, saved: SavedAdapter, state: State, context: Context, addition: _Addition
+) -> None:
+    """Write the larger pool to ``out``, with the folders of the other tasks copied from ``folder``."""
+    task = context.config.task.name
+    record = saved.model_copy(
+        update={
+            "job": replace(saved.job, options={"structure": addition.structure.to_dict()}),
+            "tasks": {**saved.tasks, task: described(context.tasks[0], addition.measures)},
+        }
+    )
+    head = strip_prefix("head.", addition.trained)
+    heads = {name: value for name, value in state.items() if name.startswith("heads.")}
+    heads |= {f"heads.{len(saved.tasks)}.{name}": value for name, value in head.items()}
+    adapter_weights = {name: value for name, value in addition.trained.items() if name.startswith("adapter.")}
+    with whole_folder(out) as staging:
+        for name in saved.tasks:
+            shutil.copytree(folder / name, staging / name)
+        modules = addition.modules | {f"head.{name}": value for name, value in head.items()}
+        write_adapter(staging / task, context, addition.job, modules, addition.measures)
+        write_saved(staging, record, adapter_weights | heads)
+
+
 def _load_pool(folder: Path, saved: SavedAdapter, state: State, model: TaskModel) -> SharedAdapter:
-    """Return a trained pool, taken off the model again.
+    """Return a trained pool that is detached from the model.
 
     Raises:
-        SlatError: its weights do not fit, or an adapter that is no pool.
+        SlatError: weights that do not fit, or an adapter that is no pool.
     """
     with naming("pool", folder):
         applied = apply_job(saved.job, model.backbone)

@@ -18,11 +18,11 @@ _DECIMALS = 6
 def label_rows(predictor: Predictor, rows: Rows, columns: Sequence[str] = ()) -> Rows:
     """Return all columns of a file and, beside them, ``predicted`` and the probability of each label as ``p(<label>)``.
 
-    In a regression ``predicted`` is a number, for a generating adapter a response; nothing else is added.
+    In a regression ``predicted`` is a number, and for a generating adapter a response; both add no other column.
 
     Args:
-        rows: of CSV, TSV, JSON, JSON lines or Parquet.
-        columns: where the texts are; by default where they were in the task that the adapter was trained on.
+        rows: rows of CSV, TSV, JSON, JSON lines or Parquet.
+        columns: columns of the texts; by default those of the task that the adapter was trained on.
 
     Raises:
         SlatError: an empty text, an output column that exists, or a wrong number of text columns.

@@ -1,4 +1,4 @@
-"""Predict with trained adapters on their own backbone, for one task or for several in turn."""
+"""Predict with trained adapters on their own backbone, for one task or several."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ..training.jobs import load_state
 from .saved import adapter_folder, apply_saved, model_source, naming, read_saved, shared_folder
 
 _log = logging.getLogger(__name__)
-_GENERATION_BATCH = 16  # responses that are generated together
-#: a text, a text for each column, or of a chat its messages: each with ``role`` and ``content``
+_GENERATION_BATCH_SIZE = 16  # responses that are generated together
+#: a text, a text for each column, or the messages of a chat, each with ``role`` and ``content``
 Text = str | tuple[str, ...] | list[dict[str, str]]
 
 
 @dataclass
 class Predictor:
-    """A loaded adapter; several tasks share one backbone, switched at each request.
+    """A loaded adapter; several tasks share one backbone, which is switched to the task at each call.
 
     Example::
 
@@ -46,8 +46,8 @@ class Predictor:
 
     Attributes:
         saved: the description of the adapter.
-        models: task -> its model; their backbone carries the adapter until the predictor is gone.
-        tokenizer: of the backbone.
+        models: task -> its model; the adapter stays on their backbone as long as the predictor exists.
+        tokenizer: tokenizer of the backbone.
         applied: the adapter on the backbone.
     """
 
@@ -58,7 +58,7 @@ class Predictor:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Return the task names in training order."""
+        """Task names in training order."""
         return tuple(self.models)
 
     def of(self, task: str) -> Predictor:
@@ -73,7 +73,7 @@ class Predictor:
 
     @property
     def task(self) -> AdapterTask:
-        """Return the description of the only task.
+        """Description of the only task.
 
         Raises:
             SlatError: there are several.
@@ -84,19 +84,19 @@ class Predictor:
 
     @property
     def model(self) -> TaskModel:
-        """Return the model of the only task, see :attr:`task`, with its part of the adapter open."""
+        """Model of the only task, see :attr:`task`, with the adapter switched to it."""
         name, _ = self.tasks[0], self.task
         self.applied.switch(list(self.saved.tasks).index(name))
         return self.models[name]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Return the label names of the only task, see :attr:`task`; none in a regression."""
+        """Label names of the only task, see :attr:`task`; none in a regression."""
         return self.task.labels
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the names of the text columns of the only task, see :attr:`task`; two for pairs."""
+        """Names of the text columns of the only task, see :attr:`task`; two for pairs."""
         return self.task.columns
 
     @property
@@ -132,7 +132,7 @@ class Predictor:
         """Return greedily decoded responses; arguments as for a call.
 
         Raises:
-            SlatError: no such task, texts that it cannot take, or one that predicts labels.
+            SlatError: no such task, texts that do not fit it, or a task that predicts labels.
         """
         if task is not None:
             return self.of(task).generate(texts)
@@ -142,7 +142,7 @@ class Predictor:
         data = self._encode_texts(texts)
         responses = [""] * len(data)
         with products_in(self.saved.model.precision):
-            for rows in evaluation_batches(data, _GENERATION_BATCH):
+            for rows in evaluation_batches(data, _GENERATION_BATCH_SIZE):
                 batch = {name: value.to(model.device) for name, value in data.batch(rows).items()}
                 for row, response in zip(rows, model.generate(batch), strict=True):
                     responses[row] = response
@@ -162,10 +162,10 @@ class Predictor:
             return _encode(self.task, self.tokenizer, [Example(chat.texts, 0, roles=chat.roles) for chat in chats])
         if any(isinstance(text, list) for text in texts):
             raise SlatError("text: this adapter takes texts, and no list of messages")
-        prompt, sides, check = self.task.prompt, len(self.columns), any if self.generates else all
+        prompt, sides, quantifier = self.task.prompt, len(self.columns), any if self.generates else all
         empty_input = ("",) * (sides - 1) if prompt is not None and prompt.prompt in ALPACA else ()
         rows = [Example((t, *empty_input) if isinstance(t, str) else tuple(map(str, t)), 0) for t in texts]
-        if not rows or any(len(r.texts) != sides or not check(t.strip() for t in r.texts) for r in rows):
+        if not rows or any(len(r.texts) != sides or not quantifier(t.strip() for t in r.texts) for r in rows):
             raise SlatError(f"text: this adapter wants {sides} non-empty text(s) for each prediction")
         return _encode(self.task, self.tokenizer, rows)
 
@@ -177,8 +177,8 @@ def load_predictor(
 
     Args:
         run: folder of an adapter or of a run.
-        adapter: its name in the run; the recommended one by default.
-        task: of an adapter of several tasks, the one whose part is loaded; all of them by default.
+        adapter: name of the adapter in the run; the recommended one by default.
+        task: the task to load, of an adapter of several tasks; all of them by default.
         trust_remote_code: allow Python code shipped with the adapter's model.
 
     Raises:
@@ -228,10 +228,10 @@ def _encode(task: AdapterTask, tokenizer: Any, rows: Sequence[Example]) -> Encod
 
 
 def _load_backbone(folder: Path, saved: SavedAdapter, trust_remote_code: bool) -> tuple[Backbone, str]:
-    """Load the model of an adapter, its own as several may be loaded side by side; returns it and its device.
+    """Load a new copy of the model of an adapter, as several may be loaded side by side; return it and its device.
 
     Raises:
-        SlatError: no such model any more, or another one under its name.
+        SlatError: the model does not exist any more, or another one has its name.
     """
     settings = saved.model
     causal = any(task.prompt is not None for task in saved.tasks.values())

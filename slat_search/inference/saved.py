@@ -1,4 +1,4 @@
-"""Trained adapters as folders, ``adapter.safetensors`` and ``adapter.json``, no pickle; and where a run keeps them."""
+"""Read and write folders of trained adapters: ``adapter.safetensors`` and ``adapter.json``, without pickle."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from ..training.jobs import apply_job, load_state
 from ..training.protocol import State, head_names, strip_prefix
 
 DESCRIPTION = "adapter.json"
-#: more than weights take up: of a parameter, of an output of the head, and beside them
+#: bounds on the bytes of weights: per parameter, per output of the head, and for the rest of the file
 _BYTES_OF_PARAM, _BYTES_OF_OUTPUT, _SPARE = 16, 2**19, 2**30
-_OLD_POOL_FILE = "shared.json"  # an adapter of several tasks, to version 3
+_OLD_POOL_FILE = "shared.json"  # description of an adapter of several tasks, up to version 3
 
 
 def write_adapter(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
-    """Write adapter, heads and all that is needed to use them on the same backbone.
+    """Write the adapter, its heads and all that is needed to use them on the same backbone.
 
-    Of several tasks, each gets a folder of its name with its part, which is an adapter of its own.
+    Each of several tasks gets a folder of its name with its part, which is an adapter of its own.
 
     Args:
-        folder: where to.
-        context: that the adapter was trained in.
-        job: the training; of a search that of the structure that it found.
+        folder: folder to write.
+        context: context that the adapter was trained in.
+        job: the training; for a search that of the structure that it found.
         state: trained weights, see :func:`.trained_arrays`.
-        measures: on validation.
+        measures: measures on validation.
     """
     digests, config = context.tasks[0].made_from, context.config.model.model_dump()
     saved = SavedAdapter(
@@ -54,7 +54,7 @@ def write_adapter(folder: Path, context: Context, job: TrainingJob, state: State
 
 def _write_task_folders(folder: Path, context: Context, job: TrainingJob, state: State, measures: Measures) -> None:
     """Write the part of each task of an adapter as an adapter of its own."""
-    applied = Applied()  # a hand-made method is used whole by every task
+    applied = Applied()  # every task uses all of a hand-made method
     try:
         if job.method == "slat":
             applied = apply_job(job, context.backbone().model)
@@ -86,12 +86,12 @@ def described(task: TaskContext, measures: Measures) -> AdapterTask:
 
 
 def part_of(shared: SharedAdapter | None, job: TrainingJob, state: State, task: str) -> tuple[TrainingJob, State]:
-    """Return what one of several tasks uses of an adapter, as a training and its modules by name.
+    """Return the part of an adapter that one of several tasks uses: its training job, and its weights by name.
 
     Args:
-        shared: the modules, where tasks do not all use the same.
-        job: the training of the adapter.
-        state: its weights.
+        shared: shared modules; None if all tasks use the same modules.
+        job: training job of the adapter.
+        state: weights of the adapter.
         task: name of the task.
     """
     label = f"{job.label}-{task}"
@@ -107,8 +107,8 @@ def naming(kind: str, folder: Path) -> Iterator[None]:
     """Prefix error messages with the adapter.
 
     Args:
-        kind: the adapter in words, such as ``adapter`` or ``pool``.
-        folder: of the adapter.
+        kind: kind of adapter, such as ``adapter`` or ``pool``.
+        folder: folder of the adapter.
     """
     try:
         yield
@@ -117,24 +117,23 @@ def naming(kind: str, folder: Path) -> Iterator[None]:
 
 
 def apply_saved(job: TrainingJob, backbone: nn.Module) -> Applied:
-    """Apply the method of an adapter, whose options may be anything.
+    """Apply the method of an adapter, whose options come from a file and may be anything.
 
     Raises:
-        SlatError: the method cannot be made with them.
+        SlatError: the method does not take the options.
     """
     try:
         return apply_job(job, backbone)
     except SlatError:
         raise
-    except Exception as error:  # of peft, torch and Python, of any kind
+    except Exception as error:  # peft, torch and Python raise errors of any kind
         raise SlatError(
             f"{DESCRIPTION}: damaged (no {job.method!r} has such options: {type(error).__name__}: {first_line(error)})"
         ) from error
 
 
 def write_saved(folder: Path, saved: SavedAdapter, state: State) -> None:
-    """Write the two files of an adapter, each whole or not there: the weights, then the description with their
-    digest."""
+    """Write the two files of an adapter atomically: the weights, and then the description with their digest."""
     weights = save_arrays((folder / DESCRIPTION).with_suffix(".safetensors"), state)
     saved.model_copy(update={"weights": weights}).write(folder / DESCRIPTION)
 
@@ -143,7 +142,7 @@ def model_source(folder: Path, saved: SavedAdapter, trust_remote_code: bool = Fa
     """Find the model of an adapter, at the commit that it was trained on.
 
     Args:
-        trust_remote_code: whether the caller lets code of the model run; the adapter has no say in it.
+        trust_remote_code: whether the caller allows code of the model to run; the setting of the adapter is ignored.
 
     Raises:
         SlatError: no such model, or it needs code that the caller has not allowed.
@@ -157,7 +156,7 @@ def model_source(folder: Path, saved: SavedAdapter, trust_remote_code: bool = Fa
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether a folder holds an adapter."""
+    """Return whether a folder holds an adapter."""
     return (folder / DESCRIPTION).is_file() or (folder / _OLD_POOL_FILE).is_file()
 
 
@@ -165,7 +164,7 @@ def read_saved(folder: Path) -> tuple[SavedAdapter, State]:
     """Read the two files of an adapter: its description, and its weights by name.
 
     Raises:
-        SlatError: not such a folder, damaged, or of a version that is not known.
+        SlatError: no adapter folder, a damaged one, or one of an unknown version.
     """
     path = folder / (DESCRIPTION if (folder / DESCRIPTION).is_file() or not is_saved(folder) else _OLD_POOL_FILE)
     saved, weights = SavedAdapter.read(path), path.with_suffix(".safetensors")
@@ -179,7 +178,7 @@ def read_saved(folder: Path) -> tuple[SavedAdapter, State]:
 
 
 def _damage(saved: SavedAdapter) -> str:
-    """Say what is wrong with the method of an adapter or with its structure; else nothing."""
+    """Describe a fault in the method or the structure of an adapter; return an empty text if there is none."""
     if saved.job.method not in METHODS:
         return f"no method is called {saved.job.method!r}"
     if saved.job.method != "slat":
@@ -196,8 +195,8 @@ def _damage(saved: SavedAdapter) -> str:
 
 
 def _max_bytes(saved: SavedAdapter) -> int | None:
-    """Return more bytes than the weights of a structure and its heads can have; None of other methods, which may train
-    all of a model."""
+    """Return an upper bound on the bytes of the weights of a structure and its heads; None for other methods, which may
+    train the whole model."""
     if saved.job.method != "slat":
         return None
     params = read_structure(saved.job.options["structure"]).params
@@ -206,7 +205,7 @@ def _max_bytes(saved: SavedAdapter) -> int | None:
 
 def adapter_folder(run: Path, adapter: str | None = None, task: str | None = None) -> Path:
     """Return the folder of the adapter of one task: ``run`` itself if it is one, else the named or the recommended one
-    of a run folder; of several tasks the part of ``task``.
+    of a run folder; for an adapter of several tasks the folder of ``task`` in it.
 
     Raises:
         SlatError: no adapter there, or no such task.
@@ -224,10 +223,10 @@ def adapter_folder(run: Path, adapter: str | None = None, task: str | None = Non
 
 def shared_folder(run: Path, adapter: str | None = None) -> Path:
     """Return the folder of the adapter of all tasks: ``run`` itself if it is one, else the named or the recommended one
-    of a run folder; where that was trained for each task alone, the recommended found one.
+    of a run folder; if the recommended one was trained for each task alone, the recommended found structure.
 
     Raises:
-        SlatError: no adapter there, or one for each task alone.
+        SlatError: no adapter there, or only one for each task alone.
     """
     folder = run if is_saved(run) else _run_adapter(run, adapter)
     if not is_saved(folder) and adapter is None:
@@ -236,7 +235,7 @@ def shared_folder(run: Path, adapter: str | None = None) -> Path:
 
 
 def _task_folders(folder: Path) -> list[str]:
-    """Return the names of the tasks that have a folder of their own in that of an adapter."""
+    """Return the names of the tasks that have a folder of their own in the folder of an adapter."""
     return sorted(path.parent.name for path in folder.glob(f"*/{DESCRIPTION}"))
 
 
@@ -244,7 +243,7 @@ def _run_adapter(run: Path, adapter: str | None) -> Path:
     """Return the folder of the named or the recommended adapter of a run.
 
     Raises:
-        SlatError: not a run that is finished, or no such adapter.
+        SlatError: no finished run, or no such adapter.
     """
     folder = run / "adapters"
     if not (folder / "best.json").is_file():
@@ -257,8 +256,8 @@ def _run_adapter(run: Path, adapter: str | None) -> Path:
 
 
 def note_on(folder: Path) -> str:
-    """Return the doubts that the run of an adapter has about it: that it is hand-made, or no better than the bare head;
-    empty where it holds what it promises, or lies in no run."""
+    """Return the note of a run on its adapter: that it is hand-made, or no better than a head alone; empty if there is
+    no such note, or the adapter is in no run."""
     for path in (folder, folder.parent):
         if (path.parent / "best.json").is_file():
             return Recommended.read(path.parent / "best.json").notes.get(path.name, "")

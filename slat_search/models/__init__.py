@@ -1,1 +1,1 @@
-"""Frozen backbones: which there are, how they are loaded and checked, and the heads on them."""
+"""Frozen backbones: their names, how they are loaded and checked, and the heads on them."""

@@ -1,4 +1,4 @@
-"""The frozen transformer and its tokenizer, by name."""
+"""Load the frozen transformer and its tokenizer by name."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LENGTH_FIELDS = ("max_position_embeddings", "max_encoder_position_embeddings")
-#: precision of the products -> what torch calls it
-_PRODUCTS = {"float32": "highest", "bfloat16": "medium"}
+#: precision of matrix products -> name of that precision in torch
+_MATMUL_PRECISION = {"float32": "highest", "bfloat16": "medium"}
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen model with its tokenizer; pickled with its weights, and unpickled once a process.
+    """A frozen model with its tokenizer; pickled with its weights, and unpickled once per process.
 
     Attributes:
-        name: as the user wrote it.
-        model: without task head, but for the one that predicts the next token; every parameter frozen.
-        tokenizer: the model's own.
+        name: name of the model as the user wrote it.
+        model: model without a task head, or with the head that predicts the next token; every parameter is frozen.
+        tokenizer: tokenizer of the model.
         width: size of a token vector.
         params: number of parameters.
         attention: implementation of attention that the model was loaded with.
-        key: the same for all copies of it in other processes.
-        weights: what frozen weights are kept in.
-        revision: commit on the hub that it was read from, as far as the hub's cache tells; else empty.
+        key: identifier that all copies of the model in other processes share.
+        weights: format of the frozen weights.
+        revision: commit on the hub that the model was read from, if the hub's cache knows it; else empty.
     """
 
     name: str
@@ -60,19 +60,19 @@ class Backbone:
     revision: str = ""
 
     def __reduce__(self) -> tuple[Callable[..., Backbone], tuple[Any, ...]]:
-        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
-        return _received, (packed(self.model), rest)
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
+        return _restore, (packed(self.model), values)
 
     @property
     def longest(self) -> int | None:
-        """Most tokens of a text, as far as the model or its tokenizer says."""
+        """Largest number of tokens of a text, if the model or its tokenizer states one."""
         fields = (getattr(self.model.config, field, None) for field in _LENGTH_FIELDS)
-        candidates = (*fields, _positions(self.model), self.tokenizer.model_max_length)
+        candidates = (*fields, _max_positions(self.model), self.tokenizer.model_max_length)
         limits = [limit for limit in candidates if isinstance(limit, int) and 0 < limit < 1_000_000]
         return min(limits, default=None)
 
     def quantize(self) -> None:
-        """Keep the weights of the blocks in 4 or 8 bits, if ``weights`` says so; it cannot be pickled from then on."""
+        """Quantize the weights of the blocks to 4 or 8 bits, if ``weights`` says so; pickling the model then fails."""
         if self.weights in QUANTIZED:
             quantize(self.model, self.weights)
 
@@ -83,58 +83,58 @@ class Backbone:
             precision: ``float32``, or ``bfloat16``: factors are rounded, products summed and stored in float32. On a
                 CPU the model then takes the plain form of attention: torch's fused one has a backward pass that is
                 several times slower at this setting (torch 2.13).
-            checkpointing: whether training computes activations again in the backward pass in place of keeping them.
+            checkpointing: whether training recomputes activations in the backward pass instead of storing them.
 
         Raises:
-            SlatError: checkpointing, and a model that knows none.
+            SlatError: checkpointing with a model that does not support it.
         """
-        torch.set_float32_matmul_precision(_PRODUCTS[precision])
+        torch.set_float32_matmul_precision(_MATMUL_PRECISION[precision])
         if checkpointing and not self.model.supports_gradient_checkpointing:
             raise SlatError(f"model.gradient_checkpointing: {type(self.model).__name__} has none")
-        # transformers 5 calls it gradient, and later activation checkpointing
-        word = "activation" if hasattr(self.model, "activation_checkpointing_enable") else "gradient"
+        # transformers 5 calls it gradient checkpointing, and later versions activation checkpointing
+        kind = "activation" if hasattr(self.model, "activation_checkpointing_enable") else "gradient"
         if checkpointing:
-            getattr(self.model, f"{word}_checkpointing_enable")({"use_reentrant": False})
-            # a hook for reentrant checkpointing: here it would only send gradients through frozen layers, and stay
+            getattr(self.model, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+            # a hook for reentrant checkpointing, which would only send gradients through frozen layers, and remain
             self.model.disable_input_require_grads()
-        elif getattr(self.model, f"is_{word}_checkpointing"):
-            getattr(self.model, f"{word}_checkpointing_disable")()
+        elif getattr(self.model, f"is_{kind}_checkpointing"):
+            getattr(self.model, f"{kind}_checkpointing_disable")()
         attention = "eager" if precision == "bfloat16" and device == "cpu" else self.attention
         if self.model.config._attn_implementation != attention:
             self.model.set_attn_implementation(attention)
         self.model.to(device)
 
 
-_RECEIVED: dict[str, Backbone] = {}
+_RESTORED: dict[str, Backbone] = {}
 
 
-def _received(model: Packed, rest: dict[str, Any]) -> Backbone:
-    """Return this process's copy, which its trainings share."""
-    if rest["key"] not in _RECEIVED:
-        _RECEIVED.clear()
-        _RECEIVED[rest["key"]] = Backbone(model=unpacked(model), **rest)
-    return _RECEIVED[rest["key"]]
+def _restore(model: Packed, values: dict[str, Any]) -> Backbone:
+    """Return the copy of the model in this process, which all its trainings share."""
+    if values["key"] not in _RESTORED:
+        _RESTORED.clear()
+        _RESTORED[values["key"]] = Backbone(model=unpacked(model), **values)
+    return _RESTORED[values["key"]]
 
 
-def _positions(model: nn.Module) -> int | None:
-    """Most tokens where positions are counted from behind the padding token's number, as RoBERTa's relatives do: those
-    up to it stand in the table, and no token gets them."""
+def _max_positions(model: nn.Module) -> int | None:
+    """Return the largest number of tokens where positions begin after the index of the padding token, as in RoBERTa and
+    its relatives: no token has one of the positions up to that index. Return None for other models."""
     for name, module in model.named_modules():
-        behind = getattr(module, "padding_idx", None)
-        if name.rpartition(".")[2] == "position_embeddings" and behind is not None:
-            return len(module.weight) - behind - 1
+        padding_index = getattr(module, "padding_idx", None)
+        if name.rpartition(".")[2] == "position_embeddings" and padding_index is not None:
+            return len(module.weight) - padding_index - 1
     return None
 
 
 @contextmanager
 def products_in(precision: str) -> Iterator[None]:
-    """Compute float32 matrix products in ``precision`` meanwhile; the process goes back to what it had."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(_PRODUCTS[precision])
+    """Compute float32 matrix products in ``precision`` within the block, and restore the previous precision."""
+    previous = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(_MATMUL_PRECISION[precision])
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(previous)
 
 
 def load_backbone(
@@ -145,35 +145,35 @@ def load_backbone(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> Backbone:
-    """Load a backbone of one's own and freeze it. Of an encoder-decoder the encoder is taken.
+    """Load a new copy of a backbone and freeze it; of an encoder-decoder only the encoder is used.
 
     Args:
         name: an embedded name, a local folder, or a name on the Hugging Face hub.
         dropout: keep the model's own dropout rates; False sets them to 0, which is faster and lets frozen
             layers be computed once.
-        weights: ``float32``, ``bfloat16``, ``nf4`` or ``int8``, whatever the model was saved in.
-        causal: with the head that predicts the next token, for tasks that are prompts.
+        weights: ``float32``, ``bfloat16``, ``nf4`` or ``int8``, whatever format the model was saved in.
+        causal: keep the head that predicts the next token, for tasks with prompts.
         revision: branch, tag or commit on the hub; the newest by default.
-        trust_remote_code: let Python code beside the weights run; what an adapter says of it counts for nothing.
+        trust_remote_code: allow Python code beside the weights to run; the setting of an adapter is ignored.
 
     Raises:
-        SlatError: an unknown name, or a model that cannot be loaded whole; see :mod:`.loading`.
+        SlatError: an unknown name, or a model that cannot be loaded completely; see :mod:`.loading`.
     """
     source = Source.of(name, revision, trust_remote_code)
     config = read_config(source)
     if commit := source.commit:
-        source = replace(source, revision=commit)  # a branch may move before the weights are read
+        source = replace(source, revision=commit)  # as a branch may move before the weights are read
     if not dropout:
         for field, rate in config.to_dict().items():
-            if "drop" in field and isinstance(rate, float):  # of values, of attention, of whole layers
+            if "drop" in field and isinstance(rate, float):  # dropout of values, of attention or of whole layers
                 setattr(config, field, 0.0)
-    config.use_cache = False  # of keys and values, which only generation has a use for
+    config.use_cache = False  # the cache of keys and values, which only generation uses
     tokenizer = read_tokenizer(source)
     check_quantized(weights)
     model = read_model(source, config, LOADED_AS[weights], causal)
     check_fit(model, tokenizer, name)
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # unused by our own pooling; its weights must not count as backbone
+        model.pooler = None  # unused, as we pool token vectors ourselves; its weights must not count as backbone
     model.requires_grad_(False)
     params = sum(p.numel() for p in model.parameters())
     attention = model.config._attn_implementation
@@ -182,5 +182,5 @@ def load_backbone(
     return Backbone(name, model, tokenizer, width, params, attention, key, weights, commit)
 
 
-#: the backbone that all trainings of one process take turns on: loaded once, bare between trainings
+#: loads the backbone that the trainings of one process use in turn; between trainings no adapter is attached to it
 shared_backbone = lru_cache(maxsize=1)(load_backbone)

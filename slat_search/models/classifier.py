@@ -1,4 +1,4 @@
-"""Backbone, pooling and a linear head."""
+"""A text classifier: backbone, pooling and a linear head."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TextClassifier(nn.Module):
         pooling: ``mean`` over real tokens, ``first`` token, or ``last`` real token.
 
     Attributes:
-        outputs: as given.
+        outputs: number of labels; 1 in a regression.
         head: the linear layer.
     """
 
@@ -40,7 +40,7 @@ class TextClassifier(nn.Module):
         return self.head.weight.device
 
     def pool(self, batch: Batch) -> Tensor:
-        """One vector a text, (batch, width), in the precision of the head whatever the backbone's is."""
+        """Return one vector per text, (batch, width), in the precision of the head rather than of the backbone."""
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         hidden = self.backbone(**inputs).last_hidden_state.to(self.head.weight.dtype)
         mask = batch["attention_mask"]
@@ -48,23 +48,23 @@ class TextClassifier(nn.Module):
             return hidden[:, 0]
         if self.pooling == "last":
             positions = torch.arange(mask.shape[1], device=mask.device)
-            last = (positions * mask).argmax(dim=1)
-            return hidden[torch.arange(len(hidden), device=mask.device), last]
+            last_positions = (positions * mask).argmax(dim=1)
+            return hidden[torch.arange(len(hidden), device=mask.device), last_positions]
         weights = mask.unsqueeze(-1).to(hidden.dtype)
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (batch, outputs)."""
+        """Return logits (batch, outputs)."""
         return self.head(self.pool(batch))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean loss of the texts, a scalar; see :func:`task_loss`."""
+        """Return the mean loss of the texts, a scalar; see :func:`task_loss`."""
         return task_loss(self(batch), batch["labels"])
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of logits (n, classes) for integer labels (n,), or mean squared error of (n, 1) for
-    numbers; a scalar."""
+    """Return the mean cross-entropy in nats of logits (n, classes) for integer labels (n,), or for numbers the mean
+    squared error of logits (n, 1); a scalar."""
     if labels.is_floating_point():
         return F.mse_loss(logits.squeeze(1), labels)
     return F.cross_entropy(logits, labels)

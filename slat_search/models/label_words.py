@@ -19,7 +19,7 @@ Ids = tuple[int, ...]
 
 
 class LabelWords(nn.Module):
-    """Scores of the words of each label behind a prompt.
+    """Scores of the words of each label as continuations of a prompt.
 
     The score of a label is ``1 / n * sum_t log p(w_t | prompt, w_<t)`` over the ``n`` tokens of its words, so that
     longer words are no less probable (length normalization, as in Brown et al. 2020, arXiv 2005.14165, section 2.4).
@@ -30,7 +30,7 @@ class LabelWords(nn.Module):
 
     Attributes:
         outputs: number of labels.
-        head: without parameters; all that is trained is the adapter.
+        head: module without parameters, as only the adapter is trained.
     """
 
     _targets: Tensor
@@ -41,9 +41,9 @@ class LabelWords(nn.Module):
         self.words = tuple(map(tuple, words))
         self.outputs = len(words)
         self.head = nn.Identity()
-        longest = max(map(len, self.words))
-        padded = torch.tensor([[*word, *[NONE] * (longest - len(word))] for word in self.words])
-        self.register_buffer("_targets", padded, persistent=False)
+        max_length = max(map(len, self.words))
+        targets = torch.tensor([[*word, *[NONE] * (max_length - len(word))] for word in self.words])
+        self.register_buffer("_targets", targets, persistent=False)
 
     @property
     def device(self) -> torch.device:
@@ -51,71 +51,80 @@ class LabelWords(nn.Module):
 
     @cached_property
     def _stems(self) -> dict[Ids, list[int]]:
-        """Return the continuations of a prompt that score all labels: words without their last token, and the
-        numbers of the labels that each serves. Labels of one token share the bare prompt."""
-        stems = sorted({word[:-1] for word in self.words}, key=len, reverse=True)
-        longest = [stem for i, stem in enumerate(stems) if not any(other[: len(stem)] == stem for other in stems[:i])]
-        served: dict[Ids, list[int]] = {stem: [] for stem in longest}
+        """Continuations of a prompt by which all labels are scored, each with the numbers of its labels.
+
+        A continuation is the words of a label without their last token. Labels whose continuation is the beginning of a
+        longer one share it, as labels of one token do.
+        """
+        candidates = sorted({word[:-1] for word in self.words}, key=len, reverse=True)
+        stems = [
+            stem
+            for i, stem in enumerate(candidates)
+            if not any(longer[: len(stem)] == stem for longer in candidates[:i])
+        ]
+        labels_by_stem: dict[Ids, list[int]] = {stem: [] for stem in stems}
         for label, word in enumerate(self.words):
-            served[next(stem for stem in longest if stem[: len(word) - 1] == word[:-1])].append(label)
-        return served
+            labels_by_stem[next(stem for stem in stems if stem[: len(word) - 1] == word[:-1])].append(label)
+        return labels_by_stem
 
     def forward(self, batch: Batch) -> Tensor:
-        """Scores (texts, labels) of prompts that are padded on the left, in nats a token; at most 0."""
+        """Return scores (texts, labels) of prompts that are padded on the left, in nats per token; at most 0."""
         scores: list[Tensor] = [torch.empty(0)] * self.outputs
         for stem, labels in self._stems.items():
-            behind = torch.tensor(stem, dtype=torch.long, device=self.device).expand(len(batch["input_ids"]), -1)
-            logits = next_tokens(self.backbone, batch, behind, torch.ones_like(behind))
-            total = logits.logsumexp(dim=-1)  # (texts, 1 + stem)
+            stem_ids = torch.tensor(stem, dtype=torch.long, device=self.device).expand(len(batch["input_ids"]), -1)
+            logits = next_tokens(self.backbone, batch, stem_ids, torch.ones_like(stem_ids))
+            normalizers = logits.logsumexp(dim=-1)  # (texts, 1 + stem)
             for label in labels:
-                word = torch.tensor(self.words[label], device=logits.device)
-                places = torch.arange(len(word), device=logits.device)
-                scores[label] = (logits[:, places, word] - total[:, places]).mean(dim=1)
+                word_ids = torch.tensor(self.words[label], device=logits.device)
+                positions = torch.arange(len(word_ids), device=logits.device)
+                scores[label] = (logits[:, positions, word_ids] - normalizers[:, positions]).mean(dim=1)
         return torch.stack(scores, dim=1)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean negative score of the right labels, a scalar: cross-entropy of the tokens of their words."""
+        """Return the mean negative score of the true labels, a scalar: the cross-entropy of their tokens."""
         targets = self._targets[batch["labels"]]
-        there = targets >= 0
+        mask = targets >= 0
         scores, _ = token_scores(self.backbone, batch, targets)
-        return -((scores * there).sum(dim=1) / there.sum(dim=1)).mean()
+        return -((scores * mask).sum(dim=1) / mask.sum(dim=1)).mean()
 
 
 def token_scores(model: PreTrainedModel, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability in nats, and the most probable token, at each place behind prompts; both (texts, longest).
+    """Return log-probabilities in nats and the most probable tokens at the positions after prompts, (texts, longest).
 
     Args:
-        targets: token ids (texts, longest), filled up with -1, where scores mean nothing.
+        targets: token ids (texts, longest), padded with -1, where scores mean nothing.
     """
-    behind, there = targets.clamp(min=0), targets >= 0
-    logits = next_tokens(model, batch, behind[:, :-1], there[:, :-1].long())
-    chosen = logits.gather(2, behind.unsqueeze(-1)).squeeze(-1)
-    return chosen - logits.logsumexp(dim=-1), logits.argmax(dim=-1)
+    ids, mask = targets.clamp(min=0), targets >= 0
+    logits = next_tokens(model, batch, ids[:, :-1], mask[:, :-1].long())
+    target_logits = logits.gather(2, ids.unsqueeze(-1)).squeeze(-1)
+    return target_logits - logits.logsumexp(dim=-1), logits.argmax(dim=-1)
 
 
-def next_tokens(model: PreTrainedModel, batch: Batch, behind: Tensor, mask: Tensor) -> Tensor:
-    """Logits (texts, 1 + n, vocabulary), in float32, of what follows the prompts and each of the tokens behind them.
+def next_tokens(model: PreTrainedModel, batch: Batch, continuation: Tensor, mask: Tensor) -> Tensor:
+    """Return float32 logits (texts, 1 + n, vocabulary) of the tokens after a prompt and after each continuing token.
 
     Args:
         batch: prompts, padded on the left.
-        behind: token ids (texts, n), padded on the right.
-        mask: which of these are there, (texts, n).
+        continuation: token ids (texts, n), padded on the right.
+        mask: 1 for tokens of ``continuation`` and 0 for padding, (texts, n).
     """
     attention = torch.cat([batch["attention_mask"], mask], dim=1)
-    keep = behind.shape[1] + 1
+    num_logits = continuation.shape[1] + 1
     inputs = {
-        "input_ids": torch.cat([batch["input_ids"], behind], dim=1),
+        "input_ids": torch.cat([batch["input_ids"], continuation], dim=1),
         "attention_mask": attention,
-        "position_ids": (attention.cumsum(dim=1) - 1).clamp(min=0),  # models that learn positions count the padding
-        "logits_to_keep": keep,  # the logits of all positions are the largest tensor of a step
+        "position_ids": (attention.cumsum(dim=1) - 1).clamp(
+            min=0
+        ),  # as models with learned positions would count the padding
+        "logits_to_keep": num_logits,  # the logits of all positions are the largest tensor of a step
         "use_cache": False,
     }
-    takes = _arguments(type(model).forward)
-    logits = model(**{name: value for name, value in inputs.items() if name in takes}).logits
-    return logits[:, -keep:].float()
+    argument_names = _argument_names(type(model).forward)
+    logits = model(**{name: value for name, value in inputs.items() if name in argument_names}).logits
+    return logits[:, -num_logits:].float()
 
 
 @cache
-def _arguments(forward: Callable[..., Any]) -> frozenset[str]:
-    """Names of the arguments of a function."""
+def _argument_names(forward: Callable[..., Any]) -> frozenset[str]:
+    """Return the names of the arguments of a function."""
     return frozenset(inspect.signature(forward).parameters)

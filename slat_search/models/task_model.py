@@ -1,4 +1,4 @@
-"""The model of a task on a backbone: a head that reads its vectors, or the words that it answers with."""
+"""The model of a task on a backbone, which answers by a head or in words."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def task_model(
     Args:
         outputs: number of labels; 1 in a regression.
         pooling: see :class:`.TextClassifier`.
-        words: token ids of the words of each label, where a causal language model chooses among them.
-        max_new_tokens: most tokens of a response, where a causal language model gives one of its own.
-        metric: quality of such a response.
-        stop: token ids at which it is over.
+        words: token ids of the words of each label, if a causal language model chooses among them.
+        max_new_tokens: largest number of tokens of a response, if a causal language model generates it.
+        metric: quality of a generated response.
+        stop: token ids that end a generated response.
     """
     if max_new_tokens is not None:
         return ResponseModel(backbone.model, backbone.tokenizer, metric, max_new_tokens, stop)

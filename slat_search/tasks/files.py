@@ -128,10 +128,10 @@ def _response_table(rows: Rows, field: str, task: cfg.Task, source: str) -> Tabl
     return Table(field, rows.where, pairs, None, rows.notes, roles)
 
 
-def rows_of(dataset: Dataset, where: str) -> Rows:
+def rows_of(dataset: Dataset, source: str) -> Rows:
     """Return the columns of a loaded dataset."""
     names = {name: tuple(f.names) for name, f in dataset.features.items() if getattr(f, "names", None)}
-    return Rows(where, {name: dataset[name] for name in dataset.column_names}, names)
+    return Rows(source, {name: dataset[name] for name in dataset.column_names}, names)
 
 
 def texts_in(rows: Rows, columns: Sequence[str], source: str, allow_missing: bool = False) -> list[tuple[str, ...]]:
@@ -152,8 +152,8 @@ def texts_in(rows: Rows, columns: Sequence[str], source: str, allow_missing: boo
         is_present = [not allow_missing or not _is_empty(value) for value in row]
         if not any(is_present):
             raise SlatError(f"{source} row {number} has no text")
-        where = f"{source} row {number}"
-        texts.append(tuple(_text(v, where) if keep else "" for v, keep in zip(row, is_present, strict=True)))
+        row_name = f"{source} row {number}"
+        texts.append(tuple(_text(v, row_name) if keep else "" for v, keep in zip(row, is_present, strict=True)))
     return texts
 
 
@@ -161,27 +161,27 @@ def _is_empty(value: Any) -> bool:
     return value is None or value != value or (isinstance(value, str | list) and not (value and str(value).strip()))
 
 
-def _response_text(value: Any, where: str) -> str:
+def _response_text(value: Any, row_name: str) -> str:
     if isinstance(value, list | dict):
         kind = "list" if isinstance(value, list) else "dictionary"
-        raise SlatError(f"{where} has a {kind} as response, {str(value)[:40]}; a response is one text")
-    return value if isinstance(value, str) else _text(value, where)
+        raise SlatError(f"{row_name} has a {kind} as response, {str(value)[:40]}; a response is one text")
+    return value if isinstance(value, str) else _text(value, row_name)
 
 
-def _text(value: Any, where: str) -> str:
+def _text(value: Any, row_name: str) -> str:
     if isinstance(value, bytes):
         try:
             value = value.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise SlatError(f"{where} has a text of bytes that are not UTF-8") from error
+            raise SlatError(f"{row_name} has a text of bytes that are not UTF-8") from error
     elif isinstance(value, int | float) and value == value:  # nan is an empty text
         value = str(value)
     elif isinstance(value, list) and value and all(isinstance(token, str) for token in value):
         value = " ".join(value)
     if _is_empty(value):
-        raise SlatError(f"{where} has an empty text")
+        raise SlatError(f"{row_name} has an empty text")
     if not isinstance(value, str):
-        raise SlatError(f"{where} has a text that is none but a {type(value).__name__}: {str(value)[:40]}")
+        raise SlatError(f"{row_name} has a text that is none but a {type(value).__name__}: {str(value)[:40]}")
     return value
 
 

@@ -28,50 +28,50 @@ _NO_AND_YES = ({"no", "yes"}, {"false", "true"})
 _MAX_NAMES = 20
 
 
-def label_of(value: Any, where: str, task: cfg.Task, names: Sequence[str] | None) -> Label:
+def label_of(value: Any, row_name: str, task: cfg.Task, names: Sequence[str] | None) -> Label:
     """Return the text of a label, or its number in a regression.
 
     Args:
-        where: beginning of error messages.
+        row_name: name of the row, which error messages begin with.
         names: label names of a source whose labels are indices into them.
 
     Raises:
         SlatError: a missing or invalid label.
     """
     if value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and value != value):
-        raise SlatError(f"{where} has no label")
+        raise SlatError(f"{row_name} has no label")
     if task.is_regression:
-        return _number(value, where)
+        return _number(value, row_name)
     if isinstance(value, list | dict):
         kind = "list" if isinstance(value, list) else "dictionary"
-        raise SlatError(f"{where} has a {kind} as label, {str(value)[:40]}; a label is one text or one number")
+        raise SlatError(f"{row_name} has a {kind} as label, {str(value)[:40]}; a label is one text or one number")
     if names is not None and isinstance(value, int):
         if task.label_names is not None and set(task.label_names) != set(names):  # the user renames the same indices
             names = task.label_names
         if not 0 <= value < len(names):
             raise SlatError(
-                f"{where} has the label {value}, which is not among the {len(names)} names: {_name_list(names)}"
+                f"{row_name} has the label {value}, which is not among the {len(names)} names: {_name_list(names)}"
             )
         return names[value]
     if isinstance(value, bytes):
         try:
             value = value.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise SlatError(f"{where} has a label of bytes that are not UTF-8") from error
+            raise SlatError(f"{row_name} has a label of bytes that are not UTF-8") from error
     if isinstance(value, float):
         if math.isinf(value):
-            raise SlatError(f"{where} has the label {value}, which is neither a class nor a number to learn")
+            raise SlatError(f"{row_name} has the label {value}, which is neither a class nor a number to learn")
         value = int(value) if value == int(value) else value
     return unicodedata.normalize("NFC", str(value).strip())
 
 
-def _number(value: Any, where: str) -> float:
+def _number(value: Any, row_name: str) -> float:
     try:
         number = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise SlatError(f"{where} has the label {value!r}, which is no number")
+        raise SlatError(f"{row_name} has the label {value!r}, which is no number")
     return number
 
 
@@ -106,13 +106,13 @@ def index_labels(
     if len(by_truth) == len(values) and len(label_names) == 2:
         return {value: int(truth) for value, truth in by_truth.items()}, label_names, []
     if all(_INTEGER.fullmatch(text) for text in texts.values()):
-        first, notes = _first_number(sorted({int(text) for text in texts.values()}), label_names, task)
-        indices = {value: int(text) - first for value, text in texts.items()}
+        offset, notes = _label_offset(sorted({int(text) for text in texts.values()}), label_names, task)
+        indices = {value: int(text) - offset for value, text in texts.items()}
         return {value: i for value, i in indices.items() if 0 <= i < len(label_names)}, label_names, notes
     return {}, label_names, []
 
 
-def _first_number(numbers: Sequence[int], names: Sequence[str], task: cfg.Task) -> tuple[int, list[str]]:
+def _label_offset(numbers: Sequence[int], names: Sequence[str], task: cfg.Task) -> tuple[int, list[str]]:
     """Return the number of the first name, 0 or 1, and notes: it is 1 where the number of names occurs as a label."""
     count = len(names)
     if numbers[0] != 1 or numbers[-1] > count:
@@ -152,15 +152,15 @@ def _case_notes(names: Sequence[str]) -> list[str]:
     ]
 
 
-def check_known(label: str, indices: Mapping[str, int], names: Sequence[str], where: str) -> int:
+def check_known(label: str, indices: Mapping[str, int], names: Sequence[str], row_name: str) -> int:
     """Return the index of a label.
 
     Raises:
-        SlatError: it has none; the message begins with ``where``.
+        SlatError: the label has no index; the message begins with ``row_name``.
     """
     if label not in indices:
         raise SlatError(
-            f"{where} has the label {label!r}, which is not among the {len(names)} names: {_name_list(names)}"
+            f"{row_name} has the label {label!r}, which is not among the {len(names)} names: {_name_list(names)}"
         )
     return indices[label]
 

@@ -58,7 +58,7 @@ def _parse_line(line: str, number: int) -> Any:
 def _parse_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        duplicate = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
+        duplicate = next(name for name, _ in pairs if sum(name == key for key, _ in pairs) > 1)
         raise ValueError(f"an object has {duplicate!r} twice")
     return fields
 

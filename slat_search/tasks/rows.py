@@ -110,21 +110,21 @@ def read_rows(path: Path, field: str, quoting: Quoting | None = None, labels: st
 
 
 def parse_rows(
-    raw: bytes, suffix: str, where: str, field: str, quoting: Quoting | None = None, labels: str | None = None
+    raw: bytes, suffix: str, source: str, field: str, quoting: Quoting | None = None, labels: str | None = None
 ) -> Rows:
     """Parse CSV, TSV or JSON; see :func:`read_rows`.
 
     Args:
         suffix: ending of a file in this format.
-        where: source, for messages.
+        source: source, for messages.
 
     Raises:
         MalformedError: it is not in this format.
     """
     text = _decode(raw)
     if suffix in _SEPARATORS:
-        return _parse_delimited(text, where, _layout(suffix, quoting, field), labels)
-    return Rows(where, objects_in(text, suffix))
+        return _parse_delimited(text, source, _layout(suffix, quoting, field), labels)
+    return Rows(source, objects_in(text, suffix))
 
 
 def columns_of(rows: Rows) -> str:
@@ -152,7 +152,7 @@ def _decode(raw: bytes) -> str:
         raise MalformedError(f"line {line} is not UTF-8; save the file in that encoding") from None
 
 
-def _parse_delimited(text: str, where: str, layout: Layout, labels: str | None) -> Rows:
+def _parse_delimited(text: str, source: str, layout: Layout, labels: str | None) -> Rows:
     header, records = parse(text, layout, labels)
     columns: dict[str, list[str]] = {}
     for k, name in enumerate(header):
@@ -162,21 +162,21 @@ def _parse_delimited(text: str, where: str, layout: Layout, labels: str | None) 
                 raise MalformedError("it has two columns without a name")
             continue
         columns[name] = values
-    return Rows(where, columns, notes=tuple(_layout_notes(records, where, layout)))
+    return Rows(source, columns, notes=tuple(_layout_notes(records, source, layout)))
 
 
-def _layout_notes(records: Sequence[Record], where: str, layout: Layout) -> Iterator[str]:
+def _layout_notes(records: Sequence[Record], source: str, layout: Layout) -> Iterator[str]:
     multiline = [
         (record.last - record.first + 1, row) for row, record in enumerate(records, 1) if record.last > record.first
     ]
     if multiline:
         lines, row = max(multiline)
-        yield f"{where}: {_row_count(len(multiline))} with line breaks in quotes; row {row} takes {lines} lines"
+        yield f"{source}: {_row_count(len(multiline))} with line breaks in quotes; row {row} takes {lines} lines"
     if not layout.quoted:
         quoted_rows = [row for row, record in enumerate(records, 1) if any(map(_looks_quoted, record.fields))]
         if quoted_rows:
             yield (
-                f"{where}: {_row_count(len(quoted_rows))} with a text in quotes, which are taken as part of it, such "
+                f"{source}: {_row_count(len(quoted_rows))} with a text in quotes, which are taken as part of it, such "
                 f"as row {quoted_rows[0]}; where they hold fields together, set {layout.option} to quoted"
             )
 
