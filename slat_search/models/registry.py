@@ -67,13 +67,17 @@ def _convert_gguf(package: Any) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as staging:
             gguf_file, output = package.assemble(Path(staging) / package.MODEL_NAME), Path(staging) / "new"
-            source = {"pretrained_model_name_or_path": staging, "gguf_file": gguf_file.name, "trust_remote_code": False}
-            gguf_model = transformers.AutoModel.from_pretrained(**source, dtype="float32")
-            config = transformers.AutoConfig.from_pretrained(**source)
+            gguf_source = {
+                "pretrained_model_name_or_path": staging,
+                "gguf_file": gguf_file.name,
+                "trust_remote_code": False,
+            }
+            gguf_model = transformers.AutoModel.from_pretrained(**gguf_source, dtype="float32")
+            config = transformers.AutoConfig.from_pretrained(**gguf_source)
             model = type(gguf_model)(config)  # transformers still treats the other as quantized, and cannot save it
             model.load_state_dict(gguf_model.state_dict())
             model.save_pretrained(output)
-            transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(output)
+            transformers.AutoTokenizer.from_pretrained(**gguf_source).save_pretrained(output)
             if not folder.exists():
                 output.rename(folder)
     except (OSError, ValueError, SafetensorError) as error:

@@ -110,7 +110,7 @@ def test_a_line_that_did_not_fit_is_not_there(tmp_path: Path, monkeypatch: pytes
 
 
 def test_lines_of_any_length_follow_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_TAIL", 7)
+    monkeypatch.setattr(writing, "_TAIL_BYTES", 7)
     lines = [{"n": "x" * length} for length in (0, 1, 90, 3)]
     for line in lines:
         append_line(tmp_path / "log", line)

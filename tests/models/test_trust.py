@@ -87,7 +87,7 @@ def test_every_call_that_could_run_code_says_that_it_must_not() -> None:
                 assert (
                     "trust_remote_code=False" in text
                     or "source.options" in text
-                    or "**named" in text
+                    or "**gguf_source" in text
                     or ".options" in text
                 ), (path, text)
     assert calls >= 7
