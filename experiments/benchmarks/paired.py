@@ -202,8 +202,10 @@ def reaches(rows: pd.DataFrame, share: float = 0.99, references: Sequence[str] =
 
 
 def plot(rows: pd.DataFrame, methods: Sequence[str], path: Path, references: Sequence[str] = ()) -> None:
-    """Test quality over budget, a panel a task and, where there are several, one for their mean; bars are the standard
-    error over seeds.
+    """Plot test quality over budget, in a panel for each task and one for the mean of all; bars are the standard error
+    over seeds.
+
+    The mean is that of methods and budgets that all tasks have.
 
     Args:
         references: methods of one size, each a line across.
@@ -211,8 +213,9 @@ def plot(rows: pd.DataFrame, methods: Sequence[str], path: Path, references: Seq
     tasks = sorted(rows["task"].unique())
     budgets = sorted(rows.loc[rows["method"].isin(methods), "budget"].unique())
     rows = rows.groupby(["task", "method", "budget", "seed"], sort=False, as_index=False)["test"].mean()
-    means = rows.groupby(["method", "budget", "seed"], sort=False, as_index=False)["test"].mean()
-    panels = ["mean", *tasks] if len(tasks) > 1 else tasks
+    groups = rows.groupby(["method", "budget", "seed"], sort=False, as_index=False)
+    means = groups["test"].mean()[groups["test"].count()["test"] == len(tasks)]
+    panels = ["mean", *tasks] if len(tasks) > 1 and not means.empty else tasks
     figure, axes = plt.subplots(1, len(panels), figsize=(max(3.6 * len(panels), 6.4), 4.2), squeeze=False)
     for axis, task in zip(axes[0], panels, strict=True):
         shown = means if task == "mean" else rows[rows["task"] == task]
@@ -235,7 +238,8 @@ def plot(rows: pd.DataFrame, methods: Sequence[str], path: Path, references: Seq
         axis.set_xlabel("adapter parameters (budget)")
         axis.grid(alpha=0.25)
     axes[0][0].set_ylabel("test quality")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3 if len(panels) == 1 else 2 * len(panels), frameon=False)
+    legend = dict(pair[::-1] for axis in axes[0] for pair in zip(*axis.get_legend_handles_labels(), strict=True))
+    columns = 3 if len(panels) == 1 else 2 * len(panels)
+    figure.legend(legend.values(), legend.keys(), loc="lower center", ncols=columns, frameon=False)
     figure.tight_layout(rect=(0, 0.16, 1, 1))
     figure.savefig(path, dpi=140)
