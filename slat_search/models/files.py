@@ -90,12 +90,15 @@ def _damage(file: Path) -> str:
 def _json_damage(file: Path) -> str:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"{file.name} is not JSON ({error})"
     if file.name == "config.json" and not isinstance(content, dict):
         return "config.json is no JSON object"
     if file.name.endswith(".index.json") and isinstance(content, dict):
-        names = sorted(set(content.get("weight_map", {}).values()))
+        weight_map = content.get("weight_map", {})
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            return f"{file.name}: weight_map does not name a file for each weight"
+        names = sorted(set(weight_map.values()))
         missing = [name for name in names if not (file.parent / name).is_file()]
         return f"{missing[0]} is missing; {file.name} names it" if missing else ""
     return ""
@@ -112,9 +115,9 @@ def _truncation(file: Path, size: int) -> str:
             header = json.loads(handle.read(length)) if length < size else None
             entries = header.items() if header else ()
             ends = [entry["data_offsets"][1] for name, entry in entries if name != "__metadata__"]
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError):
             ends = []
-    if not ends:
+    if not ends or not all(isinstance(end, int) for end in ends):
         return f"{file.name} is cut off, or no safetensors file"
     expected_size = 8 + length + max(ends)
     return f"{file.name} is cut off: {size:,} of {expected_size:,} bytes are there" if size < expected_size else ""

@@ -41,6 +41,8 @@ def load_task(task: cfg.Task, seed: int) -> TaskData:
         labels, examples, label_notes = _labeled_examples(tables, task)
         has_order = task.label_names is not None or any(t.names for t in tables.values())
         clean, leak_notes = without_leaks(examples)
+        if "train" not in examples:  # a hub dataset hides the labels of a split by -1
+            raise SlatError(f"task {task.name}: no row of train has a label")
         if examples["train"] and not clean.get("train"):
             raise SlatError(f"task {task.name}: no row of train is left: {'; '.join(leak_notes)}")
         splits = cut(clean, task.split, seed)

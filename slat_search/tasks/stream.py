@@ -36,7 +36,7 @@ def read_stream(
     suffix = ".json" if content[:1] in (b"{", b"[") else _header_suffix(header, set(columns or text_columns))
     try:
         if suffix is None and not columns and len(text_columns) == 1:
-            return _line_rows(raw, text_columns[0])
+            return _line_rows(raw.removeprefix(b"\xef\xbb\xbf"), text_columns[0])
         return parse_rows(raw, suffix or ".csv", WHERE, "--file", quoting)
     except MalformedError as error:
         raise SlatError(f"--file: cannot read {WHERE}: {error}") from error

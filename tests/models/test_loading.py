@@ -162,6 +162,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "pointer": (content("model.safetensors", POINTER), "model.safetensors is a pointer of git-lfs.*`git lfs pull`"),
     "cut off": (cut("model.safetensors", 1_000_000), "cut off: 1,000,000 of 90,868,376 bytes are there"),
     "cut off in the header": (cut("model.safetensors", 100), "model.safetensors is cut off, or no safetensors file"),
+    "offsets in words": (
+        content("model.safetensors", (70).to_bytes(8, "little") + b'{"a": {"data_offsets": ["0", "4"]}}'.ljust(70)),
+        "model.safetensors is cut off, or no safetensors file",
+    ),
     "a page in its place": (content("model.safetensors", "<html>not found</html>"), "or no safetensors file"),
     "empty weights": (content("model.safetensors", ""), "model.safetensors is empty"),
     "no weights": (without("model.safetensors"), "no file named model.safetensors"),

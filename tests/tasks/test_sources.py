@@ -202,6 +202,8 @@ def test_hub_dataset_with_hidden_test_labels(hub: Path) -> None:
     assert len(part.splits["test"]) == 20
     with pytest.raises(SlatError, match=r"hub_splits.test: .* has no split 'dev'; it has train, validation, test"):
         load_task(Task.model_validate({**fields, "hub_splits": {"test": "dev"}}), seed=0)
+    with pytest.raises(SlatError, match="task mine: no row of train has a label"):
+        load_task(Task.model_validate({**fields, "hub_splits": {"train": "test", "test": "validation"}}), seed=0)
     with pytest.raises(SlatError, match="cannot load"):
         load_task(Task.model_validate({**fields, "subset": "three"}), seed=0)
 
