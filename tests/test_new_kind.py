@@ -75,7 +75,7 @@ def test_a_new_kind_is_searched_trained_and_drawn(tmp_path: Path) -> None:
     shutil.copytree(Path(slat_search.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "structure" / "gain.py").write_text(CLASS)
     (package / "structure" / "gates" / "forgetful.py").write_text(GATES_CLASS)
-    add_entry(package / "structure" / "kinds.py", "_OWN = (", ENTRY)
+    add_entry(package / "structure" / "kinds.py", "_BUILTIN = (", ENTRY)
     add_entry(package / "structure" / "gate_kinds.py", "    for kind in (", GATES_ENTRY)
 
     raw = yaml.safe_load(small_config(name="gain", seeds=1).to_yaml())

@@ -43,7 +43,7 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 400) -> str:
+def finish(process: subprocess.Popen[str], seconds: float = 900) -> str:
     output, _ = process.communicate(timeout=seconds)
     assert process.returncode == 0, output
     return output
