@@ -90,10 +90,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(MAKE) --no-print-directory -j 2 types-of-package types-of-callers
 
-types-of-package:
+types-of-package: $(READY)
 	$(BIN)/mypy
 
-types-of-callers:
+types-of-callers: $(READY)
 	$(BIN)/mypy --config-file experiments/mypy.ini experiments/benchmarks/*.py examples/*.py tests
 
 format: $(READY)

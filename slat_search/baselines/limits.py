@@ -47,7 +47,9 @@ def check_options(method: str, backbone: nn.Module, options: Mapping[str, Any]) 
             texts += 1
             _check_text(field, value)
             continue
-        setting = field.split(".")[1]  # what is below it may be named by the file, as `rank_pattern` is
+        setting = field.partition(".")[2].partition(".")[
+            0
+        ]  # what is below it may be named by the file, as `rank_pattern` is
         if isinstance(value, int | float) and not _UNBOUNDED.search(setting):
             limit = params if setting in _COUNT_FIELDS else width_limit
             limit = _MAX_ITERATIONS if "iter" in field else limit

@@ -121,7 +121,7 @@ def parse_rows(
     Raises:
         MalformedError: it is not in this format.
     """
-    text = _decode(raw)
+    text = decode(raw)
     if suffix in _SEPARATORS:
         return _parse_delimited(text, source, _layout(suffix, quoting, field), labels)
     return Rows(source, objects_in(text, suffix))
@@ -140,7 +140,12 @@ def _layout(suffix: str, quoting: Quoting | None, field: str) -> Layout:
     return Layout(_SEPARATORS[suffix], (quoting or _DEFAULT_QUOTING[suffix]) == "quoted", option)
 
 
-def _decode(raw: bytes) -> str:
+def decode(raw: bytes) -> str:
+    """Return the text of bytes in UTF-8, without a byte order mark.
+
+    Raises:
+        MalformedError: no text, or another encoding; the message names the line.
+    """
     if not raw.strip():
         raise MalformedError("the file is empty")
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

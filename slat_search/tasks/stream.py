@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from dataclasses import replace
 from ..config.task import Quoting
 from ..errors import SlatError
 from .delimited import MalformedError
-from .rows import MOST_BYTES, TOO_LARGE, Rows, parse_rows
+from .rows import MOST_BYTES, TOO_LARGE, Rows, decode, parse_rows
 
 WHERE = "standard input"
 
@@ -29,14 +30,15 @@ def read_stream(
     """
     if len(raw) > MOST_BYTES:
         raise SlatError(f"--file: cannot read {WHERE}: {TOO_LARGE}")
-    content = raw.lstrip(b"\xef\xbb\xbf \t\r\n")
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    content = raw.lstrip()
     if not content:
         raise SlatError("--file: nothing came in through standard input")
     header = re.split(rb"[\r\n]", content, maxsplit=1)[0].decode("utf-8", "replace")
     suffix = ".json" if content[:1] in (b"{", b"[") else _header_suffix(header, set(columns or text_columns))
     try:
         if suffix is None and not columns and len(text_columns) == 1:
-            return _line_rows(raw.removeprefix(b"\xef\xbb\xbf"), text_columns[0])
+            return _line_rows(raw, text_columns[0])
         return parse_rows(raw, suffix or ".csv", WHERE, "--file", quoting)
     except MalformedError as error:
         raise SlatError(f"--file: cannot read {WHERE}: {error}") from error
@@ -56,6 +58,7 @@ def _field_names(line: str, separator: str) -> list[str]:
 
 def _line_rows(raw: bytes, column: str) -> Rows:
     """Return one row for each line that is not blank; read as TSV without quotes, every character of a line is text."""
+    decode(raw)  # a line that is not UTF-8 is named by its own number, without the header
     rows = parse_rows(column.encode() + b"\n" + raw.replace(b"\t", b" "), ".tsv", WHERE, "--file", "none")
     note = f"{WHERE}: its first line names no column {column!r}, so that each line is read as a text"
     return replace(rows, notes=(note,))

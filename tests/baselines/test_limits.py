@@ -99,6 +99,11 @@ def test_no_name_of_a_module_lifts_the_limit_of_its_rank(backbone: PreTrainedMod
         check_options("lora", backbone, {**QV, "peft": {"rank_pattern": {pattern: 10**7}}})
 
 
+def test_fields_of_peft_that_are_no_mapping_are_refused(backbone: PreTrainedModel) -> None:
+    with pytest.raises(SlatError, match=r"baselines\.peft: 1000000000 is beyond what this model can use"):
+        check_options("lora", backbone, {**QV, "peft": 10**9})
+
+
 def test_options_that_people_write_are_taken(backbone: PreTrainedModel) -> None:
     for method, options in (
         (

@@ -170,6 +170,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "empty weights": (content("model.safetensors", ""), "model.safetensors is empty"),
     "no weights": (without("model.safetensors"), "no file named model.safetensors"),
     "shard missing": (shards, "model-00002-of-00003.safetensors is missing; model.safetensors.index.json names it"),
+    "weight_map is a list": (
+        both(shards, content("model.safetensors.index.json", '{"weight_map": []}')),
+        "model.safetensors.index.json: weight_map does not name a file for each weight",
+    ),
     "pickle cut off": (both(pickled(dict), cut("pytorch_model.bin", 1_000_000)), "pytorch_model.bin is cut off"),
     "pickle empty": (both(pickled(dict), content("pytorch_model.bin", "")), "pytorch_model.bin is empty"),
     "pickle a pointer": (both(pickled(dict), content("pytorch_model.bin", POINTER)), "pytorch_model.bin is a pointer"),

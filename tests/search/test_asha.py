@@ -118,13 +118,13 @@ def test_a_torn_last_line_is_forgotten(tmp_path: Path) -> None:
 
 def test_results_between_rungs_change_nothing(tmp_path: Path) -> None:
     asha = scheduler(tmp_path)
-    assert asha.on_trial_result(None, None, {"step": 7, "quality": 0.0}) == GO  # type: ignore[arg-type]
+    assert asha.on_trial_result(None, None, {"step": 7, "quality": 0.0}) == GO
     assert not (tmp_path / "search" / "rungs.jsonl").exists()
 
 
 def test_a_trial_without_measures_is_stopped(tmp_path: Path) -> None:
     asha = scheduler(tmp_path, BOTH)
-    assert asha.on_trial_result(None, None, {"diverged": "the loss was not finite"}) == STOP  # type: ignore[arg-type]
+    assert asha.on_trial_result(None, None, {"diverged": "the loss was not finite"}) == STOP
     assert asha.decide("a", 10, {"quality": math.nan, "params": 3}) == STOP
 
 

@@ -38,7 +38,7 @@ class Counted:
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         self.calls += 1
-        return self._tokenizer(*args, **kwargs)  # type: ignore[operator]
+        return self._tokenizer(*args, **kwargs)
 
 
 def same(one: Encoded, two: Encoded) -> bool:

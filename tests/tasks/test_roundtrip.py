@@ -149,7 +149,7 @@ def save(rows: Table, folder: Path, form: Format) -> Path:
 
 
 def rows_in(path: Path, quoting: str | None) -> Table:
-    read = read_rows(path, "--file", quoting)  # type: ignore[arg-type]
+    read = read_rows(path, "--file", quoting)
     return list(zip(*(read.values(name) for name in list(read.columns)[:3]), strict=True))
 
 
@@ -191,12 +191,12 @@ def test_what_is_labelled_keeps_its_columns(predictor: Predictor, form: Format) 
     @given(table(form))
     def check(rows: Table) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            read = read_rows(save(rows, Path(folder), form), "--file", form.quoting)  # type: ignore[arg-type]
+            read = read_rows(save(rows, Path(folder), form), "--file", form.quoting)
             out = Path(folder) / f"out{Path(form.name).suffix}"
             labelled = label_rows(predictor, read, [list(read.columns)[1]])
-            write_rows(labelled, out, "--out", form.quoting)  # type: ignore[arg-type]
+            write_rows(labelled, out, "--out", form.quoting)
             assert rows_in(out, form.quoting) == rows
-            again = read_rows(out, "--file", form.quoting)  # type: ignore[arg-type]
+            again = read_rows(out, "--file", form.quoting)
             assert again.values("predicted") == labelled.values("predicted")
             assert set(again.values("predicted")) <= set(predictor.labels)
 
